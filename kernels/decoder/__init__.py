@@ -1,0 +1,63 @@
+"""The attention decoder loop as one operation, and its single step."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernels import backend
+from kernels.decoder import reference, torch_backend
+from kernels.decoder.reference import decoder_step
+from kernels.decoder.weights import (
+    DecoderState,
+    DecoderWeights,
+    DropoutMasks,
+    LayerWeights,
+    Memory,
+    check,
+)
+
+__all__ = [
+    "DecoderState",
+    "DecoderWeights",
+    "DropoutMasks",
+    "LayerWeights",
+    "Memory",
+    "attention_decoder",
+    "decoder_step",
+]
+
+
+def attention_decoder(
+    inputs: Tensor,
+    weights: DecoderWeights,
+    state: DecoderState,
+    memory: Memory | None = None,
+    *,
+    kind: str = "lstm",
+    scale: float = 1.0,
+    residual: bool = False,
+    masks: DropoutMasks | None = None,
+) -> tuple[Tensor, DecoderState, Tensor | None]:
+    """A recurrent decoder with attention over T given inputs (teacher forcing).
+
+    Per step t, with x_t = [inputs_t; a_{t-1}] when ``state.feed`` is given (input feeding,
+    Luong et al. 2015, section 3.3) and x_t = inputs_t otherwise:
+
+        h_t   = the stacked cells of ``kind`` ("lstm", "gru", "tanh", "relu") on x_t
+        e_ts  = score . tanh(W_q h_t + keys_s)         additive, when weights.score is given
+              = scale * (W_q h_t) . keys_s             otherwise (W_q the identity if None)
+        c_t   = sum_s softmax(e_t)_s values_s
+        a_t   = tanh(W_o [c_t; h_t]) * output mask     Luong et al. 2015, eq. 5
+
+    inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
+    the attention weights (B, T, S; not differentiable; None without ``memory``). ``residual``
+    adds a layer's input to its output from the second layer on. Under autocast the products
+    run in its dtype, states and softmax in that of ``inputs``, which the results have.
+
+    Raises ValueError for shapes that do not fit together.
+    """
+    check(inputs, weights, state, memory, kind)
+    masks = masks or DropoutMasks()
+    chosen = backend.resolve("attention_decoder", inputs)
+    module = reference if chosen == "reference" else torch_backend
+    return module.attention_decoder(inputs, weights, state, memory, kind, scale, residual, masks)

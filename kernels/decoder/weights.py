@@ -1,0 +1,107 @@
+"""The parameters, masks and state of an attention decoder, as explicit tuples of tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class LayerWeights(NamedTuple):
+    """One recurrent layer, laid out as in torch.nn.LSTM/GRU/RNN (G gates stacked).
+
+    ``norm_weight``/``norm_bias`` (H,) switch on layer normalisation of the layer's output.
+    """
+
+    weight_ih: Tensor  # (G*H, I); I = E + A for the first layer with input feeding, else E or H
+    weight_hh: Tensor  # (G*H, H)
+    bias_ih: Tensor  # (G*H,)
+    bias_hh: Tensor  # (G*H,)
+    norm_weight: Tensor | None = None  # (H,)
+    norm_bias: Tensor | None = None  # (H,)
+
+
+class DecoderWeights(NamedTuple):
+    """All parameters of the loop. The keys are projected outside, once per source."""
+
+    layers: tuple[LayerWeights, ...]
+    output: Tensor  # (A, D + H); (A, H) without attention: attentional vector, Luong eq. 5
+    query: Tensor | None = None  # (Q, H); None: the hidden state itself is the query
+    score: Tensor | None = None  # (Q,), additive scoring only
+
+
+class DecoderState(NamedTuple):
+    """What one step hands to the next."""
+
+    hidden: Tensor  # (L, B, H)
+    cell: Tensor | None  # (L, B, H), LSTM only
+    feed: Tensor | None  # (B, A) attentional vector of the step before; None: no input feeding
+
+
+class Memory(NamedTuple):
+    """The encoded source that is attended to. None in its place: a decoder without attention."""
+
+    keys: Tensor  # (B, S, Q)
+    values: Tensor  # (B, S, D)
+    lengths: Tensor | None = None  # (B,); None: all S positions are real
+
+
+class DropoutMasks(NamedTuple):
+    """Masks already divided by the keep probability; step dimension T, or 1 for one mask
+    shared by all steps (variational dropout, Gal & Ghahramani 2016)."""
+
+    between: tuple[Tensor, ...] = ()  # L-1 masks (T or 1, B, H), on the input of layers 1..L-1
+    output: Tensor | None = None  # (T or 1, B, A), on the attentional vector
+
+
+def gates_of(kind: str) -> int:
+    """Rows of weight_hh per hidden unit."""
+    try:
+        return {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}[kind]
+    except KeyError:
+        raise ValueError(f"kind is {kind!r}; expected 'lstm', 'gru', 'tanh' or 'relu'") from None
+
+
+def check(
+    inputs: Tensor,
+    weights: DecoderWeights,
+    state: DecoderState,
+    memory: Memory | None,
+    kind: str,
+) -> None:
+    """Raise ValueError, naming the argument, for shapes that do not fit together."""
+    if inputs.dim() != 3:
+        raise ValueError(f"inputs has shape {tuple(inputs.shape)}; expected (B, T, E)")
+    batch, layers, size = inputs.shape[0], len(weights.layers), state.hidden.shape[-1]
+    if state.hidden.shape != (layers, batch, size):
+        raise ValueError(
+            f"state.hidden has shape {tuple(state.hidden.shape)}; expected "
+            f"(L={layers}, B={batch}, H)"
+        )
+    if (state.cell is None) == (kind == "lstm"):
+        raise ValueError(f"state.cell must be given for 'lstm' and only there; kind is {kind!r}")
+    fed = 0 if state.feed is None else weights.output.shape[0]
+    for number, layer in enumerate(weights.layers):
+        width = inputs.shape[2] + fed if number == 0 else size
+        if layer.weight_ih.shape != (gates_of(kind) * size, width):
+            raise ValueError(
+                f"weights.layers[{number}].weight_ih has shape {tuple(layer.weight_ih.shape)}; "
+                f"expected {(gates_of(kind) * size, width)}"
+            )
+    depth = size if memory is None else size + memory.values.shape[2]
+    if weights.output.shape[1] != depth:
+        raise ValueError(
+            f"weights.output has shape {tuple(weights.output.shape)}; expected (A, {depth})"
+        )
+    if memory is None:
+        return
+    if memory.keys.shape[:2] != memory.values.shape[:2] or memory.keys.shape[0] != batch:
+        raise ValueError(
+            f"memory.keys {tuple(memory.keys.shape)} and memory.values "
+            f"{tuple(memory.values.shape)} must agree in (B={batch}, S)"
+        )
+    query = size if weights.query is None else weights.query.shape[0]
+    if memory.keys.shape[2] != query:
+        raise ValueError(
+            f"memory.keys has width {memory.keys.shape[2]}, queries have {query}; they must be equal"
+        )

@@ -1,0 +1,55 @@
+"""Vocabulary loss: linear projection and cross entropy without all logits at once."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from kernels import backend
+from kernels.loss import reference, torch_backend
+
+__all__ = ["linear_cross_entropy"]
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross entropy of softmax(hidden weight' + bias) with label smoothing.
+
+    hidden (N, H), weight (V, H), targets (N,) int64, bias (V,). With smoothing e the target
+    distribution is (1 - e) on the target and e / V on every word (Szegedy et al. 2016, sec. 7):
+
+        loss_n = -(1 - e) log p_n[y_n] - e / V sum_v log p_n[v]
+
+    ``reduction`` "mean" (over targets other than ``ignore_index``; 0 if there are none), "sum"
+    or "none" (N,). Under autocast the products run in its dtype, the softmax in fp32. The torch
+    backend works in chunks of rows and makes the gradients along with the loss.
+
+    Raises ValueError for shapes that do not fit, an unknown reduction, a smoothing outside
+    [0, 1) and targets outside the vocabulary.
+    """
+    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected (N, H), (V, H)"
+        )
+    if targets.shape != hidden.shape[:1]:
+        raise ValueError(f"targets has shape {tuple(targets.shape)}; expected ({len(hidden)},)")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({len(weight)},)")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= value < 1")
+    chosen = backend.resolve("linear_cross_entropy", hidden)
+    if chosen == "reference" or reduction == "none":
+        module = reference
+    else:
+        module = torch_backend
+    return module.linear_cross_entropy(
+        hidden, weight, targets, bias, label_smoothing, ignore_index, reduction
+    )

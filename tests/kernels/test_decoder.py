@@ -1,0 +1,232 @@
+"""The attention decoder: the tape-free torch backend against the reference in float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from kernels.backend import use_backend
+from kernels.decoder import (
+    DecoderState,
+    DecoderWeights,
+    DropoutMasks,
+    LayerWeights,
+    Memory,
+    attention_decoder,
+    decoder_step,
+)
+from kernels.decoder.weights import gates_of
+
+KINDS = ("lstm", "gru", "tanh", "relu")
+SCORES = ("additive", "dot", "general", "none")
+
+
+def make(kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes=None, seed=0):
+    """Random leaves, and a function that calls the operation on (converted) leaves."""
+    batch, steps, source, embed, size, values, width = sizes or (3, 4, 5, 6, 7, 8, 9)
+    generator = torch.Generator().manual_seed(seed)
+
+    def new(*shape, scale=0.5):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
+
+    gates = gates_of(kind) * size
+    if score == "dot":
+        values = size
+    leaves = {"inputs": new(batch, steps, embed), "hidden": new(layers, batch, size)}
+    if kind == "lstm":
+        leaves["cell"] = new(layers, batch, size)
+    if feeding:
+        leaves["feed"] = new(batch, width)
+    for n in range(layers):
+        inside = embed + (width if feeding else 0) if n == 0 else size
+        leaves[f"ih{n}"], leaves[f"hh{n}"] = new(gates, inside), new(gates, size)
+        leaves[f"bi{n}"], leaves[f"bh{n}"] = new(gates), new(gates)
+        if norm:
+            leaves[f"nw{n}"], leaves[f"nb{n}"] = new(size) + 1, new(size)
+    key = {"additive": 6, "general": 4}.get(score, size)
+    if score != "none":
+        leaves["keys"], leaves["values"] = new(batch, source, key), new(batch, source, values)
+    if score in ("additive", "general"):
+        leaves["query"] = new(key, size)
+    if score == "additive":
+        leaves["score"] = new(key)
+    leaves["output"] = new(width, size if score == "none" else size + values)
+    lengths = torch.tensor([source, 0, 1] + [source - 1] * (batch - 3))[:batch]
+    masks = DropoutMasks()
+    if dropout:
+        first = steps if dropout == "plain" else 1
+
+        def mask(width):
+            return (torch.rand(first, batch, width, generator=generator) > 0.4).double() / 0.6
+
+        masks = DropoutMasks(tuple(mask(size) for _ in range(layers - 1)), mask(width))
+
+    def call(leaves, backend, residual=False):
+        dtype = leaves["inputs"].dtype
+        weights = DecoderWeights(
+            tuple(
+                LayerWeights(
+                    leaves[f"ih{n}"], leaves[f"hh{n}"], leaves[f"bi{n}"], leaves[f"bh{n}"],
+                    leaves.get(f"nw{n}"), leaves.get(f"nb{n}"),
+                )  # fmt: skip
+                for n in range(layers)
+            ),
+            leaves["output"], leaves.get("query"), leaves.get("score"),
+        )  # fmt: skip
+        state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
+        memory = Memory(leaves["keys"], leaves["values"], lengths) if "keys" in leaves else None
+        cast = DropoutMasks(
+            tuple(m.to(dtype) for m in masks.between),
+            None if masks.output is None else masks.output.to(dtype),
+        )
+        with use_backend(backend):
+            return attention_decoder(
+                leaves["inputs"], weights, state, memory,
+                kind=kind, scale=0.7, residual=residual, masks=cast,
+            )  # fmt: skip
+
+    return leaves, call
+
+
+def run(leaves, call, backend, dtype, **options):
+    """Outputs and the gradient of every leaf, for a fixed random direction of the outputs."""
+    leaves = {k: v.to(dtype).requires_grad_() for k, v in leaves.items()}
+    vectors, state, attention = call(leaves, backend, **options)
+    outputs = [vectors, *(tensor for tensor in state if tensor is not None)]
+    generator = torch.Generator().manual_seed(9)
+    loss = sum(
+        (out * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(dtype)).sum()
+        for out in outputs
+    )
+    grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    outputs = outputs if attention is None else [*outputs, attention]
+    return [o.detach().double() for o in outputs], dict(zip(leaves, grads, strict=True))
+
+
+def assert_same(leaves, call, dtype, tolerance, **options):
+    expected, expected_grads = run(leaves, call, "reference", torch.float64, **options)
+    found, found_grads = run(leaves, call, "torch", dtype, **options)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.isfinite(a).all()
+        assert (a - b).norm() <= tolerance * max(1.0, b.norm())
+    for name, b in expected_grads.items():
+        a = found_grads[name]
+        a = torch.zeros_like(leaves[name]) if a is None else a  # None: a leaf that T=0 never reads
+        b = torch.zeros_like(leaves[name]) if b is None else b
+        assert (a.double() - b).norm() <= tolerance * max(1.0, b.norm()), name
+
+
+@pytest.mark.parametrize(("kind", "score"), list(itertools.product(KINDS, SCORES)))
+def test_every_cell_and_score_equals_the_reference(kind, score):
+    # "relu" is not bounded: a unit near zero may fall on either side in float32 only
+    leaves, call = make(kind, score)
+    assert_same(leaves, call, torch.float64, 1e-12)
+    assert_same(leaves, call, torch.float32, 200 * torch.finfo(torch.float32).eps)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dropout", ["plain", "variational"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_deep_decoders_with_norm_dropout_and_residuals(kind, dropout, residual):
+    leaves, call = make(kind, "additive", layers=3, norm=True, dropout=dropout)
+    assert_same(leaves, call, torch.float64, 1e-11, residual=residual)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("score", ["additive", "dot", "none"])
+def test_without_input_feeding(kind, score):
+    leaves, call = make(kind, score, feeding=False, layers=2)
+    assert_same(leaves, call, torch.float64, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 1, 1, 1, 1), (5, 3, 17, 3, 5, 2, 1), (2, 0, 3, 2, 2, 2, 2)]
+)
+def test_odd_sizes(sizes):
+    leaves, call = make("lstm", "additive", sizes=sizes)
+    assert_same(leaves, call, torch.float64, 1e-12)
+
+
+def test_blocks_of_sentences_do_not_change_the_result(monkeypatch):
+    from kernels.decoder import torch_backend
+
+    leaves, call = make("lstm", "additive", sizes=(7, 4, 5, 6, 7, 8, 9))
+    monkeypatch.setattr(torch_backend, "_BLOCK_BYTES", 600)  # two sentences a block
+    assert_same(leaves, call, torch.float64, 1e-12)
+
+
+def test_gradcheck_of_the_reference():
+    leaves, call = make("gru", "additive", sizes=(3, 2, 2, 2, 2, 2, 2))
+    names = list(leaves)
+
+    def function(*tensors):
+        vectors, state, _ = call(dict(zip(names, tensors, strict=True)), "reference")
+        return vectors, state.hidden
+
+    assert torch.autograd.gradcheck(function, [leaves[n].requires_grad_() for n in names])
+
+
+def test_bf16_autocast_stays_within_one_percent():
+    leaves, call = make("lstm", "additive", sizes=(16, 6, 9, 32, 48, 64, 48), seed=3)
+    leaves = {k: v * (0.2 if v.dim() == 2 else 1) for k, v in leaves.items()}
+    expected, expected_grads = run(leaves, call, "reference", torch.float64)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, found_grads = run(leaves, call, "torch", torch.float32)
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).norm() <= 1e-2 * b.norm()
+    for name, b in expected_grads.items():
+        assert found_grads[name].dtype == torch.float32
+        assert (found_grads[name].double() - b).norm() <= 1.5e-2 * b.norm(), name
+
+
+def test_an_empty_source_gets_no_attention_and_no_nan():
+    leaves, call = make("lstm", "additive")
+    for backend in ("torch", "reference"):
+        (*_, attention), grads = run(leaves, call, backend, torch.float64)
+        assert attention[1].abs().max() == 0  # lengths[1] is 0
+        assert grads["values"][1].abs().max() == 0
+        assert all(torch.isfinite(g).all() for g in grads.values())
+
+
+def test_one_step_with_shared_sources_equals_separate_ones():
+    """N = B * K hypotheses on B sources: the same as K copies of every source."""
+    leaves, _ = make("lstm", "additive", sizes=(6, 1, 5, 6, 7, 8, 9))
+    weights = DecoderWeights(
+        (LayerWeights(leaves["ih0"], leaves["hh0"], leaves["bi0"], leaves["bh0"]),),
+        leaves["output"], leaves["query"], leaves["score"],
+    )  # fmt: skip
+    state = DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"])
+    memory = Memory(leaves["keys"][:2], leaves["values"][:2], torch.tensor([5, 3]))
+    copies = Memory(*(tensor.repeat_interleave(3, 0) for tensor in memory))
+    a = decoder_step(leaves["inputs"][:, 0], weights, state, memory, "lstm")
+    b = decoder_step(leaves["inputs"][:, 0], weights, state, copies, "lstm")
+    torch.testing.assert_close(a[0], b[0])
+    torch.testing.assert_close(a[2], b[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "named"),
+    [
+        ("hidden", (2, 3, 7), "state.hidden"),
+        ("ih0", (28, 5), "weight_ih"),
+        ("output", (9, 3), "weights.output"),
+        ("keys", (3, 4, 6), "memory.keys"),
+        ("inputs", (3, 4), "inputs"),
+    ],
+)
+def test_wrong_shapes_name_the_argument(name, shape, named):
+    leaves, call = make("lstm", "additive")
+    leaves[name] = torch.zeros(shape, dtype=torch.float64)
+    with pytest.raises(ValueError, match=named):
+        call(leaves, "torch")
+
+
+def test_second_backward_is_a_clear_error():
+    leaves, call = make("lstm", "additive")
+    leaves = {k: v.requires_grad_() for k, v in leaves.items()}
+    loss = call(leaves, "torch")[0].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="backward was called twice"):
+        loss.backward()
