@@ -1,0 +1,5 @@
+"""Models: what turns a batch into a loss, and a source into text."""
+
+from seq2seq.models.translation import TranslationModel, TranslationState
+
+__all__ = ["TranslationModel", "TranslationState"]

@@ -1,0 +1,137 @@
+"""The recurrent decoder with attention: its parameters, handed to kernels.attention_decoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from kernels.decoder import (
+    DecoderState,
+    DecoderWeights,
+    DropoutMasks,
+    LayerWeights,
+    Memory,
+    attention_decoder,
+    decoder_step,
+)
+from seq2seq.config import ModelConfig
+from seq2seq.errors import UsageError
+from seq2seq.models.dropout import dropout_mask
+from seq2seq.models.encoder import recurrent_layer
+
+
+class Decoder(nn.Module):
+    """One attentional vector a_t (A) per target step; equations at kernels.attention_decoder.
+
+    Scoring (Bahdanau et al. 2015; Luong et al. 2015, eq. 8), with h the decoder's and e the
+    encoder's state: additive v.tanh(W h + U e + b), concat v.tanh(W [h; e]), dot h.e,
+    scaled_dot h.e / sqrt(H), general h.(W e). What depends on the source alone (U e + b, W e)
+    is projected once per source.
+    """
+
+    def __init__(
+        self, config: ModelConfig, embedding_size: int, values_size: int, output_size: int
+    ) -> None:
+        super().__init__()
+        decoder = config.decoder
+        self.attention, self.kind = decoder.attention, decoder.cell
+        self.residual, self.feeding = decoder.residual, decoder.input_feeding
+        self.dropout, self.variational = config.dropout, config.dropout_kind == "variational"
+        self.output_size = output_size  # A
+        size = decoder.hidden_size  # H
+        fed = output_size if self.feeding else 0
+        self.layers = nn.ModuleList(
+            recurrent_layer(decoder.cell, embedding_size + fed if number == 0 else size, size)
+            for number in range(decoder.layers)
+        )
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(size) for _ in range(decoder.layers if decoder.layer_norm else 0)
+        )
+        self.scale = 1.0
+        self.query = self.keys = None
+        self.score = None
+        if self.attention in ("additive", "concat"):
+            width = decoder.attention_size or size
+            self.query = nn.Linear(size, width, bias=False)
+            self.keys = nn.Linear(values_size, width, bias=self.attention == "additive")
+            self.score = nn.Parameter(torch.empty(width))
+        elif self.attention == "general":
+            self.keys = nn.Linear(values_size, size, bias=False)
+        elif self.attention in ("dot", "scaled_dot"):
+            if values_size != size:
+                raise UsageError(
+                    f"model.decoder.attention: '{self.attention}' multiplies decoder states "
+                    f"({size}) with encoder states ({values_size}); make them equal or use 'general'"
+                )
+            if self.attention == "scaled_dot":
+                self.scale = 1.0 / math.sqrt(size)
+        context = 0 if self.attention == "none" else values_size
+        self.output = nn.Linear(context + size, output_size, bias=False)
+
+    def memory(self, values: Tensor, lengths: Tensor) -> Memory | None:
+        """Encoder outputs (B, S, D) with their projected keys; None without attention."""
+        if self.attention == "none":
+            return None
+        keys = values if self.keys is None else self.keys(values)
+        return Memory(keys.to(values.dtype), values, lengths)
+
+    def initial_state(self, hidden: Tensor, cell: Tensor | None) -> DecoderState:
+        feed = hidden.new_zeros(hidden.shape[1], self.output_size) if self.feeding else None
+        return DecoderState(hidden, cell, feed)
+
+    def weights(self) -> DecoderWeights:
+        layers = []
+        for number, layer in enumerate(self.layers):
+            norm = self.norms[number] if len(self.norms) else None
+            layers.append(
+                LayerWeights(
+                    layer.weight_ih_l0,
+                    layer.weight_hh_l0,
+                    layer.bias_ih_l0,
+                    layer.bias_hh_l0,
+                    None if norm is None else norm.weight,
+                    None if norm is None else norm.bias,
+                )
+            )
+        query = None if self.query is None else self.query.weight
+        return DecoderWeights(tuple(layers), self.output.weight, query, self.score)
+
+    def forward(
+        self, embedded: Tensor, state: DecoderState, memory: Memory | None
+    ) -> tuple[Tensor, DecoderState, Tensor | None]:
+        """Teacher forcing: embedded (B, T, E) -> attentional vectors (B, T, A), final state,
+        attention weights (B, T, S) or None."""
+        return attention_decoder(
+            embedded,
+            self.weights(),
+            state,
+            memory,
+            kind=self.kind,
+            scale=self.scale,
+            residual=self.residual,
+            masks=self._masks(embedded),
+        )
+
+    def step(
+        self, embedded: Tensor, state: DecoderState, memory: Memory | None
+    ) -> tuple[Tensor, DecoderState, Tensor | None]:
+        """One step of decoding: embedded (N, E) -> (N, A), state, attention (N, S) or None."""
+        return decoder_step(
+            embedded, self.weights(), state, memory, self.kind, self.scale, self.residual
+        )
+
+    def _masks(self, embedded: Tensor) -> DropoutMasks:
+        if not self.training or self.dropout == 0:
+            return DropoutMasks()
+        batch, steps = embedded.shape[:2]
+        first = 1 if self.variational else steps
+        hidden = self.layers[0].hidden_size
+        return DropoutMasks(
+            tuple(
+                dropout_mask((first, batch, hidden), self.dropout, embedded)
+                for _ in range(len(self.layers) - 1)
+            ),
+            dropout_mask((first, batch, self.output_size), self.dropout, embedded),
+        )

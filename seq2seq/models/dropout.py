@@ -1,0 +1,28 @@
+"""Dropout masks, made once and passed to where they apply."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def dropout_mask(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
+    """Bernoulli(1 - rate) / (1 - rate), so that the expectation stays (Srivastava et al. 2014)."""
+    keep = 1.0 - rate
+    return like.new_empty(shape).bernoulli_(keep).div_(keep)
+
+
+def drop_steps(x: Tensor, rate: float, variational: bool, training: bool) -> Tensor:
+    """Dropout of x (B, T, E); ``variational`` uses one mask (B, 1, E) for all steps
+    (Gal & Ghahramani 2016)."""
+    if not training or rate == 0:
+        return x
+    shape = (x.shape[0], 1, x.shape[2]) if variational else tuple(x.shape)
+    return x * dropout_mask(shape, rate, x)
+
+
+def drop_words(embedded: Tensor, tokens: Tensor, words: int, rate: float) -> Tensor:
+    """Whole word types dropped for this batch: embedded (B, S, E), tokens (B, S)
+    (Gal & Ghahramani 2016, section 4.2)."""
+    mask = dropout_mask((words, 1), rate, embedded)
+    return embedded * torch.nn.functional.embedding(tokens, mask)
