@@ -1,0 +1,92 @@
+"""What a run tells while it goes: lines for people, ``log.jsonl`` for plots."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+LOG_FILE = "log.jsonl"
+
+
+class RunLog:
+    """Writes each record to log.jsonl and shows it: a progress bar on a terminal, plain lines
+    elsewhere and with ``quiet``; nothing at all in the helper processes of a distributed run."""
+
+    def __init__(self, folder: Path, *, total: int, quiet: bool, main: bool) -> None:
+        self._main, self._bar, self._board = main, None, None
+        self._path = folder / LOG_FILE
+        if not main:
+            return
+        if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit="step", dynamic_ncols=True)
+
+    def tensorboard(self, folder: Path) -> None:
+        """Write the records to TensorBoard too."""
+        if self._main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder))
+
+    def record(self, values: dict[str, Any]) -> None:
+        """One record, with at least ``step``: to the file, TensorBoard and the screen."""
+        if not self._main:
+            return
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        if self._board:
+            for name, value in values.items():
+                if isinstance(value, (int, float)) and name != "step":
+                    self._board.add_scalar(name, value, values["step"])
+        if self._bar is not None and "loss" in values:
+            self._bar.set_postfix_str(
+                f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s"
+            )
+        else:
+            self.say("  ".join(f"{k} {_short(v)}" for k, v in values.items()))
+
+    def resume(self, step: int) -> None:
+        """Go on after ``step``: later records are dropped, as they will be written again."""
+        if self._main:
+            _drop_after(self._path, step)
+        self.advance(step)
+
+    def advance(self, step: int) -> None:
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def say(self, text: str) -> None:
+        """A line on standard error, above the progress bar."""
+        if not self._main:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if self._board:
+            self._board.close()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):
+            pass  # a line cut short when the process was killed
+    path.write_text("".join(kept), encoding="utf-8")

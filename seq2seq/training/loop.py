@@ -1,0 +1,494 @@
+"""The training loop: read it from ``train`` down.
+
+    batches -> objective -> gradients -> clipping -> optimizer step -> moving average
+    every epoch (or validate_every steps): validation loss and BLEU, checkpoint, early stopping
+
+A run is a folder: config.json, tokenizer/, log.jsonl, checkpoints/ and, at the end, model/, which
+is all that translating needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from seq2seq.config import Config, config_from_dict, config_to_dict
+from seq2seq.data.batches import Batch, TrainingBatches, collate
+from seq2seq.data.corpus import build_tokenizers, tokenize_pairs
+from seq2seq.data.sources import load_pairs
+from seq2seq.errors import RunError, UsageError
+from seq2seq.evaluation import score
+from seq2seq.models import TranslationModel
+from seq2seq.tokenizer import Tokenizer
+from seq2seq.training import checkpoints
+from seq2seq.training.ema import MovingAverage
+from seq2seq.training.log import RunLog
+from seq2seq.training.objectives import CrossEntropy, RDrop
+from seq2seq.training.precision import resolve_precision
+from seq2seq.training.schedules import learning_rate
+from seq2seq.translator import Translator
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is saved with a checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch already used
+    step: int = 0  # optimizer steps
+    tokens: int = 0  # target tokens trained on
+    seconds: float = 0.0  # spent in training, validation included
+    plateaus: int = 0
+    since_best: int = 0  # validations since the best BLEU
+    best: list[tuple[float, int]] = field(default_factory=list)  # kept (BLEU, step), best first
+    window_loss: float = 0.0  # since the last log line
+    window_tokens: int = 0
+    validated: int = 0  # step of the last validation
+    finished: bool = False
+
+
+def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
+    """Train a translation model as configured; returns the folder of the finished model.
+
+    With ``resume`` a run that was stopped, or killed, goes on from its last checkpoint with
+    the same numbers as if it had never stopped.
+
+    Raises UsageError for a configuration or data that cannot work, RunError for a loss that is
+    no number and a checkpoint that cannot be written; KeyboardInterrupt after saving.
+    """
+    folder = Path(config.output)
+    last = folder / "checkpoints" / "last"
+    if checkpoints.exists(last) and not resume:
+        raise UsageError(
+            f"output {folder}: holds a run already; --resume goes on with it, --output starts another"
+        )
+    if resume and not checkpoints.exists(last):
+        raise UsageError(f"output {folder}: no checkpoint to resume from; leave out --resume")
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    run = _Run(config, folder, quiet)
+    if resume:
+        run.restore(last)
+    try:
+        with _saving_on_signals(run):
+            run.loop()
+        return run.finish()
+    finally:
+        run.log.close()
+
+
+class _Run:
+    """Everything a run holds. The order of the methods is the order in which they run."""
+
+    def __init__(self, config: Config, folder: Path, quiet: bool) -> None:
+        options = config.training
+        self.config, self.folder, self.progress = config, folder, Progress()
+        self.accelerator = Accelerator(
+            cpu=options.device == "cpu",
+            mixed_precision=_mixed_precision(options.precision, options.device),
+        )
+        self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
+        set_seed(config.seed)
+        if self.main:
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_same_run(folder / "config.json", config)
+        with self.accelerator.main_process_first():
+            pairs = load_pairs(config.data, "train")
+            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs)
+            corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
+            self.validation = None
+            if config.data.validation:
+                self.validation = tokenize_pairs(
+                    load_pairs(config.data, "validation"), *self.tokenizers, None
+                )
+        self.batches = TrainingBatches(
+            corpus,
+            *self.tokenizers,
+            config.data,
+            config.tokenizer.sampling,
+            config.seed,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        sizes = [len(tokenizer) for tokenizer in self.tokenizers]
+        self.model = TranslationModel(config.model, *sizes).to(self.device)
+        objective = (
+            RDrop(self.model, options.label_smoothing, options.rdrop)
+            if options.rdrop
+            else CrossEntropy(self.model, options.label_smoothing)
+        )
+        self.objective, self.optimizer = self.accelerator.prepare(
+            objective, _optimizer(config, self.model)
+        )
+        self.average = MovingAverage(self.model, options.ema_decay) if options.ema_decay else None
+        per_epoch = math.ceil(self.batches.len_epoch(0) / options.accumulation)
+        self.total_steps = options.max_epochs * per_epoch
+        if options.max_steps:
+            self.total_steps = min(self.total_steps, options.max_steps)
+        self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
+        if options.tensorboard:
+            self.log.tensorboard(folder / "tensorboard")
+        self.stop_signal: int | None = None
+        self.log.say(self._summary(corpus))
+
+    def _summary(self, corpus: Any) -> str:
+        parameters = sum(p.numel() for p in self.model.parameters())
+        dropped = ", ".join(f"{n} {why}" for why, n in corpus.dropped.items() if n)
+        return (
+            f"{parameters:,} parameters; {len(corpus):,} training pairs"
+            + (f" (dropped: {dropped})" if dropped else "")
+            + f"; vocabulary {' and '.join(str(len(t)) for t in dict.fromkeys(self.tokenizers))}"
+            + f"; {self.device.type}, {self.accelerator.mixed_precision.replace('no', 'fp32')}"
+            + f", {torch.get_num_threads()} threads; at most {self.total_steps} steps"
+        )
+
+    # --- the loop -------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        options, progress = self.config.training, self.progress
+        self._started, self._window_started = time.monotonic(), time.monotonic()
+        while progress.epoch < options.max_epochs and not self._done():
+            batches = self.batches.epoch(progress.epoch, skip=progress.batch)
+            while group := list(islice(batches, options.accumulation)):
+                self._step(group)
+                self._after_step()
+                if self._done():
+                    break
+            else:
+                progress.epoch, progress.batch = progress.epoch + 1, 0
+                if options.validate_every is None:
+                    self._validate_and_save()
+        if progress.step > progress.validated:
+            self._validate_and_save()
+
+    def _done(self) -> bool:
+        options, progress = self.config.training, self.progress
+        tired = options.patience is not None and progress.since_best > options.patience
+        return progress.finished or tired or progress.step >= self.total_steps
+
+    def _step(self, group: list[Batch]) -> None:
+        """One optimizer step on the batches of ``group``: the gradient of the mean loss per
+        target token over all of them, on all processes."""
+        options, progress, accelerator = self.config.training, self.progress, self.accelerator
+        progress.step += 1
+        rate = learning_rate(options, progress.step, self.total_steps, progress.plateaus)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        tokens = sum(batch.target_tokens for batch in group)
+        everywhere = tokens
+        if accelerator.num_processes > 1:
+            everywhere = int(accelerator.reduce(torch.tensor(tokens, device=self.device)))
+        self.objective.train()
+        total = 0.0
+        for number, batch in enumerate(group):
+            batch = batch.to(self.device)
+            last = number + 1 == len(group)
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
+                loss = self.objective(
+                    batch.source, batch.source_lengths, batch.target_input, batch.target_output
+                )
+                # DDP takes the mean over processes; the sum over all is what is wanted
+                accelerator.backward(loss * (accelerator.num_processes / everywhere))
+            total += loss.item()
+        norm = accelerator.clip_grad_norm_(
+            self.model.parameters(), options.clip_norm or float("inf")
+        )
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            raise RunError(
+                f"training: the loss is {total / tokens} and the gradient norm {float(norm)} at "
+                f"step {progress.step}; try a lower training.learning_rate, a smaller "
+                "training.clip_norm or training.precision fp32. The last checkpoint is intact"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update(self.model)
+        progress.batch += len(group)
+        progress.tokens += everywhere
+        progress.window_loss += total
+        progress.window_tokens += tokens
+
+    def _after_step(self) -> None:
+        options, progress = self.config.training, self.progress
+        self.log.advance(progress.step)
+        if progress.step % options.log_every == 0:
+            now = time.monotonic()
+            self.log.record(
+                {
+                    "step": progress.step,
+                    "epoch": progress.epoch,
+                    "loss": progress.window_loss / progress.window_tokens,
+                    "tokens_per_second": round(
+                        progress.window_tokens / max(1e-9, now - self._window_started)
+                    ),
+                    "learning_rate": self.optimizer.param_groups[0]["lr"],
+                }
+            )
+            progress.window_loss, progress.window_tokens = 0.0, 0
+            self._window_started = now
+        if options.validate_every and progress.step % options.validate_every == 0:
+            self._validate_and_save()
+        elif options.checkpoint_every and progress.step % options.checkpoint_every == 0:
+            self._save()
+        if self.stop_signal is not None:
+            self._save()
+            self.log.say(f"stopped at step {progress.step}; saved, --resume goes on from here")
+            raise KeyboardInterrupt
+
+    # --- validation and saving ------------------------------------------------------------
+
+    def _validate_and_save(self) -> None:
+        started = time.monotonic()
+        progress, options = self.progress, self.config.training
+        progress.validated = progress.step
+        if self.validation is not None:
+            with self._averaged():
+                bleu, loss = self._validate()
+                kept = sorted([*progress.best, (bleu, progress.step)], reverse=True)
+                kept = kept[: options.keep_best]
+                if self.main and (bleu, progress.step) in kept:
+                    self._write(self._best(progress.step), checkpoints.weights_of(self.model), {})
+            better = not progress.best or bleu > progress.best[0][0]
+            dropped = {step for _, step in progress.best} - {step for _, step in kept}
+            progress.best = kept
+            progress.since_best = 0 if better else progress.since_best + 1
+            if not better and options.schedule == "plateau":
+                if progress.since_best % options.plateau_patience == 0:
+                    progress.plateaus += 1
+            self.log.record(
+                {
+                    "step": progress.step,
+                    "epoch": progress.epoch,
+                    "validation_loss": loss,
+                    "bleu": bleu,
+                    "seconds": round(self._elapsed(), 1),
+                }
+            )
+        else:
+            dropped = set()
+        self._save()
+        if self.main:
+            for step in dropped:
+                checkpoints.remove(self._best(step))
+        # the clock of tokens per second stands still meanwhile
+        self._window_started += time.monotonic() - started
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        return self.average.applied(self.model) if self.average else contextlib.nullcontext()
+
+    def _validate(self) -> tuple[float, float]:
+        """BLEU and the mean loss per target token (nats, without smoothing) of the validation
+        set; the same numbers in every process."""
+        figures = torch.zeros(2, dtype=torch.float64)
+        if self.main:
+            pairs = self.validation.pairs
+            texts = list(pairs["source"])
+            hypotheses = self.translator().translate(
+                texts,
+                beam_size=self.config.training.validation_beam,
+                precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
+            )
+            references = list(pairs["target"])
+            bleu = score(hypotheses, references, metrics=("bleu",), bootstrap=0)["bleu"].value
+            figures[:] = torch.tensor([bleu, self._validation_loss()], dtype=torch.float64)
+        if self.accelerator.num_processes > 1:
+            figures = self.accelerator.reduce(figures.float().to(self.device)).double().cpu()
+        return float(figures[0]), float(figures[1])
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        objective = CrossEntropy(self.model, 0.0).eval()
+        table = self.validation.pairs
+        order = self.validation.target_lengths.argsort(kind="stable")
+        total, tokens = 0.0, 0
+        for start in range(0, len(order), 64):
+            rows = table[order[start : start + 64].tolist()]
+            batch = collate(rows["source_ids"], rows["target_ids"]).to(self.device)
+            with self.accelerator.autocast():
+                total += objective(
+                    batch.source, batch.source_lengths, batch.target_input, batch.target_output
+                ).item()
+            tokens += batch.target_tokens
+        self.objective.train()
+        return total / max(1, tokens)
+
+    def translator(self) -> Translator:
+        return Translator(self.model, *self.tokenizers, self.config)
+
+    def _elapsed(self) -> float:
+        return self.progress.seconds + time.monotonic() - self._started
+
+    def _best(self, step: int) -> Path:
+        return self.folder / "checkpoints" / f"best-{step}"
+
+    def _write(self, folder: Path, tensors: dict, state: dict) -> None:
+        checkpoints.write(folder, {k: v.cpu() for k, v in tensors.items()}, state)
+
+    def _save(self) -> None:
+        """Write checkpoints/last: weights, moving average, optimizer, random state, progress."""
+        now = time.monotonic()
+        self.progress.seconds, self._started = self._elapsed(), now
+        if not self.main:
+            return
+        tensors = {f"model.{k}": v for k, v in checkpoints.weights_of(self.model).items()}
+        for key, tensor in checkpoints.optimizer_tensors(self.optimizer).items():
+            tensors[f"optimizer.{key}"] = tensor
+        state = {"progress": dataclasses.asdict(self.progress)}
+        if self.average:
+            state["average_steps"] = self.average.steps
+            for index, tensor in enumerate(self.average.average):
+                tensors[f"average.{index}"] = tensor
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        self._write(self.folder / "checkpoints" / "last", tensors, state)
+
+    def restore(self, folder: Path) -> None:
+        tensors, state = checkpoints.read(folder)
+
+        def part(name: str) -> dict[str, torch.Tensor]:
+            start = name + "."
+            return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+
+        checkpoints.load_weights(self.model, part("model"), str(folder))
+        checkpoints.load_optimizer(self.optimizer, part("optimizer"))
+        if self.average:
+            self.average.steps = state["average_steps"]
+            averages = part("average")
+            for index, tensor in enumerate(self.average.average):
+                tensor.copy_(averages[str(index)])
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        self.progress = Progress(**state["progress"])
+        self.progress.best = [(bleu, step) for bleu, step in self.progress.best]
+        self.log.resume(self.progress.step)
+        self.log.say(f"resumed at step {self.progress.step}, epoch {self.progress.epoch}")
+
+    def finish(self) -> Path:
+        """Average the kept checkpoints, keep the average if it is no worse than the best single
+        one on the validation set, and write the model folder."""
+        progress, path = self.progress, self.folder / "model"
+        notes = f"step {progress.step}"
+        if self.average and not progress.best:
+            self.average._copy(self.model, self.average.average)
+        if progress.best:
+            bleu, step = progress.best[0]
+            best = checkpoints.read(self._best(step))[0]
+            checkpoints.load_weights(self.model, best, str(self._best(step)))
+            notes = f"step {step}, validation BLEU {bleu:.2f}"
+            if self.config.training.average and len(progress.best) > 1:
+                folders = [self._best(step) for _, step in progress.best]
+                mean = checkpoints.average(folders)
+                checkpoints.load_weights(self.model, mean, "average")
+                averaged, loss = self._validate()
+                self.log.say(
+                    f"mean of the {len(folders)} best checkpoints: validation BLEU {averaged:.2f}, "
+                    f"loss {loss:.4f}; best single one: {bleu:.2f}"
+                )
+                if averaged >= bleu:
+                    notes = f"mean of {len(folders)} checkpoints, validation BLEU {averaged:.2f}"
+                else:
+                    checkpoints.load_weights(self.model, best, str(self._best(step)))
+        if self.main:
+            training = (
+                f"{notes}; {progress.step} steps, {progress.epoch} epochs, "
+                f"{progress.tokens:,} target tokens, {progress.seconds / 60:.1f} minutes"
+            )
+            self.translator().save_pretrained(path, card={"training": training})
+            self.log.say(f"model saved in {path} ({notes})")
+        self.accelerator.wait_for_everyone()
+        return path
+
+
+def _mixed_precision(precision: str, device: str) -> str:
+    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if device == "cuda" and kind == "cpu":
+        raise UsageError("training.device is 'cuda', and torch finds no GPU here; use 'auto'")
+    chosen = resolve_precision(precision, torch.device(kind))
+    return "no" if chosen == "fp32" else chosen
+
+
+def _optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
+    options = config.training
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+    return kind(
+        model.parameters(),
+        lr=options.learning_rate,
+        betas=tuple(options.betas),
+        weight_decay=options.weight_decay,
+        fused=True,
+    )
+
+
+def _tokenizers(config: Config, folder: Path, pairs: Any) -> tuple[Tokenizer, Tokenizer]:
+    """Those of this run if it has them already, else trained (or loaded) and saved."""
+    names = ["shared"] if config.tokenizer.shared else ["source", "target"]
+    paths = [folder / f"{name}.model" for name in names]
+    if all(path.exists() for path in paths):
+        loaded = [Tokenizer.load(path) for path in paths]
+        return loaded[0], loaded[-1]
+    tokenizers = build_tokenizers(config, pairs)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
+        tokenizer.save(path)
+    return tokenizers
+
+
+_MAY_CHANGE = {"max_epochs", "max_steps", "patience", "log_every", "threads", "tensorboard"}
+
+
+def _check_same_run(path: Path, config: Config) -> None:
+    """Write the configuration, or compare it with that of the run being resumed."""
+    values = config_to_dict(config)
+    if path.exists() and checkpoints.exists(path.parent / "checkpoints" / "last"):
+        before = config_to_dict(config_from_dict(json.loads(path.read_text("utf-8")), str(path)))
+        for section in ("data", "tokenizer", "model", "training", "seed"):
+            old, new = before[section], values[section]
+            if not isinstance(old, dict):
+                old, new = {section: old}, {section: new}
+            for key in old:
+                if old[key] != new[key] and key not in _MAY_CHANGE:
+                    raise UsageError(
+                        f"--resume: '{section}.{key}' is {new[key]!r}, the run in {path.parent} was "
+                        f"started with {old[key]!r}; give it the same value or another --output"
+                    )
+    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _saving_on_signals(run: _Run) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the step at hand, save, and then stop; a second one stops at once."""
+
+    def ask(number: int, _: Any) -> None:
+        run.stop_signal = number
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+
+    try:
+        previous = {name: signal.signal(name, ask) for name in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are not ours to handle
+        yield
+        return
+    try:
+        yield
+    finally:
+        for name, handler in previous.items():
+            signal.signal(name, handler)

@@ -1,0 +1,28 @@
+"""Learning rates as functions of the optimizer step."""
+
+from __future__ import annotations
+
+import math
+
+from seq2seq.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateaus: int) -> float:
+    """The rate of the given step (1, 2, ...), after a linear warm-up.
+
+    constant; inverse_sqrt: peak * sqrt(warm-up / step) (Vaswani et al. 2017, eq. 3); cosine: from
+    the peak to ``final_learning_rate`` at ``total_steps`` (Loshchilov & Hutter 2017, eq. 5);
+    plateau: peak * plateau_factor ** ``plateaus``.
+    """
+    peak, warmup = config.learning_rate, config.warmup_steps
+    if step <= warmup:
+        return peak * step / warmup
+    if config.schedule == "inverse_sqrt":
+        return peak * math.sqrt(max(1, warmup) / step)
+    if config.schedule == "cosine":
+        done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+        final = config.final_learning_rate
+        return final + 0.5 * (peak - final) * (1 + math.cos(math.pi * done))
+    if config.schedule == "plateau":
+        return peak * config.plateau_factor**plateaus
+    return peak
