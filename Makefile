@@ -1,0 +1,57 @@
+# Every target sets up what it needs: a clone and Python 3.11 or newer are enough.
+#
+#   make demo                train on a made-up corpus, translate its test set (5 minutes)
+#   make demo-no-attention   the same with a decoder that has no attention
+#   make test                lint, and all tests that need no GPU
+#   make lint | make format  ruff
+#   make wheel               build the wheel, install it in a clean environment, import it
+#   make clean               remove what these targets made, trained models excepted
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo demo-no-attention test lint format wheel clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# One installation, repeated only when the requirements change.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python recipes/translation/demo.py
+
+demo-no-attention: $(READY)
+	$(BIN)/python recipes/translation/demo.py --no-attention
+
+# One thread: the tests' tensors are too small to share out, and waiting threads cost more
+# than they bring.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The clean environment holds what a user of the wheel gets and nothing else. The imports are
+# made outside the working tree, so that they come from the wheel.
+wheel: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --constraint constraints.txt --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv --clear build/wheel
+	build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd build/wheel && bin/python -c "import kernels, seq2seq; print('imported', kernels.__file__)"
+	build/wheel/bin/seq2seq --help > /dev/null
+	@ls dist
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
