@@ -102,10 +102,11 @@ def decoder_step(
     if memory is not None:
         query = top if weights.query is None else F.linear(top, weights.query)  # (N, Q)
         sources = memory.keys.shape[0]
-        grouped = query.view(sources, -1, query.shape[-1]).to(memory.keys.dtype)  # (B, K, Q)
+        beams = query.shape[0] // max(1, sources)  # K
+        grouped = query.view(sources, beams, query.shape[1]).to(memory.keys.dtype)  # (B, K, Q)
         context, attention = attend(grouped, memory, weights.score, scale)
-        top = torch.cat([context.reshape(-1, context.shape[-1]).to(top.dtype), top], -1)
-        attention = attention.reshape(-1, attention.shape[-1])  # (N, S)
+        top = torch.cat([context.flatten(0, 1).to(top.dtype), top], -1)
+        attention = attention.flatten(0, 1)  # (N, S)
     vector = torch.tanh(F.linear(top, weights.output).to(state.hidden.dtype))  # (N, A)
     if output_mask is not None:
         vector = vector * output_mask

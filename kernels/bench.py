@@ -1,0 +1,178 @@
+"""Times the operations of this package: ``python -m kernels.bench recurrent``.
+
+Each case is first checked against the reference, then timed forward and backward together,
+the contenders in turn within every round, so that a busy machine slows all of them alike; the
+median over rounds is reported. With one thread that is the time the CPU spent on the process,
+which other processes do not lengthen, else the time that passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+import kernels
+
+Run = Callable[[Tensor], Tensor]
+CONTENDERS = ("kernels", "torch.nn", "eager loop")
+
+
+class Case(NamedTuple):
+    kind: str  # RNN, GRU or LSTM
+    batch: int
+    steps: int
+    size: int  # of inputs and of each direction's state
+    bidirectional: bool
+    ragged: bool  # lengths from T/2 to T instead of T for all
+    precision: str  # fp32, or bf16 for torch.autocast
+
+
+def recurrent_cases(quick: bool) -> list[Case]:
+    """The shapes of a translation encoder, and a long and a small one."""
+    shapes = [(128, 15, 256, True), (64, 30, 512, False), (1, 20, 256, False)]
+    kinds = ("LSTM", "GRU", "RNN")
+    if quick:
+        shapes, kinds = [(4, 5, 16, True)], ("LSTM", "GRU")
+    return [
+        Case(kind, *shape, ragged and shape[0] > 1, precision)
+        for shape in shapes
+        for kind in kinds
+        for ragged in ((False, True) if shape[0] > 1 else (False,))
+        for precision in ("fp32", "bf16")
+    ]
+
+
+def measure(case: Case, rounds: int) -> dict[str, object]:
+    """The case, and by contender the median milliseconds of a forward and backward pass.
+
+    Raises RuntimeError when a result differs from the reference by more than rounding.
+    """
+    torch.manual_seed(0)
+    options = {"batch_first": True, "bidirectional": case.bidirectional}
+    theirs = getattr(nn, case.kind)(case.size, case.size, **options)
+    ours = getattr(kernels, case.kind)(case.size, case.size, **options)
+    ours.load_state_dict(theirs.state_dict())
+    lengths = None
+    if case.ragged:
+        lengths = torch.randint(case.steps // 2, case.steps + 1, (case.batch,))
+        lengths[0] = case.steps
+    runs = _contenders(ours, theirs, lengths)
+    inputs = torch.randn(case.batch, case.steps, case.size, requires_grad=True)
+    _check(case, runs, inputs)
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = clock()
+            _forward(case, run, inputs).float().sum().backward()
+            times[name].append(1e3 * (clock() - start))
+            ours.zero_grad()
+            theirs.zero_grad()
+            inputs.grad = None
+    return case._asdict() | {name: statistics.median(found) for name, found in times.items()}
+
+
+def _contenders(ours: nn.Module, theirs: nn.Module, lengths: Tensor | None) -> dict[str, Run]:
+    def loop(inputs: Tensor) -> Tensor:
+        with kernels.use_backend("reference"):
+            return ours(inputs, lengths=lengths)[0]
+
+    def library(inputs: Tensor) -> Tensor:
+        if lengths is None:
+            return theirs(inputs)[0]
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(theirs(packed)[0], batch_first=True)[0]
+
+    runs = (lambda inputs: ours(inputs, lengths=lengths)[0], library, loop)
+    return dict(zip(CONTENDERS, runs, strict=True))
+
+
+def _forward(case: Case, run: Run, inputs: Tensor) -> Tensor:
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=case.precision == "bf16"):
+        return run(inputs)
+
+
+def _check(case: Case, runs: dict[str, Run], inputs: Tensor) -> None:
+    with torch.no_grad():
+        truth = runs["eager loop"](inputs)
+        for name, run in runs.items():
+            error = (_forward(case, run, inputs).float() - truth).norm() / truth.norm()
+            dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+            bound = 4 * torch.finfo(dtype).eps * (1 if case.precision == "bf16" else case.steps)
+            if not error <= bound:
+                raise RuntimeError(f"{name} on {case}: error {error:.2e}, expected <= {bound:.2e}")
+
+
+def machine() -> dict[str, object]:
+    return {
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m kernels.bench", description="Time recurrences, forward and backward."
+    )
+    parser.add_argument("operations", nargs="+", choices=["recurrent"])
+    parser.add_argument("--rounds", type=int, default=11, help="timed rounds per case")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    parser.add_argument("--quick", action="store_true", help="tiny cases, to see that it runs")
+    parser.add_argument("--output", type=Path, help="also write the results here, as JSON")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or options.threads < 1:
+        parser.error("--rounds and --threads must be 1 or more")
+    torch.set_num_threads(options.threads)
+    found = machine()
+    if found["gpu"] is None:
+        print("No GPU was found: timing the torch backend on the CPU.")
+    else:
+        print(f"{found['gpu']} is left alone: there are no GPU kernels yet. Timing on the CPU.")
+    print(f"{found['cpu']}, {found['threads']} thread(s), torch {found['torch']}")
+    print("Milliseconds forward + backward, median; ratio: torch.nn / kernels, above 1 is faster.")
+    print(
+        f"{'kind':5} {'B':>4} {'T':>4} {'H':>5} {'dirs':>4} {'lengths':7} {'prec':4} "
+        f"{'kernels':>9} {'torch.nn':>9} {'loop':>9} {'ratio':>6}"
+    )
+    results = []
+    for case in recurrent_cases(options.quick):
+        result = measure(case, options.rounds)
+        results.append(result)
+        ours, theirs, loop = (result[name] for name in CONTENDERS)
+        print(
+            f"{case.kind:5} {case.batch:4} {case.steps:4} {case.size:5} "
+            f"{1 + case.bidirectional:4} {'ragged' if case.ragged else 'equal':7} "
+            f"{case.precision:4} {ours:9.2f} {theirs:9.2f} {loop:9.2f} {theirs / ours:6.2f}",
+            flush=True,
+        )
+    if options.output is not None:
+        text = json.dumps({"machine": found, "unit": "ms", "recurrent": results}, indent=2)
+        options.output.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,619 @@
+"""RNN, GRU and LSTM with the constructor, inputs, outputs and state_dict of torch.nn, and more.
+
+What torch.nn lacks: ragged ``lengths`` without packing, recurrent (variational) dropout, weight
+dropout, layer normalisation per gate, zoneout, resets of the state at given steps.
+
+Legend: B batch, T steps, I input features, H hidden, L layers, D directions, G gates.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from kernels.backend import resolve
+from kernels.recurrence import bidirectional_recurrence, recurrence
+from kernels.recurrence.check import check_lengths
+from kernels.recurrence.reference import GATES, GateNorm
+from kernels.recurrence.reference import recurrence as reference_recurrence
+
+State = Tensor | tuple[Tensor, Tensor]
+
+
+class _Layers(nn.Module):
+    """The stack of layers that RNN, GRU and LSTM share; ``self.kind`` names the cell."""
+
+    def __init__(
+        self,
+        kind: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        layer_norm: bool,
+        zoneout: float | tuple[float, float],
+        recurrent_dropout: float,
+        weight_dropout: float,
+    ) -> None:
+        super().__init__()
+        for name, value in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}: found {value!r}; expected a whole number above 0")
+        self.kind = kind
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = _probability("dropout", dropout, 1.0)
+        self.bidirectional = bidirectional
+        self.layer_norm = layer_norm
+        self.zoneout = _zoneout_pair(zoneout)
+        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
+        self.weight_dropout = _probability("weight_dropout", weight_dropout)
+        for layer in range(num_layers):
+            features = input_size if layer == 0 else hidden_size * self._directions
+            for suffix in self._suffixes(layer):
+                _add_parameters(
+                    self, kind, features, hidden_size, bias, layer_norm, suffix, device, dtype
+                )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in +-1/sqrt(H) as in torch.nn; gains of layer normalisation 1."""
+        _reset_parameters(self, self.hidden_size)
+
+    def flatten_parameters(self) -> None:
+        """Does nothing; torch.nn's modules have it, and callers call it."""
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer and direction, in the order of torch.nn."""
+        names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
+        return [
+            [getattr(self, name + suffix) for name in names]
+            for layer in range(self.num_layers)
+            for suffix in self._suffixes(layer)
+        ]
+
+    def extra_repr(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size)]
+        defaults = {
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+            "bidirectional": False,
+            "layer_norm": False,
+            "zoneout": (0.0, 0.0),
+            "recurrent_dropout": 0.0,
+            "weight_dropout": 0.0,
+        }
+        for name, default in defaults.items():
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)}")
+        return ", ".join(parts)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor | PackedSequence, State]:
+        """Run all layers.
+
+        input: (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) for one sequence, or a
+            PackedSequence.
+        hx: initial state (L*D, B, H), or (L*D, H) for one sequence; zero when None. For LSTM a
+            pair (hidden, cell) of these.
+        lengths: (B,) integers from 0 to T, instead of packing: outputs past a length are 0, the
+            final state is the one at the length.
+        resets: (B, T) bool whatever ``batch_first`` ((T,) for one sequence): where True, the
+            state is zero before that step. Runs on the autograd path.
+        -> outputs shaped as input with D*H features (a PackedSequence for one), final state
+            shaped as hx.
+
+        Raises ValueError that names the argument that is wrong and what was expected.
+        """
+        if isinstance(input, PackedSequence):
+            return self._forward_packed(input, hx, lengths, resets)
+        if input.dim() not in (2, 3):
+            raise ValueError(
+                f"input: found {input.dim()} dimensions; expected 2 (one sequence) or 3 (batch)"
+            )
+        if input.dim() == 2:
+            return self._forward_single(input, hx, lengths, resets)
+        inputs = input if self.batch_first else input.transpose(0, 1)  # (B, T, I)
+        outputs, state = self._run(inputs, hx, lengths, resets)
+        return outputs if self.batch_first else outputs.transpose(0, 1), state
+
+    def _forward_single(
+        self, input: Tensor, hx: State | None, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, State]:
+        if lengths is not None:
+            raise ValueError("lengths: found with a 2-D input (one sequence); expected None")
+        if hx is not None:
+            states = hx if self.kind == "lstm" else (hx,)
+            for state in states:
+                if state.dim() != 2:
+                    raise ValueError(
+                        f"hx: found {state.dim()} dimensions; expected (L*D, H) as input is 2-D"
+                    )
+            hx = _map_state(lambda state: state.unsqueeze(1), hx)
+        resets = None if resets is None else resets.unsqueeze(0)
+        outputs, state = self._run(input.unsqueeze(0), hx, None, resets)
+        return outputs.squeeze(0), _map_state(lambda part: part.squeeze(1), state)
+
+    def _forward_packed(
+        self,
+        packed: PackedSequence,
+        hx: State | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+    ) -> tuple[PackedSequence, State]:
+        if lengths is not None:
+            raise ValueError(
+                "lengths: found with a PackedSequence, which has its own; expected None"
+            )
+        inputs, lengths = pad_packed_sequence(packed, batch_first=True)  # in the user's order
+        outputs, state = self._run(inputs, hx, lengths, resets)
+        if packed.sorted_indices is not None:
+            outputs = outputs.index_select(0, packed.sorted_indices)
+            lengths = lengths.index_select(0, packed.sorted_indices.to("cpu"))
+        data, batch_sizes, _, _ = pack_padded_sequence(outputs, lengths, batch_first=True)
+        indices = (packed.sorted_indices, packed.unsorted_indices)
+        return PackedSequence(data, batch_sizes, *indices), state
+
+    def _run(
+        self, inputs: Tensor, hx: State | None, lengths: Tensor | None, resets: Tensor | None
+    ) -> tuple[Tensor, State]:
+        batch, steps, features = inputs.shape
+        if features != self.input_size:
+            raise ValueError(f"input: found {features} features; expected {self.input_size}")
+        if lengths is not None:
+            check_lengths(lengths, batch, steps)
+        if resets is not None and (resets.shape != (batch, steps) or resets.dtype != torch.bool):
+            raise ValueError(
+                f"resets: found {resets.dtype} {tuple(resets.shape)}; "
+                f"expected torch.bool ({batch}, {steps})"
+            )
+        hidden, cell = self._initial(hx, batch)
+        finals = []
+        for layer in range(self.num_layers):
+            rows = slice(layer * self._directions, (layer + 1) * self._directions)
+            start = (None if hidden is None else hidden[rows], None if cell is None else cell[rows])
+            inputs, *final = self._layer(layer, inputs, *start, lengths, resets)
+            finals.append(final)
+            if self.dropout and layer + 1 < self.num_layers:
+                inputs = F.dropout(inputs, self.dropout, self.training)
+        final_hidden = torch.cat([final[0] for final in finals])  # (L*D, B, H)
+        if self.kind != "lstm":
+            return inputs, final_hidden
+        return inputs, (final_hidden, torch.cat([final[1] for final in finals]))
+
+    def _initial(self, hx: State | None, batch: int) -> tuple[Tensor | None, Tensor | None]:
+        if hx is None:
+            return None, None
+        expected = (self.num_layers * self._directions, batch, self.hidden_size)
+        if self.kind == "lstm":
+            if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+                raise ValueError("hx: expected a pair (hidden, cell) for LSTM")
+        elif not isinstance(hx, Tensor):
+            raise ValueError(f"hx: found {type(hx).__name__}; expected a tensor")
+        states = tuple(hx) if self.kind == "lstm" else (hx,)
+        for state in states:
+            if state.shape != expected:
+                raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {expected}")
+        return states if self.kind == "lstm" else (hx, None)
+
+    def _layer(
+        self,
+        layer: int,
+        inputs: Tensor,
+        hidden: Tensor | None,
+        cell: Tensor | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """-> outputs (B, T, D*H), hidden (D, B, H), cell"""
+        weights = [self._weights(suffix) for suffix in self._suffixes(layer)]
+        mask = self._hidden_mask(inputs)
+        common = {"kind": self.kind, "lengths": lengths}
+        if self._on_autograd_path or resets is not None:
+            # Not a choice among backends, but the one path there is: 'triton' is refused.
+            resolve("recurrence with layer_norm, zoneout or resets", inputs)
+            parts = []
+            for d, suffix in enumerate(self._suffixes(layer)):
+                parts.append(
+                    reference_recurrence(
+                        inputs,
+                        *weights[d],
+                        None if hidden is None else hidden[d],
+                        None if cell is None else cell[d],
+                        **common,
+                        reverse=d == 1,
+                        hidden_mask=None if mask is None else mask[d],
+                        norm=_gate_norm(self, self.kind, suffix),
+                        zoneout=self.zoneout,
+                        training=self.training,
+                        resets=resets,
+                    )
+                )
+            outputs, hidden, cell = zip(*parts, strict=True)
+            cell = torch.stack(cell) if self.kind == "lstm" else None
+            return torch.cat(outputs, 2), torch.stack(hidden), cell
+        if self.bidirectional:
+            pairs = [None if pair[0] is None else pair for pair in zip(*weights, strict=True)]
+            return bidirectional_recurrence(
+                inputs, *pairs, hidden, cell, **common, hidden_mask=mask
+            )
+        single = (None if t is None else t[0] for t in (hidden, cell))
+        outputs, hidden, cell = recurrence(
+            inputs,
+            *weights[0],
+            *single,
+            **common,
+            hidden_mask=None if mask is None else mask[0],
+        )
+        return outputs, hidden[None], None if cell is None else cell[None]
+
+    def _weights(self, suffix: str) -> tuple[Tensor | None, ...]:
+        recurrent = getattr(self, "weight_hh" + suffix)
+        if self.weight_dropout:  # Merity et al. 2018
+            recurrent = F.dropout(recurrent, self.weight_dropout, self.training)
+        biases = (getattr(self, name + suffix, None) for name in ("bias_ih", "bias_hh"))
+        return (getattr(self, "weight_ih" + suffix), recurrent, *biases)
+
+    def _hidden_mask(self, inputs: Tensor) -> Tensor | None:
+        """One mask per sequence for all its steps (Gal & Ghahramani 2016): (D, B, H)"""
+        if not self.training or self.recurrent_dropout == 0:
+            return None
+        ones = inputs.new_ones(self._directions, inputs.size(0), self.hidden_size)
+        return F.dropout(ones, self.recurrent_dropout)
+
+    @property
+    def _on_autograd_path(self) -> bool:
+        return self.layer_norm or self.zoneout != (0.0, 0.0)
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def _suffixes(self, layer: int) -> list[str]:
+        return [f"_l{layer}"] + ([f"_l{layer}_reverse"] if self.bidirectional else [])
+
+
+class RNN(_Layers):
+    """Elman network, h' = tanh(W x + b + U h + b) or relu: torch.nn.RNN and more.
+
+    Keyword-only options: ``layer_norm`` of each gate (Ba et al. 2016), ``zoneout`` probability
+    or pair (hidden, cell) (Krueger et al. 2017), both on the autograd path;
+    ``recurrent_dropout`` with one mask per sequence, ``weight_dropout`` on W_hh.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            _nonlinearity(nonlinearity),
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
+            layer_norm,
+            zoneout,
+            recurrent_dropout,
+            weight_dropout,
+        )
+        self.nonlinearity = nonlinearity
+
+
+class GRU(_Layers):
+    """Gated recurrent unit, reset after the product as torch.nn.GRU, and the options of RNN."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            "gru",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
+            layer_norm,
+            zoneout,
+            recurrent_dropout,
+            weight_dropout,
+        )
+
+
+class LSTM(_Layers):
+    """Long short-term memory as torch.nn.LSTM, and the options of RNN."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+    ) -> None:
+        if proj_size != 0:
+            raise ValueError(
+                f"proj_size: found {proj_size}; expected 0 (projected LSTM is not offered; "
+                "apply a Linear to the outputs, or use torch.nn.LSTM)"
+            )
+        super().__init__(
+            "lstm",
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
+            layer_norm,
+            zoneout,
+            recurrent_dropout,
+            weight_dropout,
+        )
+        self.proj_size = 0
+
+
+class _Cell(nn.Module):
+    """One step; what RNNCell, GRUCell and LSTMCell share."""
+
+    def __init__(
+        self,
+        kind: str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        layer_norm: bool,
+        zoneout: float | tuple[float, float],
+    ) -> None:
+        super().__init__()
+        self.kind, self.input_size, self.hidden_size = kind, input_size, hidden_size
+        self.bias, self.layer_norm = bias, layer_norm
+        self.zoneout = _zoneout_pair(zoneout)
+        _add_parameters(self, kind, input_size, hidden_size, bias, layer_norm, "", device, dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform in +-1/sqrt(H) as in torch.nn; gains of layer normalisation 1."""
+        _reset_parameters(self, self.hidden_size)
+
+    def extra_repr(self) -> str:
+        parts = [str(self.input_size), str(self.hidden_size)]
+        for name, default in (("bias", True), ("layer_norm", False), ("zoneout", (0.0, 0.0))):
+            if getattr(self, name) != default:
+                parts.append(f"{name}={getattr(self, name)}")
+        return ", ".join(parts)
+
+    def forward(self, input: Tensor, hx: State | None = None) -> State:
+        """input (B, I) or (I,), hx (B, H) or (H,), zero when None; for LSTM a pair of these
+        -> the new state, shaped as hx. Raises ValueError that names the wrong argument."""
+        if input.dim() not in (1, 2):
+            raise ValueError(f"input: found {input.dim()} dimensions; expected 1 or 2")
+        if input.size(-1) != self.input_size:
+            raise ValueError(f"input: found {input.size(-1)} features; expected {self.input_size}")
+        states = (None, None) if hx is None else hx if self.kind == "lstm" else (hx, None)
+        expected = (*input.shape[:-1], self.hidden_size)
+        for state in states:
+            if state is not None and state.shape != expected:
+                raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {expected}")
+        inputs = input if input.dim() == 2 else input[None]  # (B, I)
+        hidden, cell = (None if s is None else s.view(-1, self.hidden_size) for s in states)
+        hidden, cell = self._step(inputs, hidden, cell)
+        if input.dim() == 1:
+            hidden, cell = hidden[0], None if cell is None else cell[0]
+        return (hidden, cell) if self.kind == "lstm" else hidden
+
+    def _step(
+        self, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        weights = (getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        arguments = (inputs[:, None], *weights, hidden, cell)
+        if self.layer_norm or self.zoneout != (0.0, 0.0):
+            resolve("a cell with layer_norm or zoneout", inputs)
+            _, hidden, cell = reference_recurrence(
+                *arguments,
+                kind=self.kind,
+                norm=_gate_norm(self, self.kind, ""),
+                zoneout=self.zoneout,
+                training=self.training,
+            )
+        else:
+            _, hidden, cell = recurrence(*arguments, kind=self.kind)
+        return hidden, cell
+
+
+class RNNCell(_Cell):
+    """One step of an Elman network: torch.nn.RNNCell with ``layer_norm`` and ``zoneout``."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+    ) -> None:
+        kind = _nonlinearity(nonlinearity)
+        super().__init__(kind, input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
+        self.nonlinearity = nonlinearity
+
+
+class GRUCell(_Cell):
+    """One step of a GRU: torch.nn.GRUCell with ``layer_norm`` and ``zoneout``."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+    ) -> None:
+        super().__init__("gru", input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
+
+
+class LSTMCell(_Cell):
+    """One step of an LSTM: torch.nn.LSTMCell with ``layer_norm`` and ``zoneout``."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        layer_norm: bool = False,
+        zoneout: float | tuple[float, float] = 0.0,
+    ) -> None:
+        super().__init__("lstm", input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
+
+
+def _add_parameters(
+    module: nn.Module,
+    kind: str,
+    features: int,
+    size: int,
+    bias: bool,
+    layer_norm: bool,
+    suffix: str,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> None:
+    """Names and order of torch.nn; those of layer normalisation only where it is on."""
+    sums = GATES[kind] * size
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (sums, features), "weight_hh": (sums, size)}
+    if bias:
+        shapes |= {"bias_ih": (sums,), "bias_hh": (sums,)}
+    if layer_norm:
+        shapes |= {"gain_ih": (GATES[kind], size), "gain_hh": (GATES[kind], size)}
+        if kind == "lstm":
+            shapes |= {"gain_cell": (size,)} | ({"shift_cell": (size,)} if bias else {})
+    for name, shape in shapes.items():
+        parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        module.register_parameter(name + suffix, parameter)
+
+
+def _reset_parameters(module: nn.Module, size: int) -> None:
+    bound = 1 / math.sqrt(size)
+    for name, parameter in module.named_parameters():
+        if name.startswith("gain"):
+            nn.init.ones_(parameter)
+        elif name.startswith("shift"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.uniform_(parameter, -bound, bound)
+
+
+def _gate_norm(module: nn.Module, kind: str, suffix: str) -> GateNorm | None:
+    if not module.layer_norm:
+        return None
+    names = ("gain_ih", "gain_hh", "gain_cell", "shift_cell")
+    return GateNorm(*(getattr(module, name + suffix, None) for name in names))
+
+
+def _map_state(function: object, state: State) -> State:
+    if isinstance(state, Tensor):
+        return function(state)
+    return tuple(function(part) for part in state)
+
+
+def _probability(name: str, value: float, highest: float | None = None) -> float:
+    inside = 0 <= value <= highest if highest is not None else 0 <= value < 1
+    if isinstance(value, bool) or not inside:
+        raise ValueError(f"{name}: found {value!r}; expected a probability from 0 to below 1")
+    return float(value)
+
+
+def _zoneout_pair(zoneout: float | tuple[float, float]) -> tuple[float, float]:
+    pair = tuple(zoneout) if isinstance(zoneout, (tuple, list)) else (zoneout, zoneout)
+    if len(pair) != 2:
+        raise ValueError(f"zoneout: found {zoneout!r}; expected a number or a pair (hidden, cell)")
+    return (_probability("zoneout", pair[0]), _probability("zoneout", pair[1]))
+
+
+def _nonlinearity(name: str) -> str:
+    if name not in ("tanh", "relu"):
+        raise ValueError(f"nonlinearity: found {name!r}; expected 'tanh' or 'relu'")
+    return name

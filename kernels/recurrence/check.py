@@ -1,0 +1,82 @@
+"""The arguments of a recurrence, checked before any backend sees them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.recurrence.reference import GATES
+
+
+def check(
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+    hidden: Tensor | None,
+    cell: Tensor | None,
+    kind: str,
+    lengths: Tensor | None,
+    hidden_mask: Tensor | None,
+) -> None:
+    """Raises ValueError that names the argument, what was found and what was expected."""
+    if kind not in GATES:
+        raise ValueError(f"kind: found {kind!r}; expected one of {', '.join(GATES)}")
+    if inputs.dim() != 3:
+        raise ValueError(f"inputs: found shape {tuple(inputs.shape)}; expected (B, T, I)")
+    if not inputs.is_floating_point():
+        raise ValueError(f"inputs: found dtype {inputs.dtype}; expected a floating dtype")
+    if weight_hh.dim() != 2 or weight_hh.size(0) != GATES[kind] * weight_hh.size(1):
+        raise ValueError(
+            f"weight_hh: found shape {tuple(weight_hh.shape)}; "
+            f"expected ({GATES[kind]}*H, H) for kind {kind!r}"
+        )
+    if cell is not None and kind != "lstm":
+        raise ValueError(f"cell: found a tensor; expected None for kind {kind!r}")
+    batch, steps, features = inputs.shape
+    sums, size = weight_hh.shape
+    expected = (
+        ("weight_ih", weight_ih, (sums, features)),
+        ("weight_hh", weight_hh, (sums, size)),
+        ("bias_ih", bias_ih, (sums,)),
+        ("bias_hh", bias_hh, (sums,)),
+        ("hidden", hidden, (batch, size)),
+        ("cell", cell, (batch, size)),
+        ("hidden_mask", hidden_mask, (batch, size)),
+    )
+    for name, tensor, shape in expected:
+        if tensor is not None:
+            _check_tensor(name, tensor, shape, inputs)
+    if lengths is not None:
+        check_lengths(lengths, batch, steps)
+
+
+def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
+    """(B,) integers from 0 to T; raises ValueError otherwise."""
+    if not isinstance(lengths, Tensor):
+        raise ValueError(f"lengths: found {type(lengths).__name__}; expected a tensor ({batch},)")
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise ValueError(f"lengths: found dtype {lengths.dtype}; expected an integer dtype")
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths: found shape {tuple(lengths.shape)}; expected ({batch},)")
+    if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
+        raise ValueError(
+            f"lengths: found values from {int(lengths.min())} to {int(lengths.max())}; "
+            f"expected 0 to T = {steps}"
+        )
+
+
+def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], inputs: Tensor) -> None:
+    if tensor.shape != shape:
+        raise ValueError(f"{name}: found shape {tuple(tensor.shape)}; expected {shape}")
+    if tensor.device != inputs.device:
+        raise ValueError(
+            f"{name}: found on {tensor.device}; expected {inputs.device}, where inputs are"
+        )
+    mixed = torch.is_autocast_enabled(inputs.device.type) and tensor.is_floating_point()
+    if tensor.dtype != inputs.dtype and not mixed:
+        raise ValueError(
+            f"{name}: found dtype {tensor.dtype}; expected {inputs.dtype} as inputs have "
+            "(convert one of them, or use torch.autocast)"
+        )

@@ -1,0 +1,161 @@
+"""The recurrences as plain loops over the cell equations, differentiated by autograd.
+
+The truth in every test, and the path of the options that change the cell itself (layer
+normalisation, zoneout, resets). Computes in float64 for float64 inputs and in float32
+otherwise, autocast or not.
+
+Legend: B batch, T steps, I input features, H hidden, G gates (LSTM 4, GRU 3, Elman 1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.precision import precision
+
+GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
+
+
+class GateNorm(NamedTuple):
+    """Gains of the layer normalisation inside a cell; the shifts are the cell's own biases."""
+
+    input_gain: Tensor  # (G, H)
+    recurrent_gain: Tensor  # (G, H)
+    cell_gain: Tensor | None = None  # (H,), LSTM only
+    cell_shift: Tensor | None = None  # (H,), LSTM only
+
+
+def recurrence(
+    inputs: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None = None,
+    bias_hh: Tensor | None = None,
+    hidden: Tensor | None = None,
+    cell: Tensor | None = None,
+    *,
+    kind: str = "lstm",
+    lengths: Tensor | None = None,
+    reverse: bool = False,
+    hidden_mask: Tensor | None = None,
+    norm: GateNorm | None = None,
+    zoneout: tuple[float, float] = (0.0, 0.0),
+    training: bool = False,
+    resets: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What ``kernels.recurrence`` computes, and the options that only this path has.
+
+    norm: layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
+    zoneout: probabilities that a unit of (hidden, cell) keeps its old value; the expectation
+        of that when not ``training`` (Krueger et al. 2017, eq. 2-3).
+    resets: (B, T) bool; where True, the state is zero before that step.
+    """
+    found = precision(inputs)
+    batch, steps, _ = inputs.shape
+    size = weight_hh.size(1)
+
+    def cast(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(found.state)
+
+    with torch.autocast(inputs.device.type, enabled=False):
+        inputs = cast(inputs)
+        zeros = inputs.new_zeros(batch, size)  # (B, H)
+        hidden = zeros if hidden is None else cast(hidden)
+        cell = zeros if cell is None else cast(cell)
+        active = None
+        if lengths is not None:
+            active = torch.arange(steps, device=inputs.device) < lengths.to(inputs.device)[:, None]
+            inputs = inputs.masked_fill(~active[:, :, None], 0)  # padding may hold NaN
+        norm = None if norm is None else GateNorm(*map(cast, norm))
+        gains = (norm.input_gain, norm.recurrent_gain) if norm else (None, None)
+        weight_hh, bias_hh, hidden_mask = cast(weight_hh), cast(bias_hh), cast(hidden_mask)
+        input_sums = gate_sums(inputs, cast(weight_ih), cast(bias_ih), gains[0])  # (B, T, G*H)
+        outputs: list[Tensor] = [zeros] * steps
+        for t in reversed(range(steps)) if reverse else range(steps):
+            old_hidden, old_cell = hidden, cell
+            if resets is not None:
+                old_hidden = old_hidden.masked_fill(resets[:, t, None], 0)
+                old_cell = old_cell.masked_fill(resets[:, t, None], 0)
+            seen = old_hidden if hidden_mask is None else old_hidden * hidden_mask  # (B, H)
+            recurrent_sums = gate_sums(seen, weight_hh, bias_hh, gains[1])  # (B, G*H)
+            new_hidden, new_cell = step(
+                kind, input_sums[:, t], recurrent_sums, old_hidden, old_cell, norm
+            )
+            new_hidden = zone_out(old_hidden, new_hidden, zoneout[0], training)
+            new_cell = zone_out(old_cell, new_cell, zoneout[1], training)
+            if active is None:
+                hidden, cell, outputs[t] = new_hidden, new_cell, new_hidden
+            else:
+                now = active[:, t, None]  # (B, 1)
+                hidden = torch.where(now, new_hidden, hidden)
+                cell = torch.where(now, new_cell, cell)
+                outputs[t] = torch.where(now, new_hidden, zeros)
+        stacked = torch.stack(outputs, 1) if steps else inputs.new_zeros(batch, 0, size)
+    return (
+        stacked.to(found.output),  # (B, T, H)
+        hidden.to(found.output),  # (B, H)
+        cell.to(found.output) if kind == "lstm" else None,
+    )
+
+
+def gate_sums(x: Tensor, weight: Tensor, bias: Tensor | None, gain: Tensor | None) -> Tensor:
+    """W x + b; with a gain, LN(W x) * gain + b, where LN takes each gate by itself.
+
+    x (..., I), weight (G*H, I), gain (G, H) -> (..., G*H)
+    """
+    if gain is None:
+        return F.linear(x, weight, bias)
+    sums = F.linear(x, weight).unflatten(-1, gain.shape)  # (..., G, H)
+    sums = (F.layer_norm(sums, gain.shape[1:]) * gain).flatten(-2)
+    return sums if bias is None else sums + bias
+
+
+def step(
+    kind: str,
+    input_sums: Tensor,
+    recurrent_sums: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    norm: GateNorm | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step from the gate sums (B, G*H) of both sides -> hidden, cell (B, H)."""
+    if kind == "lstm":
+        return _lstm(input_sums + recurrent_sums, cell, norm)
+    if kind == "gru":
+        return _gru(input_sums, recurrent_sums, hidden), cell
+    activation = torch.tanh if kind == "tanh" else torch.relu
+    return activation(input_sums + recurrent_sums), cell  # Elman 1990
+
+
+def _lstm(sums: Tensor, cell: Tensor, norm: GateNorm | None) -> tuple[Tensor, Tensor]:
+    """c' = f*c + i*g, h' = o*tanh(c') (Hochreiter & Schmidhuber 1997 with the forget gate of
+    Gers et al. 2000); gates in torch's order i, f, g, o."""
+    i, f, g, o = sums.chunk(4, -1)  # (B, H) each
+    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+    shown = cell
+    if norm is not None:
+        shown = F.layer_norm(cell, cell.shape[-1:], norm.cell_gain, norm.cell_shift)
+    return o.sigmoid() * shown.tanh(), cell
+
+
+def _gru(input_sums: Tensor, recurrent_sums: Tensor, hidden: Tensor) -> Tensor:
+    """n = tanh(Wx + r*(Uh + b)), h' = (1-z)*n + z*h (Cho et al. 2014, reset after the product
+    as in torch.nn.GRU); gates in torch's order r, z, n."""
+    r, z, n = input_sums.chunk(3, -1)  # (B, H) each
+    recurrent_r, recurrent_z, recurrent_n = recurrent_sums.chunk(3, -1)
+    r, z = (r + recurrent_r).sigmoid(), (z + recurrent_z).sigmoid()
+    n = (n + r * recurrent_n).tanh()
+    return n + z * (hidden - n)
+
+
+def zone_out(old: Tensor, new: Tensor, rate: float, training: bool) -> Tensor:
+    """Each unit keeps its old value with probability ``rate``; the expectation at inference."""
+    if rate == 0 or old is new:
+        return new
+    if training:
+        return torch.where(torch.rand_like(new) < rate, old, new)
+    return rate * old + (1 - rate) * new

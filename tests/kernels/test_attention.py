@@ -1,0 +1,272 @@
+"""Attention: the reference by its definition, the torch backend against it."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import kernels
+from kernels import additive_attention, concat_attention, dot_attention, use_backend
+from kernels.attention import torch_backend
+
+
+def make(batch, steps, source, size, width, *, bias=True, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(batch, steps, size), (batch, source, size), (batch, source, width), (size,)]
+    return [
+        torch.randn(shape, dtype=torch.float64, generator=generator)
+        for shape in shapes + ([(size,)] if bias else [])
+    ]
+
+
+def run(function, backend, tensors, dtype=torch.float64, **options):
+    """Context, weights and gradients of a fixed random function of both, in float64."""
+    tensors = [t.detach().to(dtype, copy=True).requires_grad_() for t in tensors]
+    with use_backend(backend):
+        results = function(*tensors, **options, return_weights=True)
+        generator = torch.Generator().manual_seed(1)
+        total = sum(
+            (r.double() * torch.randn(r.shape, dtype=torch.float64, generator=generator)).sum()
+            for r in results
+        )
+        grads = torch.autograd.grad(total, tensors)
+    return [t.double() for t in (*results, *grads)]
+
+
+def assert_near(found, truth, bound):
+    """Error of each tensor relative to the largest norm among the gradients or results."""
+    for k, (a, b) in enumerate(zip(found, truth, strict=True)):
+        assert a.shape == b.shape
+        assert not a.isnan().any()
+        scale = max(b.norm().item(), 1e-3)
+        assert (a - b).norm().item() <= bound * scale, (k, (a - b).norm().item() / scale)
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_additive_by_its_definition(backend):
+    query, keys, values, weight, bias = make(2, 3, 4, 5, 6)
+    lengths = [4, 2]
+    with use_backend(backend):
+        context, weights = additive_attention(
+            query, keys, values, weight, bias, torch.tensor(lengths), return_weights=True
+        )
+    for b, length in enumerate(lengths):
+        for t in range(3):
+            scores = [
+                sum(
+                    weight[h] * math.tanh(query[b, t, h] + keys[b, s, h] + bias[h])
+                    for h in range(5)
+                )
+                for s in range(length)
+            ]
+            expected = torch.tensor(scores, dtype=torch.float64).softmax(0)
+            torch.testing.assert_close(weights[b, t, :length], expected)
+            assert not weights[b, t, length:].any()
+            torch.testing.assert_close(context[b, t], expected @ values[b, :length])
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("function", [additive_attention, dot_attention])
+def test_derivatives(function, backend):
+    tensors = make(2, 3, 3, 2, 2)
+    tensors = tensors if function is additive_attention else tensors[:3]
+    lengths = torch.tensor([3, 1])
+
+    def call(*arguments):
+        return function(*arguments, lengths=lengths, return_weights=True)
+
+    inputs = [t.requires_grad_() for t in tensors]
+    with use_backend(backend):
+        assert torch.autograd.gradcheck(call, inputs)
+        assert torch.autograd.gradgradcheck(call, inputs)
+
+
+# Block sizes that cut the work by rows, by steps, unevenly, and not at all.
+@pytest.mark.parametrize("block", [1, 60, 200, 1 << 18])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("lengths", [None, [6, 0, 1, 3, 6]])
+def test_torch_additive_equals_reference(monkeypatch, block, bias, lengths):
+    monkeypatch.setattr(torch_backend, "_BLOCK", block)
+    tensors = make(5, 7, 6, 5, 3, bias=bias)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    truth = run(additive_attention, "reference", tensors, lengths=lengths)
+    eps = torch.finfo(torch.float64).eps
+    assert_near(run(additive_attention, "torch", tensors, lengths=lengths), truth, 1000 * eps)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 5),
+    steps=st.integers(0, 6),
+    source=st.integers(1, 6),
+    size=st.integers(1, 9),
+    width=st.integers(1, 5),
+    additive=st.booleans(),
+    data=st.data(),
+)
+def test_any_shape_in_float32(batch, steps, source, size, width, additive, data):
+    lengths = data.draw(
+        st.none()
+        | st.lists(st.integers(0, source), min_size=batch, max_size=batch).map(torch.tensor)
+    )
+    tensors = make(batch, steps, source, size, width)[: 5 if additive else 3]
+    function = additive_attention if additive else dot_attention
+    truth = run(function, "reference", tensors, lengths=lengths)
+    found = run(function, "torch", tensors, torch.float32, lengths=lengths)
+    # Cancelling sums can be far smaller than their terms: compare with the whole.
+    bound = 100 * torch.finfo(torch.float32).eps
+    scale = max(t.norm().item() for t in truth)
+    for a, b in zip(found, truth, strict=True):
+        assert (a - b).norm().item() <= bound * max(scale, 1e-3)
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("function", [additive_attention, dot_attention])
+def test_empty_sources_give_zero_and_no_nan(function, backend):
+    tensors = make(3, 2, 4, 5, 6)[: 5 if function is additive_attention else 3]
+    lengths = torch.tensor([0, 4, 0])
+    context, weights, *grads = run(function, backend, tensors, lengths=lengths)
+    for tensor in (context, weights, *grads[:3]):
+        assert not tensor[0].any() and not tensor[2].any()
+        assert tensor[1].any()
+    assert not any(tensor.isnan().any() for tensor in grads)
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("function", [additive_attention, dot_attention])
+def test_padding_may_hold_anything(function, backend):
+    tensors = make(2, 3, 4, 5, 6)[: 5 if function is additive_attention else 3]
+    lengths = torch.tensor([4, 2])
+    clean = run(function, backend, tensors, lengths=lengths)
+    dirty = [t.clone() for t in tensors]
+    dirty[1][1, 2:] = float("nan")
+    dirty[2][1, 2:] = float("inf")
+    for a, b in zip(run(function, backend, dirty, lengths=lengths), clean, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_no_source_positions():
+    tensors = make(2, 3, 0, 5, 6)
+    for backend in ("reference", "torch"):
+        context, *_ = run(additive_attention, backend, tensors)
+        assert torch.equal(context, torch.zeros(2, 3, 6, dtype=torch.float64))
+
+
+def test_non_contiguous_arguments():
+    tensors = make(3, 4, 5, 6, 2)
+    truth = run(additive_attention, "torch", tensors)
+    strided = [t.mT.contiguous().mT if t.dim() == 3 else t for t in tensors]
+    strided[3] = tensors[3].repeat_interleave(2)[::2]
+    bound = 1000 * torch.finfo(torch.float64).eps
+    assert_near(run(additive_attention, "torch", strided), truth, bound)
+
+
+@pytest.mark.parametrize("wanted", range(5))
+def test_one_gradient_at_a_time(wanted):
+    grads = []
+    for backend in ("torch", "reference"):
+        tensors = make(2, 3, 4, 5, 6)
+        tensors[wanted].requires_grad_()
+        with use_backend(backend):
+            additive_attention(*tensors).square().sum().backward()
+        assert all(t.grad is None for k, t in enumerate(tensors) if k != wanted)
+        grads.append(tensors[wanted].grad)
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize("function", [additive_attention, dot_attention])
+def test_bfloat16_autocast_stays_near_float64(function):
+    tensors = make(4, 6, 7, 32, 16)[: 5 if function is additive_attention else 3]
+    options = {"lengths": torch.tensor([7, 3, 1, 5])}
+    if function is dot_attention:
+        options["scale"] = 32**-0.5
+    truth = run(function, "reference", tensors, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = run(function, "torch", tensors, torch.float32, **options)
+        assert function(*(t.float() for t in tensors), **options).dtype == torch.float32
+    assert_near(found, truth, 4 * torch.finfo(torch.bfloat16).eps)
+
+
+def test_concat_is_additive_over_the_joined_vector():
+    generator = torch.Generator().manual_seed(3)
+
+    def random(*shape):
+        return torch.randn(shape, dtype=torch.float64, generator=generator)
+
+    query, keys, values = random(2, 3, 4), random(2, 5, 6), random(2, 5, 7)
+    projection, weight, bias = random(8, 10), random(8), random(8)
+    joined = torch.cat(
+        [query[:, :, None].expand(-1, -1, 5, -1), keys[:, None].expand(-1, 3, -1, -1)], -1
+    )  # (B, T, S, Q+K)
+    scores = (joined @ projection.t() + bias).tanh() @ weight
+    found = concat_attention(query, keys, values, projection, weight, bias)
+    torch.testing.assert_close(found, scores.softmax(-1) @ values)
+
+
+def test_scaled_dot_is_that_of_torch():
+    query, keys, values = make(3, 4, 5, 6, 7)[:3]
+    expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values)
+    torch.testing.assert_close(dot_attention(query, keys, values, scale=6**-0.5), expected)
+
+
+class _Largest(TorchDispatchMode):
+    """Remembers the most bytes of storage behind any tensor that an operation made."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
+                self.elements = max(self.elements, size)
+        return result
+
+
+def test_additive_memory_is_linear_in_the_steps():
+    batch, steps, source, size = 2, 96, 80, 64
+    tensors = [t.float().requires_grad_() for t in make(batch, steps, source, size, size)]
+    largest = {}
+    for backend in ("reference", "torch"):
+        with use_backend(backend), _Largest() as seen:
+            additive_attention(*tensors).sum().backward()
+        largest[backend] = seen.elements
+    assert largest["reference"] >= batch * steps * source * size  # the measure sees it
+    # Nothing beyond the inputs' size but one block, which does not grow with B, T or S.
+    linear = batch * (steps + source) * size
+    assert largest["torch"] <= max(linear, torch_backend._BLOCK, source * size)
+    assert batch * steps * source * size > torch_backend._BLOCK
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": torch.zeros(2, 5)}, "query: found 2 dimensions"),
+        ({"keys": torch.zeros(2, 4, 6)}, r"keys: .*expected \(2, S, 5\)"),
+        ({"values": torch.zeros(2, 3, 6)}, r"values: .*expected \(2, 4, D\)"),
+        ({"weight": torch.zeros(4)}, r"weight: .*expected \(5,\)"),
+        ({"bias": torch.zeros(5, dtype=torch.float64)}, "bias: found dtype torch.float64"),
+        ({"values": torch.zeros(2, 4, 6, device="meta")}, "values: found on meta"),
+        ({"lengths": torch.tensor([1, 5])}, "lengths: found values from 1 to 5"),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    names = ("query", "keys", "values", "weight", "bias")
+    tensors = {n: t.float() for n, t in zip(names, make(2, 3, 4, 5, 6), strict=True)}
+    with pytest.raises(ValueError, match=message):
+        additive_attention(**{**tensors, **change})
+
+
+def test_wrong_projection_is_named():
+    query, keys, values = make(2, 3, 4, 5, 6)[:3]
+    with pytest.raises(ValueError, match=r"projection: .*Q\+K = 10"):
+        concat_attention(query, keys, values, torch.zeros(3, 9), torch.zeros(3))
+
+
+def test_the_names_are_public():
+    assert {"additive_attention", "concat_attention", "dot_attention"} <= set(kernels.__all__)
