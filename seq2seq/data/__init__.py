@@ -1,0 +1,1 @@
+"""From files of sentence pairs to batches: sources, then corpus, then batches."""
