@@ -1,0 +1,50 @@
+"""Encoder-decoder translation with recurrent networks.
+
+The public names are loaded when first used, so that ``import seq2seq`` (and with it the
+command line's ``--help``) does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seq2seq.config import Config, load_config
+    from seq2seq.errors import RunError, UsageError
+    from seq2seq.evaluation import Score, score
+    from seq2seq.translator import Translation, Translator
+
+__all__ = [
+    "Config",
+    "RunError",
+    "Score",
+    "Translation",
+    "Translator",
+    "UsageError",
+    "load_config",
+    "score",
+]
+
+_HOME = {
+    "Config": "seq2seq.config",
+    "RunError": "seq2seq.errors",
+    "Score": "seq2seq.evaluation",
+    "Translation": "seq2seq.translator",
+    "Translator": "seq2seq.translator",
+    "UsageError": "seq2seq.errors",
+    "load_config": "seq2seq.config",
+    "score": "seq2seq.evaluation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'seq2seq' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

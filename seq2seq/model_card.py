@@ -1,0 +1,120 @@
+"""The README.md of a saved model: what it is, how it was made, what it scores, how to use it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from seq2seq.config import Config
+from seq2seq.errors import UsageError
+from seq2seq.evaluation import Score, Scores
+
+CARD_KEYS = ("title", "data", "test_set", "scores", "training", "license", "notes")
+
+
+def model_card(config: Config, parameters: int, card: dict[str, Any] | None = None) -> str:
+    """Write the model card as Markdown with the YAML head that the hub reads.
+
+    Args:
+        config: of the training run; gives the languages, the data, the seed and the shape.
+        parameters: number of weights.
+        card: what the configuration does not know; every key may be left out.
+            ``title``: heading; ``data``: a sentence on the training data; ``test_set``: what the
+            scores were measured on; ``scores``: what ``seq2seq.evaluation.score`` returned;
+            ``training``: a sentence on time, steps, machine; ``license``: the identifier of a
+            licence; ``notes``: Markdown put at the end.
+
+    Raises:
+        UsageError: an unknown key in ``card``.
+    """
+    card = card or {}
+    unknown = [key for key in card if key not in CARD_KEYS]
+    if unknown:
+        raise UsageError(f"model card: unknown key '{unknown[0]}'; known: {', '.join(CARD_KEYS)}")
+    source, target = config.data.source, config.data.target
+    sections = [
+        _front_matter(config, card.get("license")),
+        f"# {card.get('title') or f'Translation {source} to {target}'}",
+        f"Translates `{source}` into `{target}` with a recurrent encoder-decoder.",
+        _facts(config, parameters, card),
+        _score_table(card.get("scores") or {}, card.get("test_set") or config.data.test),
+        _usage(),
+        str(card.get("notes") or ""),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(config: Config, licence: str | None) -> str:
+    names = [config.data.source, config.data.target]
+    values: dict[str, Any] = {
+        "library_name": "seq2seq",
+        "pipeline_tag": "translation",
+        "tags": ["translation", "recurrent", "sequence-to-sequence"],
+    }
+    # The hub takes codes only; a column may well be called anything else.
+    codes = [name for name in names if re.fullmatch(r"[a-z]{2,3}", name)]
+    if codes:
+        values["language"] = codes
+    if licence:
+        values["license"] = licence
+    return f"---\n{yaml.safe_dump(values, sort_keys=True, allow_unicode=True)}---"
+
+
+def _facts(config: Config, parameters: int, card: dict[str, Any]) -> str:
+    encoder, decoder = config.model.encoder, config.model.decoder
+    directions = "bidirectional " if encoder.bidirectional else ""
+    attention = "no" if decoder.attention == "none" else decoder.attention.replace("_", " ")
+    subwords = f"SentencePiece {config.tokenizer.kind}, "
+    subwords += "one vocabulary for both" if config.tokenizer.shared else "one for each language"
+    rows = {
+        "data": card.get("data") or config.data.hub or config.data.train or "not recorded",
+        "encoder": f"{directions}{encoder.cell}, {encoder.layers} x {encoder.hidden_size}",
+        "decoder": f"{decoder.cell}, {decoder.layers} x {decoder.hidden_size}, "
+        f"{attention} attention",
+        "parameters": f"{parameters:,}",
+        "subwords": subwords,
+        "seed": config.seed,
+    }
+    if card.get("training"):
+        rows["training"] = card["training"]
+    lines = [f"| {name} | {_cell(text)} |" for name, text in rows.items()]
+    return "\n".join(["| | |", "| --- | --- |", *lines])
+
+
+def _score_table(scores: Scores, test_set: str | None) -> str:
+    if not scores:
+        return ""
+    head = "## Scores\n\n"
+    if test_set:
+        head += f"On `{test_set}`.\n\n"
+    rows = [_score_row(one) for one in scores.values()]
+    table = ["| score | value | 95% interval | signature |", "| --- | --- | --- | --- |", *rows]
+    return head + "\n".join(table)
+
+
+def _score_row(one: Score) -> str:
+    known = one.low is not None and one.high is not None
+    interval = f"{one.low:.2f} to {one.high:.2f}" if known else ""
+    return f"| {one.name} | {one.value:.2f} | {interval} | `{_cell(one.signature)}` |"
+
+
+def _cell(text: object) -> str:
+    """A table cell holds no bare bar and no line break."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _usage() -> str:
+    return """## Use
+
+```python
+from seq2seq import Translator
+
+translator = Translator.from_pretrained("path or hub name of this model")
+print(translator.translate(["..."], beam_size=5))
+```
+
+```sh
+seq2seq translate MODEL < input.txt > output.txt
+```"""
