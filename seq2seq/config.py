@@ -306,6 +306,21 @@ def _check(config: Config, where: str) -> None:
     for key, value in fractions.items():
         if not 0 <= value < 1:
             raise UsageError(f"{where}: '{key}' is {value}; expected 0 <= value < 1")
+    not_negative = {
+        "tokenizer.sampling": config.tokenizer.sampling,
+        "training.clip_norm": training.clip_norm,
+        "training.warmup_steps": training.warmup_steps,
+        "training.rdrop": training.rdrop,
+        "decoding.length_penalty": config.decoding.length_penalty,
+        "decoding.coverage_penalty": config.decoding.coverage_penalty,
+        "decoding.no_repeat_ngram": config.decoding.no_repeat_ngram,
+        "decoding.min_length": config.decoding.min_length,
+        "decoding.max_length_ratio": config.decoding.max_length_ratio,
+        "decoding.max_length_extra": config.decoding.max_length_extra,
+    }
+    for key, value in not_negative.items():
+        if not value >= 0:
+            raise UsageError(f"{where}: '{key}' is {value}; expected 0 or more")
     if model.tied_embeddings == "all" and not config.tokenizer.shared:
         raise UsageError(
             f"{where}: 'model.tied_embeddings: all' needs one vocabulary for both languages; "

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 _UNKNOWN_PENALTY = 10.0  # below the worst subword: SentencePiece's choice for unknown characters
-_LATTICES_KEPT = 20_000  # words; the frequent ones come back soon after the cache is emptied
+_LATTICES_KEPT = 50_000  # words, some 3 KB each; emptied when full, frequent ones soon return
 _LONGEST_MERGED = 256  # characters; looking at all neighbours for each merge is quadratic
 
 

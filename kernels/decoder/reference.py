@@ -9,54 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.attention import additive_attention, dot_attention
 from kernels.decoder.weights import DecoderState, DecoderWeights, DropoutMasks, Memory
-
-
-def cell_step(
-    kind: str, gates_x: Tensor, gates_h: Tensor, hidden: Tensor, cell: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """One step of a recurrence from its two products, in the equations of torch.nn.
-
-    gates_x (N, G*H) = x W_ih' + b_ih, gates_h (N, G*H) = h W_hh' + b_hh.
-    LSTM: Hochreiter & Schmidhuber 1997 with forget gate (Gers et al. 2000);
-    GRU: Cho et al. 2014, reset applied after the product; Elman 1990.
-    """
-    if kind == "lstm":
-        i, f, g, o = (gates_x + gates_h).chunk(4, -1)  # (N, H) each
-        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(cell), cell
-    if kind == "gru":
-        rx, zx, nx = gates_x.chunk(3, -1)
-        rh, zh, nh = gates_h.chunk(3, -1)
-        r, z = torch.sigmoid(rx + rh), torch.sigmoid(zx + zh)
-        n = torch.tanh(nx + r * nh)
-        return n + z * (hidden - n), None
-    activation = torch.tanh if kind == "tanh" else torch.relu
-    return activation(gates_x + gates_h), None
-
-
-def attend(
-    query: Tensor, memory: Memory, score: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor]:
-    """Attention of K queries per source: context (B, K, D) and weights (B, K, S).
-
-    Additive (Bahdanau et al. 2015, eq. 6): v . tanh(q + k) with ``score`` v; otherwise the
-    scaled product q . k. A source of length 0 gives zero weights and a zero context.
-    """
-    keys, values, lengths = memory
-    if score is None:
-        scores = torch.matmul(query, keys.transpose(1, 2)) * scale  # (B, K, S)
-    else:
-        added = query.unsqueeze(2) + keys.unsqueeze(1)  # (B, K, S, Q)
-        scores = torch.matmul(torch.tanh(added), score)
-    if lengths is not None:
-        positions = torch.arange(keys.shape[1], device=keys.device)
-        masked = positions >= lengths.unsqueeze(1)  # (B, S)
-        scores = scores.masked_fill(masked.unsqueeze(1), torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, -1).masked_fill(masked.unsqueeze(1), 0.0)
-    else:
-        weights = torch.softmax(scores, -1)
-    return torch.matmul(weights.to(values.dtype), values), weights
+from kernels.recurrence.reference import step
 
 
 def decoder_step(
@@ -82,11 +37,8 @@ def decoder_step(
         c = None if state.cell is None else state.cell[number]
         gates_x = F.linear(x, layer.weight_ih, layer.bias_ih)
         gates_h = F.linear(h, layer.weight_hh, layer.bias_hh)
-        if c is not None:  # under autocast the products are half precision, the state is not
-            gates_x, gates_h = gates_x.to(c.dtype), gates_h.to(c.dtype)
-        else:
-            gates_x, gates_h = gates_x.to(h.dtype), gates_h.to(h.dtype)
-        h, c = cell_step(kind, gates_x, gates_h, h, c)
+        # under autocast the products are half precision, the state is not
+        h, c = step(kind, gates_x.to(h.dtype), gates_h.to(h.dtype), h, h if c is None else c)
         hidden.append(h)
         cell.append(c)
         y = h
@@ -100,13 +52,8 @@ def decoder_step(
     attention = None
     top = x  # (N, H)
     if memory is not None:
-        query = top if weights.query is None else F.linear(top, weights.query)  # (N, Q)
-        sources = memory.keys.shape[0]
-        beams = query.shape[0] // max(1, sources)  # K
-        grouped = query.view(sources, beams, query.shape[1]).to(memory.keys.dtype)  # (B, K, Q)
-        context, attention = attend(grouped, memory, weights.score, scale)
-        top = torch.cat([context.flatten(0, 1).to(top.dtype), top], -1)
-        attention = attention.flatten(0, 1)  # (N, S)
+        context, attention = _attend(top, weights, memory, scale)
+        top = torch.cat([context.to(top.dtype), top], -1)  # (N, D + H)
     vector = torch.tanh(F.linear(top, weights.output).to(state.hidden.dtype))  # (N, A)
     if output_mask is not None:
         vector = vector * output_mask
@@ -116,6 +63,25 @@ def decoder_step(
         None if state.feed is None else vector,
     )
     return vector, next_state, attention
+
+
+def _attend(
+    hidden: Tensor, weights: DecoderWeights, memory: Memory, scale: float
+) -> tuple[Tensor, Tensor]:
+    """hidden (N, H) -> context (N, D), attention weights (N, S); the K = N / B hypotheses of a
+    source are K queries on its keys."""
+    query = hidden if weights.query is None else F.linear(hidden, weights.query)  # (N, Q)
+    sources = memory.keys.shape[0]
+    beams = query.shape[0] // max(1, sources)
+    query = query.view(sources, beams, query.shape[1]).to(memory.keys.dtype)  # (B, K, Q)
+    keys, values, lengths = memory
+    if weights.score is None:
+        found = dot_attention(query, keys, values, scale, lengths, return_weights=True)
+    else:
+        score = weights.score
+        found = additive_attention(query, keys, values, score, lengths=lengths, return_weights=True)
+    context, attention = found
+    return context.flatten(0, 1), attention.flatten(0, 1)
 
 
 def attention_decoder(

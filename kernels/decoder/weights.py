@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from kernels.recurrence.reference import GATES
+
 
 class LayerWeights(NamedTuple):
     """One recurrent layer, laid out as in torch.nn.LSTM/GRU/RNN (G gates stacked).
@@ -57,7 +59,7 @@ class DropoutMasks(NamedTuple):
 def gates_of(kind: str) -> int:
     """Rows of weight_hh per hidden unit."""
     try:
-        return {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}[kind]
+        return GATES[kind]
     except KeyError:
         raise ValueError(f"kind is {kind!r}; expected 'lstm', 'gru', 'tanh' or 'relu'") from None
 
@@ -103,5 +105,6 @@ def check(
     query = size if weights.query is None else weights.query.shape[0]
     if memory.keys.shape[2] != query:
         raise ValueError(
-            f"memory.keys has width {memory.keys.shape[2]}, queries have {query}; they must be equal"
+            f"memory.keys has width {memory.keys.shape[2]}, queries have {query}; "
+            "expected equal ones"
         )

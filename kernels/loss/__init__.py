@@ -35,7 +35,8 @@ def linear_cross_entropy(
     """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(
-            f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}; expected (N, H), (V, H)"
+            f"hidden has shape {tuple(hidden.shape)}, weight {tuple(weight.shape)}; "
+            "expected (N, H) and (V, H)"
         )
     if targets.shape != hidden.shape[:1]:
         raise ValueError(f"targets has shape {tuple(targets.shape)}; expected ({len(hidden)},)")
@@ -46,10 +47,7 @@ def linear_cross_entropy(
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= value < 1")
     chosen = backend.resolve("linear_cross_entropy", hidden)
-    if chosen == "reference" or reduction == "none":
-        module = reference
-    else:
-        module = torch_backend
+    module = reference if chosen == "reference" or reduction == "none" else torch_backend
     return module.linear_cross_entropy(
         hidden, weight, targets, bias, label_smoothing, ignore_index, reduction
     )

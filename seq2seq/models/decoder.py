@@ -63,7 +63,8 @@ class Decoder(nn.Module):
             if values_size != size:
                 raise UsageError(
                     f"model.decoder.attention: '{self.attention}' multiplies decoder states "
-                    f"({size}) with encoder states ({values_size}); make them equal or use 'general'"
+                    f"({size}) with encoder states ({values_size}); "
+                    "make them equal or use 'general'"
                 )
             if self.attention == "scaled_dot":
                 self.scale = 1.0 / math.sqrt(size)

@@ -26,7 +26,7 @@ TENSORS, STATE = "tensors.safetensors", "state.json"
 
 
 def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Replace ``folder`` as a whole. Raises RunError, leaving the old one, when the disk is full."""
+    """Replace ``folder`` as a whole; RunError, with the old one left, when the disk is full."""
     aside = folder.with_name(f".{folder.name}.writing")
     old = folder.with_name(f".{folder.name}.old")
     try:

@@ -49,6 +49,11 @@ class RunLog:
         else:
             self.say("  ".join(f"{k} {_short(v)}" for k, v in values.items()))
 
+    def begin(self) -> None:
+        """A new run: records of an attempt that never came to a checkpoint are dropped."""
+        if self._main:
+            self._path.unlink(missing_ok=True)
+
     def resume(self, step: int) -> None:
         """Go on after ``step``: later records are dropped, as they will be written again."""
         if self._main:

@@ -73,7 +73,8 @@ def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
     last = folder / "checkpoints" / "last"
     if checkpoints.exists(last) and not resume:
         raise UsageError(
-            f"output {folder}: holds a run already; --resume goes on with it, --output starts another"
+            f"output {folder}: holds a run already; --resume goes on with it, --output DIR starts "
+            "another"
         )
     if resume and not checkpoints.exists(last):
         raise UsageError(f"output {folder}: no checkpoint to resume from; leave out --resume")
@@ -82,6 +83,8 @@ def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
     run = _Run(config, folder, quiet)
     if resume:
         run.restore(last)
+    else:
+        run.log.begin()
     try:
         with _saving_on_signals(run):
             run.loop()
@@ -265,9 +268,8 @@ class _Run:
             dropped = {step for _, step in progress.best} - {step for _, step in kept}
             progress.best = kept
             progress.since_best = 0 if better else progress.since_best + 1
-            if not better and options.schedule == "plateau":
-                if progress.since_best % options.plateau_patience == 0:
-                    progress.plateaus += 1
+            waited = progress.since_best and progress.since_best % options.plateau_patience == 0
+            progress.plateaus += bool(waited)  # read by the plateau schedule alone
             self.log.record(
                 {
                     "step": progress.step,
@@ -404,14 +406,31 @@ class _Run:
                 else:
                     checkpoints.load_weights(self.model, best, str(self._best(step)))
         if self.main:
+            card = self._score_test()
             training = (
                 f"{notes}; {progress.step} steps, {progress.epoch} epochs, "
                 f"{progress.tokens:,} target tokens, {progress.seconds / 60:.1f} minutes"
             )
-            self.translator().save_pretrained(path, card={"training": training})
+            self.translator().save_pretrained(path, card={**card, "training": training})
             self.log.say(f"model saved in {path} ({notes})")
         self.accelerator.wait_for_everyone()
         return path
+
+    def _score_test(self) -> dict[str, Any]:
+        """Translate the test set, where there is one, as configured under ``decoding``; keep the
+        translations and the scores in the run's folder, and say them."""
+        if not self.config.data.test:
+            return {}
+        pairs = load_pairs(self.config.data, "test")
+        hypotheses = self.translator().translate(list(pairs["source"]))
+        scores = score(hypotheses, list(pairs["target"]))
+        lines = "".join(f"{text}\n" for text in hypotheses)
+        (self.folder / "test.hypotheses").write_text(lines, encoding="utf-8")
+        values = {name: dataclasses.asdict(one) for name, one in scores.items()}
+        (self.folder / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
+        for one in scores.values():
+            self.log.say(f"test: {one}")
+        return {"scores": scores, "test_set": self.config.data.test}
 
 
 def _mixed_precision(precision: str, device: str) -> str:
@@ -467,8 +486,8 @@ def _check_same_run(path: Path, config: Config) -> None:
             for key in old:
                 if old[key] != new[key] and key not in _MAY_CHANGE:
                     raise UsageError(
-                        f"--resume: '{section}.{key}' is {new[key]!r}, the run in {path.parent} was "
-                        f"started with {old[key]!r}; give it the same value or another --output"
+                        f"--resume: '{section}.{key}' is {new[key]!r}, the run in {path.parent} "
+                        f"was started with {old[key]!r}; give it the same value or another --output"
                     )
     path.write_text(json.dumps(values, indent=1), encoding="utf-8")
 

@@ -65,16 +65,11 @@ def make(kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes
 
     def call(leaves, backend, residual=False):
         dtype = leaves["inputs"].dtype
+        names = ("ih", "hh", "bi", "bh", "nw", "nb")
+        stack = [LayerWeights(*(leaves.get(f"{k}{n}") for k in names)) for n in range(layers)]
         weights = DecoderWeights(
-            tuple(
-                LayerWeights(
-                    leaves[f"ih{n}"], leaves[f"hh{n}"], leaves[f"bi{n}"], leaves[f"bh{n}"],
-                    leaves.get(f"nw{n}"), leaves.get(f"nb{n}"),
-                )  # fmt: skip
-                for n in range(layers)
-            ),
-            leaves["output"], leaves.get("query"), leaves.get("score"),
-        )  # fmt: skip
+            tuple(stack), leaves["output"], leaves.get("query"), leaves.get("score")
+        )
         state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
         memory = Memory(leaves["keys"], leaves["values"], lengths) if "keys" in leaves else None
         cast = DropoutMasks(

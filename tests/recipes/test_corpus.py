@@ -10,20 +10,21 @@ from pathlib import Path
 
 import corpus
 import pytest
-from grammar import names
+from grammar import lexicon
 from grammar.draw import Draw
 
 SCRIPT = Path(corpus.__file__)
+CHOICES = [1, 6, 5, 2, 3, 3, 4, 5, "a", True]  # of Draw(1): eight dice, a letter, a coin
 
 
 @pytest.fixture(scope="module")
 def made():
-    return corpus.generate(train=6_000, validation=200, test=400, seed=1)
+    return corpus.generate(train=4_000, validation=200, test=400, seed=1)
 
 
 def test_counts_and_distinct_within_and_across_splits(made):
     assert {split: len(pairs) for split, pairs in made.items()} == {
-        "train": 6_000,
+        "train": 4_000,
         "validation": 200,
         "test": 400,
     }
@@ -52,7 +53,6 @@ def test_choices_are_those_of_every_python_version():
     digest = hashlib.sha256()
     for split, pairs in corpus.generate(200, 20, 20, seed=1).items():
         digest.update("".join(f"{split}\t{pair.en}\t{pair.de}\n" for pair in pairs).encode())
-    again = hashlib.sha256()
     code = (
         "import sys, corpus, hashlib; d = hashlib.sha256()\n"
         "for s, ps in corpus.generate(200, 20, 20, seed=1).items():\n"
@@ -72,21 +72,19 @@ def test_choices_are_those_of_every_python_version():
         assert again.stdout == digest.hexdigest()
 
 
-CHOICES = [1, 6, 5, 2, 3, 3, 4, 5, "a", True]
-
-
 def test_a_name_belongs_to_one_split(made):
     """Names of the test set never stand in the training set."""
-    pattern = re.compile(r"[A-Z][a-z]{5,}")
-    lexicon_like = {word for pair in made["train"] for word in pattern.findall(pair.en)}
-    test_names = {
-        word
-        for pair in made["test"]
-        for word in pattern.findall(pair.en)
-        if names.split_of(word) == names.TEST and word in pair.de
-    }
-    assert len(test_names) > 100
-    assert not test_names & lexicon_like
+    months = {month.en for month in lexicon.months}
+    pattern = re.compile(r"\b[A-Z][a-z]{4,}")
+
+    def shared_words(split):
+        return {
+            w for pair in made[split] for w in pattern.findall(pair.en) if w in pair.de
+        } - months
+
+    test_names = shared_words("test")
+    assert len(test_names) > 200
+    assert not test_names & (shared_words("train") | shared_words("validation"))
 
 
 def test_shape_of_sentences(made):
@@ -116,11 +114,11 @@ def test_one_english_sentence_has_one_translation():
     """Drawn twice with other seeds, what comes up again is translated as before."""
     known: dict[str, str] = {}
     again = 0
-    for seed in range(1, 5):
-        for pair in corpus.generate(4_000, 0, 0, seed)["train"]:
+    for seed in range(1, 4):
+        for pair in corpus.generate(3_000, 0, 0, seed)["train"]:
             again += pair.en in known
             assert known.setdefault(pair.en, pair.de) == pair.de
-    assert again > 20
+    assert again > 10
 
 
 def test_command_writes_six_files(tmp_path):

@@ -240,7 +240,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(RunError, match="No space left.*is intact"):
+    with pytest.raises(RunError, match=r"No space left.*is intact"):
         checkpoints.write(folder, {"w": torch.zeros(3)}, {"step": 2})
     tensors, state = checkpoints.read(folder)
     assert state == {"step": 1} and torch.equal(tensors["w"], torch.ones(3))
