@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 
 def dropout_mask(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
-    """Bernoulli(1 - rate) / (1 - rate), so that the expectation stays (Srivastava et al. 2014)."""
-    keep = 1.0 - rate
-    return like.new_empty(shape).bernoulli_(keep).div_(keep)
+    """Bernoulli(keep) / keep with keep = 1 - rate, so that the expectation stays (Srivastava et
+    al. 2014); keep is rounded to a multiple of 2^-16."""
+    levels = round((1.0 - rate) * 65536)
+    keep = levels / 65536
+    if like.device.type != "cpu":
+        return like.new_empty(shape).bernoulli_(keep).div_(keep)
+    # Four draws from each 64 random bits: a third of the time of bernoulli_ on CPU, where it
+    # makes itself felt.
+    count = math.prod(shape)
+    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
+    draws = bits.view(torch.int16)[:count].view(shape)
+    return (draws < levels - 32768).to(like.dtype).div_(keep)
 
 
 def drop_steps(x: Tensor, rate: float, variational: bool, training: bool) -> Tensor:

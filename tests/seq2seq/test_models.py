@@ -11,6 +11,7 @@ from kernels.backend import use_backend
 from seq2seq.config import DecoderConfig, EncoderConfig, ModelConfig
 from seq2seq.errors import UsageError
 from seq2seq.models import TranslationModel
+from seq2seq.models.dropout import dropout_mask
 
 CELLS = ("lstm", "gru", "tanh", "relu")
 ATTENTIONS = ("additive", "dot", "scaled_dot", "general", "concat", "none")
@@ -175,6 +176,24 @@ def test_dropout_is_off_in_evaluation_and_on_in_training():
     assert not torch.equal(model(source, lengths, target), model(source, lengths, target))
     model.eval()
     assert torch.equal(model(source, lengths, target), model(source, lengths, target))
+
+
+def test_dropout_masks_keep_the_expectation():
+    torch.manual_seed(0)
+    like = torch.zeros((), dtype=torch.float64)
+    mask = dropout_mask((1000, 333), 0.3, like)
+    assert mask.dtype == torch.float64 and mask.shape == (1000, 333)
+    values = mask.unique()
+    assert len(values) == 2 and values[0] == 0
+    assert values[1] == pytest.approx(1 / 0.7, rel=1e-4)
+    # the mean of n draws has standard deviation sqrt(0.3 / 0.7 / n); five of them
+    assert abs(mask.mean() - 1) < 5 * (0.3 / 0.7 / mask.numel()) ** 0.5
+    # each of the four draws from one 64-bit number
+    for quarter in range(4):
+        share = (mask.flatten()[quarter::4] > 0).double().mean()
+        assert abs(share - 0.7) < 5 * (0.21 / (mask.numel() / 4)) ** 0.5
+    both = (mask.flatten()[:-1] > 0) & (mask.flatten()[1:] > 0)  # neighbours are independent
+    assert abs(both.double().mean() - 0.49) < 0.005
 
 
 def test_variational_dropout_uses_one_mask_for_all_steps():
