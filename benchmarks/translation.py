@@ -1,8 +1,11 @@
 """Speed and memory of training and decoding a translation model on CPU.
 
     python benchmarks/translation.py train  --source train.en --target train.de
-    python benchmarks/translation.py decode --model MODEL --source test.en
+    python benchmarks/translation.py decode --model MODEL --test test.en
     python benchmarks/translation.py both   --model MODEL --source ... --target ... --test test.en
+    python benchmarks/translation.py same   --model MODEL --test test.en
+
+"same" counts the sentences whose text differs between batch size 1 and 64 (none should).
 
 The training model has the size that public toolkits were measured at: bidirectional LSTM encoder
 2 x 256 a direction, LSTM decoder 512, additive attention, input feeding, embeddings 256, 8,000
@@ -28,7 +31,7 @@ WARM_UP = 4  # updates, or batches, before the clock starts
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("train", "decode", "both", "one"))
+    parser.add_argument("what", choices=("train", "decode", "both", "same", "one"))
     parser.add_argument("--source", type=Path, help="training text, source side")
     parser.add_argument("--target", type=Path, help="training text, target side")
     parser.add_argument("--test", type=Path, help="text to translate")
@@ -68,16 +71,17 @@ def plan(options: argparse.Namespace) -> list[dict]:
                 {**common, **text, "job": "train", "precision": precision,
                  "updates": options.updates, "batch_tokens": options.batch_tokens}
             )  # fmt: skip
-    if options.what in ("decode", "both"):
-        test = options.test or options.source
+    if options.what in ("decode", "both", "same"):
+        test = options.test
         if not (options.model and test):
             sys.exit("benchmark: --model and --test (text to translate) are needed")
+        text = {"model": options.model, "test": str(test)}
+        if options.what == "same":
+            return [{**common, **text, "job": "same", "precision": "fp32", "beam": 5}]
         for precision in ("fp32", "bf16"):
             for beam in (5, 1):
-                runs.append(
-                    {**common, "job": "decode", "precision": precision, "beam": beam,
-                     "model": options.model, "test": str(test)}
-                )  # fmt: skip
+                job = {"job": "decode", "precision": precision, "beam": beam}
+                runs.append({**common, **text, **job})
     return runs
 
 
@@ -85,7 +89,7 @@ def run_one(settings: dict) -> dict:
     import torch
 
     torch.set_num_threads(settings["threads"])
-    result = train(settings) if settings["job"] == "train" else decode(settings)
+    result = {"train": train, "decode": decode, "same": same}[settings["job"]](settings)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**settings, **result, "peak_rss_mib": round(peak)}
 
@@ -99,8 +103,10 @@ def train(settings: dict) -> dict:
     from seq2seq.data.corpus import build_tokenizers, tokenize_pairs
     from seq2seq.data.sources import load_pairs
     from seq2seq.models import TranslationModel
+    from seq2seq.training.memory import keep_freed_memory
     from seq2seq.training.objectives import CrossEntropy
 
+    keep_freed_memory()  # as the training loop does
     with tempfile.TemporaryDirectory() as folder:
         # a link for each side: the recipe's way to name parallel files
         for side in ("source", "target"):
@@ -171,7 +177,26 @@ def decode(settings: dict) -> dict:
     }
 
 
+def same(settings: dict) -> dict:
+    """Texts at batch size 1 and 64."""
+    from seq2seq import Translator
+    from seq2seq.data.sources import read_lines
+
+    texts = read_lines(settings["test"])
+    translator = Translator.from_pretrained(settings["model"], device="cpu")
+    alone, together = (
+        translator.translate(texts, beam_size=settings["beam"], batch_size=size) for size in (1, 64)
+    )
+    different = [i for i, (a, b) in enumerate(zip(alone, together, strict=True)) if a != b]
+    return {"sentences": len(texts), "different": len(different), "lines": different[:20]}
+
+
 def line(result: dict) -> str:
+    if result["job"] == "same":
+        return (
+            f"same text at batch size 1 and 64: {result['different']} of "
+            f"{result['sentences']} differ"
+        )
     if result["job"] == "train":
         return (
             f"train  {result['precision']}  "
