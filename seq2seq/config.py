@@ -115,6 +115,9 @@ class ModelConfig:
 
 @dataclass
 class TrainingConfig:
+    # A saved model whose weights to begin with (fine-tuning); its tokenizer is taken too, and its
+    # shape must be that of ``model``.
+    start_from: str | None = None
     max_epochs: int = 30
     max_steps: int | None = None
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"

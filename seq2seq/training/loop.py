@@ -113,7 +113,8 @@ class _Run:
             _check_same_run(folder / "config.json", config)
         with self.accelerator.main_process_first():
             pairs = load_pairs(config.data, "train")
-            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs)
+            first = _first_model(options.start_from)
+            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first)
             corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
             self.validation = None
             if config.data.validation:
@@ -131,6 +132,11 @@ class _Run:
         )
         sizes = [len(tokenizer) for tokenizer in self.tokenizers]
         self.model = TranslationModel(config.model, *sizes).to(self.device)
+        if first:
+            weights = checkpoints.weights_of(first.model)
+            checkpoints.load_weights(
+                self.model, weights, f"training.start_from {options.start_from}"
+            )
         objective = (
             RDrop(self.model, options.label_smoothing, options.rdrop)
             if options.rdrop
@@ -460,14 +466,24 @@ def _optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def _tokenizers(config: Config, folder: Path, pairs: Any) -> tuple[Tokenizer, Tokenizer]:
-    """Those of this run if it has them already, else trained (or loaded) and saved."""
+def _first_model(path: str | None) -> Translator | None:
+    return None if path is None else Translator.from_pretrained(path, device="cpu")
+
+
+def _tokenizers(
+    config: Config, folder: Path, pairs: Any, first: Translator | None
+) -> tuple[Tokenizer, Tokenizer]:
+    """Those of this run if it has them already, those of the model to start from, or else new
+    ones (or configured ones); saved."""
     names = ["shared"] if config.tokenizer.shared else ["source", "target"]
     paths = [folder / f"{name}.model" for name in names]
     if all(path.exists() for path in paths):
         loaded = [Tokenizer.load(path) for path in paths]
         return loaded[0], loaded[-1]
-    tokenizers = build_tokenizers(config, pairs)
+    if first:
+        tokenizers = (first.source_tokenizer, first.target_tokenizer)
+    else:
+        tokenizers = build_tokenizers(config, pairs)
     folder.mkdir(parents=True, exist_ok=True)
     for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
         tokenizer.save(path)

@@ -164,6 +164,22 @@ def test_resume_in_mid_epoch_and_mid_log_window(corpus, tmp_path, uninterrupted)
     assert_same_run(output, uninterrupted)
 
 
+def test_fine_tuning_starts_from_a_saved_model(corpus, tmp_path, uninterrupted):
+    """At a rate of nearly zero, one step leaves the weights of the model it started from."""
+    values = settings(
+        corpus, tmp_path / "run", max_steps=1, learning_rate=1e-12, warmup_steps=0,
+        start_from=str(uninterrupted / "model"), ema_decay=0.0,
+    )  # fmt: skip
+    values["tokenizer"]["vocab_size"] = 270  # the model's own tokenizer is used all the same
+    model = train(config_from_dict(values), quiet=True)
+    first = load_file(uninterrupted / "model" / "model.safetensors")
+    for name, tensor in load_file(model / "model.safetensors").items():
+        torch.testing.assert_close(tensor, first[name], rtol=0, atol=1e-9)
+    values["output"], values["model"]["embedding_size"] = str(tmp_path / "other"), 20
+    with pytest.raises(RunError, match=r"start_from .*has shape"):
+        train(config_from_dict(values), quiet=True)
+
+
 def test_ctrl_c_saves_and_exits_130(corpus, tmp_path):
     output = tmp_path / "run"
     process = start(settings(corpus, output, max_steps=5000, validate_every=5000), tmp_path)
