@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, help="text to translate")
     parser.add_argument("--model", help="a trained model's directory")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--updates", type=int, default=30)
+    parser.add_argument("--updates", type=int, default=30, help="at least 1")
     parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     parser.add_argument("--settings", help=argparse.SUPPRESS)  # of "one": JSON
@@ -132,8 +132,10 @@ def train(settings: dict) -> dict:
         optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
         tokens, wall, cpu, losses = 0, 0.0, 0.0, []
         for number in range(WARM_UP + settings["updates"]):
-            batch = next(batches)
             started = time.perf_counter(), time.process_time()
+            batch = next(batches, None)
+            if batch is None:
+                sys.exit("benchmark: the text has too few batches; lower --updates")
             with torch.autocast("cpu", torch.bfloat16, enabled=settings["precision"] == "bf16"):
                 loss = objective(
                     batch.source, batch.source_lengths, batch.target_input, batch.target_output

@@ -292,13 +292,26 @@ def _check(config: Config, where: str) -> None:
         "training.learning_rate": training.learning_rate,
         "training.accumulation": training.accumulation,
         "training.keep_best": training.keep_best,
+        "training.max_epochs": training.max_epochs,
+        "training.plateau_patience": training.plateau_patience,
+        "training.plateau_factor": training.plateau_factor,
+        "model.init_range": model.init_range,
         "training.log_every": training.log_every,
         "training.validation_beam": training.validation_beam,
         "decoding.beam_size": config.decoding.beam_size,
         "decoding.batch_size": config.decoding.batch_size,
     }
+    optional = {
+        "training.max_steps": training.max_steps,
+        "training.validate_every": training.validate_every,
+        "training.checkpoint_every": training.checkpoint_every,
+        "training.patience": training.patience,
+        "training.threads": training.threads,
+        "model.decoder.attention_size": model.decoder.attention_size,
+    }
+    positive |= {key: value for key, value in optional.items() if value is not None}
     for key, value in positive.items():
-        if value <= 0:
+        if not value > 0:
             raise UsageError(f"{where}: '{key}' is {value}; expected a number above 0")
     fractions = {
         "model.dropout": model.dropout,
@@ -314,6 +327,8 @@ def _check(config: Config, where: str) -> None:
         "training.clip_norm": training.clip_norm,
         "training.warmup_steps": training.warmup_steps,
         "training.rdrop": training.rdrop,
+        "training.weight_decay": training.weight_decay,
+        "training.final_learning_rate": training.final_learning_rate,
         "decoding.length_penalty": config.decoding.length_penalty,
         "decoding.coverage_penalty": config.decoding.coverage_penalty,
         "decoding.no_repeat_ngram": config.decoding.no_repeat_ngram,
@@ -329,5 +344,12 @@ def _check(config: Config, where: str) -> None:
             f"{where}: 'model.tied_embeddings: all' needs one vocabulary for both languages; "
             "set 'tokenizer.shared: true' or 'model.tied_embeddings: target'"
         )
-    if len(training.betas) != 2:
-        raise UsageError(f"{where}: 'training.betas' has {len(training.betas)} numbers; expected 2")
+    if len(training.betas) != 2 or not all(0 <= beta < 1 for beta in training.betas):
+        raise UsageError(
+            f"{where}: 'training.betas' is {training.betas}; expected two numbers, 0 <= number < 1"
+        )
+    if not config.data.validation and (training.patience or training.schedule == "plateau"):
+        raise UsageError(
+            f"{where}: 'training.patience' and 'training.schedule: plateau' go by validation; set "
+            "'data.validation'"
+        )

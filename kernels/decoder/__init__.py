@@ -56,8 +56,8 @@ def attention_decoder(
 
     Raises ValueError for shapes that do not fit together.
     """
-    check(inputs, weights, state, memory, kind)
     masks = masks or DropoutMasks()
+    check(inputs, weights, state, memory, masks, kind)
     chosen = backend.resolve("attention_decoder", inputs)
     module = reference if chosen == "reference" else torch_backend
     return module.attention_decoder(inputs, weights, state, memory, kind, scale, residual, masks)

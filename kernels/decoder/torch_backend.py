@@ -27,6 +27,7 @@ from kernels.decoder.weights import (
     LayerWeights,
     Memory,
 )
+from kernels.precision import precision
 
 _BLOCK_BYTES = 1 << 19  # of the (block, S, Q) scratch tensor: half a megabyte stays in cache
 _aten = torch.ops.aten
@@ -66,9 +67,7 @@ def attention_decoder(
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     """See kernels.attention_decoder."""
     device = inputs.device.type
-    product = inputs.dtype
-    if torch.is_autocast_enabled(device):
-        product = torch.get_autocast_dtype(device)
+    product = precision(inputs).product
     flat = [tensor for layer in weights.layers for tensor in layer]
     plan = _Plan(kind, scale, residual, product)
     with torch.autocast(device, enabled=False):

@@ -69,6 +69,7 @@ def check(
     weights: DecoderWeights,
     state: DecoderState,
     memory: Memory | None,
+    masks: DropoutMasks,
     kind: str,
 ) -> None:
     """Raise ValueError, naming the argument, for shapes that do not fit together."""
@@ -82,7 +83,23 @@ def check(
         )
     if (state.cell is None) == (kind == "lstm"):
         raise ValueError(f"state.cell must be given for 'lstm' and only there; kind is {kind!r}")
-    fed = 0 if state.feed is None else weights.output.shape[0]
+    if state.cell is not None and state.cell.shape != state.hidden.shape:
+        raise ValueError(
+            f"state.cell has shape {tuple(state.cell.shape)}; expected {tuple(state.hidden.shape)}"
+        )
+    width = weights.output.shape[0]
+    fed = 0 if state.feed is None else width
+    if state.feed is not None and state.feed.shape != (batch, width):
+        raise ValueError(
+            f"state.feed has shape {tuple(state.feed.shape)}; expected {(batch, width)}"
+        )
+    for mask, units in [*((mask, size) for mask in masks.between), (masks.output, width)]:
+        if mask is None:
+            continue
+        if mask.shape[0] not in (1, inputs.shape[1]) or mask.shape[1:] != (batch, units):
+            raise ValueError(
+                f"masks: found shape {tuple(mask.shape)}; expected (T or 1, {batch}, {units})"
+            )
     for number, layer in enumerate(weights.layers):
         width = inputs.shape[2] + fed if number == 0 else size
         if layer.weight_ih.shape != (gates_of(kind) * size, width):
@@ -97,6 +114,10 @@ def check(
         )
     if memory is None:
         return
+    if memory.lengths is not None and memory.lengths.shape != (batch,):
+        raise ValueError(
+            f"memory.lengths has shape {tuple(memory.lengths.shape)}; expected ({batch},)"
+        )
     if memory.keys.shape[:2] != memory.values.shape[:2] or memory.keys.shape[0] != batch:
         raise ValueError(
             f"memory.keys {tuple(memory.keys.shape)} and memory.values "

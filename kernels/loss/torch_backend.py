@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.precision import precision
+
 _CHUNK_BYTES = 1 << 23  # of one fp32 (n, V) chunk
 
 
@@ -26,9 +28,7 @@ def linear_cross_entropy(
 ) -> Tensor:
     """See kernels.linear_cross_entropy; ``reduction`` is "mean" or "sum" here."""
     device = hidden.device.type
-    product = hidden.dtype
-    if torch.is_autocast_enabled(device):
-        product = torch.get_autocast_dtype(device)
+    product = precision(hidden).product
     kept = targets != ignore_index
     if not bool(kept.all()):
         hidden, targets = hidden[kept], targets[kept]

@@ -83,7 +83,7 @@ def configuration(output: Path, attention: bool) -> Config:
     """The recipe's YAML, with its paths under ``output``."""
     name = "demo.yaml" if attention else "demo_no_attention.yaml"
     paths = {"output": output / ("attention" if attention else "no_attention")}
-    for split in corpus.SPLITS:
+    for split in (corpus.TRAIN, corpus.VALIDATION):
         paths[f"data.{split}"] = output / "data" / f"{split}.{{lang}}"
     return load_config(RECIPE / name, {key: json.dumps(str(path)) for key, path in paths.items()})
 

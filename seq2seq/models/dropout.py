@@ -11,7 +11,7 @@ from torch import Tensor
 def dropout_mask(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
     """Bernoulli(keep) / keep with keep = 1 - rate, so that the expectation stays (Srivastava et
     al. 2014); keep is rounded to a multiple of 2^-16."""
-    levels = round((1.0 - rate) * 65536)
+    levels = min(65535, max(1, round((1.0 - rate) * 65536)))
     keep = levels / 65536
     if like.device.type != "cpu":
         return like.new_empty(shape).bernoulli_(keep).div_(keep)

@@ -41,6 +41,7 @@ def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> No
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
         aside.rename(folder)
+        _sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -48,6 +49,15 @@ def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> No
             old.rename(folder)
         kept = f"; the one before it in {folder} is intact" if folder.exists() else ""
         raise RunError(f"checkpoint {folder}: could not be written ({error}){kept}") from None
+
+
+def _sync(folder: Path) -> None:
+    """Make renames in a folder last through a power loss."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -60,6 +70,20 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(folder / TENSORS), state
     except (OSError, ValueError, SafetensorError) as error:
         raise RunError(f"checkpoint {folder}: cannot be read ({error})") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file as a whole; the old one stays when the disk is full."""
+    aside = path.with_name(f".{path.name}.writing")
+    try:
+        with open(aside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise RunError(f"{path}: could not be written ({error})") from None
 
 
 def exists(folder: Path) -> bool:

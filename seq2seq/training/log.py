@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from seq2seq.errors import UsageError
+from seq2seq.training.checkpoints import write_text
+
 LOG_FILE = "log.jsonl"
 
 
@@ -28,8 +31,13 @@ class RunLog:
     def tensorboard(self, folder: Path) -> None:
         """Write the records to TensorBoard too."""
         if self._main:
-            from torch.utils.tensorboard import SummaryWriter
-
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise UsageError(
+                    "training.tensorboard needs the package tensorboard; install the extra: "
+                    "pip install 'recurrent-seq2seq[tensorboard]'"
+                ) from None
             self._board = SummaryWriter(str(folder))
 
     def record(self, values: dict[str, Any]) -> None:
@@ -54,10 +62,11 @@ class RunLog:
         if self._main:
             self._path.unlink(missing_ok=True)
 
-    def resume(self, step: int) -> None:
-        """Go on after ``step``: later records are dropped, as they will be written again."""
+    def resume(self, step: int, validated: int) -> None:
+        """Go on after ``step``, the last validation having been that of step ``validated``: later
+        records are dropped, as they will be written again."""
         if self._main:
-            _drop_after(self._path, step)
+            _drop_after(self._path, step, validated)
         self.advance(step)
 
     def advance(self, step: int) -> None:
@@ -84,14 +93,15 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(path: Path, step: int, validated: int) -> None:
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            record = json.loads(line)
+            if record["step"] <= (validated if "bleu" in record else step):
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             pass  # a line cut short when the process was killed
-    path.write_text("".join(kept), encoding="utf-8")
+    write_text(path, "".join(kept))

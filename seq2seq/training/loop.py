@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from seq2seq.config import Config, config_from_dict, config_to_dict
 from seq2seq.data.batches import Batch, TrainingBatches, collate
@@ -58,7 +60,6 @@ class Progress:
     window_loss: float = 0.0  # since the last log line
     window_tokens: int = 0
     validated: int = 0  # step of the last validation
-    finished: bool = False
 
 
 def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
@@ -81,7 +82,7 @@ def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
         raise UsageError(f"output {folder}: no checkpoint to resume from; leave out --resume")
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    run = _Run(config, folder, quiet)
+    run = _Run(config, folder, quiet, resume)
     if resume:
         run.restore(last)
     else:
@@ -97,12 +98,18 @@ def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
 class _Run:
     """Everything a run holds. The order of the methods is the order in which they run."""
 
-    def __init__(self, config: Config, folder: Path, quiet: bool) -> None:
+    def __init__(self, config: Config, folder: Path, quiet: bool, resume: bool) -> None:
         options = config.training
         self.config, self.folder, self.progress = config, folder, Progress()
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            # accelerate keeps the device and precision of an earlier run in this process
+            AcceleratorState._reset_state(reset_partial_state=True)
+        # without attention nothing may read the top encoder layer's norm
+        unread = config.model.decoder.attention == "none"
         self.accelerator = Accelerator(
             cpu=options.device == "cpu",
             mixed_precision=_mixed_precision(options.precision, options.device),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unread)],
         )
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         set_seed(config.seed)
@@ -113,14 +120,18 @@ class _Run:
             _check_same_run(folder / "config.json", config)
         with self.accelerator.main_process_first():
             pairs = load_pairs(config.data, "train")
-            first = _first_model(options.start_from)
-            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first)
+            first = None if resume else _first_model(options.start_from)
+            # the main process comes first and writes them, the others read what it wrote
+            keep = resume or not self.main
+            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
             corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
             self.validation = None
             if config.data.validation:
                 self.validation = tokenize_pairs(
                     load_pairs(config.data, "validation"), *self.tokenizers, None
                 )
+            # read now: a wrong path must not wait for the end of training to be noticed
+            self.test = load_pairs(config.data, "test") if config.data.test else None
         self.batches = TrainingBatches(
             corpus,
             *self.tokenizers,
@@ -181,15 +192,17 @@ class _Run:
                     break
             else:
                 progress.epoch, progress.batch = progress.epoch + 1, 0
-                if options.validate_every is None:
+                if options.validate_every is None and progress.step > progress.validated:
                     self._validate_and_save()
         if progress.step > progress.validated:
             self._validate_and_save()
+        if self.stop_signal is not None:
+            raise KeyboardInterrupt  # saved just now
 
     def _done(self) -> bool:
         options, progress = self.config.training, self.progress
-        tired = options.patience is not None and progress.since_best > options.patience
-        return progress.finished or tired or progress.step >= self.total_steps
+        tired = options.patience is not None and progress.since_best >= options.patience
+        return tired or bool(options.max_steps and progress.step >= options.max_steps)
 
     def _step(self, group: list[Batch]) -> None:
         """One optimizer step on the batches of ``group``: the gradient of the mean loss per
@@ -200,9 +213,11 @@ class _Run:
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         tokens = sum(batch.target_tokens for batch in group)
-        everywhere = tokens
-        if accelerator.num_processes > 1:
-            everywhere = int(accelerator.reduce(torch.tensor(tokens, device=self.device)))
+        everywhere, self._stop = tokens, self.stop_signal is not None
+        if accelerator.num_processes > 1:  # all stop at the same step, or none
+            counts = torch.tensor([tokens, int(self._stop)], device=self.device)
+            everywhere, stops = accelerator.reduce(counts).tolist()
+            self._stop = stops > 0
         self.objective.train()
         total = 0.0
         for number, batch in enumerate(group):
@@ -255,7 +270,7 @@ class _Run:
             self._validate_and_save()
         elif options.checkpoint_every and progress.step % options.checkpoint_every == 0:
             self._save()
-        if self.stop_signal is not None:
+        if self._stop:
             self._save()
             self.log.say(f"stopped at step {progress.step}; saved, --resume goes on from here")
             raise KeyboardInterrupt
@@ -352,20 +367,25 @@ class _Run:
         """Write checkpoints/last: weights, moving average, optimizer, random state, progress."""
         now = time.monotonic()
         self.progress.seconds, self._started = self._elapsed(), now
+        random = {"random.cpu": self._of_all(torch.get_rng_state())}
+        if self.device.type == "cuda":
+            random["random.cuda"] = self._of_all(torch.cuda.get_rng_state(self.device))
         if not self.main:
             return
         tensors = {f"model.{k}": v for k, v in checkpoints.weights_of(self.model).items()}
         for key, tensor in checkpoints.optimizer_tensors(self.optimizer).items():
             tensors[f"optimizer.{key}"] = tensor
-        state = {"progress": dataclasses.asdict(self.progress)}
+        processes = self.accelerator.num_processes
+        state = {"progress": dataclasses.asdict(self.progress), "processes": processes}
         if self.average:
             state["average_steps"] = self.average.steps
             for index, tensor in enumerate(self.average.average):
                 tensors[f"average.{index}"] = tensor
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        self._write(self.folder / "checkpoints" / "last", tensors, state)
+        self._write(self.folder / "checkpoints" / "last", {**tensors, **random}, state)
+
+    def _of_all(self, state: torch.Tensor) -> torch.Tensor:
+        """The generator states of all processes, (processes, n)."""
+        return self.accelerator.gather(state.to(self.device)[None]).cpu()
 
     def restore(self, folder: Path) -> None:
         tensors, state = checkpoints.read(folder)
@@ -381,17 +401,28 @@ class _Run:
             averages = part("average")
             for index, tensor in enumerate(self.average.average):
                 tensor.copy_(averages[str(index)])
-        torch.set_rng_state(tensors["random.cpu"])
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if state["processes"] != processes:
+            raise UsageError(
+                f"--resume: the run was on {state['processes']} processes, this is on {processes}; "
+                "the order of its batches needs as many"
+            )
+        torch.set_rng_state(tensors["random.cpu"][rank])
         if self.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+            torch.cuda.set_rng_state(tensors["random.cuda"][rank], self.device)
         self.progress = Progress(**state["progress"])
         self.progress.best = [(bleu, step) for bleu, step in self.progress.best]
-        self.log.resume(self.progress.step)
+        self.log.resume(self.progress.step, self.progress.validated)
         self.log.say(f"resumed at step {self.progress.step}, epoch {self.progress.epoch}")
+        if self.main:  # left by a kill between saving and removing
+            kept = {self._best(step) for _, step in self.progress.best}
+            for path in set((self.folder / "checkpoints").glob("best-*")) - kept:
+                checkpoints.remove(path)
 
     def finish(self) -> Path:
         """Average the kept checkpoints, keep the average if it is no worse than the best single
         one on the validation set, and write the model folder."""
+        self.accelerator.wait_for_everyone()  # the main process may still be writing best-S
         progress, path = self.progress, self.folder / "model"
         notes = f"step {progress.step}"
         if self.average and not progress.best:
@@ -415,12 +446,13 @@ class _Run:
                 else:
                     checkpoints.load_weights(self.model, best, str(self._best(step)))
         if self.main:
-            card = self._score_test()
             training = (
                 f"{notes}; {progress.step} steps, {progress.epoch} epochs, "
                 f"{progress.tokens:,} target tokens, {progress.seconds / 60:.1f} minutes"
             )
-            self.translator().save_pretrained(path, card={**card, "training": training})
+            self.translator().save_pretrained(path, card={"training": training})
+            if card := self._score_test():
+                self.translator().save_pretrained(path, card={**card, "training": training})
             self.log.say(f"model saved in {path} ({notes})")
         self.accelerator.wait_for_everyone()
         return path
@@ -428,9 +460,9 @@ class _Run:
     def _score_test(self) -> dict[str, Any]:
         """Translate the test set, where there is one, as configured under ``decoding``; keep the
         translations and the scores in the run's folder, and say them."""
-        if not self.config.data.test:
+        if self.test is None:
             return {}
-        pairs = load_pairs(self.config.data, "test")
+        pairs = self.test
         hypotheses = self.translator().translate(list(pairs["source"]))
         scores = score(hypotheses, list(pairs["target"]))
         lines = "".join(f"{text}\n" for text in hypotheses)
@@ -471,17 +503,22 @@ def _first_model(path: str | None) -> Translator | None:
 
 
 def _tokenizers(
-    config: Config, folder: Path, pairs: Any, first: Translator | None
+    config: Config, folder: Path, pairs: Any, first: Translator | None, keep: bool
 ) -> tuple[Tokenizer, Tokenizer]:
-    """Those of this run if it has them already, those of the model to start from, or else new
+    """With ``keep`` those that the folder holds; else those of the model to start from, or else new
     ones (or configured ones); saved."""
     names = ["shared"] if config.tokenizer.shared else ["source", "target"]
     paths = [folder / f"{name}.model" for name in names]
-    if all(path.exists() for path in paths):
+    if keep and all(path.exists() for path in paths):
         loaded = [Tokenizer.load(path) for path in paths]
         return loaded[0], loaded[-1]
     if first:
         tokenizers = (first.source_tokenizer, first.target_tokenizer)
+        if (tokenizers[0] is tokenizers[1]) != config.tokenizer.shared:
+            raise UsageError(
+                f"tokenizer.shared is {config.tokenizer.shared}; the model of training.start_from "
+                f"has {'one vocabulary' if not config.tokenizer.shared else 'two vocabularies'}"
+            )
     else:
         tokenizers = build_tokenizers(config, pairs)
     folder.mkdir(parents=True, exist_ok=True)
@@ -490,25 +527,31 @@ def _tokenizers(
     return tokenizers
 
 
-_MAY_CHANGE = {"max_epochs", "max_steps", "patience", "log_every", "threads", "tensorboard"}
+_MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard".split())
+_MAY_CHANGE |= {"test", "cache_dir"}
 
 
 def _check_same_run(path: Path, config: Config) -> None:
     """Write the configuration, or compare it with that of the run being resumed."""
     values = config_to_dict(config)
     if path.exists() and checkpoints.exists(path.parent / "checkpoints" / "last"):
-        before = config_to_dict(config_from_dict(json.loads(path.read_text("utf-8")), str(path)))
+        try:
+            found = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise RunError(f"{path}: cannot be read ({error})") from None
+        before = config_to_dict(config_from_dict(found, str(path)))
         for section in ("data", "tokenizer", "model", "training", "seed"):
             old, new = before[section], values[section]
             if not isinstance(old, dict):
                 old, new = {section: old}, {section: new}
             for key in old:
+                name = key if key == section else f"{section}.{key}"
                 if old[key] != new[key] and key not in _MAY_CHANGE:
                     raise UsageError(
-                        f"--resume: '{section}.{key}' is {new[key]!r}, the run in {path.parent} "
+                        f"--resume: '{name}' is {new[key]!r}, the run in {path.parent} "
                         f"was started with {old[key]!r}; give it the same value or another --output"
                     )
-    path.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    checkpoints.write_text(path, json.dumps(values, indent=1))
 
 
 @contextlib.contextmanager

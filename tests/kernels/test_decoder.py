@@ -209,6 +209,8 @@ def test_one_step_with_shared_sources_equals_separate_ones():
         ("output", (9, 3), "weights.output"),
         ("keys", (3, 4, 6), "memory.keys"),
         ("inputs", (3, 4), "inputs"),
+        ("cell", (1, 1, 7), "state.cell"),
+        ("feed", (1, 9), "state.feed"),
     ],
 )
 def test_wrong_shapes_name_the_argument(name, shape, named):

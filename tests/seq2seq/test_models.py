@@ -196,6 +196,13 @@ def test_dropout_masks_keep_the_expectation():
     assert abs(both.double().mean() - 0.49) < 0.005
 
 
+@pytest.mark.parametrize("rate", [1e-7, 1 - 1e-7])
+def test_dropout_masks_at_both_ends(rate):
+    mask = dropout_mask((50, 50), rate, torch.zeros(()))
+    assert torch.isfinite(mask).all()
+    assert abs((mask > 0).float().mean() - (1 - rate)) < 0.01
+
+
 def test_variational_dropout_uses_one_mask_for_all_steps():
     model = make(dropout=0.5, dropout_kind="variational", input_feeding=False)
     source, lengths, target = batch()

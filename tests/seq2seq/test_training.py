@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -64,9 +65,13 @@ def settings(corpus: Path, output: Path, **training) -> dict:
     }  # fmt: skip
 
 
-def losses(output: Path) -> dict[int, float]:
-    lines = (output / "log.jsonl").read_text().splitlines()
-    return {r["step"]: r["loss"] for r in map(json.loads, lines) if "loss" in r}
+def records(output: Path) -> list[dict]:
+    """The log without what depends on the clock."""
+    found = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    for record in found:
+        record.pop("seconds", None)
+        record.pop("tokens_per_second", None)
+    return found
 
 
 def start(values: dict, folder: Path, *options: str) -> subprocess.Popen:
@@ -95,7 +100,9 @@ def uninterrupted(corpus, tmp_path_factory) -> Path:
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    assert losses(a) == losses(b)  # bit for bit: JSON keeps doubles exactly
+    assert records(a) == records(b)  # bit for bit: JSON keeps doubles exactly
+    states = [checkpoints.read(run / "checkpoints" / "last")[1]["progress"] for run in (a, b)]
+    assert {**states[0], "seconds": 0} == {**states[1], "seconds": 0}
     for name in ("checkpoints/last/tensors.safetensors", "model/model.safetensors"):
         first, second = load_file(a / name), load_file(b / name)
         assert first.keys() == second.keys()
@@ -242,10 +249,28 @@ def test_early_stopping_and_best_k(corpus, tmp_path):
     )  # fmt: skip
     train(config_from_dict(values), quiet=True)
     progress = checkpoints.read(output / "checkpoints" / "last")[1]["progress"]
-    assert progress["step"] < 50  # the score cannot rise at such a rate
+    assert progress["since_best"] == 3  # the score cannot rise at such a rate
+    assert progress["step"] < 50
     kept = {f"best-{step}" for _, step in progress["best"]}
     found = {p.name for p in (output / "checkpoints").iterdir()} - {"last"}
     assert found == kept and len(kept) == 2
+
+
+def test_a_finished_run_goes_on_with_more_epochs(corpus, tmp_path):
+    """By epochs: the numbers of a run that was longer from the start, nothing validated twice."""
+    runs = []
+    for name, limits in (("two", (1, 2)), ("one", (2,))):
+        values = settings(
+            corpus, tmp_path / name, max_steps=None, validate_every=None, accumulation=1
+        )
+        values["data"]["batch_tokens"] = 2048
+        for number, epochs in enumerate(limits):
+            values["training"]["max_epochs"] = epochs
+            train(config_from_dict(values), quiet=True, resume=number > 0)
+        runs.append(tmp_path / name)
+    assert_same_run(*runs)
+    steps = [record["step"] for record in records(runs[0]) if "bleu" in record]
+    assert len(steps) == len(set(steps)) == 2
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -288,11 +313,16 @@ def test_freed_memory_is_kept():
         "for _ in range(5): torch.ones(1 << 25)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    if "other" in found.stdout:
+    if platform.libc_ver()[0] != "glibc":
         pytest.skip("not glibc")
-    # 5 x 128 MB are 163,840 pages of 4 KB; one of the five may still need new ones
-    assert int(found.stdout) < 2 * 32768
+    # Where address randomisation leaves the heap no room to grow, nothing is gained; another
+    # process is laid out otherwise.
+    for _ in range(4):
+        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        # 5 x 128 MB are 163,840 pages of 4 KB; one of the five may still need new ones
+        if int(found.stdout) < 2 * 32768:
+            return
+    raise AssertionError(found.stdout)
 
 
 def test_average_of_checkpoints(tmp_path):

@@ -120,9 +120,10 @@ def whether(s: Speaker) -> tuple[Pair, str]:
     main = Clause(s.person(), lexicon.other_verbs["wissen"], "present", negated=True)
     sub = s.setting(s.act(s.person()))
     words = [Pair("whether", "ob"), Pair("why", "warum")]
-    if sub.time is None and sub.adverb is None and not sub.negated:
+    plain = sub.adverb is None and not sub.negated
+    if plain and sub.time is None:
         words.append(Pair("when", "wann"))
-    if sub.place is None and sub.adverb is None and "s" not in sub.verb.uses:
+    if plain and sub.place is None and "s" not in sub.verb.uses:
         words.append(Pair("where", "wo"))
     word = s.draw.one(words)
     return Pair(
