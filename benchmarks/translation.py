@@ -103,10 +103,8 @@ def train(settings: dict) -> dict:
     from seq2seq.data.corpus import build_tokenizers, tokenize_pairs
     from seq2seq.data.sources import load_pairs
     from seq2seq.models import TranslationModel
-    from seq2seq.training.memory import keep_freed_memory
     from seq2seq.training.objectives import CrossEntropy
 
-    keep_freed_memory()  # as the training loop does
     with tempfile.TemporaryDirectory() as folder:
         # a link for each side: the recipe's way to name parallel files
         for side in ("source", "target"):

@@ -38,7 +38,6 @@ from seq2seq.tokenizer import Tokenizer
 from seq2seq.training import checkpoints
 from seq2seq.training.ema import MovingAverage
 from seq2seq.training.log import RunLog
-from seq2seq.training.memory import keep_freed_memory
 from seq2seq.training.objectives import CrossEntropy, RDrop
 from seq2seq.training.precision import resolve_precision
 from seq2seq.training.schedules import learning_rate
@@ -113,8 +112,6 @@ class _Run:
         )
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         set_seed(config.seed)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         if self.main:
             folder.mkdir(parents=True, exist_ok=True)
             _check_same_run(folder / "config.json", config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -302,27 +301,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     os.truncate(folder / checkpoints.TENSORS, 200)
     with pytest.raises(RunError, match="last: cannot be read"):
         checkpoints.read(folder)
-
-
-def test_freed_memory_is_kept():
-    """Making and freeing a large tensor again and again faults its pages in once."""
-    program = (
-        "import resource, torch; from seq2seq.training.memory import keep_freed_memory\n"
-        "if not keep_freed_memory(): print('other C library'); raise SystemExit\n"
-        "torch.ones(1 << 25); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "for _ in range(5): torch.ones(1 << 25)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
-    )
-    if platform.libc_ver()[0] != "glibc":
-        pytest.skip("not glibc")
-    # Where address randomisation leaves the heap no room to grow, nothing is gained; another
-    # process is laid out otherwise.
-    for _ in range(4):
-        found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        # 5 x 128 MB are 163,840 pages of 4 KB; one of the five may still need new ones
-        if int(found.stdout) < 2 * 32768:
-            return
-    raise AssertionError(found.stdout)
 
 
 def test_average_of_checkpoints(tmp_path):
