@@ -430,8 +430,11 @@ def _plot_attention(
 def _load(options: argparse.Namespace) -> Translator:
     import torch
 
+    from seq2seq.config import MAX_THREADS
     from seq2seq.translator import Translator
 
+    if (options.threads or 1) > MAX_THREADS:
+        raise UsageError(f"--threads is {options.threads}; expected at most {MAX_THREADS}")
     if options.threads:
         torch.set_num_threads(options.threads)
     return Translator.from_pretrained(options.model, device=options.device)

@@ -22,6 +22,8 @@ import yaml
 
 from seq2seq.errors import UsageError
 
+MAX_THREADS = 1024  # far beyond any machine; torch crashes when it cannot start them
+
 Cell = Literal["lstm", "gru", "tanh", "relu"]
 Attention = Literal["additive", "dot", "scaled_dot", "general", "concat", "none"]
 
@@ -186,7 +188,10 @@ def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> Co
     try:
         values = yaml.load(text, Loader=_Loader) or {}
     except yaml.YAMLError as error:
-        raise UsageError(f"config {path}: not valid YAML: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(f"config {path}{where}: not valid YAML: {problem}") from None
     if not isinstance(values, dict):
         raise UsageError(f"config {path}: expected 'key: value' lines, found {values!r}")
     for key, text in (overrides or {}).items():
@@ -206,7 +211,18 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as a string; this loader reads it as the number it is."""
+    """YAML 1.1 reads 1e-3 as a string; this loader reads it as the number it is. And a key that
+    stands twice is an error, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -313,6 +329,12 @@ def _check(config: Config, where: str) -> None:
     for key, value in positive.items():
         if not value > 0:
             raise UsageError(f"{where}: '{key}' is {value}; expected a number above 0")
+    if not 0 <= config.seed < 2**32:
+        raise UsageError(f"{where}: 'seed' is {config.seed}; expected 0 to {2**32 - 1}")
+    if (training.threads or 1) > MAX_THREADS:
+        raise UsageError(
+            f"{where}: 'training.threads' is {training.threads}; expected at most {MAX_THREADS}"
+        )
     fractions = {
         "model.dropout": model.dropout,
         "model.embedding_dropout": model.embedding_dropout,

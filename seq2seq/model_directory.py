@@ -106,6 +106,8 @@ def _write_files(saved: SavedModel, directory: Path) -> None:
     }
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
+    # safetensors writes for the owner alone; who may read the folder may read this too
+    (directory / WEIGHTS_FILE).chmod((directory / CONFIG_FILE).stat().st_mode)
     if saved.readme is not None:
         (directory / CARD_FILE).write_text(saved.readme, encoding="utf-8")
 

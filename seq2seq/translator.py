@@ -30,6 +30,8 @@ Precision = Literal["fp32", "bf16"]
 # nothing to say beyond.
 MAX_SOURCE_TOKENS = 1024
 
+MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
+
 # Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
 # about 170 MB.
 MAX_BATCH_TOKENS = 8192
@@ -225,6 +227,12 @@ class Translator:
         weights. ``first_line`` is the number by which warnings call the first text. All else is
         as in ``translate``.
         """
+        if not isinstance(texts, (str, list, tuple)):
+            try:
+                texts = list(texts)  # a generator is read once
+            except TypeError:
+                kind = type(texts).__name__
+                raise UsageError(f"texts is a {kind}; expected a list of str") from None
         settings = _settings(
             decoding or self.config.decoding, beam_size, batch_size, length_penalty
         )
@@ -347,6 +355,11 @@ def _settings(
     }
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
+    for key in ("beam_size", "batch_size"):
+        if not isinstance(getattr(settings, key), int):
+            raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
+    if settings.beam_size > MAX_BEAM_SIZE:
+        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
     least = {
         "beam_size": 1,
         "batch_size": 1,
@@ -409,6 +422,8 @@ def _device(name: str) -> torch.device:
         place = torch.device(name)
     except RuntimeError:
         raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from None
+    if place.type not in ("cpu", "cuda"):
+        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {name}: not there (CUDA devices found: {torch.cuda.device_count()}); "

@@ -34,6 +34,8 @@ def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> No
         aside.mkdir(parents=True)
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, aside / TENSORS)
         (aside / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        # safetensors writes for the owner alone; who may read the folder may read this too
+        (aside / TENSORS).chmod((aside / STATE).stat().st_mode)
         for name in (TENSORS, STATE):
             with open(aside / name, "rb") as file:
                 os.fsync(file.fileno())

@@ -113,7 +113,12 @@ class _Run:
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         set_seed(config.seed)
         if self.main:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(
+                    f"output {folder}: cannot be made ({error.strerror}); give another --output"
+                ) from None
             _check_same_run(folder / "config.json", config)
         with self.accelerator.main_process_first():
             pairs = load_pairs(config.data, "train")

@@ -183,3 +183,23 @@ def test_a_config_survives_the_way_to_plain_values_and_back():
 def test_importing_the_configuration_does_not_import_torch():
     code = "import sys, seq2seq.config, seq2seq.errors; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nseed: 2\n", r"line 2: not valid YAML: key 'seed' stands twice"),
+        ("a: [\n", r"line 2: not valid YAML: "),
+        ("seed: -1\n", r"'seed' is -1; expected 0 to"),
+        ("training: {threads: 99999}\n", r"'training.threads' is 99999; expected at most"),
+        ("training: {max_epochs: 0}\n", r"'training.max_epochs' is 0; expected a number above 0"),
+        ("training: {betas: [0.9, 1.5]}\n", r"'training.betas' is"),
+        ("training: {patience: 3}\n", r"set 'data.validation'"),
+    ],
+)
+def test_values_that_make_no_sense_are_one_line(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message) as found:
+        load_config(path)
+    assert "\n" not in str(found.value)

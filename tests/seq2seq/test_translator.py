@@ -485,3 +485,20 @@ def test_model_card_of_columns_that_are_no_languages():
 def test_unknown_key_in_the_card(translator, tmp_path):
     with pytest.raises(UsageError, match="unknown key 'score'; known: title, data"):
         translator.save_pretrained(tmp_path, card={"score": 1})
+
+
+def test_odd_arguments_of_the_python_interface(saved):
+    translator = Translator.from_pretrained(saved)
+    texts = ["a b", "c"]
+    assert translator.translate(text for text in texts) == translator.translate(texts)
+    for wrong in (None, 3):
+        with pytest.raises(UsageError, match="expected a list of str"):
+            translator.translate(wrong)
+    with pytest.raises(UsageError, match=r"beam_size is 2.5; expected a whole number"):
+        translator.translate(texts, beam_size=2.5)
+    with pytest.raises(UsageError, match="beam_size is 100000; expected at most"):
+        translator.translate(texts, beam_size=100_000)
+    with pytest.raises(UsageError, match="device is 'meta'"):
+        Translator.from_pretrained(saved, device="meta")
+    modes = {path.stat().st_mode for path in saved.iterdir()}
+    assert len(modes) == 1  # whoever may read the configuration may read the weights
