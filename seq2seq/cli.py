@@ -215,7 +215,7 @@ def _decoding_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["fp32", "bf16"],
         default="fp32",
-        help="bf16 is faster where the processor has it (default: fp32)",
+        help="bf16: products in half precision (default: fp32)",
     )
     group.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads")
     group.add_argument(

@@ -185,7 +185,7 @@ class Translator:
 
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
-        search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has it,
+        search. ``precision="bf16"`` multiplies in bfloat16, meant for GPUs: on CPU no faster yet,
         and no longer exactly the same alone and in a batch.
 
         An empty or blank text gives an empty line. NUL characters count as spaces. A text of
