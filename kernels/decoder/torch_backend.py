@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from kernels.attention.masking import padding
 from kernels.decoder.weights import (
     DecoderState,
     DecoderWeights,
@@ -164,14 +165,13 @@ class _Forward:
                     cell_tanh,
                 )
             )
-        self.keys, self.values, self.values_t = keys, None, None
+        self.keys, self.values = keys, None
         if keys is not None:
             self.values = values.to(product)
             self.alpha = inputs.new_empty(steps, batch, keys.shape[1])
             self.mask = None
             if lengths is not None:
-                positions = torch.arange(keys.shape[1], device=keys.device)
-                self.hole = positions >= lengths.unsqueeze(1)  # (B, S)
+                self.hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
                 self.mask = torch.zeros_like(self.hole, dtype=dtype)
                 self.mask.masked_fill_(self.hole, torch.finfo(dtype).min)
                 self.empty = bool((lengths == 0).any())
@@ -192,10 +192,9 @@ class _Forward:
         embedded = self.inputs.transpose(0, 1).to(product)  # (T, B, E)
         self.embedded = embedded.reshape(-1, embedded.shape[2])
         static_weight = _columns(first.weight_ih[:, : self.inputs.shape[2]], plan.kind, "x")
-        bias = _bias(first, plan.kind)
-        statics = torch.mm(self.embedded, static_weight.to(product).t()).to(self.dtype)
-        statics = statics.add_(bias).view(self.steps, self.batch, len(bias))  # (T, B, C)
         biases = [_bias(layer, plan.kind) for layer in self.layer_weights]
+        statics = torch.mm(self.embedded, static_weight.to(product).t()).to(self.dtype)
+        statics = statics.add_(biases[0]).view(self.steps, self.batch, len(biases[0]))  # (T, B, C)
         output_t = self.output.t()
         feed = self.feed
         for t in range(self.steps):
@@ -277,7 +276,7 @@ def _backward(run: _Forward, d_vectors, d_hidden, d_cell, d_feed):
         d = d_vectors[t] if d_feed is None else d_vectors[t] + d_feed
         if run.output_mask is not None:
             d = d * run.output_mask[min(t, run.output_mask.shape[0] - 1)]
-        d_raw[t].copy_(torch.ops.aten.tanh_backward(d, run.raw[t]))
+        d_raw[t].copy_(_aten.tanh_backward(d, run.raw[t]))
         d_top = torch.mm(d_raw[t], run.output).to(dtype)  # (B, D + H)
         d_x = d_top[:, d_top.shape[1] - size :]  # gradient of the top layer's output
         if run.keys is not None:

@@ -27,14 +27,18 @@ class MovingAverage:
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside the block the model holds the averaged weights."""
         held = [p.detach().clone() for p in model.parameters()]
-        self._copy(model, self.average)
+        self.copy_to(model)
         try:
             yield
         finally:
-            self._copy(model, held)
+            _copy(model, held)
 
-    @staticmethod
-    @torch.no_grad()
-    def _copy(model: nn.Module, values: list[Tensor]) -> None:
-        for parameter, value in zip(model.parameters(), values, strict=True):
-            parameter.copy_(value)
+    def copy_to(self, model: nn.Module) -> None:
+        """Give the model the averaged weights."""
+        _copy(model, self.average)
+
+
+@torch.no_grad()
+def _copy(model: nn.Module, values: list[Tensor]) -> None:
+    for parameter, value in zip(model.parameters(), values, strict=True):
+        parameter.copy_(value)

@@ -428,7 +428,7 @@ class _Run:
         progress, path = self.progress, self.folder / "model"
         notes = f"step {progress.step}"
         if self.average and not progress.best:
-            self.average._copy(self.model, self.average.average)
+            self.average.copy_to(self.model)
         if progress.best:
             bleu, step = progress.best[0]
             best = checkpoints.read(self._best(step))[0]
