@@ -248,9 +248,11 @@ def _split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     Done before argparse looks, which would take the value of an option it does not know for
     CONFIG.yaml.
     """
-    from seq2seq.config import Config, config_to_dict
+    from seq2seq.config import TASKS, config_to_dict
 
-    keys = ["--" + key for key in _dotted(config_to_dict(Config()))]
+    # those of all tasks: CONFIG.yaml, which says which, is not read yet
+    keys = ["--" + key for kind, _ in TASKS.values() for key in _dotted(config_to_dict(kind()))]
+    keys = list(dict.fromkeys(keys))
     flags = ["--resume", "--quiet", "--help"]
     rest: list[str] = []
     overrides: dict[str, str] = {}

@@ -1,0 +1,216 @@
+"""The configuration of a text-generation run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seq2seq.config.checks import (
+    Cell,
+    check_fractions,
+    check_not_negative,
+    check_positive,
+    check_run,
+)
+from seq2seq.errors import UsageError
+
+
+@dataclass
+class TextConfig:
+    """Where the text comes from and how it is cut for training.
+
+    ``train``/``validation``/``test`` are files of plain text (.gz too), or patterns such as
+    ``letters/*.txt``, relative to the working directory; or, with ``hub`` set, the names of
+    splits of that dataset.
+    """
+
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    hub: str | None = None  # name of a dataset on the hub
+    hub_config: str | None = None
+    column: str = "text"  # of the dataset
+    # Where a document ends, at which the state of the model begins anew: nowhere, at the end of
+    # a file, at a blank line, at every line.
+    documents: Literal["none", "file", "blank_line", "line"] = "none"
+    validation_share: float = 0.1  # of the training text, its end, where ``validation`` is not set
+    validation_streams: int = 1  # the end of each of so many equal parts of it (char-rnn: 50)
+    batch_size: int = 64  # streams read side by side
+    bptt: int = 128  # steps that the gradient goes back
+
+
+@dataclass
+class UnitsConfig:
+    """What the model reads and writes one at a time."""
+
+    kind: Literal["characters", "bytes", "subwords", "words"] = "characters"
+    vocab_size: int = 8000  # of subwords; of words and characters the most frequent so many
+    min_count: int = 1  # words and characters that are rarer become <unk>
+    subwords: Literal["unigram", "bpe"] = "unigram"  # of SentencePiece
+    unknown: Literal["replace", "refuse"] = "replace"  # prompts with characters never seen
+
+
+@dataclass
+class LanguageModelConfig:
+    cell: Cell = "lstm"
+    layers: int = 2
+    hidden_size: int = 512
+    embedding_size: int = 128
+    tied_embeddings: bool = False  # the last layer is then as wide as the embedding
+    layer_norm: bool = False  # of each gate, inside the cell
+    zoneout_hidden: float = 0.0
+    zoneout_cell: float = 0.0
+    embedding_dropout: float = 0.0  # whole units of the vocabulary dropped
+    input_dropout: float = 0.0  # of the embedded input
+    hidden_dropout: float = 0.0  # between layers
+    output_dropout: float = 0.0  # before the output projection
+    dropout_kind: Literal["plain", "variational"] = "plain"  # variational: one mask a window
+    recurrent_dropout: float = 0.0  # of the hidden state, one mask a window
+    weight_dropout: float = 0.0  # of the recurrent weights
+    init_range: float | None = None  # uniform +-init_range; default: 1/sqrt(hidden_size)
+
+
+@dataclass
+class LanguageTrainingConfig:
+    start_from: str | None = None  # a saved model to begin with: its weights and units
+    max_epochs: int = 12
+    max_steps: int | None = None
+    # asgd: SGD, from the first stagnation of the validation loss on with the mean of the weights
+    # (NT-ASGD, Merity et al. 2018)
+    optimizer: Literal["adam", "adamw", "sgd", "asgd"] = "adamw"
+    asgd_patience: int = 5  # validations without a better loss before asgd averages
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
+    schedule: Literal["constant", "inverse_sqrt", "cosine", "plateau"] = "cosine"
+    warmup_steps: int = 50
+    final_learning_rate: float = 0.0
+    plateau_factor: float = 0.5
+    plateau_patience: int = 1
+    clip_norm: float = 1.0
+    accumulation: int = 1
+    variable_bptt: bool = False  # windows of varying length (Merity et al. 2018, section 5)
+    reset_rate: float = 0.0  # share of windows that begin with an empty state
+    activation_regularization: float = 0.0  # AR, alpha of Merity et al. 2018
+    temporal_activation_regularization: float = 0.0  # TAR, beta
+    label_smoothing: float = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    ema_decay: float = 0.0
+    validate_every: int | None = None
+    checkpoint_every: int | None = None
+    patience: int | None = None
+    keep_best: int = 1
+    average: bool = False
+    log_every: int = 50
+    tensorboard: bool = False
+    threads: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass
+class GenerationConfig:
+    """Defaults of ``generate``, kept in the model."""
+
+    max_length: int = 500  # units
+    temperature: float = 0.8  # 0: always the likeliest
+    top_k: int = 0  # 0: off
+    top_p: float = 1.0  # 1: off
+    min_p: float = 0.0  # 0: off
+    repetition_penalty: float = 1.0  # 1: none
+    no_repeat_ngram: int = 0  # 0: off
+    stop: list[str] = field(default_factory=list)
+    beam_size: int = 1  # above 1: beam search, no sampling
+    length_penalty: float = 0.0  # of beam search
+
+
+@dataclass
+class LanguageConfig:
+    task: Literal["generation"] = "generation"
+    output: str = "runs/generation"
+    seed: int = 1
+    data: TextConfig = field(default_factory=TextConfig)
+    units: UnitsConfig = field(default_factory=UnitsConfig)
+    model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    training: LanguageTrainingConfig = field(default_factory=LanguageTrainingConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+
+def check(config: LanguageConfig, where: str) -> None:
+    """Raises UsageError for values that have the right type and still make no sense together."""
+    data, model, training = config.data, config.model, config.training
+    positive = {
+        "data.validation_streams": data.validation_streams,
+        "data.batch_size": data.batch_size,
+        "data.bptt": data.bptt,
+        "units.vocab_size": config.units.vocab_size,
+        "units.min_count": config.units.min_count,
+        "model.layers": model.layers,
+        "model.hidden_size": model.hidden_size,
+        "model.embedding_size": model.embedding_size,
+        "model.init_range": model.init_range,
+        "training.asgd_patience": training.asgd_patience,
+    }
+    dropped = "embedding_dropout input_dropout hidden_dropout output_dropout recurrent_dropout"
+    dropped += " weight_dropout zoneout_hidden zoneout_cell"
+    fractions = {f"model.{key}": getattr(model, key) for key in dropped.split()}
+    fractions |= {
+        "data.validation_share": data.validation_share,
+        "training.reset_rate": training.reset_rate,
+        "training.label_smoothing": training.label_smoothing,
+    }
+    not_negative = {
+        "training.activation_regularization": training.activation_regularization,
+        "training.temporal_activation_regularization": training.temporal_activation_regularization,
+    }
+    check_positive(positive, where)
+    check_fractions(fractions, where)
+    check_not_negative(
+        {f"training.{key}": getattr(training, key) for key in weights.split()}, where
+    )
+    has_validation = bool(data.validation) or (data.validation_share > 0 and not data.hub)
+    check_run(config, where, has_validation)
+    check_generation(config.generation, f"{where}: 'generation.", "'")
+    if data.documents == "file" and data.hub:
+        raise UsageError(f"{where}: 'data.documents: file' is for files; 'data.hub' is set")
+    if training.optimizer == "asgd" and not has_validation:
+        raise UsageError(f"{where}: 'training.optimizer: asgd' goes by validation; set it up")
+    if training.optimizer == "asgd" and training.ema_decay:
+        raise UsageError(
+            f"{where}: 'training.optimizer: asgd' averages the weights itself; leave out "
+            "'training.ema_decay'"
+        )
+
+
+def check_generation(options: GenerationConfig, before: str = "", after: str = "") -> None:
+    """Raises UsageError for settings of generation out of range.
+
+    ``before`` and ``after`` stand around the name of the setting in the message.
+    """
+    ranges = {  # lowest, highest
+        "max_length": (0, None),
+        "temperature": (0, 1000),
+        "top_k": (0, None),
+        "min_p": (0, 1),
+        "no_repeat_ngram": (0, None),
+        "beam_size": (1, 1000),
+        "length_penalty": (0, 10),
+    }
+    for name, (least, most) in ranges.items():
+        value = getattr(options, name)
+        if not value >= least or (most is not None and not value <= most):
+            expected = f"at least {least}" if most is None else f"from {least} to {most}"
+            hint = " (0 picks the likeliest unit)" if name == "temperature" else ""
+            raise UsageError(
+                f"{before}{name}{after} is {value}; expected a number {expected}{hint}"
+            )
+    if not 0 < options.top_p <= 1:
+        raise UsageError(
+            f"{before}top_p{after} is {options.top_p}; expected 0 < top_p <= 1 (1: off)"
+        )
+    if not 0 < options.repetition_penalty < float("inf"):
+        raise UsageError(
+            f"{before}repetition_penalty{after} is {options.repetition_penalty}; expected a "
+            "number above 0 (1: none)"
+        )
+    if any(not text for text in options.stop):
+        raise UsageError(f"{before}stop{after} holds an empty text; leave it out")
