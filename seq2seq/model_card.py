@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from seq2seq.config import Config
+from seq2seq.config import Config, LanguageConfig
 from seq2seq.errors import UsageError
 from seq2seq.evaluation import Score, Scores
 
@@ -29,10 +29,7 @@ def model_card(config: Config, parameters: int, card: dict[str, Any] | None = No
     Raises:
         UsageError: an unknown key in ``card``.
     """
-    card = card or {}
-    unknown = [key for key in card if key not in CARD_KEYS]
-    if unknown:
-        raise UsageError(f"model card: unknown key '{unknown[0]}'; known: {', '.join(CARD_KEYS)}")
+    card = _checked(card)
     source, target = config.data.source, config.data.target
     sections = [
         _front_matter(config, card.get("license")),
@@ -46,6 +43,42 @@ def model_card(config: Config, parameters: int, card: dict[str, Any] | None = No
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def language_card(
+    config: LanguageConfig, parameters: int, card: dict[str, Any] | None = None
+) -> str:
+    """The same for a language model; ``test_set`` and ``scores`` are not used."""
+    card, data, model = _checked(card), config.data, config.model
+    rows = {
+        "data": card.get("data") or data.hub or data.train or "not recorded",
+        "model": f"{model.cell}, {model.layers} x {model.hidden_size}",
+        "parameters": f"{parameters:,}",
+        "units": config.units.kind,
+        "seed": config.seed,
+        "training": card.get("training"),
+    }
+    values = {
+        "library_name": "seq2seq",
+        "pipeline_tag": "text-generation",
+        "tags": ["text-generation", "recurrent", "language-model"],
+    }
+    sections = [
+        _yaml_head(values, card.get("license")),
+        f"# {card.get('title') or 'Text generation'}",
+        "A recurrent language model: generates text unit by unit, and scores text.",
+        _table(rows),
+        _GENERATION_USAGE,
+        str(card.get("notes") or ""),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _checked(card: dict[str, Any] | None) -> dict[str, Any]:
+    unknown = [key for key in card or {} if key not in CARD_KEYS]
+    if unknown:
+        raise UsageError(f"model card: unknown key '{unknown[0]}'; known: {', '.join(CARD_KEYS)}")
+    return card or {}
+
+
 def _front_matter(config: Config, licence: str | None) -> str:
     names = [config.data.source, config.data.target]
     values: dict[str, Any] = {
@@ -57,6 +90,10 @@ def _front_matter(config: Config, licence: str | None) -> str:
     codes = [name for name in names if re.fullmatch(r"[a-z]{2,3}", name)]
     if codes:
         values["language"] = codes
+    return _yaml_head(values, licence)
+
+
+def _yaml_head(values: dict[str, Any], licence: str | None) -> str:
     if licence:
         values["license"] = licence
     return f"---\n{yaml.safe_dump(values, sort_keys=True, allow_unicode=True)}---"
@@ -77,9 +114,12 @@ def _facts(config: Config, parameters: int, card: dict[str, Any]) -> str:
         "subwords": subwords,
         "seed": config.seed,
     }
-    if card.get("training"):
-        rows["training"] = card["training"]
-    lines = [f"| {name} | {_cell(text)} |" for name, text in rows.items()]
+    rows["training"] = card.get("training")
+    return _table(rows)
+
+
+def _table(rows: dict[str, Any]) -> str:
+    lines = [f"| {name} | {_cell(text)} |" for name, text in rows.items() if text is not None]
     return "\n".join(["| | |", "| --- | --- |", *lines])
 
 
@@ -117,4 +157,19 @@ print(translator.translate(["..."], beam_size=5))
 
 ```sh
 seq2seq translate MODEL < input.txt > output.txt
+```"""
+
+
+_GENERATION_USAGE = """## Use
+
+```python
+from seq2seq import TextGenerator
+
+generator = TextGenerator.from_pretrained("path or hub name of this model")
+for text in generator.generate("Once", stream=True):
+    print(text, end="", flush=True)
+```
+
+```sh
+seq2seq generate MODEL --prompt "Once"
 ```"""

@@ -1,4 +1,5 @@
-"""The directory that holds one saved model, written and read.
+"""The directory that holds one saved translation model, written and read; and what the directories
+of all models have in common.
 
     config.json         format, vocabulary sizes, and the configuration of the run
     model.safetensors   the weights; a tensor that two layers share stands there once
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from seq2seq.config import Config, config_from_dict, config_to_dict
+from seq2seq.config import AnyConfig, Config, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
 from seq2seq.models import TranslationModel
 from seq2seq.tokenizer import Tokenizer
@@ -65,17 +67,23 @@ def write_model(saved: SavedModel, directory: Path) -> None:
     Raises:
         RunError: the files cannot be written (no room, no permission, a file in the way).
     """
+    replace_files(directory, lambda staging: _write_files(saved, staging), ALL_FILES)
+
+
+def replace_files(directory: Path, write: Callable[[Path], None], known: Sequence[str]) -> None:
+    """Have ``write`` make the files in a folder of their own, then move them into ``directory``;
+    those ``known`` that it did not make are removed, the card excepted."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
     except OSError as error:
         raise RunError(f"model {directory}: cannot be written ({error.strerror})") from None
     try:
-        _write_files(saved, staging)
+        write(staging)
         names = sorted(path.name for path in staging.iterdir())
         for name in names:
             os.replace(staging / name, directory / name)
-        for name in set(ALL_FILES) - set(names) - {CARD_FILE}:
+        for name in set(known) - set(names) - {CARD_FILE}:
             (directory / name).unlink(missing_ok=True)  # a tokenizer of the replaced model
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -93,9 +101,6 @@ def _write_files(saved: SavedModel, directory: Path) -> None:
     else:
         saved.source_tokenizer.save(directory / SOURCE_TOKENIZER)
         saved.target_tokenizer.save(directory / TARGET_TOKENIZER)
-    tensors = _distinct_tensors(saved.model)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     values = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -104,12 +109,22 @@ def _write_files(saved: SavedModel, directory: Path) -> None:
         "target_vocab_size": len(saved.target_tokenizer),
         "config": config_to_dict(saved.config),
     }
+    write_weights(saved.model, directory, values, saved.readme)
+
+
+def write_weights(
+    model: torch.nn.Module, directory: Path, values: dict[str, Any], readme: str | None
+) -> None:
+    """Write model.safetensors, config.json and the card."""
+    tensors = _distinct_tensors(model)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
     # safetensors writes for the owner alone; who may read the folder may read this too
     (directory / WEIGHTS_FILE).chmod((directory / CONFIG_FILE).stat().st_mode)
-    if saved.readme is not None:
-        (directory / CARD_FILE).write_text(saved.readme, encoding="utf-8")
+    if readme is not None:
+        (directory / CARD_FILE).write_text(readme, encoding="utf-8")
 
 
 def read_model(directory: Path) -> SavedModel:
@@ -119,33 +134,35 @@ def read_model(directory: Path) -> SavedModel:
         RunError: a file is missing or damaged, the format is unknown, or vocabulary, weights
             and configuration do not belong together.
     """
-    values = _read_config(directory)
-    config = _run_config(values, directory)
+    kinds = {"shared_vocabulary": bool, "source_vocab_size": int, "target_vocab_size": int}
+    values = read_values(directory, FORMAT, FORMAT_VERSION, kinds, ALL_FILES)
+    config = run_config(values, directory)
     shared = values["shared_vocabulary"]
     names = [SHARED_TOKENIZER] if shared else [SOURCE_TOKENIZER, TARGET_TOKENIZER]
     for name in [*names, WEIGHTS_FILE]:
-        _require(directory, name)
+        require(directory, name, ALL_FILES)
     tokenizers = [Tokenizer.load(directory / name) for name in names]
     source, target = tokenizers[0], tokenizers[-1]
     sizes = values["source_vocab_size"], values["target_vocab_size"]
-    _check_vocabulary(directory / names[0], len(source), sizes[0], "source_vocab_size")
-    _check_vocabulary(directory / names[-1], len(target), sizes[1], "target_vocab_size")
+    check_vocabulary(directory / names[0], len(source), sizes[0], "source_vocab_size")
+    check_vocabulary(directory / names[-1], len(target), sizes[1], "target_vocab_size")
     try:
         model = TranslationModel(config.model, *sizes)
     except UsageError as error:
         raise RunError(f"{directory / CONFIG_FILE}: {error}") from None
-    _load_weights(model, directory / WEIGHTS_FILE)
-    return SavedModel(model.eval(), source, target, config, _read_card(directory))
+    load_weights(model, directory / WEIGHTS_FILE)
+    return SavedModel(model.eval(), source, target, config, read_card(directory))
 
 
-def _require(directory: Path, name: str) -> None:
+def require(directory: Path, name: str, known: Sequence[str]) -> None:
+    """Raises RunError where the file is not there."""
     if (directory / name).is_file():
         return
     if (directory / "model" / CONFIG_FILE).is_file():
         raise RunError(
             f"model {directory}: is the directory of a run; its model is {directory / 'model'}"
         )
-    found = sorted(path.name for path in directory.iterdir() if path.name in ALL_FILES)
+    found = sorted(path.name for path in directory.iterdir() if path.name in known)
     raise RunError(
         f"model {directory}: file {name} is missing "
         f"(found there: {', '.join(found) or 'no file of a saved model'}); "
@@ -153,32 +170,29 @@ def _require(directory: Path, name: str) -> None:
     )
 
 
-def _read_config(directory: Path) -> dict[str, Any]:
+def read_values(
+    directory: Path, form: str, version: int, kinds: dict[str, type], known: Sequence[str]
+) -> dict[str, Any]:
+    """config.json of a model of this format and version, with a configuration and values of
+    these types; RunError where it is something else."""
     path = directory / CONFIG_FILE
-    _require(directory, CONFIG_FILE)
+    require(directory, CONFIG_FILE, known)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged, not JSON ({error}); copy the file again") from None
     found = values.get("format") if isinstance(values, dict) else None
-    if found != FORMAT:
+    if found != form:
         raise RunError(
-            f"{path}: format is {found!r}, expected {FORMAT!r}; this is not a translation model "
-            "saved by seq2seq"
+            f"{path}: format is {found!r}, expected {form!r}; this is not a "
+            f"{form.removeprefix('seq2seq-')} model saved by seq2seq"
         )
-    version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    if values.get("format_version") != version:
         raise RunError(
-            f"{path}: format_version is {version!r}, expected {FORMAT_VERSION}; the model was "
-            "saved by another version of seq2seq: install the one that wrote it"
+            f"{path}: format_version is {values.get('format_version')!r}, expected {version}; the "
+            "model was saved by another version of seq2seq: install the one that wrote it"
         )
-    kinds = {
-        "shared_vocabulary": bool,
-        "source_vocab_size": int,
-        "target_vocab_size": int,
-        "config": dict,
-    }
-    for key, kind in kinds.items():
+    for key, kind in {**kinds, "config": dict}.items():
         if type(values.get(key)) is not kind:
             raise RunError(
                 f"{path}: '{key}' is {values.get(key)!r}, expected a value of type "
@@ -187,14 +201,15 @@ def _read_config(directory: Path) -> dict[str, Any]:
     return values
 
 
-def _run_config(values: dict[str, Any], directory: Path) -> Config:
+def run_config(values: dict[str, Any], directory: Path) -> AnyConfig:
+    """The configuration in config.json; RunError where it makes none."""
     try:
         return config_from_dict(values["config"], where=str(directory / CONFIG_FILE))
     except UsageError as error:  # nobody typed it: the file is damaged or of another version
         raise RunError(str(error)) from None
 
 
-def _check_vocabulary(path: Path, found: int, expected: int, key: str) -> None:
+def check_vocabulary(path: Path, found: int, expected: int, key: str) -> None:
     if found != expected:
         raise RunError(
             f"{path}: holds {found} pieces, but the weights were trained with {expected} ({key} "
@@ -210,7 +225,7 @@ def _distinct_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _load_weights(model: torch.nn.Module, path: Path) -> None:
+def load_weights(model: torch.nn.Module, path: Path) -> None:
     try:
         found = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
@@ -238,7 +253,7 @@ def _load_weights(model: torch.nn.Module, path: Path) -> None:
             tensor.copy_(found[name])
 
 
-def _read_card(directory: Path) -> str | None:
+def read_card(directory: Path) -> str | None:
     try:
         return (directory / CARD_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:

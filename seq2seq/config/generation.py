@@ -164,9 +164,7 @@ def check(config: LanguageConfig, where: str) -> None:
     }
     check_positive(positive, where)
     check_fractions(fractions, where)
-    check_not_negative(
-        {f"training.{key}": getattr(training, key) for key in weights.split()}, where
-    )
+    check_not_negative(not_negative, where)
     has_validation = bool(data.validation) or (data.validation_share > 0 and not data.hub)
     check_run(config, where, has_validation)
     check_generation(config.generation, f"{where}: 'generation.", "'")

@@ -100,7 +100,7 @@ def _drop_after(path: Path, step: int, validated: int) -> None:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
-            if record["step"] <= (validated if "bleu" in record else step):
+            if record["step"] <= (validated if "validation_loss" in record else step):
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             pass  # a line cut short when the process was killed

@@ -27,21 +27,18 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
-from seq2seq.config import Config, config_from_dict, config_to_dict
-from seq2seq.data.batches import Batch, TrainingBatches, collate
-from seq2seq.data.corpus import build_tokenizers, tokenize_pairs
-from seq2seq.data.sources import load_pairs
+from seq2seq.config import AnyConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
-from seq2seq.evaluation import score
-from seq2seq.models import TranslationModel
-from seq2seq.tokenizer import Tokenizer
 from seq2seq.training import checkpoints
-from seq2seq.training.ema import MovingAverage
+from seq2seq.training.averages import MovingAverage, TriggeredAverage
+from seq2seq.training.generation import LanguageTask
 from seq2seq.training.log import RunLog
-from seq2seq.training.objectives import CrossEntropy, RDrop
 from seq2seq.training.precision import resolve_precision
 from seq2seq.training.schedules import learning_rate
-from seq2seq.translator import Translator
+from seq2seq.training.task import Carried, Task
+from seq2seq.training.translation import TranslationTask
+
+TASKS = {"translation": TranslationTask, "generation": LanguageTask}
 
 
 @dataclass
@@ -54,15 +51,15 @@ class Progress:
     tokens: int = 0  # target tokens trained on
     seconds: float = 0.0  # spent in training, validation included
     plateaus: int = 0
-    since_best: int = 0  # validations since the best BLEU
-    best: list[tuple[float, int]] = field(default_factory=list)  # kept (BLEU, step), best first
+    since_best: int = 0  # validations since the best score
+    best: list[tuple[float, int]] = field(default_factory=list)  # kept (score, step), best first
     window_loss: float = 0.0  # since the last log line
     window_tokens: int = 0
     validated: int = 0  # step of the last validation
 
 
-def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
-    """Train a translation model as configured; returns the folder of the finished model.
+def train(config: AnyConfig, *, quiet: bool = False, resume: bool = False) -> Path:
+    """Train a model as configured; returns the folder of the finished model.
 
     With ``resume`` a run that was stopped, or killed, goes on from its last checkpoint with
     the same numbers as if it had never stopped.
@@ -97,18 +94,19 @@ def train(config: Config, *, quiet: bool = False, resume: bool = False) -> Path:
 class _Run:
     """Everything a run holds. The order of the methods is the order in which they run."""
 
-    def __init__(self, config: Config, folder: Path, quiet: bool, resume: bool) -> None:
+    def __init__(self, config: AnyConfig, folder: Path, quiet: bool, resume: bool) -> None:
         options = config.training
         self.config, self.folder, self.progress = config, folder, Progress()
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             # accelerate keeps the device and precision of an earlier run in this process
             AcceleratorState._reset_state(reset_partial_state=True)
-        # without attention nothing may read the top encoder layer's norm
-        unread = config.model.decoder.attention == "none"
+        kind = TASKS[config.task]
         self.accelerator = Accelerator(
             cpu=options.device == "cpu",
             mixed_precision=_mixed_precision(options.precision, options.device),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unread)],
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(find_unused_parameters=kind.unread_parameters(config))
+            ],
         )
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         set_seed(config.seed)
@@ -120,46 +118,14 @@ class _Run:
                     f"output {folder}: cannot be made ({error.strerror}); give another --output"
                 ) from None
             _check_same_run(folder / "config.json", config)
-        with self.accelerator.main_process_first():
-            pairs = load_pairs(config.data, "train")
-            first = None if resume else _first_model(options.start_from)
-            # the main process comes first and writes them, the others read what it wrote
-            keep = resume or not self.main
-            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
-            corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
-            self.validation = None
-            if config.data.validation:
-                self.validation = tokenize_pairs(
-                    load_pairs(config.data, "validation"), *self.tokenizers, None
-                )
-            # read now: a wrong path must not wait for the end of training to be noticed
-            self.test = load_pairs(config.data, "test") if config.data.test else None
-        self.batches = TrainingBatches(
-            corpus,
-            *self.tokenizers,
-            config.data,
-            config.tokenizer.sampling,
-            config.seed,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-        )
-        sizes = [len(tokenizer) for tokenizer in self.tokenizers]
-        self.model = TranslationModel(config.model, *sizes).to(self.device)
-        if first:
-            weights = checkpoints.weights_of(first.model)
-            checkpoints.load_weights(
-                self.model, weights, f"training.start_from {options.start_from}"
-            )
-        objective = (
-            RDrop(self.model, options.label_smoothing, options.rdrop)
-            if options.rdrop
-            else CrossEntropy(self.model, options.label_smoothing)
-        )
+        self.task: Task = kind(config, folder, self.accelerator, resume)
+        self.model = self.task.model
+        self.carried: Carried = {}
         self.objective, self.optimizer = self.accelerator.prepare(
-            objective, _optimizer(config, self.model)
+            self.task.objective, _optimizer(config, self.model)
         )
-        self.average = MovingAverage(self.model, options.ema_decay) if options.ema_decay else None
-        per_epoch = math.ceil(self.batches.len_epoch(0) / options.accumulation)
+        self.average = _average(config, self.model)
+        per_epoch = math.ceil(self.task.len_epoch(0) / options.accumulation)
         self.total_steps = options.max_epochs * per_epoch
         if options.max_steps:
             self.total_steps = min(self.total_steps, options.max_steps)
@@ -167,17 +133,14 @@ class _Run:
         if options.tensorboard:
             self.log.tensorboard(folder / "tensorboard")
         self.stop_signal: int | None = None
-        self.log.say(self._summary(corpus))
+        self.log.say(self._summary())
 
-    def _summary(self, corpus: Any) -> str:
+    def _summary(self) -> str:
         parameters = sum(p.numel() for p in self.model.parameters())
-        dropped = ", ".join(f"{n} {why}" for why, n in corpus.dropped.items() if n)
         return (
-            f"{parameters:,} parameters; {len(corpus):,} training pairs"
-            + (f" (dropped: {dropped})" if dropped else "")
-            + f"; vocabulary {' and '.join(str(len(t)) for t in dict.fromkeys(self.tokenizers))}"
-            + f"; {self.device.type}, {self.accelerator.mixed_precision.replace('no', 'fp32')}"
-            + f", {torch.get_num_threads()} threads; at most {self.total_steps} steps"
+            f"{parameters:,} parameters; {self.task.describe()}"
+            f"; {self.device.type}, {self.accelerator.mixed_precision.replace('no', 'fp32')}"
+            f", {torch.get_num_threads()} threads; at most {self.total_steps} steps"
         )
 
     # --- the loop -------------------------------------------------------------------------
@@ -186,7 +149,7 @@ class _Run:
         options, progress = self.config.training, self.progress
         self._started, self._window_started = time.monotonic(), time.monotonic()
         while progress.epoch < options.max_epochs and not self._done():
-            batches = self.batches.epoch(progress.epoch, skip=progress.batch)
+            batches = self.task.epoch(progress.epoch, skip=progress.batch)
             while group := list(islice(batches, options.accumulation)):
                 self._step(group)
                 self._after_step()
@@ -206,12 +169,13 @@ class _Run:
         tired = options.patience is not None and progress.since_best >= options.patience
         return tired or bool(options.max_steps and progress.step >= options.max_steps)
 
-    def _step(self, group: list[Batch]) -> None:
+    def _step(self, group: list[Any]) -> None:
         """One optimizer step on the batches of ``group``: the gradient of the mean loss per
         target token over all of them, on all processes."""
         options, progress, accelerator = self.config.training, self.progress, self.accelerator
         progress.step += 1
         rate = learning_rate(options, progress.step, self.total_steps, progress.plateaus)
+        rate *= sum(map(self.task.rate_factor, group)) / len(group)
         for parameters in self.optimizer.param_groups:
             parameters["lr"] = rate
         tokens = sum(batch.target_tokens for batch in group)
@@ -226,12 +190,11 @@ class _Run:
             batch = batch.to(self.device)
             last = number + 1 == len(group)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
-                loss = self.objective(
-                    batch.source, batch.source_lengths, batch.target_input, batch.target_output
-                )
+                loss = self.task.loss(self.objective, batch, self.carried)
                 # DDP takes the mean over processes; the sum over all is what is wanted
-                accelerator.backward(loss * (accelerator.num_processes / everywhere))
-            total += loss.item()
+                accelerator.backward(loss.minimised * (accelerator.num_processes / everywhere))
+            self.carried = loss.carried
+            total += loss.reported.item()
         norm = accelerator.clip_grad_norm_(
             self.model.parameters(), options.clip_norm or float("inf")
         )
@@ -283,25 +246,27 @@ class _Run:
         started = time.monotonic()
         progress, options = self.progress, self.config.training
         progress.validated = progress.step
-        if self.validation is not None:
+        if self.task.has_validation:
             with self._averaged():
-                bleu, loss = self._validate()
-                kept = sorted([*progress.best, (bleu, progress.step)], reverse=True)
+                figures = self._validate()
+                score = self.task.score(figures)
+                kept = sorted([*progress.best, (score, progress.step)], reverse=True)
                 kept = kept[: options.keep_best]
-                if self.main and (bleu, progress.step) in kept:
+                if self.main and (score, progress.step) in kept:
                     self._write(self._best(progress.step), checkpoints.weights_of(self.model), {})
-            better = not progress.best or bleu > progress.best[0][0]
+            better = not progress.best or score > progress.best[0][0]
             dropped = {step for _, step in progress.best} - {step for _, step in kept}
             progress.best = kept
             progress.since_best = 0 if better else progress.since_best + 1
             waited = progress.since_best and progress.since_best % options.plateau_patience == 0
             progress.plateaus += bool(waited)  # read by the plateau schedule alone
+            if self.average and self.average.observe(score, self.model):
+                self.log.say(f"from step {progress.step} on the weights are averaged")
             self.log.record(
                 {
                     "step": progress.step,
                     "epoch": progress.epoch,
-                    "validation_loss": loss,
-                    "bleu": bleu,
+                    **figures,
                     "seconds": round(self._elapsed(), 1),
                 }
             )
@@ -317,44 +282,15 @@ class _Run:
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         return self.average.applied(self.model) if self.average else contextlib.nullcontext()
 
-    def _validate(self) -> tuple[float, float]:
-        """BLEU and the mean loss per target token (nats, without smoothing) of the validation
-        set; the same numbers in every process."""
-        figures = torch.zeros(2, dtype=torch.float64)
+    def _validate(self) -> dict[str, float]:
+        """The figures of the validation set; the same in every process."""
+        values = torch.zeros(len(self.task.figures), dtype=torch.float64)
         if self.main:
-            pairs = self.validation.pairs
-            texts = list(pairs["source"])
-            hypotheses = self.translator().translate(
-                texts,
-                beam_size=self.config.training.validation_beam,
-                precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
-            )
-            references = list(pairs["target"])
-            bleu = score(hypotheses, references, metrics=("bleu",), bootstrap=0)["bleu"].value
-            figures[:] = torch.tensor([bleu, self._validation_loss()], dtype=torch.float64)
+            figures = self.task.validate()
+            values[:] = torch.tensor([figures[name] for name in self.task.figures])
         if self.accelerator.num_processes > 1:
-            figures = self.accelerator.reduce(figures.float().to(self.device)).double().cpu()
-        return float(figures[0]), float(figures[1])
-
-    @torch.no_grad()
-    def _validation_loss(self) -> float:
-        objective = CrossEntropy(self.model, 0.0).eval()
-        table = self.validation.pairs
-        order = self.validation.target_lengths.argsort(kind="stable")
-        total, tokens = 0.0, 0
-        for start in range(0, len(order), 64):
-            rows = table[order[start : start + 64].tolist()]
-            batch = collate(rows["source_ids"], rows["target_ids"]).to(self.device)
-            with self.accelerator.autocast():
-                total += objective(
-                    batch.source, batch.source_lengths, batch.target_input, batch.target_output
-                ).item()
-            tokens += batch.target_tokens
-        self.objective.train()
-        return total / max(1, tokens)
-
-    def translator(self) -> Translator:
-        return Translator(self.model, *self.tokenizers, self.config)
+            values = self.accelerator.reduce(values.float().to(self.device)).double().cpu()
+        return dict(zip(self.task.figures, values.tolist(), strict=True))
 
     def _elapsed(self) -> float:
         return self.progress.seconds + time.monotonic() - self._started
@@ -366,10 +302,13 @@ class _Run:
         checkpoints.write(folder, {k: v.cpu() for k, v in tensors.items()}, state)
 
     def _save(self) -> None:
-        """Write checkpoints/last: weights, moving average, optimizer, random state, progress."""
+        """Write checkpoints/last: weights, moving average, optimizer, random state, what one batch
+        leaves for the next, progress."""
         now = time.monotonic()
         self.progress.seconds, self._started = self._elapsed(), now
         random = {"random.cpu": self._of_all(torch.get_rng_state())}
+        for name, tensor in self.carried.items():
+            random[f"carried.{name}"] = self._of_all(tensor)
         if self.device.type == "cuda":
             random["random.cuda"] = self._of_all(torch.cuda.get_rng_state(self.device))
         if not self.main:
@@ -380,13 +319,13 @@ class _Run:
         processes = self.accelerator.num_processes
         state = {"progress": dataclasses.asdict(self.progress), "processes": processes}
         if self.average:
-            state["average_steps"] = self.average.steps
+            state |= self.average.state()
             for index, tensor in enumerate(self.average.average):
                 tensors[f"average.{index}"] = tensor
         self._write(self.folder / "checkpoints" / "last", {**tensors, **random}, state)
 
     def _of_all(self, state: torch.Tensor) -> torch.Tensor:
-        """The generator states of all processes, (processes, n)."""
+        """That of all processes, (processes, ...)."""
         return self.accelerator.gather(state.to(self.device)[None]).cpu()
 
     def restore(self, folder: Path) -> None:
@@ -399,7 +338,7 @@ class _Run:
         checkpoints.load_weights(self.model, part("model"), str(folder))
         checkpoints.load_optimizer(self.optimizer, part("optimizer"))
         if self.average:
-            self.average.steps = state["average_steps"]
+            self.average.load(state)
             averages = part("average")
             for index, tensor in enumerate(self.average.average):
                 tensor.copy_(averages[str(index)])
@@ -410,10 +349,13 @@ class _Run:
                 "the order of its batches needs as many"
             )
         torch.set_rng_state(tensors["random.cpu"][rank])
+        self.carried = {
+            name: tensor[rank].to(self.device) for name, tensor in part("carried").items()
+        }
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"][rank], self.device)
         self.progress = Progress(**state["progress"])
-        self.progress.best = [(bleu, step) for bleu, step in self.progress.best]
+        self.progress.best = [(score, step) for score, step in self.progress.best]
         self.log.resume(self.progress.step, self.progress.validated)
         self.log.say(f"resumed at step {self.progress.step}, epoch {self.progress.epoch}")
         if self.main:  # left by a kill between saving and removing
@@ -430,50 +372,36 @@ class _Run:
         if self.average and not progress.best:
             self.average.copy_to(self.model)
         if progress.best:
-            bleu, step = progress.best[0]
-            best = checkpoints.read(self._best(step))[0]
-            checkpoints.load_weights(self.model, best, str(self._best(step)))
-            notes = f"step {step}, validation BLEU {bleu:.2f}"
-            if self.config.training.average and len(progress.best) > 1:
-                folders = [self._best(step) for _, step in progress.best]
-                mean = checkpoints.average(folders)
-                checkpoints.load_weights(self.model, mean, "average")
-                averaged, loss = self._validate()
-                self.log.say(
-                    f"mean of the {len(folders)} best checkpoints: validation BLEU {averaged:.2f}, "
-                    f"loss {loss:.4f}; best single one: {bleu:.2f}"
-                )
-                if averaged >= bleu:
-                    notes = f"mean of {len(folders)} checkpoints, validation BLEU {averaged:.2f}"
-                else:
-                    checkpoints.load_weights(self.model, best, str(self._best(step)))
+            notes = self._choose()
         if self.main:
             training = (
                 f"{notes}; {progress.step} steps, {progress.epoch} epochs, "
                 f"{progress.tokens:,} target tokens, {progress.seconds / 60:.1f} minutes"
             )
-            self.translator().save_pretrained(path, card={"training": training})
-            if card := self._score_test():
-                self.translator().save_pretrained(path, card={**card, "training": training})
+            self.task.save(path, training)
+            for line in self.task.test(self.folder, path, training):
+                self.log.say(f"test: {line}")
             self.log.say(f"model saved in {path} ({notes})")
         self.accelerator.wait_for_everyone()
         return path
 
-    def _score_test(self) -> dict[str, Any]:
-        """Translate the test set, where there is one, as configured under ``decoding``; keep the
-        translations and the scores in the run's folder, and say them."""
-        if self.test is None:
-            return {}
-        pairs = self.test
-        hypotheses = self.translator().translate(list(pairs["source"]))
-        scores = score(hypotheses, list(pairs["target"]))
-        lines = "".join(f"{text}\n" for text in hypotheses)
-        (self.folder / "test.hypotheses").write_text(lines, encoding="utf-8")
-        values = {name: dataclasses.asdict(one) for name, one in scores.items()}
-        (self.folder / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
-        for one in scores.values():
-            self.log.say(f"test: {one}")
-        return {"scores": scores, "test_set": self.config.data.test}
+    def _choose(self) -> str:
+        """Give the model the best weights there are; says which."""
+        task, (score, step) = self.task, self.progress.best[0]
+        best = checkpoints.read(self._best(step))[0]
+        checkpoints.load_weights(self.model, best, str(self._best(step)))
+        if self.config.training.average and len(self.progress.best) > 1:
+            folders = [self._best(step) for _, step in self.progress.best]
+            checkpoints.load_weights(self.model, checkpoints.average(folders), "average")
+            averaged = task.score(self._validate())
+            self.log.say(
+                f"mean of the {len(folders)} best checkpoints: {task.tell(averaged)}; "
+                f"best single one: {task.tell(score)}"
+            )
+            if averaged >= score:
+                return f"mean of {len(folders)} checkpoints, {task.tell(averaged)}"
+            checkpoints.load_weights(self.model, best, str(self._best(step)))
+        return f"step {step}, {task.tell(score)}"
 
 
 def _mixed_precision(precision: str, device: str) -> str:
@@ -484,9 +412,16 @@ def _mixed_precision(precision: str, device: str) -> str:
     return "no" if chosen == "fp32" else chosen
 
 
-def _optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
+def _average(config: AnyConfig, model: torch.nn.Module) -> MovingAverage | TriggeredAverage | None:
     options = config.training
-    if options.optimizer == "sgd":
+    if options.optimizer == "asgd":
+        return TriggeredAverage(model, options.asgd_patience)
+    return MovingAverage(model, options.ema_decay) if options.ema_decay else None
+
+
+def _optimizer(config: AnyConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    options = config.training
+    if options.optimizer in ("sgd", "asgd"):
         return torch.optim.SGD(
             model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
@@ -500,40 +435,14 @@ def _optimizer(config: Config, model: torch.nn.Module) -> torch.optim.Optimizer:
     )
 
 
-def _first_model(path: str | None) -> Translator | None:
-    return None if path is None else Translator.from_pretrained(path, device="cpu")
-
-
-def _tokenizers(
-    config: Config, folder: Path, pairs: Any, first: Translator | None, keep: bool
-) -> tuple[Tokenizer, Tokenizer]:
-    """With ``keep`` those that the folder holds; else those of the model to start from, or else new
-    ones (or configured ones); saved."""
-    names = ["shared"] if config.tokenizer.shared else ["source", "target"]
-    paths = [folder / f"{name}.model" for name in names]
-    if keep and all(path.exists() for path in paths):
-        loaded = [Tokenizer.load(path) for path in paths]
-        return loaded[0], loaded[-1]
-    if first:
-        tokenizers = (first.source_tokenizer, first.target_tokenizer)
-        if (tokenizers[0] is tokenizers[1]) != config.tokenizer.shared:
-            raise UsageError(
-                f"tokenizer.shared is {config.tokenizer.shared}; the model of training.start_from "
-                f"has {'one vocabulary' if not config.tokenizer.shared else 'two vocabularies'}"
-            )
-    else:
-        tokenizers = build_tokenizers(config, pairs)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
-        tokenizer.save(path)
-    return tokenizers
-
-
 _MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard".split())
 _MAY_CHANGE |= {"test", "cache_dir"}
 
 
-def _check_same_run(path: Path, config: Config) -> None:
+_MAY_DIFFER = {"output", "decoding", "generation"}  # sections without a say in training
+
+
+def _check_same_run(path: Path, config: AnyConfig) -> None:
     """Write the configuration, or compare it with that of the run being resumed."""
     values = config_to_dict(config)
     if path.exists() and checkpoints.exists(path.parent / "checkpoints" / "last"):
@@ -542,8 +451,8 @@ def _check_same_run(path: Path, config: Config) -> None:
         except ValueError as error:
             raise RunError(f"{path}: cannot be read ({error})") from None
         before = config_to_dict(config_from_dict(found, str(path)))
-        for section in ("data", "tokenizer", "model", "training", "seed"):
-            old, new = before[section], values[section]
+        for section in before.keys() - _MAY_DIFFER:
+            old, new = before[section], values.get(section)
             if not isinstance(old, dict):
                 old, new = {section: old}, {section: new}
             for key in old:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from seq2seq.config import TrainingConfig, config_from_dict
 from seq2seq.errors import RunError, UsageError
 from seq2seq.training import checkpoints
-from seq2seq.training.ema import MovingAverage
+from seq2seq.training.averages import MovingAverage
 from seq2seq.training.loop import train
 from seq2seq.training.objectives import CrossEntropy, RDrop
 from seq2seq.training.schedules import learning_rate

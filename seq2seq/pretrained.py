@@ -1,0 +1,81 @@
+"""Where saved models are found: a directory, or a name on the hub; and the device they run on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from seq2seq.errors import RunError, UsageError
+
+
+def device_named(name: str) -> torch.device:
+    """ "auto" is a GPU if there is one. Raises UsageError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from None
+    if place.type not in ("cpu", "cuda"):
+        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name}: not there (CUDA devices found: {torch.cuda.device_count()}); "
+            "use device auto or cpu"
+        )
+    return place
+
+
+def model_folder(
+    name: str,
+    files: Sequence[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The directory of a model, fetched from the hub where ``name`` is not one.
+
+    Raises UsageError where there is neither, RunError where the hub cannot be reached.
+    """
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return directory
+    if directory.exists():
+        raise UsageError(f"model {name}: is a file; expected the directory of a model")
+    parts = name.split("/")
+    named = len(parts) == 2 and all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
+    if not named or Path(parts[0]).exists():  # a mistyped path must not become a question
+        raise UsageError(
+            f"model {name}: no such directory; expected the directory of a saved model, or the "
+            "user/name of one on the hub"
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            allow_patterns=list(files),
+        )
+    except HfHubHTTPError as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 404):  # the hub answers 401 for a name that is not there
+            raise UsageError(
+                f"model {name}: no such directory, and no such model on the hub (or no access)"
+            ) from None
+        raise RunError(f"model {name}: the hub answered {error}") from None
+    except (LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"model {name}: no such directory, and the hub cannot be reached ({reason})"
+        ) from None
+    return Path(folder)

@@ -1,0 +1,61 @@
+"""What the training loop asks of a task: translation, text generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+Carried = dict[str, Tensor]  # what one batch leaves for the next, by name; saved with checkpoints
+
+
+class Loss(NamedTuple):
+    """Of one batch, summed over its target tokens."""
+
+    minimised: Tensor
+    reported: Tensor  # without terms that are not the loss itself
+    carried: Carried
+
+
+class Task(Protocol):
+    """Data, model and measure of one kind of run.
+
+    Made with (config, folder of the run, accelerator, resume); reads and prepares the data.
+    """
+
+    model: nn.Module  # whose weights are trained, averaged and saved
+    objective: nn.Module  # what ``loss`` calls, with the model inside
+    figures: tuple[str, ...]  # names of what ``validate`` returns
+    has_validation: bool
+
+    def len_epoch(self, epoch: int) -> int: ...
+
+    def epoch(self, epoch: int, skip: int) -> Iterator[Any]:
+        """Batches with ``target_tokens`` and ``to(device)``."""
+
+    def loss(self, objective: nn.Module, batch: Any, carried: Carried) -> Loss:
+        """``objective`` is self.objective as accelerate has wrapped it."""
+
+    def rate_factor(self, batch: Any) -> float:
+        """What the learning rate is multiplied by for this batch."""
+
+    def validate(self) -> dict[str, float]:
+        """The figures of the validation set; in the main process alone."""
+
+    def score(self, figures: dict[str, float]) -> float:
+        """What the best checkpoint is chosen by, the higher the better."""
+
+    def tell(self, score: float) -> str:
+        """That score in words."""
+
+    def describe(self) -> str:
+        """Size of data and model, for the log."""
+
+    def save(self, folder: Path, training: str) -> None:
+        """Write the model folder; ``training`` is a sentence for its card."""
+
+    def test(self, run: Path, model: Path, training: str) -> list[str]:
+        """Score the test set, where there is one, and put the scores on the card of the saved
+        model; returns them as lines."""
