@@ -1,4 +1,4 @@
-"""Encoder-decoder translation with recurrent networks.
+"""Translation and text generation with recurrent networks.
 
 The public names are loaded when first used, so that ``import seq2seq`` (and with it the
 command line's ``--help``) does not wait for torch.
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from seq2seq.config import Config, load_config
     from seq2seq.errors import RunError, UsageError
     from seq2seq.evaluation import Score, score
+    from seq2seq.generator import Generated, TextGenerator
     from seq2seq.translator import Translation, Translator
 
 __all__ = [
     "Config",
+    "Generated",
     "RunError",
     "Score",
+    "TextGenerator",
     "Translation",
     "Translator",
     "UsageError",
@@ -28,8 +31,10 @@ __all__ = [
 
 _HOME = {
     "Config": "seq2seq.config",
+    "Generated": "seq2seq.generator",
     "RunError": "seq2seq.errors",
     "Score": "seq2seq.evaluation",
+    "TextGenerator": "seq2seq.generator",
     "Translation": "seq2seq.translator",
     "Translator": "seq2seq.translator",
     "UsageError": "seq2seq.errors",

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import logging
 import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
-from seq2seq.config import LanguageConfig
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.config import GenerationConfig, LanguageConfig
+from seq2seq.config.generation import check_generation
+from seq2seq.data.text import as_documents, encode_text
+from seq2seq.decoding import beam_search
+from seq2seq.decoding.sampling import Rollout, Sampling, row_key
+from seq2seq.errors import UsageError
 from seq2seq.language_directory import (
     ALL_FILES,
     SavedLanguageModel,
@@ -15,11 +31,43 @@ from seq2seq.language_directory import (
 )
 from seq2seq.model_card import language_card
 from seq2seq.models import LanguageModel
+from seq2seq.models.language_steps import LanguageSteps, StepState
+from seq2seq.perplexity import Cache, Dynamic, Segment, TextScore, evaluate, losses
+from seq2seq.precision import resolve_precision
 from seq2seq.pretrained import device_named, model_folder
-from seq2seq.units import Units
+from seq2seq.stopping import Writer
+from seq2seq.units import END, UNK, Units
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+MAX_ROWS = 256  # written side by side; more are written one group after the other
+
+_log = logging.getLogger("seq2seq")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written after one prompt, the prompt left out.
+
+    ``reason``: the model came to the "end" of the document, to a "stop" text (left out), or to
+    the maximum "length".
+    """
+
+    text: str
+    reason: Literal["end", "stop", "length"]
+    units: int
 
 
 class TextGenerator:
+    """A language model together with its units and configuration.
+
+        generator = TextGenerator.from_pretrained("runs/own_text/model")
+        generator.generate("To be", temperature=0.8, seed=1)
+        for text in generator.generate("To be", stream=True): print(text, end="", flush=True)
+
+    ``readme`` is the text of the model card, None before one was written.
+    """
+
     def __init__(
         self,
         model: LanguageModel,
@@ -28,18 +76,474 @@ class TextGenerator:
         readme: str | None = None,
     ) -> None:
         self.model, self.units, self.config, self.readme = model, units, config, readme
+        self._steps: tuple[object, LanguageSteps] | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike[str], *, device: str = "auto") -> Any:
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+    ) -> TextGenerator:
+        """Load a model from its directory, or by its ``user/name`` from the hub.
+
+        ``device`` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; the rest concerns
+        the hub alone and means what it means in ``huggingface_hub.snapshot_download``.
+
+        Raises:
+            UsageError: no such directory; no such model on the hub; no such device.
+            RunError: a missing or damaged file, another format, parts that do not fit one another;
+                the hub cannot be reached.
+        """
         place = device_named(device)
-        saved = read_language_model(model_folder(str(name), ALL_FILES))
+        folder = model_folder(
+            str(name),
+            ALL_FILES,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        saved = read_language_model(folder)
         return cls(saved.model.to(place), saved.units, saved.config, saved.readme)
 
     def save_pretrained(
         self, directory: str | os.PathLike[str], card: dict[str, Any] | None = None
     ) -> None:
+        """Write the model directory (see ``seq2seq.language_directory``), replacing what is there.
+
+        ``card`` fills the model card (keys: ``seq2seq.model_card.CARD_KEYS``); without it the
+        card that the model was loaded with is kept, or a plain one written.
+
+        Raises UsageError for an unknown key in ``card``, RunError where it cannot be written.
+        """
         if card is not None or self.readme is None:
             parameters = sum(parameter.numel() for parameter in self.model.parameters())
             self.readme = language_card(self.config, parameters, card)
         saved = SavedLanguageModel(self.model, self.units, self.config, self.readme)
         write_language_model(saved, Path(directory))
+
+    def push_to_hub(
+        self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None
+    ) -> str:
+        """Upload the model directory to ``repo_id`` (made if new) in one commit; return its URL.
+
+        Errors of huggingface_hub (no access, no network) pass through unchanged.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            commit = api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message="Upload language model"
+            )
+        return str(commit)
+
+    # --- writing ---------------------------------------------------------------------------
+
+    @overload
+    def generate(self, prompt: str = ..., *, stream: Literal[True]) -> Iterator[str]: ...
+
+    @overload
+    def generate(self, prompt: str = ..., *, stream: Literal[False] = ...) -> str: ...
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        stream: bool = False,
+        seed: int | None = None,
+        max_length: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        stop: Sequence[str] | None = None,
+        beam_size: int | None = None,
+        settings: GenerationConfig | None = None,
+        precision: Precision = "auto",
+    ) -> str | Iterator[str]:
+        """The text that the model writes after ``prompt``, without the prompt.
+
+        ``stream``: an iterator that gives the text bit by bit, as soon as each character is whole;
+        joined it is the same text. ``settings`` holds all choices, by default those of the model's
+        configuration; the arguments beside it change single ones (see GenerationConfig). The same
+        prompt, settings and ``seed`` give the same text, alone and among others; without a seed
+        each call gives another one. ``beam_size`` above 1 searches for a likely text instead of
+        drawing one, and cannot stream.
+
+        ``precision``: of the products; "auto" is bf16 where the processor multiplies it in
+        hardware. Characters of the prompt that the model has never seen are left out or become
+        <unk>, with a warning to the ``seq2seq`` logger, or are refused, as ``units.unknown`` of
+        the configuration says.
+
+        Raises UsageError for a setting out of range, RunError where the model gives no numbers.
+        """
+        given = {
+            "max_length": max_length,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "no_repeat_ngram": no_repeat_ngram,
+            "stop": None if stop is None else _stops(stop),
+            "beam_size": beam_size,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = dataclasses.replace(settings or self.config.generation, **given)
+        if not stream:
+            return self.generate_batch([prompt], settings=settings, seed=seed, precision=precision)[
+                0
+            ][0].text
+        return self.session(settings=settings, seed=seed, precision=precision).write(prompt)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int = 1,
+        settings: GenerationConfig | None = None,
+        seed: int | None = None,
+        precision: Precision = "auto",
+    ) -> list[list[Generated]]:
+        """For each prompt, ``samples`` texts. Everything is as in ``generate``.
+
+        With beam search the samples are the likeliest texts found, the best first, at most
+        ``beam_size``.
+        """
+        settings = self._checked(settings)
+        if isinstance(prompts, str):
+            raise UsageError("prompts is one text; expected a list: generate_batch([prompt])")
+        if samples < 1:
+            raise UsageError(f"samples is {samples}; expected at least 1")
+        seed = secrets.randbits(32) if seed is None else seed
+        units = [self.prompt_units(prompt) for prompt in prompts]
+        rows = [(ids, sample) for ids in units for sample in range(samples)]
+        steps = self.steps(precision)
+        if settings.beam_size > 1:
+            return self._beam(steps, units, samples, settings)
+        found: list[Generated] = []
+        for at in range(0, len(rows), MAX_ROWS):
+            group = rows[at : at + MAX_ROWS]
+            keys = [row_key(seed, sample, ids) for ids, sample in group]
+            found += self._sample(steps, [ids for ids, _ in group], keys, settings)
+        return [found[n * samples : (n + 1) * samples] for n in range(len(units))]
+
+    def session(
+        self,
+        *,
+        settings: GenerationConfig | None = None,
+        seed: int | None = None,
+        precision: Precision = "auto",
+    ) -> Session:
+        """A conversation with the model, which remembers what was read and written in it."""
+        settings = self._checked(settings)
+        if settings.beam_size > 1:
+            raise UsageError(
+                f"beam_size is {settings.beam_size}: beam search knows its text only at the end; "
+                "leave out stream, or set beam_size to 1"
+            )
+        seed = secrets.randbits(32) if seed is None else seed
+        return Session(self, self.steps(precision), settings, seed)
+
+    def _checked(self, settings: GenerationConfig | None) -> GenerationConfig:
+        settings = settings or self.config.generation
+        check_generation(settings)
+        return settings
+
+    def steps(self, precision: Precision = "auto") -> LanguageSteps:
+        """The model laid out for one step at a time; made once, and again when weights change."""
+        if precision not in ("auto", "fp32", "bf16"):
+            raise UsageError(f"precision is {precision!r}; expected 'auto', 'fp32' or 'bf16'")
+        place = next(self.model.parameters()).device
+        chosen = resolve_precision(precision, place)
+        versions = tuple((id(p), p._version) for p in self.model.parameters())
+        state = (chosen, place, versions)
+        if self._steps is None or self._steps[0] != state:
+            self._steps = state, LanguageSteps(self.model, chosen)
+        return self._steps[1]
+
+    @property
+    def banned(self) -> set[int]:
+        """Units that are never written: <unk>, and the end where the model was taught none."""
+        return self.units.ignored | (set() if self.has_end else {END})
+
+    @property
+    def has_end(self) -> bool:
+        return self.config.data.documents != "none"
+
+    def prompt_units(self, prompt: str, begins: bool = True) -> list[int]:
+        """The ids that the model reads for a prompt, at least one: what stands at the beginning of
+        a document (``begins``), and the prompt."""
+        if not isinstance(prompt, str):
+            raise UsageError(f"prompt is a {type(prompt).__name__}; expected str")
+        unknown = self.units.unknown(prompt)
+        ids = self.units.encode(prompt).tolist()
+        if unknown:
+            names = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+            if self.config.units.unknown == "refuse":
+                raise UsageError(
+                    f"the prompt holds what the model has never seen: {names}; leave it out, or "
+                    "set 'units.unknown: replace'"
+                )
+            fate = "become <unk>" if self.units.knows_unknown else "are left out"
+            _log.warning("the prompt holds what the model has never seen, %s: %s", fate, names)
+            if not self.units.knows_unknown:
+                ids = [unit for unit in ids if unit != UNK]
+        if begins:
+            ids = [END, *ids] if self.has_end else ids or self._line_end()
+        return ids
+
+    def _line_end(self) -> list[int]:
+        """Where nothing is given, write as after a line's end."""
+        found = self.units.encode("\n").tolist()
+        return found if found and found[-1] != UNK else [END]
+
+    def _sample(
+        self,
+        steps: LanguageSteps,
+        prompts: list[list[int]],
+        keys: list[int],
+        settings: GenerationConfig,
+    ) -> list[Generated]:
+        logits, state = steps.start(prompts)
+        rollout = Rollout(steps, state, logits, prompts, keys, sampling(settings), self.banned)
+        writers = [Writer(self.units.decoder(), settings.stop, ids[-1]) for ids in prompts]
+        texts: list[list[str]] = [[] for _ in prompts]
+        counts, reasons = [0] * len(prompts), ["length"] * len(prompts)
+        alive = list(range(len(prompts)))
+        for _ in range(settings.max_length):
+            going = []
+            for place, unit in enumerate(rollout.step().tolist()):
+                row = alive[place]
+                if unit == END:
+                    reasons[row] = "end"
+                    continue
+                counts[row] += 1
+                texts[row].append(writers[row].add(unit))
+                if writers[row].stopped:
+                    reasons[row] = "stop"
+                else:
+                    going.append(place)
+            if not going:
+                break
+            if len(going) < len(alive):
+                rollout.keep(going)
+                alive = [alive[place] for place in going]
+        for row, writer in enumerate(writers):
+            texts[row].append(writer.finish())
+        return [Generated("".join(t), r, c) for t, r, c in zip(texts, reasons, counts, strict=True)]
+
+    def _beam(
+        self,
+        steps: LanguageSteps,
+        prompts: list[list[int]],
+        samples: int,
+        settings: GenerationConfig,
+    ) -> list[list[Generated]]:
+        """The likeliest continuations; temperature and what else concerns drawing has no say."""
+        if samples > settings.beam_size:
+            raise UsageError(
+                f"samples is {samples}; beam search with beam_size {settings.beam_size} gives at "
+                "most as many"
+            )
+        logits, state = steps.start(prompts)
+        found = beam_search(
+            _AfterPrompt(steps, self.banned),
+            _Begun(state, logits),
+            sources=len(prompts),
+            beam_size=settings.beam_size,
+            max_lengths=torch.full((len(prompts),), settings.max_length, device=steps.device),
+            bos=UNK,
+            eos=END,
+            pad=UNK,
+            length_penalty=settings.length_penalty,
+            no_repeat_ngram=settings.no_repeat_ngram,
+            n_best=samples,
+        )
+        return [
+            [self._written(ids, h.tokens, h.finished, settings) for h in hypotheses]
+            for ids, hypotheses in zip(prompts, found, strict=True)
+        ]
+
+    def _written(
+        self, prompt: list[int], units: list[int], finished: bool, settings: GenerationConfig
+    ) -> Generated:
+        writer = Writer(self.units.decoder(), settings.stop, prompt[-1])
+        parts = []
+        for unit in units:
+            parts.append(writer.add(unit))
+            if writer.stopped:
+                break
+        reason = "stop" if writer.stopped else "end" if finished else "length"
+        return Generated("".join(parts) + writer.finish(), reason, len(units))
+
+    # --- scoring ---------------------------------------------------------------------------
+
+    def score(
+        self, texts: Sequence[str], *, context: str = "", precision: Precision = "fp32"
+    ) -> list[TextScore]:
+        """The log probability of each text: log p(text | context), from the beginning of a
+        document where there is no context; with documents, their end counts too.
+
+        Which of several endings is likeliest: ``score(endings, context=beginning)``.
+        """
+        before = self.prompt_units(context)
+        segments = []
+        for number, text in enumerate(texts, start=1):
+            if not isinstance(text, str):
+                raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
+            ids = [*before, *self.units.encode(text).tolist()]
+            if self.has_end:
+                ids.append(END)
+            segments.append(Segment(np.array(ids), 0, len(before) - 1, len(ids) - 1))
+        with self._products(precision):
+            found = losses(self.model, segments, self.has_end)
+        return [
+            TextScore(loss, s.end - s.scored, len(text), len(text.split()))
+            for loss, s, text in zip(found, segments, texts, strict=True)
+        ]
+
+    def perplexity(
+        self,
+        text: str | bytes,
+        *,
+        cold_window: int | None = None,
+        rows: int = 1,
+        cache: Cache | None = None,
+        dynamic: Dynamic | None = None,
+        precision: Precision = "fp32",
+    ) -> TextScore:
+        """How well the model predicts a text; see ``seq2seq.perplexity.evaluate``."""
+        documents = as_documents([text], self.config.data.documents, "the text")
+        corpus = encode_text(documents, self.units, self.has_end)
+        if corpus.tokens < 2:
+            raise UsageError("the text has one unit; at least two are needed to predict one")
+        with self._products(precision):
+            return evaluate(
+                self.model,
+                corpus,
+                rows=rows,
+                cold_window=cold_window,
+                cache=cache,
+                dynamic=dynamic,
+            )
+
+    def _products(self, precision: Precision) -> contextlib.AbstractContextManager[Any]:
+        place = next(self.model.parameters()).device
+        if resolve_precision(precision, place) == "bf16":
+            return torch.autocast(place.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+class Session:
+    """Reads and writes in turns; made by ``TextGenerator.session``.
+
+    The first ``write`` gives the same text as ``TextGenerator.generate`` with the same seed.
+    """
+
+    def __init__(
+        self,
+        generator: TextGenerator,
+        steps: LanguageSteps,
+        settings: GenerationConfig,
+        seed: int,
+    ) -> None:
+        self.generator, self.settings, self.seed = generator, settings, seed
+        self._model, self._state = steps, steps.empty(1)
+        self._logits: Tensor | None = None
+        self._turn, self._last = 0, END
+        self._begins = True
+
+    def write(self, prompt: str = "") -> Iterator[str]:
+        """Read ``prompt``, then give the text that follows bit by bit.
+
+        An iterator that is left before its end leaves the session where it was: what was given
+        counts as written.
+        """
+        ids = self.generator.prompt_units(prompt, self._begins)
+        return self._write(ids)
+
+    def _write(self, ids: list[int]) -> Iterator[str]:
+        if self._begins:
+            self._state = self._model.empty(1)
+        if ids:
+            self._logits, self._state = self._model.read([ids], self._state)
+        self._begins = False
+        key = row_key(self.seed, self._turn, ids)
+        self._turn += 1
+        rollout = Rollout(
+            self._model,
+            self._state,
+            self._logits,
+            [ids],
+            [key],
+            sampling(self.settings),
+            self.generator.banned,
+        )
+        before = ids[-1] if ids else self._last
+        writer = Writer(self.generator.units.decoder(), self.settings.stop, before)
+        try:
+            for _ in range(self.settings.max_length):
+                self._last = unit = int(rollout.step())
+                if unit == END:
+                    self._begins = True
+                    break
+                if text := writer.add(unit):
+                    yield text
+                if writer.stopped:
+                    break
+            if text := writer.finish():
+                yield text
+        finally:
+            self._logits, self._state = rollout.flush()
+
+
+def sampling(settings: GenerationConfig) -> Sampling:
+    return Sampling(
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+        settings.min_p,
+        settings.repetition_penalty,
+        settings.no_repeat_ngram,
+    )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """The state of a search: the logits of the first step are there already."""
+
+    state: StepState
+    logits: Tensor | None
+    attention: None = None
+
+
+class _AfterPrompt:
+    """A model whose search begins after its prompts: the first token that search feeds is none."""
+
+    def __init__(self, steps: LanguageSteps, banned: set[int]) -> None:
+        self._steps = steps
+        self._banned = torch.tensor(sorted(banned), dtype=torch.long, device=steps.device)
+
+    def step(self, tokens: Tensor, state: _Begun) -> tuple[Tensor, _Begun]:
+        logits, inner = state.logits, state.state
+        if logits is None:
+            logits, inner = self._steps.step(tokens, inner)
+        return logits.index_fill(1, self._banned, -torch.inf), _Begun(inner, None)
+
+    def reorder(self, state: _Begun, index: Tensor) -> _Begun:
+        return _Begun(self._steps.reorder(state.state, index), None)
+
+
+def _stops(stop: Sequence[str]) -> list[str]:
+    return [stop] if isinstance(stop, str) else list(stop)

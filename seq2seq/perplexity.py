@@ -17,7 +17,8 @@ from seq2seq.data.text import Corpus
 from seq2seq.models.language import LanguageModel, LanguageState
 from seq2seq.units import END
 
-STEPS = 256  # of a window: memory grows with it, the figures do not depend on it
+_STEPS = 256  # of a window: memory grows with it, the figures do not depend on it
+_ROWS = 64
 _IGNORE = -100
 
 
@@ -38,9 +39,13 @@ class TextScore:
         )
 
     @property
+    def log_probability(self) -> float:
+        return -self.total
+
+    @property
     def nats(self) -> float:
         """Mean per unit."""
-        return self.total / self.tokens
+        return self.total / max(1, self.tokens)
 
     @property
     def bits_per_character(self) -> float:
@@ -48,7 +53,7 @@ class TextScore:
 
     @property
     def perplexity(self) -> float:
-        return _exp(self.total / self.tokens)
+        return _exp(self.nats)
 
     @property
     def word_perplexity(self) -> float:
@@ -80,9 +85,9 @@ class Dynamic:
     steps: int = 20
 
 
-class _Segment(NamedTuple):
-    """A stretch of a piece read from an empty state: inputs [start, end), of which the targets of
-    [scored, end) count."""
+class Segment(NamedTuple):
+    """A stretch of a piece of text, read from an empty state: inputs [start, end), of which the
+    targets of [scored, end) count."""
 
     piece: np.ndarray
     start: int
@@ -111,17 +116,35 @@ def evaluate(
     """
     place = next(model.parameters()).device
     segments = _segments(corpus, rows, warm_up, cold_window)
-    side_by_side = max(rows, 64) if cold_window else rows
-    total, count = 0.0, 0
+    side_by_side = max(rows, _ROWS) if cold_window else rows
+    total = 0.0
     with _evaluating(model), _restored(model, dynamic is not None) as first:
         for number in range(0, len(segments), side_by_side):
             group = segments[number : number + side_by_side]
             found = _read(model, group, corpus.documents, place, cache, dynamic, first)
-            total, count = total + found[0], count + found[1]
+            total += float(found.sum())
+    count = sum(s.end - s.scored for s in segments)
     return TextScore(total, count, corpus.characters, corpus.words)
 
 
-def _segments(corpus: Corpus, rows: int, warm_up: int, cold_window: int | None) -> list[_Segment]:
+def losses(model: LanguageModel, segments: list[Segment], documents: bool) -> list[float]:
+    """-log p of what is scored of each segment, nats."""
+    place = next(model.parameters()).device
+    order = sorted(range(len(segments)), key=lambda i: segments[i].start - segments[i].end)
+    found = [0.0] * len(segments)
+    with _evaluating(model):
+        for at in range(0, len(order), _ROWS):
+            rows = order[at : at + _ROWS]
+            group = [segments[i] for i in rows]
+            if group[0].end <= group[0].start:  # the longest is empty
+                break
+            values = _read(model, group, documents, place, None, None, []).tolist()
+            for i, value in zip(rows, values, strict=True):
+                found[i] = value
+    return found
+
+
+def _segments(corpus: Corpus, rows: int, warm_up: int, cold_window: int | None) -> list[Segment]:
     found = []
     for piece in corpus.pieces:
         inputs = len(piece) - 1
@@ -131,7 +154,7 @@ def _segments(corpus: Corpus, rows: int, warm_up: int, cold_window: int | None) 
             share = max(1, round(rows * len(piece) / corpus.tokens))
             size = max(1, math.ceil(inputs / share))
         found += [
-            _Segment(piece, max(0, at - warm_up), at, min(at + size, inputs))
+            Segment(piece, max(0, at - warm_up), at, min(at + size, inputs))
             for at in range(0, inputs, size)
         ]
     return sorted(found, key=lambda s: s.start - s.end)  # of like length side by side
@@ -139,18 +162,18 @@ def _segments(corpus: Corpus, rows: int, warm_up: int, cold_window: int | None) 
 
 def _read(
     model: LanguageModel,
-    group: list[_Segment],
+    group: list[Segment],
     documents: bool,
     place: torch.device,
     cache: Cache | None,
     dynamic: Dynamic | None,
     first: list[Tensor],
-) -> tuple[float, int]:
-    """Sum of -log p and number of units scored."""
+) -> Tensor:
+    """-log p of what is scored of each segment, (B,) float64."""
     state: LanguageState | None = None
     memory = _Memory(cache) if cache else None
-    total, count = 0.0, 0
-    for inputs, targets in _windows(group, dynamic.steps if dynamic else STEPS):
+    total = torch.zeros(len(group), dtype=torch.float64, device=place)
+    for inputs, targets in _windows(group, dynamic.steps if dynamic else _STEPS):
         inputs, targets = inputs.to(place), targets.to(place)  # (B, T)
         resets = (inputs == END) if documents else None
         if resets is not None and not bool(resets.any()):
@@ -164,16 +187,15 @@ def _read(
         scored = log_p.detach()
         if memory is not None:
             scored = memory.mixed(scored, found.vectors.detach().float(), targets)
-        total += float(scored.double().sum())
+        total += scored.double().sum(1)
         kept = int((targets != _IGNORE).sum())
-        count += kept
         if dynamic is not None and kept:
             _adapt(model, log_p.sum() / kept, dynamic, first)
         state = found.state.detach()
-    return total, count
+    return total
 
 
-def _windows(group: list[_Segment], steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _windows(group: list[Segment], steps: int) -> Iterator[tuple[Tensor, Tensor]]:
     longest = max(s.end - s.start for s in group)
     for at in range(0, longest, steps):
         width = min(steps, longest - at)

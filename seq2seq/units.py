@@ -35,6 +35,7 @@ class Units(Protocol):
 
     kind: str
     ignored: set[int]  # never to be generated
+    knows_unknown: bool  # <unk> stood in the training text, so that the model knows it
 
     def __len__(self) -> int: ...
 
@@ -77,7 +78,7 @@ class _WordDecoder(Decoder):
         self._line_end, self._before = line_end, line_end
 
     def add(self, unit: int) -> str:
-        between = self._line_end not in (unit, self._before) and unit != END
+        between = self._before not in (self._line_end, END) and unit not in (self._line_end, END)
         self._before = unit
         return (" " if between else "") + super().add(unit)
 
@@ -87,8 +88,8 @@ class Characters:
 
     kind = "characters"
 
-    def __init__(self, characters: Sequence[str]) -> None:
-        self.characters = list(characters)
+    def __init__(self, characters: Sequence[str], knows_unknown: bool) -> None:
+        self.characters, self.knows_unknown = list(characters), knows_unknown
         self.ignored = {UNK}
         self._pieces = [b"\xef\xbf\xbd", b"", *(c.encode("utf-8") for c in self.characters)]
         codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)
@@ -102,7 +103,8 @@ class Characters:
             codes, numbers = np.unique(_codes(text), return_counts=True)
             pairs = zip(codes.tolist(), numbers.tolist(), strict=True)
             counts.update({chr(c): n for c, n in pairs})
-        return cls(sorted(_frequent(counts, config)))
+        kept = _frequent(counts, config)
+        return cls(sorted(kept), knows_unknown=len(kept) < len(counts))
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -125,13 +127,15 @@ class Characters:
         return (*SPECIALS, *self.characters)[unit]
 
     def files(self) -> dict[str, bytes]:
-        return {UNITS_FILE: _json({"kind": self.kind, "characters": "".join(self.characters)})}
+        values = {"kind": self.kind, "characters": "".join(self.characters)}
+        return {UNITS_FILE: _json({**values, "knows_unknown": self.knows_unknown})}
 
 
 class Bytes:
     """The 256 bytes: any text, any file, nothing unknown."""
 
     kind = "bytes"
+    knows_unknown = False
     _pieces = (b"", b"", *(bytes([byte]) for byte in range(256)))
 
     def __init__(self) -> None:
@@ -161,6 +165,7 @@ class Words:
     """The words of a text whose words stand between spaces; each line's end is a word, too."""
 
     kind = "words"
+    knows_unknown = True
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
@@ -206,6 +211,7 @@ class Subwords:
     characters that the vocabulary lacks are spelled in bytes."""
 
     kind = "subwords"
+    knows_unknown = False
 
     def __init__(self, model: bytes, name: str = SUBWORDS_FILE) -> None:
         import sentencepiece
@@ -325,7 +331,7 @@ def load_units(directory: Path) -> Units:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["kind"] == "characters":
-            return Characters(values["characters"])
+            return Characters(values["characters"], bool(values["knows_unknown"]))
         if values["kind"] == "bytes":
             return Bytes()
         if values["kind"] == "words":

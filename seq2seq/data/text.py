@@ -66,12 +66,17 @@ def load_text(config: TextConfig, split: Literal["train", "validation", "test"],
         files = [_load_hub(config, place, raw)]
     else:
         files = [_read(path, raw) for path in _paths(place, split)]
-    documents = [d for text in files for d in _documents(text, config.documents)]
-    if config.documents == "none":
+    return as_documents(files, config.documents, f"'data.{split}': {place}")
+
+
+def as_documents(files: list[str] | list[bytes], kind: str, name: str) -> Text:
+    """What files hold as documents (see TextConfig); UsageError where they hold no text."""
+    documents = [d for text in files for d in _documents(text, kind)]
+    if kind == "none":
         documents = [documents[0][:0].join(documents)] if documents else []
     documents = [document for document in documents if document]
     if not any(document.strip() for document in documents):
-        raise UsageError(f"'data.{split}': {place} holds no text")
+        raise UsageError(f"{name} holds no text")
     return Text([documents])
 
 
@@ -112,16 +117,19 @@ def split_text(text: Text, share: float, streams: int) -> tuple[Text, Text]:
 def encode_text(text: Text, units: Units, documents: bool) -> Corpus:
     """Ids of a text; with ``documents`` END before, between and after them."""
     pieces = []
+    unscored = 0  # characters of units that nothing stands before
     for piece in text.pieces:
         parts = [units.encode(document) for document in piece]
         if documents:
             end = np.array([END], np.int32)
             parts = [end, *(part for ids in parts for part in (ids, end))]
         pieces.append(np.concatenate(parts))
+        if not documents:
+            unscored += len(units.decoder().add(int(pieces[-1][0])).strip("\ufffd")) or 1
     return Corpus(
         pieces,
         documents,
-        characters=sum(map(_characters, text.documents())),
+        characters=sum(map(_characters, text.documents())) - unscored,
         words=sum(map(count_words, text.documents())),
     )
 

@@ -9,5 +9,6 @@ from seq2seq.decoding.beam import beam_search
 from seq2seq.decoding.contract import StepModel
 from seq2seq.decoding.greedy import greedy_search
 from seq2seq.decoding.hypothesis import Hypothesis
+from seq2seq.decoding.sampling import Rollout, Sampling
 
-__all__ = ["Hypothesis", "StepModel", "beam_search", "greedy_search"]
+__all__ = ["Hypothesis", "Rollout", "Sampling", "StepModel", "beam_search", "greedy_search"]

@@ -29,11 +29,11 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 
 from seq2seq.config import AnyConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
+from seq2seq.precision import resolve_precision
 from seq2seq.training import checkpoints
 from seq2seq.training.averages import MovingAverage, TriggeredAverage
 from seq2seq.training.generation import LanguageTask
 from seq2seq.training.log import RunLog
-from seq2seq.training.precision import resolve_precision
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.task import Carried, Task
 from seq2seq.training.translation import TranslationTask
