@@ -15,11 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from kernels.backend import resolve
 from kernels.recurrence import bidirectional_recurrence, recurrence
 from kernels.recurrence.check import check_lengths
 from kernels.recurrence.reference import GATES, GateNorm
-from kernels.recurrence.reference import recurrence as reference_recurrence
 
 State = Tensor | tuple[Tensor, Tensor]
 
@@ -233,42 +231,34 @@ class _Layers(nn.Module):
         """-> outputs (B, T, D*H), hidden (D, B, H), cell"""
         weights = [self._weights(suffix) for suffix in self._suffixes(layer)]
         mask = self._hidden_mask(inputs)
-        common = {"kind": self.kind, "lengths": lengths}
-        if self._on_autograd_path or resets is not None:
-            # Not a choice among backends, but the one path there is: 'triton' is refused.
-            resolve("recurrence with layer_norm, zoneout or resets", inputs)
-            parts = []
-            for d, suffix in enumerate(self._suffixes(layer)):
-                parts.append(
-                    reference_recurrence(
-                        inputs,
-                        *weights[d],
-                        None if hidden is None else hidden[d],
-                        None if cell is None else cell[d],
-                        **common,
-                        reverse=d == 1,
-                        hidden_mask=None if mask is None else mask[d],
-                        norm=_gate_norm(self, self.kind, suffix),
-                        zoneout=self.zoneout,
-                        training=self.training,
-                        resets=resets,
-                    )
-                )
-            outputs, hidden, cell = zip(*parts, strict=True)
-            cell = torch.stack(cell) if self.kind == "lstm" else None
-            return torch.cat(outputs, 2), torch.stack(hidden), cell
+        shape = (self._directions, *inputs.shape[:2], self.hidden_size)
+        zoned = _zone_masks(self, shape, inputs.device)
+        zoneout = (0.0, 0.0) if self.training else self.zoneout
+        common = {"kind": self.kind, "lengths": lengths, "zoneout": zoneout, "resets": resets}
+        norms = [_gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
         if self.bidirectional:
             pairs = [None if pair[0] is None else pair for pair in zip(*weights, strict=True)]
             return bidirectional_recurrence(
-                inputs, *pairs, hidden, cell, **common, hidden_mask=mask
+                inputs,
+                *pairs,
+                hidden,
+                cell,
+                **common,
+                hidden_mask=mask,
+                zone_hidden=zoned[0],
+                zone_cell=zoned[1],
+                norm=None if norms[0] is None else tuple(norms),
             )
-        single = (None if t is None else t[0] for t in (hidden, cell))
+        own = [None if t is None else t[0] for t in (hidden, cell, mask, *zoned)]
         outputs, hidden, cell = recurrence(
             inputs,
             *weights[0],
-            *single,
+            *own[:2],
             **common,
-            hidden_mask=None if mask is None else mask[0],
+            hidden_mask=own[2],
+            zone_hidden=own[3],
+            zone_cell=own[4],
+            norm=norms[0],
         )
         return outputs, hidden[None], None if cell is None else cell[None]
 
@@ -285,10 +275,6 @@ class _Layers(nn.Module):
             return None
         ones = inputs.new_ones(self._directions, inputs.size(0), self.hidden_size)
         return F.dropout(ones, self.recurrent_dropout)
-
-    @property
-    def _on_autograd_path(self) -> bool:
-        return self.layer_norm or self.zoneout != (0.0, 0.0)
 
     @property
     def _directions(self) -> int:
@@ -481,18 +467,18 @@ class _Cell(nn.Module):
         self, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         weights = (getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        arguments = (inputs[:, None], *weights, hidden, cell)
-        if self.layer_norm or self.zoneout != (0.0, 0.0):
-            resolve("a cell with layer_norm or zoneout", inputs)
-            _, hidden, cell = reference_recurrence(
-                *arguments,
-                kind=self.kind,
-                norm=_gate_norm(self, self.kind, ""),
-                zoneout=self.zoneout,
-                training=self.training,
-            )
-        else:
-            _, hidden, cell = recurrence(*arguments, kind=self.kind)
+        zoned = _zone_masks(self, (inputs.size(0), 1, self.hidden_size), inputs.device)
+        _, hidden, cell = recurrence(
+            inputs[:, None],
+            *weights,
+            hidden,
+            cell,
+            kind=self.kind,
+            zoneout=(0.0, 0.0) if self.training else self.zoneout,
+            zone_hidden=zoned[0],
+            zone_cell=zoned[1],
+            norm=_gate_norm(self, self.kind, ""),
+        )
         return hidden, cell
 
 
@@ -591,6 +577,17 @@ def _gate_norm(module: nn.Module, kind: str, suffix: str) -> GateNorm | None:
         return None
     names = ("gain_ih", "gain_hh", "gain_cell", "shift_cell")
     return GateNorm(*(getattr(module, name + suffix, None) for name in names))
+
+
+def _zone_masks(
+    module: nn.Module, shape: tuple[int, ...], device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """In training, the units (..., B, T, H) of hidden and cell that keep their old values."""
+    if not module.training:
+        return None, None
+    rates = module.zoneout if module.kind == "lstm" else (module.zoneout[0], 0.0)
+    masks = (torch.rand(shape, device=device) < rate if rate else None for rate in rates)
+    return tuple(masks)
 
 
 def _map_state(function: object, state: State) -> State:

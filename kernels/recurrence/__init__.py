@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 
 from kernels.backend import resolve
-from kernels.recurrence import reference, torch_backend
-from kernels.recurrence.check import check
+from kernels.recurrence import operation, reference
+from kernels.recurrence.check import check, check_options
+from kernels.recurrence.layout import Arguments, Options
+from kernels.recurrence.reference import GateNorm
 
 __all__ = ["bidirectional_recurrence", "recurrence"]
 
@@ -27,6 +29,11 @@ def recurrence(
     lengths: Tensor | None = None,
     reverse: bool = False,
     hidden_mask: Tensor | None = None,
+    zoneout: tuple[float, float] = (0.0, 0.0),
+    zone_hidden: Tensor | None = None,
+    zone_cell: Tensor | None = None,
+    resets: Tensor | None = None,
+    norm: GateNorm | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """One layer in one direction over whole sequences; equations and gate order of torch.nn.
 
@@ -43,6 +50,11 @@ def recurrence(
         gives. A length of 0 leaves the initial state. Lengths on the CPU spare a synchronisation.
     hidden_mask: (B, H), multiplied to h before the recurrent product of every step (recurrent
         dropout with one mask per sequence, Gal & Ghahramani 2016).
+    zone_hidden, zone_cell: (B, T, H) bool; where True, a unit keeps its old value at that step.
+        Without either mask ``zoneout``, the rates of both, gives the expectation (Krueger et al.
+        2017).
+    resets: (B, T) bool; where True, the state is zero before that step.
+    norm: gains of layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
 
     One floating dtype for all, which the outputs have too; float16 and bfloat16 keep sums and
     states in float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
@@ -52,14 +64,32 @@ def recurrence(
     Sources: Elman 1990; Hochreiter & Schmidhuber 1997; Cho et al. 2014.
     """
     check(inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, kind, lengths, hidden_mask)
+    check_options(inputs, weight_hh.size(1), kind, zoneout, zone_hidden, zone_cell, resets)
     arguments = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
-    if resolve("recurrence", inputs, weight_ih) == "reference":
+    options = Options(zoneout, zone_hidden, zone_cell, resets)
+    backend = _path(inputs, weight_ih, options, norm)
+    if backend == "reference":
         return reference.recurrence(
-            *arguments, kind=kind, lengths=lengths, reverse=reverse, hidden_mask=hidden_mask
+            *arguments,
+            kind=kind,
+            lengths=lengths,
+            reverse=reverse,
+            hidden_mask=hidden_mask,
+            norm=norm,
+            zoneout=zoneout,
+            zone_hidden=zone_hidden,
+            zone_cell=zone_cell,
+            resets=resets,
         )
     lead = [None if t is None else t.unsqueeze(0) for t in (*arguments[1:], hidden_mask)]
-    outputs, hidden, cell = torch_backend.recurrence(
-        torch_backend.Arguments(inputs, *lead), kind=kind, lengths=lengths, reverse=(reverse,)
+    masks = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
+    outputs, hidden, cell = operation.recurrence(
+        Arguments(inputs, *lead),
+        Options(zoneout, *masks, resets),
+        kind=kind,
+        lengths=lengths,
+        reverse=(reverse,),
+        backend=backend,
     )
     return outputs, hidden[0], None if cell is None else cell[0]
 
@@ -76,10 +106,16 @@ def bidirectional_recurrence(
     kind: str = "lstm",
     lengths: Tensor | None = None,
     hidden_mask: Tensor | None = None,
+    zoneout: tuple[float, float] = (0.0, 0.0),
+    zone_hidden: Tensor | None = None,
+    zone_cell: Tensor | None = None,
+    resets: Tensor | None = None,
+    norm: tuple[GateNorm, GateNorm] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """``recurrence`` forwards and in reverse, both directions side by side in one loop.
 
-    Weights and biases are pairs (forward, reverse); hidden, cell and hidden_mask (2, B, H).
+    Weights and biases are pairs (forward, reverse); hidden, cell and hidden_mask (2, B, H),
+    zone_hidden and zone_cell (2, B, T, H), resets (B, T) for both directions.
     -> outputs (B, T, 2*H), hidden (2, B, H), and cell (2, B, H) for "lstm", else None.
     Dtypes and errors are those of ``recurrence``.
     """
@@ -91,23 +127,57 @@ def bidirectional_recurrence(
     for name, state in (("hidden", hidden), ("cell", cell), ("hidden_mask", hidden_mask)):
         if state is not None and (state.dim() != 3 or state.size(0) != 2):
             raise ValueError(f"{name}: found {tuple(state.shape)}; expected (2, B, H)")
-    tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
-    sides = [[None if t is None else t[d] for t in (*tensors, hidden_mask)] for d in (0, 1)]
-    for *side, mask in sides:
+    for name, mask in (("zone_hidden", zone_hidden), ("zone_cell", zone_cell)):
+        if mask is not None and (mask.dim() != 4 or mask.size(0) != 2):
+            raise ValueError(f"{name}: found {tuple(mask.shape)}; expected (2, B, T, H)")
+    tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, hidden_mask)
+    masks = (zone_hidden, zone_cell)
+    sides = [[None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)]
+    for *side, mask, zoned, zoned_cell in sides:
         check(inputs, *side, kind, lengths, mask)
-    if resolve("recurrence", inputs, weight_ih[0]) == "reference":
+        check_options(inputs, side[1].size(1), kind, zoneout, zoned, zoned_cell, resets)
+    options = Options(zoneout, zone_hidden, zone_cell, resets)
+    backend = _path(inputs, weight_ih[0], options, norm)
+    if backend == "reference":
         found = [
             reference.recurrence(
-                inputs, *side, kind=kind, lengths=lengths, reverse=reverse, hidden_mask=mask
+                inputs,
+                *side,
+                kind=kind,
+                lengths=lengths,
+                reverse=reverse,
+                hidden_mask=mask,
+                norm=gains,
+                zoneout=zoneout,
+                zone_hidden=zoned,
+                zone_cell=zoned_cell,
+                resets=resets,
             )
-            for (*side, mask), reverse in zip(sides, (False, True), strict=True)
+            for (*side, mask, zoned, zoned_cell), reverse, gains in zip(
+                sides, (False, True), norm or (None, None), strict=True
+            )
         ]
         outputs, hidden, cell = zip(*found, strict=True)
         cell = torch.stack(cell) if kind == "lstm" else None
         return torch.cat(outputs, 2), torch.stack(hidden), cell
     lead = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
-    arguments = torch_backend.Arguments(inputs, *lead, hidden, cell, hidden_mask)
-    return torch_backend.recurrence(arguments, kind=kind, lengths=lengths, reverse=(False, True))
+    return operation.recurrence(
+        Arguments(inputs, *lead, hidden, cell, hidden_mask),
+        options,
+        kind=kind,
+        lengths=lengths,
+        reverse=(False, True),
+        backend=backend,
+    )
+
+
+def _path(inputs: Tensor, weight: Tensor, options: Options, norm: object) -> str:
+    """The backend. What the torch backend's loop does not have (zoneout, resets, layer
+    normalisation) takes the reference there; layer normalisation has no kernel."""
+    name = "recurrence" if norm is None else "recurrence with layer_norm"
+    backend = resolve(name, inputs, weight, triton=norm is None)
+    own = backend != "torch" or not (options.any or norm is not None)
+    return backend if own else "reference"
 
 
 def _check_pair(name: str, pair: Pair) -> None:

@@ -52,6 +52,37 @@ def check(
         check_lengths(lengths, batch, steps)
 
 
+def check_options(
+    inputs: Tensor,
+    size: int,
+    kind: str,
+    zoneout: tuple[float, float],
+    zone_hidden: Tensor | None,
+    zone_cell: Tensor | None,
+    resets: Tensor | None,
+) -> None:
+    """Raises ValueError that names the argument, what was found and what was expected."""
+    if len(zoneout) != 2 or not all(0 <= rate < 1 for rate in zoneout):
+        raise ValueError(f"zoneout: found {zoneout!r}; expected two rates from 0 to below 1")
+    if zone_cell is not None and kind != "lstm":
+        raise ValueError(f"zone_cell: found a tensor; expected None for kind {kind!r}")
+    batch, steps, _ = inputs.shape
+    expected = (
+        ("zone_hidden", zone_hidden, (batch, steps, size)),
+        ("zone_cell", zone_cell, (batch, steps, size)),
+        ("resets", resets, (batch, steps)),
+    )
+    for name, mask, shape in expected:
+        if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
+            raise ValueError(
+                f"{name}: found {mask.dtype} {tuple(mask.shape)}; expected torch.bool {shape}"
+            )
+        if mask is not None and mask.device != inputs.device:
+            raise ValueError(
+                f"{name}: found on {mask.device}; expected {inputs.device}, where inputs are"
+            )
+
+
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
     if not isinstance(lengths, Tensor):

@@ -22,6 +22,7 @@ class Packing:
     previous: Tensor | None  # (N,) where the state before each packed step lies in (B + N, H);
     #                          None: in the first N rows
     full: bool  # no padding at all
+    falling: Tensor | None  # (B,) the lengths by falling length, on the CPU; None: all are T
 
 
 def pack(
@@ -57,6 +58,7 @@ def pack(
         last.to(device),
         previous.to(device),
         full=bool(longest == steps and falling[-1] == steps),
+        falling=falling,
     )
 
 
@@ -64,4 +66,4 @@ def _pack_equal(batch: int, steps: int, reverse: tuple[bool, ...], device: torch
     at = torch.arange(batch * steps, device=device).view(batch, steps).t()  # (T, B)
     rows = [(at.flip(0) if backward else at).reshape(-1) for backward in reverse]
     last = torch.arange(batch * steps, batch * (steps + 1), device=device)
-    return Packing([batch] * steps, rows, None, last, None, full=True)
+    return Packing([batch] * steps, rows, None, last, None, full=True, falling=None)

@@ -44,17 +44,17 @@ def recurrence(
     hidden_mask: Tensor | None = None,
     norm: GateNorm | None = None,
     zoneout: tuple[float, float] = (0.0, 0.0),
-    training: bool = False,
+    zone_hidden: Tensor | None = None,
+    zone_cell: Tensor | None = None,
     resets: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What ``kernels.recurrence`` computes, and the options that only this path has.
+    """What ``kernels.recurrence`` computes, and layer normalisation.
 
     norm: layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
-    zoneout: probabilities that a unit of (hidden, cell) keeps its old value; the expectation
-        of that when not ``training`` (Krueger et al. 2017, eq. 2-3).
-    resets: (B, T) bool; where True, the state is zero before that step.
     """
     found = precision(inputs)
+    if zone_hidden is not None or zone_cell is not None:
+        zoneout = (0.0, 0.0)
     batch, steps, _ = inputs.shape
     size = weight_hh.size(1)
 
@@ -85,8 +85,9 @@ def recurrence(
             new_hidden, new_cell = step(
                 kind, input_sums[:, t], recurrent_sums, old_hidden, old_cell, norm
             )
-            new_hidden = zone_out(old_hidden, new_hidden, zoneout[0], training)
-            new_cell = zone_out(old_cell, new_cell, zoneout[1], training)
+            new_hidden = zone_out(old_hidden, new_hidden, zoneout[0], zone_hidden, t)
+            if kind == "lstm":
+                new_cell = zone_out(old_cell, new_cell, zoneout[1], zone_cell, t)
             if active is None:
                 hidden, cell, outputs[t] = new_hidden, new_cell, new_hidden
             else:
@@ -152,10 +153,9 @@ def _gru(input_sums: Tensor, recurrent_sums: Tensor, hidden: Tensor) -> Tensor:
     return n + z * (hidden - n)
 
 
-def zone_out(old: Tensor, new: Tensor, rate: float, training: bool) -> Tensor:
-    """Each unit keeps its old value with probability ``rate``; the expectation at inference."""
-    if rate == 0 or old is new:
-        return new
-    if training:
-        return torch.where(torch.rand_like(new) < rate, old, new)
-    return rate * old + (1 - rate) * new
+def zone_out(old: Tensor, new: Tensor, rate: float, kept: Tensor | None, t: int) -> Tensor:
+    """Units where ``kept`` (B, T, H) is True at step t keep their old value; without a mask, the
+    expectation of that at ``rate`` (Krueger et al. 2017, eq. 2-3)."""
+    if kept is not None:
+        return torch.where(kept[:, t], old, new)
+    return new if rate == 0 else rate * old + (1 - rate) * new

@@ -1,196 +1,71 @@
 """The recurrences without an autograd tape through time, for CPU and where no kernel exists.
 
 The input product of all steps is one product before the loop; dW_ih, dW_hh and the gradient
-of the inputs are single products after the backward loop. The loop keeps what is truly
-sequential: the recurrent product and in-place element-wise maths. Padding is never computed.
-Directions lie side by side in the leading dimension D, so that a bidirectional layer is one
-loop.
-
-Legend: D directions (1 or 2), B batch, T steps, N packed steps (sum of lengths), n sequences
-active at a step, I input features, H hidden, G gates (LSTM 4, GRU 3, Elman 1).
+of the inputs are single products after the backward loop (``layout.py``, which has the legend of
+shapes, too). The loop keeps what is truly sequential: the recurrent product and in-place
+element-wise maths.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision, precision
-from kernels.recurrence import reference
-from kernels.recurrence.packing import Packing, pack
+from kernels.precision import Precision
+from kernels.recurrence.layout import (
+    Arguments,
+    Options,
+    Results,
+    Saved,
+    SumGradients,
+    before,
+    collect,
+    initial,
+    input_sums,
+    ordered,
+    pack_gradient,
+    results,
+    running,
+)
+from kernels.recurrence.packing import Packing
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _relu_backward = torch.ops.aten.threshold_backward.grad_input
 
 
-class Arguments(NamedTuple):
-    """What a recurrence is differentiated by; every weight and state leads with D."""
-
-    inputs: Tensor  # (B, T, I)
-    weight_ih: Tensor  # (D, G*H, I)
-    weight_hh: Tensor  # (D, G*H, H)
-    bias_ih: Tensor | None  # (D, G*H)
-    bias_hh: Tensor | None  # (D, G*H)
-    hidden: Tensor | None  # (D, B, H)
-    cell: Tensor | None  # (D, B, H)
-    hidden_mask: Tensor | None  # (D, B, H)
-
-
-class Saved(NamedTuple):
-    """What the forward pass leaves for the backward pass, packed."""
-
-    gates: Tensor  # (D, N, G*H) after their activations, in the product dtype
-    states: Tensor  # (D, B+N, H) the initial hidden states, then those after each step
-    cells: Tensor | None  # (D, B+N, H), LSTM only
-    extra: Tensor | None  # (D, N, H) U h + b of the GRU's candidate, in the product dtype
-
-
-def recurrence(
-    arguments: Arguments, *, kind: str, lengths: Tensor | None, reverse: tuple[bool, ...]
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """-> outputs (B, T, D*H), hidden (D, B, H), cell (D, B, H) or None."""
-    inputs = arguments.inputs
-    packing = pack(inputs.size(0), inputs.size(1), lengths, reverse, inputs.device)
-    found = precision(inputs)
-    wanted = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in arguments
-    )
-    if wanted:
-        outputs, hidden, cell = _Recurrence.apply(
-            kind, packing, found, lengths, reverse, *arguments
-        )
+def forward(
+    kind: str,
+    packing: Packing,
+    found: Precision,
+    arguments: Arguments,
+    options: Options,
+    keep: bool,
+) -> Results:
+    """The sequence; without ``keep``, what only the backward pass needs is left out."""
+    assert not options.any, "zoneout and resets take the reference's path here"
+    size = arguments.weight_hh.size(2)
+    gates = input_sums(kind, packing, found, arguments)  # (D, N, G*H), gates in the end
+    states = initial(packing, found, arguments, arguments.hidden, found.state)
+    cells = extra = None
+    if kind == "lstm":
+        cells = initial(packing, found, arguments, arguments.cell, found.state)
+    if keep and kind == "gru":
+        extra = gates.new_empty(gates.size(0), gates.size(1), size)
+    saved = Saved(gates, states, cells, extra, None)
+    batch = arguments.inputs.size(0)
+    product = _RecurrentProduct(arguments.weight_hh.transpose(1, 2), found, batch)
+    mask = ordered(packing, found, arguments.hidden_mask)  # (D, B, H)
+    if kind == "lstm":
+        _lstm_forward(packing, found, saved, product, mask)
+    elif kind == "gru":
+        bias = None if arguments.bias_hh is None else arguments.bias_hh[:, 2 * size :]
+        _gru_forward(packing, found, saved, product, mask, bias)
     else:
-        outputs, hidden, cell, _ = _forward(kind, packing, found, arguments, keep=False)
-    return outputs, hidden, cell
-
-
-class _Recurrence(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        kind: str,
-        packing: Packing,
-        found: Precision,
-        lengths: Tensor | None,
-        reverse: tuple[bool, ...],
-        *tensors: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        outputs, hidden, cell, saved = _forward(
-            kind, packing, found, Arguments(*tensors), keep=True
-        )
-        ctx.save_for_backward(*tensors, *saved)
-        ctx.kind, ctx.packing, ctx.precision = kind, packing, found
-        ctx.lengths, ctx.reverse = lengths, reverse
-        ctx.set_materialize_grads(False)
-        return outputs, hidden, cell
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        count = len(Arguments._fields)
-        arguments, saved = Arguments(*ctx.saved_tensors[:count]), Saved(*ctx.saved_tensors[count:])
-        wanted = ctx.needs_input_grad[5:]
-        if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-            found = _differentiable_backward(ctx, arguments, grads, wanted)
-        else:
-            found = _backward(ctx.kind, ctx.packing, ctx.precision, arguments, saved, grads, wanted)
-        return None, None, None, None, None, *found
-
-
-def _forward(
-    kind: str, packing: Packing, found: Precision, arguments: Arguments, keep: bool
-) -> tuple[Tensor, Tensor, Tensor | None, Saved]:
-    inputs = arguments.inputs
-    directions, size = arguments.weight_hh.size(0), arguments.weight_hh.size(2)
-    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
-        gates = _input_sums(kind, packing, found, arguments)  # (D, N, G*H), gates in the end
-        states = _initial(packing, found, arguments.hidden, inputs, directions, size)
-        cells = extra = None
-        if kind == "lstm":
-            cells = _initial(packing, found, arguments.cell, inputs, directions, size)
-        if keep and kind == "gru":
-            extra = gates.new_empty(directions, gates.size(1), size)
-        saved = Saved(gates, states, cells, extra)
-        product = _RecurrentProduct(arguments.weight_hh.transpose(1, 2), found, inputs.size(0))
-        mask = _ordered(packing, found, arguments.hidden_mask)  # (D, B, H)
-        if kind == "lstm":
-            _lstm_forward(packing, found, saved, product, mask)
-        elif kind == "gru":
-            bias = None if arguments.bias_hh is None else arguments.bias_hh[:, 2 * size :]
-            _gru_forward(packing, found, saved, product, mask, bias)
-        else:
-            _elman_forward(kind, packing, found, saved, product, mask)
-        outputs = _unpack(packing, inputs, states[:, inputs.size(0) :], found.output)
-        hidden = states.index_select(1, packing.last).to(found.output)  # (D, B, H)
-        cell = None
-        if cells is not None:
-            cell = cells.index_select(1, packing.last).to(found.output)
-    return outputs, hidden, cell, saved
-
-
-def _input_sums(kind: str, packing: Packing, found: Precision, arguments: Arguments) -> Tensor:
-    """W_ih x + b_ih + b_hh for every packed step: (D, N, G*H) in the product dtype.
-
-    The b_hh of the GRU's candidate stays out: it stands inside the reset gate's product.
-    """
-    bias = arguments.bias_ih
-    if arguments.bias_hh is not None:
-        added = arguments.bias_hh
-        if kind == "gru":
-            added = added.clone()
-            added[:, -arguments.weight_hh.size(2) :] = 0
-        bias = added if bias is None else bias + added
-    packed = _packed_inputs(packing, found, arguments.inputs)
-    weight = arguments.weight_ih.to(found.product).transpose(1, 2)  # (D, I, G*H)
-    directions, _, width = weight.shape
-    sums = weight.new_empty(directions, packed[0].size(0), width)
-    for d, x in enumerate(packed):
-        if bias is None:
-            torch.mm(x, weight[d], out=sums[d])
-        else:
-            torch.addmm(bias[d].to(found.product), x, weight[d], out=sums[d])
-    return sums
-
-
-def _packed_inputs(packing: Packing, found: Precision, inputs: Tensor) -> list[Tensor]:
-    """Per direction, the inputs in the order of the loop: (N, I)."""
-    flat = inputs.to(found.product).reshape(-1, inputs.size(2))  # (B*T, I)
-    return [flat.index_select(0, rows) for rows in packing.rows]
-
-
-def _ordered(packing: Packing, found: Precision, tensor: Tensor | None) -> Tensor | None:
-    """(D, B, H) in the state dtype and the order of the packing."""
-    if tensor is None:
-        return None
-    tensor = tensor.to(found.state)
-    return tensor if packing.order is None else tensor.index_select(1, packing.order)
-
-
-def _initial(
-    packing: Packing, found: Precision, state: Tensor | None, inputs: Tensor, *sizes: int
-) -> Tensor:
-    """A buffer (D, B+N, H) whose first B rows are the initial state."""
-    directions, size = sizes
-    batch = inputs.size(0)
-    buffer = inputs.new_empty(directions, batch + sum(packing.sizes), size, dtype=found.state)
-    if state is None:
-        buffer[:, :batch].zero_()
-    else:
-        buffer[:, :batch] = _ordered(packing, found, state)
-    return buffer
-
-
-def _unpack(packing: Packing, inputs: Tensor, states: Tensor, dtype: torch.dtype) -> Tensor:
-    """(D, N, H) -> (B, T, D*H), zero where there is padding."""
-    directions, _, size = states.shape
-    batch, steps = inputs.shape[:2]
-    make = states.new_empty if packing.full else states.new_zeros
-    outputs = make(batch * steps, directions * size, dtype=dtype)
-    for d, rows in enumerate(packing.rows):
-        outputs[:, d * size : (d + 1) * size].index_copy_(0, rows, states[d].to(dtype))
-    return outputs.view(batch, steps, directions * size)
+        _elman_forward(kind, packing, found, saved, product, mask)
+    return results(packing, found, arguments.inputs, saved)
 
 
 class _RecurrentProduct:
@@ -364,67 +239,41 @@ class _Loop(NamedTuple):
     product: _RecurrentProduct  # by W_hh
 
 
-def _backward(
+def backward(
     kind: str,
     packing: Packing,
     found: Precision,
     arguments: Arguments,
+    options: Options,
     saved: Saved,
     grads: tuple[Tensor | None, ...],
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
+    assert not options.any, "zoneout and resets take the reference's path here"
     grad_outputs, grad_hidden, grad_cell = grads
     batch, states = arguments.inputs.size(0), saved.states
-    mask = _ordered(packing, found, arguments.hidden_mask)
-    with torch.autocast(states.device.type, enabled=False):
-        loop = _Loop(
-            packing,
-            saved,
-            _pack_gradient(packing, found, grad_outputs, states),
-            _running(packing, found, grad_hidden, states, batch),
-            _running(packing, found, grad_cell, states, batch) if kind == "lstm" else None,
-            mask,
-            torch.zeros_like(mask) if wanted[7] else None,
-            _RecurrentProduct(arguments.weight_hh, found, batch),
-        )
-        if kind == "lstm":
-            input_sums = recurrent_sums = _lstm_backward(loop, found)
-        elif kind == "gru":
-            input_sums, recurrent_sums = _gru_backward(loop, found)
-        else:
-            input_sums = recurrent_sums = _elman_backward(loop, found, kind)
-        return _collect(found, arguments, wanted, loop, input_sums, recurrent_sums)
-
-
-def _pack_gradient(
-    packing: Packing, found: Precision, grad: Tensor | None, states: Tensor
-) -> tuple[Tensor, ...] | None:
-    """(B, T, D*H) -> per step (D, n, H)"""
-    if grad is None:
-        return None
-    grad = grad.reshape(-1, grad.size(2)).to(found.state)  # (B*T, D*H)
-    parts = grad.chunk(states.size(0), 1)
-    packed = states.new_empty(len(parts), packing.rows[0].numel(), states.size(2))  # (D, N, H)
-    for d, rows in enumerate(packing.rows):
-        torch.index_select(parts[d], 0, rows, out=packed[d])
-    return packed.split(packing.sizes, 1)
-
-
-def _running(
-    packing: Packing, found: Precision, grad: Tensor | None, states: Tensor, batch: int
-) -> Tensor:
-    """The gradient of a final state, (D, B, H): where each sequence ends, the loop takes it up."""
-    if grad is None:
-        return states.new_zeros(states.size(0), batch, states.size(2))
-    return _ordered(packing, found, grad).clone()
-
-
-class _SumGradients(NamedTuple):
-    """The gradients of the gate sums."""
-
-    all: Tensor  # (D, N, G*H) in the product dtype
-    total: Tensor  # (D, G*H) their sum over steps and sequences, in the state dtype
+    mask = ordered(packing, found, arguments.hidden_mask)
+    arriving = pack_gradient(packing, found, grad_outputs, states)
+    loop = _Loop(
+        packing,
+        saved,
+        None if arriving is None else arriving.split(packing.sizes, 1),
+        running(packing, found, grad_hidden, states, batch),
+        running(packing, found, grad_cell, states, batch) if kind == "lstm" else None,
+        mask,
+        torch.zeros_like(mask) if wanted[7] else None,
+        _RecurrentProduct(arguments.weight_hh, found, batch),
+    )
+    if kind == "lstm":
+        sums = recurrent_sums = _lstm_backward(loop, found)
+    elif kind == "gru":
+        sums, recurrent_sums = _gru_backward(loop, found)
+    else:
+        sums = recurrent_sums = _elman_backward(loop, found, kind)
+    of_states = (loop.hidden, loop.cell, loop.grad_mask)
+    seen = _seen(loop)
+    return collect(packing, found, arguments, wanted, seen, sums, recurrent_sums, of_states)
 
 
 class _GateGradients:
@@ -444,11 +293,11 @@ class _GateGradients:
             self.total[:, : room.size(1)].add_(room)
         return self.steps.store(t)
 
-    def result(self) -> _SumGradients:
-        return _SumGradients(self.all, (self.all if self.total is None else self.total).sum(1))
+    def result(self) -> SumGradients:
+        return SumGradients(self.all, (self.all if self.total is None else self.total).sum(1))
 
 
-def _lstm_backward(loop: _Loop, found: Precision) -> _SumGradients:
+def _lstm_backward(loop: _Loop, found: Precision) -> SumGradients:
     packing, cells = loop.packing, loop.saved.cells
     batch, size = loop.hidden.size(1), loop.hidden.size(2)
     gates = _Steps(packing, found, loop.saved.gates)
@@ -476,7 +325,7 @@ def _lstm_backward(loop: _Loop, found: Precision) -> _SumGradients:
     return found_sums.result()
 
 
-def _gru_backward(loop: _Loop, found: Precision) -> tuple[_SumGradients, _SumGradients]:
+def _gru_backward(loop: _Loop, found: Precision) -> tuple[SumGradients, SumGradients]:
     """-> of the input sums and of the recurrent sums, which differ in the candidate"""
     packing, states = loop.packing, loop.saved.states
     size = loop.hidden.size(2)
@@ -505,7 +354,7 @@ def _gru_backward(loop: _Loop, found: Precision) -> tuple[_SumGradients, _SumGra
         into = _into_hidden(loop, t, sums.store(t), through_t)
         torch.add(straight, into, out=d_h)
     recurrent_sums, own = sums.result(), candidates.result()
-    input_sums = _SumGradients(
+    input_sums = SumGradients(
         *(
             torch.cat([shared[..., : 2 * size], candidate], -1)
             for shared, candidate in zip(recurrent_sums, own, strict=True)
@@ -514,7 +363,7 @@ def _gru_backward(loop: _Loop, found: Precision) -> tuple[_SumGradients, _SumGra
     return input_sums, recurrent_sums
 
 
-def _elman_backward(loop: _Loop, found: Precision, kind: str) -> _SumGradients:
+def _elman_backward(loop: _Loop, found: Precision, kind: str) -> SumGradients:
     packing, states = loop.packing, loop.saved.states
     new_h = states[:, loop.hidden.size(1) :].split(packing.sizes, 1)
     sums = _GateGradients(packing, found, loop.saved.gates, loop.hidden.size(2))
@@ -551,94 +400,12 @@ def _into_hidden(loop: _Loop, t: int, d_sums: Tensor, out: Tensor) -> Tensor:
     return into.mul_(loop.mask[:, :n])
 
 
-def _collect(
-    found: Precision,
-    arguments: Arguments,
-    wanted: tuple[bool, ...],
-    loop: _Loop,
-    input_sums: _SumGradients,
-    recurrent_sums: _SumGradients,
-) -> tuple[Tensor | None, ...]:
-    """The gradients that are one product over all steps, and the rest in their order and dtype."""
-    packing, inputs = loop.packing, arguments.inputs
-    grads: list[Tensor | None] = [None] * len(arguments)
-    if wanted[0]:
-        grads[0] = _input_gradient(packing, found, arguments, input_sums.all)
-    if wanted[1]:
-        packed = _packed_inputs(packing, found, inputs)
-        grads[1] = torch.stack([d.t() @ x for d, x in zip(input_sums.all, packed, strict=True)])
-    if wanted[2]:
-        before = _states_before(loop).to(found.product)  # (D, N, H)
-        grads[2] = torch.stack([d.t() @ h for d, h in zip(recurrent_sums.all, before, strict=True)])
-    if wanted[3]:
-        grads[3] = input_sums.total
-    if wanted[4]:
-        grads[4] = recurrent_sums.total
-    grads[5:] = [loop.hidden, loop.cell, loop.grad_mask]
-    for k in (5, 6, 7):
-        if grads[k] is not None and packing.order is not None:
-            grads[k] = torch.empty_like(grads[k]).index_copy_(1, packing.order, grads[k])
-    return tuple(
-        grad.to(argument.dtype) if want and argument is not None and grad is not None else None
-        for grad, argument, want in zip(grads, arguments, wanted, strict=True)
-    )
-
-
-def _states_before(loop: _Loop) -> Tensor:
+def _seen(loop: _Loop) -> Tensor:
     """The state that each step's recurrent product saw: (D, N, H)."""
-    states, steps = loop.saved.states, loop.saved.gates.size(1)
-    previous = loop.packing.previous
-    before = states[:, :steps] if previous is None else states.index_select(1, previous)
+    seen = before(loop.packing, loop.saved.states)
     if loop.mask is None:
-        return before
-    before = before.clone()
-    for part, n in zip(before.split(loop.packing.sizes, 1), loop.packing.sizes, strict=True):
+        return seen
+    seen = seen.clone()
+    for part, n in zip(seen.split(loop.packing.sizes, 1), loop.packing.sizes, strict=True):
         part.mul_(loop.mask[:, :n])
-    return before
-
-
-def _input_gradient(
-    packing: Packing, found: Precision, arguments: Arguments, d_input: Tensor
-) -> Tensor:
-    """(B, T, I), zero where there is padding."""
-    inputs = arguments.inputs
-    total: Tensor | None = None
-    for d, rows in enumerate(packing.rows):
-        packed = (d_input[d] @ arguments.weight_ih[d].to(found.product)).to(inputs.dtype)  # (N, I)
-        flat = packed.new_zeros(inputs.size(0) * inputs.size(1), inputs.size(2))
-        flat.index_copy_(0, rows, packed)
-        total = flat if total is None else total.add_(flat)
-    return total.view(inputs.shape)
-
-
-def _differentiable_backward(
-    ctx: Any, arguments: Arguments, grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
-) -> tuple[Tensor | None, ...]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    outputs = []
-    for d, backward in enumerate(ctx.reverse):
-        outputs.append(
-            reference.recurrence(
-                arguments.inputs,
-                *(None if tensor is None else tensor[d] for tensor in arguments[1:7]),
-                kind=ctx.kind,
-                lengths=ctx.lengths,
-                reverse=backward,
-                hidden_mask=None if arguments.hidden_mask is None else arguments.hidden_mask[d],
-            )
-        )
-    sequences, hidden, cell = zip(*outputs, strict=True)
-    results = [torch.cat(sequences, 2), torch.stack(hidden)]
-    if ctx.kind == "lstm":
-        results.append(torch.stack(cell))
-    pairs = [(r, g) for r, g in zip(results, grads, strict=False) if g is not None]
-    found = iter(
-        torch.autograd.grad(
-            [result for result, _ in pairs],
-            [tensor for tensor, want in zip(arguments, wanted, strict=True) if want],
-            [grad.to(result.dtype) for result, grad in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return tuple(next(found) if want else None for want in wanted)
+    return seen

@@ -1,0 +1,227 @@
+"""What every backend of the recurrences shares: arguments, packed buffers, and the products that
+are made once for all steps, before the loop and after its backward pass.
+
+Padding is never computed. Directions lie side by side in the leading dimension D, so that a
+bidirectional layer is one loop.
+
+Legend: D directions (1 or 2), B batch, T steps, N packed steps (sum of lengths), n sequences
+active at a step, I input features, H hidden, G gates (LSTM 4, GRU 3, Elman 1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.precision import Precision
+from kernels.recurrence.packing import Packing
+
+
+class Arguments(NamedTuple):
+    """What a recurrence is differentiated by; every weight and state leads with D."""
+
+    inputs: Tensor  # (B, T, I)
+    weight_ih: Tensor  # (D, G*H, I)
+    weight_hh: Tensor  # (D, G*H, H)
+    bias_ih: Tensor | None  # (D, G*H)
+    bias_hh: Tensor | None  # (D, G*H)
+    hidden: Tensor | None  # (D, B, H)
+    cell: Tensor | None  # (D, B, H)
+    hidden_mask: Tensor | None  # (D, B, H)
+
+
+class Options(NamedTuple):
+    """What changes the cell itself and has no gradient."""
+
+    zoneout: tuple[float, float] = (0.0, 0.0)  # rates of (hidden, cell): the expectation; unused
+    zone_hidden: Tensor | None = None  # with a mask (D, B, T, H) bool of units that keep their
+    zone_cell: Tensor | None = None  # old value
+    resets: Tensor | None = None  # (B, T) bool: the state is zero before that step
+
+    @property
+    def any(self) -> bool:
+        """Whether it is more than the plain cell."""
+        return any(self.zoneout) or any(mask is not None for mask in self[1:])
+
+
+class Saved(NamedTuple):
+    """What the forward pass leaves for the backward pass, packed."""
+
+    gates: Tensor  # (D, N, G*H) after their activations, in the product dtype
+    states: Tensor  # (D, B+N, H) the initial hidden states, then those after each step
+    cells: Tensor | None  # (D, B+N, H), LSTM only
+    extra: Tensor | None  # (D, N, H) U h + b of the GRU's candidate, in the product dtype
+    seen: Tensor | None  # (D, B+N, H) the states as the recurrent product reads them, where they
+    #                       differ from ``states`` (triton only)
+
+
+class Results(NamedTuple):
+    outputs: Tensor  # (B, T, D*H)
+    hidden: Tensor  # (D, B, H)
+    cell: Tensor | None  # (D, B, H), LSTM only
+    saved: Saved
+
+
+def input_sums(kind: str, packing: Packing, found: Precision, arguments: Arguments) -> Tensor:
+    """W_ih x + b_ih + b_hh for every packed step: (D, N, G*H) in the product dtype.
+
+    The b_hh of the GRU's candidate stays out: it stands inside the reset gate's product.
+    """
+    bias = arguments.bias_ih
+    if arguments.bias_hh is not None:
+        added = arguments.bias_hh
+        if kind == "gru":
+            added = added.clone()
+            added[:, -arguments.weight_hh.size(2) :] = 0
+        bias = added if bias is None else bias + added
+    packed = packed_inputs(packing, found, arguments.inputs)
+    weight = arguments.weight_ih.to(found.product).transpose(1, 2)  # (D, I, G*H)
+    directions, _, width = weight.shape
+    sums = weight.new_empty(directions, packed[0].size(0), width)
+    for d, x in enumerate(packed):
+        if bias is None:
+            torch.mm(x, weight[d], out=sums[d])
+        else:
+            torch.addmm(bias[d].to(found.product), x, weight[d], out=sums[d])
+    return sums
+
+
+def packed_inputs(packing: Packing, found: Precision, inputs: Tensor) -> list[Tensor]:
+    """Per direction, the inputs in the order of the loop: (N, I)."""
+    flat = inputs.to(found.product).reshape(-1, inputs.size(2))  # (B*T, I)
+    return [flat.index_select(0, rows) for rows in packing.rows]
+
+
+def ordered(packing: Packing, found: Precision, tensor: Tensor | None) -> Tensor | None:
+    """(D, B, H) in the state dtype and the order of the packing."""
+    if tensor is None:
+        return None
+    tensor = tensor.to(found.state)
+    return tensor if packing.order is None else tensor.index_select(1, packing.order)
+
+
+def initial(
+    packing: Packing,
+    found: Precision,
+    arguments: Arguments,
+    state: Tensor | None,
+    dtype: torch.dtype,
+) -> Tensor:
+    """A buffer (D, B+N, H) in ``dtype`` whose first B rows are the initial state."""
+    directions, _, size = arguments.weight_hh.shape
+    batch = arguments.inputs.size(0)
+    shape = (directions, batch + sum(packing.sizes), size)
+    buffer = arguments.inputs.new_empty(shape, dtype=dtype)
+    if state is None:
+        buffer[:, :batch].zero_()
+    else:
+        buffer[:, :batch] = ordered(packing, found, state)
+    return buffer
+
+
+def results(packing: Packing, found: Precision, inputs: Tensor, saved: Saved) -> Results:
+    """Outputs and final states out of the packed states; padding is zero."""
+    batch, steps = inputs.shape[:2]
+    states = saved.states[:, batch:]  # (D, N, H)
+    directions, _, size = states.shape
+    make = states.new_empty if packing.full else states.new_zeros
+    outputs = make(batch * steps, directions * size, dtype=found.output)
+    for d, rows in enumerate(packing.rows):
+        outputs[:, d * size : (d + 1) * size].index_copy_(0, rows, states[d].to(found.output))
+    last = [None if s is None else s.index_select(1, packing.last) for s in saved[1:3]]
+    hidden, cell = (None if state is None else state.to(found.output) for state in last)
+    return Results(outputs.view(batch, steps, directions * size), hidden, cell, saved)
+
+
+def pack_gradient(
+    packing: Packing, found: Precision, grad: Tensor | None, states: Tensor
+) -> Tensor | None:
+    """(B, T, D*H) -> (D, N, H) in the state dtype"""
+    if grad is None:
+        return None
+    grad = grad.reshape(-1, grad.size(2)).to(found.state)  # (B*T, D*H)
+    parts = grad.chunk(states.size(0), 1)
+    shape = (len(parts), packing.rows[0].numel(), states.size(2))
+    packed = grad.new_empty(shape)  # (D, N, H)
+    for d, rows in enumerate(packing.rows):
+        torch.index_select(parts[d], 0, rows, out=packed[d])
+    return packed
+
+
+def running(
+    packing: Packing, found: Precision, grad: Tensor | None, states: Tensor, batch: int
+) -> Tensor:
+    """The gradient of a final state, (D, B, H): where each sequence ends, the loop takes it up."""
+    if grad is None:
+        return states.new_zeros(states.size(0), batch, states.size(2), dtype=found.state)
+    return ordered(packing, found, grad).clone()
+
+
+class SumGradients(NamedTuple):
+    """The gradients of the gate sums."""
+
+    all: Tensor  # (D, N, G*H) in the product dtype
+    total: Tensor  # (D, G*H) their sum over steps and sequences, in the state dtype
+
+
+def collect(
+    packing: Packing,
+    found: Precision,
+    arguments: Arguments,
+    wanted: tuple[bool, ...],
+    seen: Tensor,
+    input_sums: SumGradients,
+    recurrent_sums: SumGradients,
+    states: tuple[Tensor | None, ...],
+) -> tuple[Tensor | None, ...]:
+    """The gradients of all arguments, None where not wanted; those of weights and inputs are one
+    product over all steps each.
+
+    seen (D, N, H): what each step's recurrent product read. states: gradients (D, B, H) of the
+    initial hidden and cell states and of the hidden mask, in the order of the packing.
+    """
+    inputs = arguments.inputs
+    grads: list[Tensor | None] = [None] * 5
+    if wanted[0]:
+        grads[0] = _input_gradient(packing, found, arguments, input_sums.all)
+    if wanted[1]:
+        packed = packed_inputs(packing, found, inputs)
+        grads[1] = torch.stack([d.t() @ x for d, x in zip(input_sums.all, packed, strict=True)])
+    if wanted[2]:
+        seen = seen.to(found.product)
+        grads[2] = torch.stack([d.t() @ h for d, h in zip(recurrent_sums.all, seen, strict=True)])
+    if wanted[3]:
+        grads[3] = input_sums.total
+    if wanted[4]:
+        grads[4] = recurrent_sums.total
+    for state in states:
+        if state is not None and packing.order is not None:
+            state = torch.empty_like(state).index_copy_(1, packing.order, state)
+        grads.append(state)
+    return tuple(
+        grad.to(argument.dtype) if want and argument is not None and grad is not None else None
+        for grad, argument, want in zip(grads, arguments, wanted, strict=True)
+    )
+
+
+def before(packing: Packing, buffer: Tensor) -> Tensor:
+    """Of states (D, B+N, H), those before each packed step: (D, N, H)."""
+    if packing.previous is None:
+        return buffer[:, : sum(packing.sizes)]
+    return buffer.index_select(1, packing.previous)
+
+
+def _input_gradient(
+    packing: Packing, found: Precision, arguments: Arguments, d_input: Tensor
+) -> Tensor:
+    """(B, T, I), zero where there is padding."""
+    inputs = arguments.inputs
+    total: Tensor | None = None
+    for d, rows in enumerate(packing.rows):
+        packed = (d_input[d] @ arguments.weight_ih[d].to(found.product)).to(inputs.dtype)  # (N, I)
+        flat = packed.new_zeros(inputs.size(0) * inputs.size(1), inputs.size(2))
+        flat.index_copy_(0, rows, packed)
+        total = flat if total is None else total.add_(flat)
+    return total.view(inputs.shape)

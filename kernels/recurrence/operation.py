@@ -1,0 +1,254 @@
+"""The recurrence as one PyTorch operator with a backward pass, on the torch or triton backend.
+
+A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not
+break, and the loop is not unrolled into it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.precision import Precision, precision
+from kernels.recurrence import reference, torch_backend
+from kernels.recurrence.layout import Arguments, Options, Saved
+from kernels.recurrence.packing import pack
+
+SAVED = len(Saved._fields)
+
+
+def recurrence(
+    arguments: Arguments,
+    options: Options,
+    *,
+    kind: str,
+    lengths: Tensor | None,
+    reverse: tuple[bool, ...],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """-> outputs (B, T, D*H), hidden (D, B, H), cell (D, B, H) or None."""
+    found = precision(arguments.inputs)
+    keep = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in arguments
+    )
+    outputs, hidden, cell, *_ = torch.ops.kernels.recurrence(
+        *arguments,
+        list(options.zoneout),
+        *options[1:],
+        lengths,
+        kind,
+        list(reverse),
+        backend,
+        list(found),
+        keep,
+    )
+    return outputs, hidden, cell if kind == "lstm" else None
+
+
+def _backend(name: str) -> ModuleType:
+    if name == "torch":
+        return torch_backend
+    from kernels.recurrence import triton_backend  # imports triton
+
+    return triton_backend
+
+
+_SHARED = (
+    "Tensor inputs, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
+    "Tensor? hidden, Tensor? cell, Tensor? hidden_mask, float[] zoneout, Tensor? zone_hidden, "
+    "Tensor? zone_cell, Tensor? resets, Tensor? lengths, str kind, bool[] reverse, str backend, "
+    "ScalarType[] precision"
+)
+# Absent tensors come and go as empty ones: operators cannot return None.
+_library = torch.library.Library("kernels", "FRAGMENT")
+_library.define(
+    f"recurrence({_SHARED}, bool keep) -> "
+    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_library.define(
+    f"recurrence_backward({_SHARED}, Tensor gates, Tensor states, Tensor cells, Tensor extra, "
+    "Tensor seen, Tensor? d_outputs, Tensor? d_hidden, Tensor? d_cell, bool[] wanted) -> "
+    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+class _Call:
+    """The operator's flat arguments, taken apart."""
+
+    def __init__(self, flat: tuple[Any, ...]) -> None:
+        self.arguments = Arguments(*flat[:8])
+        self.options = Options(tuple(flat[8]), *flat[9:12])
+        self.lengths, self.kind, reverse, self.backend, found = flat[12:17]
+        self.reverse, self.precision = tuple(reverse), Precision(*found)
+
+    def pack(self) -> Any:
+        inputs = self.arguments.inputs
+        return pack(inputs.size(0), inputs.size(1), self.lengths, self.reverse, inputs.device)
+
+
+CALL = 17  # flat arguments in a _Call
+
+
+@torch.library.impl(_library, "recurrence", "CompositeExplicitAutograd")
+def _forward(*flat: Any) -> tuple[Tensor, ...]:
+    call, keep = _Call(flat), flat[CALL]
+    inputs = call.arguments.inputs
+    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+        results = _backend(call.backend).forward(
+            call.kind, call.pack(), call.precision, call.arguments, call.options, keep
+        )
+    saved = results.saved if keep else (None,) * SAVED
+    return tuple(_or_empty(t, inputs) for t in (*results[:3], *saved))
+
+
+@torch.library.impl(_library, "recurrence_backward", "CompositeExplicitAutograd")
+def _backward(*flat: Any) -> tuple[Tensor, ...]:
+    call = _Call(flat)
+    saved = Saved(*(_or_none(t) for t in flat[CALL : CALL + SAVED]))
+    *grads, wanted = flat[CALL + SAVED :]
+    inputs = call.arguments.inputs
+    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+        found = _backend(call.backend).backward(
+            call.kind,
+            call.pack(),
+            call.precision,
+            call.arguments,
+            call.options,
+            saved,
+            tuple(grads),
+            tuple(wanted),
+        )
+    return tuple(_or_empty(t, inputs) for t in found)
+
+
+def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
+    return like.new_empty(0) if tensor is None else tensor
+
+
+def _or_none(tensor: Tensor) -> Tensor | None:
+    return None if tensor.dim() == 1 else tensor
+
+
+@torch.library.register_fake("kernels::recurrence", lib=_library)
+def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
+    call, keep = _Call(flat), flat[CALL]
+    inputs, found = call.arguments.inputs, call.precision
+    batch, steps, _ = inputs.shape
+    directions, sums, size = call.arguments.weight_hh.shape
+    lstm = call.kind == "lstm"
+
+    def new(there: bool, dtype: torch.dtype, *shape: Any) -> Tensor:
+        return inputs.new_empty(shape if there else (0,), dtype=dtype if there else inputs.dtype)
+
+    state = (directions, batch, size)
+    outputs = new(True, found.output, batch, steps, directions * size)
+    hidden, cell = new(True, found.output, *state), new(lstm, found.output, *state)
+    if not keep:
+        return (outputs, hidden, cell, *(new(False, found.state) for _ in range(SAVED)))
+    packed = batch * steps if call.lengths is None else torch.library.get_ctx().new_dynamic_size()
+    states_dtype, apart = found.state, False
+    if call.backend == "triton":
+        states_dtype, apart = found.output, _reads_apart(call)
+    return (
+        outputs,
+        hidden,
+        cell,
+        new(True, found.product, directions, packed, sums),
+        new(True, states_dtype, directions, batch + packed, size),
+        new(lstm, found.state, directions, batch + packed, size),
+        new(call.kind == "gru", found.product, directions, packed, size),
+        new(apart, found.product, directions, batch + packed, size),
+    )
+
+
+def _reads_apart(call: _Call) -> bool:
+    """Whether the recurrent product reads something else than the states (triton backend)."""
+    found, options = call.precision, call.options
+    masked = call.arguments.hidden_mask is not None or options.resets is not None
+    return masked or found.product != found.output
+
+
+@torch.library.register_fake("kernels::recurrence_backward", lib=_library)
+def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
+    call, wanted = _Call(flat), flat[-1]
+    inputs = call.arguments.inputs
+    return tuple(
+        torch.empty_like(t, memory_format=torch.contiguous_format)
+        if want and t is not None
+        else inputs.new_empty(0)
+        for t, want in zip(call.arguments, wanted, strict=True)
+    )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    flat = inputs[:CALL]
+    saved = output[3:]
+    places = [k for k, value in enumerate(flat) if isinstance(value, Tensor)]
+    ctx.save_for_backward(*(flat[k] for k in places), *saved)
+    ctx.places = places
+    ctx.rest = [None if isinstance(value, Tensor) else value for value in flat]
+    ctx.mark_non_differentiable(*saved)
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    count = len(ctx.places)
+    tensors, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+    flat = list(ctx.rest)
+    for place, tensor in zip(ctx.places, tensors, strict=True):
+        flat[place] = tensor
+    call = _Call(tuple(flat))
+    wanted = list(ctx.needs_input_grad[: len(Arguments._fields)])
+    cell = grads[2] if call.kind == "lstm" else None
+    if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
+        found = _differentiable_backward(call, (*grads[:2], cell), wanted)
+    else:
+        found = torch.ops.kernels.recurrence_backward(*flat, *saved, *grads[:2], cell, wanted)
+        found = [f if want else None for f, want in zip(found, wanted, strict=True)]
+    return (*found, *(None,) * (CALL + 1 - len(wanted)))
+
+
+torch.library.register_autograd("kernels::recurrence", _autograd, setup_context=_save, lib=_library)
+
+
+def _differentiable_backward(
+    call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
+) -> list[Tensor | None]:
+    """The same gradients by autograd through the reference, so that they have gradients too."""
+    arguments, options = call.arguments, call.options
+    parts = []
+    for d, backward in enumerate(call.reverse):
+        own = [None if t is None else t[d] for t in (*arguments[1:], *options[1:3])]
+        *tensors, hidden_mask, zone_hidden, zone_cell = own
+        parts.append(
+            reference.recurrence(
+                arguments.inputs,
+                *tensors,
+                kind=call.kind,
+                lengths=call.lengths,
+                reverse=backward,
+                hidden_mask=hidden_mask,
+                zoneout=options.zoneout,
+                zone_hidden=zone_hidden,
+                zone_cell=zone_cell,
+                resets=options.resets,
+            )
+        )
+    sequences, hidden, cell = zip(*parts, strict=True)
+    results = [torch.cat(sequences, 2), torch.stack(hidden)]
+    if call.kind == "lstm":
+        results.append(torch.stack(cell))
+    pairs = [(r, g) for r, g in zip(results, grads, strict=False) if g is not None]
+    found = iter(
+        torch.autograd.grad(
+            [result for result, _ in pairs],
+            [tensor for tensor, want in zip(arguments, wanted, strict=True) if want],
+            [grad.to(result.dtype) for result, grad in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [next(found) if want else None for want in wanted]

@@ -1,0 +1,218 @@
+"""Which schedule and which tile run a recurrence: a cost model over what fits the chip.
+
+    step        one launch a step, weights from L2: any size, and the decoding path
+    resident    one program has all units: weights and state stay on chip, nobody waits
+    persistent  programs share the units, weights stay on chip, a barrier per step
+
+Every candidate that fits is priced in microseconds a step, and the cheapest is taken. The same
+prices are the project's predictions where no GPU is at hand. ``use_schedule`` overrides them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import torch
+
+GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
+NAMES = ("step", "resident", "persistent")
+STAGED = 1 << 16  # bytes of a weight block that the step schedule has in flight
+
+
+class Chip(NamedTuple):
+    """What the rule needs to know of a GPU. Rates in bytes per microsecond."""
+
+    processors: int  # streaming multiprocessors
+    shared_memory: int  # bytes a program may have
+    l2: float = 5.5e6  # all processors together
+    on_chip: float = 2.2e5  # shared memory to tensor cores, each processor
+    products: float = 3.0e6  # bf16 multiply-adds per microsecond of a processor (mma.sync)
+
+
+# By compute capability, for machines that do not have the GPU they compile for.
+CHIPS = {
+    80: Chip(108, 163 * 1024, 3.5e6, 1.8e5, 1.4e6),
+    90: Chip(132, 227 * 1024),
+    100: Chip(148, 227 * 1024),
+}
+LAUNCH = 2.5  # microseconds between two launches of a loop
+BARRIER = 1.0
+LATENCY = 0.9  # a dependent chain: load h from L2, product, activations, store
+RESIDENT_LATENCY = 0.45  # the same without L2
+
+
+class Schedule(NamedTuple):
+    name: str  # of NAMES
+    sequences: int  # BB of a program's tile
+    units: int  # BH
+    inner: int  # KC, block of the product's inner side
+    warps: int
+
+    def programs(self, batch: int, size: int, directions: int) -> int:
+        return directions * -(-batch // self.sequences) * -(-size // self.units)
+
+
+class Problem(NamedTuple):
+    kind: str
+    batch: int
+    size: int  # H
+    directions: int
+    bytes: int  # of an element of a product
+    backward: bool
+
+    @property
+    def slots(self) -> int:
+        """Columns of a unit in the product: the forward tile pads the GRU's gates to four."""
+        gates = GATES[self.kind]
+        return gates if self.backward or gates == 1 else 4
+
+    @property
+    def inner(self) -> int:
+        """Length of the product's inner side."""
+        return self.size * (GATES[self.kind] if self.backward else 1)
+
+
+_chosen: ContextVar[str | Schedule | None] = ContextVar("kernels_schedule", default=None)
+
+
+@contextlib.contextmanager
+def use_schedule(schedule: str | Schedule) -> Iterator[None]:
+    """Inside the ``with`` block, Triton recurrences run by this schedule.
+
+    A name of ``NAMES`` leaves the tile to the rule, a ``Schedule`` fixes all of it.
+
+    Raises ValueError for an unknown name. A schedule that does not fit the sizes or the chip
+    raises RuntimeError when a recurrence is called.
+    """
+    name = schedule if isinstance(schedule, str) else schedule.name
+    if name not in NAMES:
+        raise ValueError(f"use_schedule: found {name!r}; expected one of {', '.join(NAMES)}")
+    token = _chosen.set(schedule)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def pick(problem: Problem, chip: Chip) -> Schedule:
+    """The cheapest schedule that fits, or the one that ``use_schedule`` asks for."""
+    asked = _chosen.get()
+    if isinstance(asked, Schedule):
+        return asked
+    found = [s for s in candidates(problem, chip) if asked in (None, s.name)]
+    if not found:
+        raise RuntimeError(
+            f"schedule {asked!r} does not fit {problem.kind} with hidden size {problem.size} and "
+            f"batch {problem.batch} on {chip.processors} processors with {chip.shared_memory} "
+            "bytes of shared memory each; leave the choice to the rule, or use 'step'"
+        )
+    return min(found, key=lambda s: (price(s, problem, chip), s))
+
+
+def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
+    """All tiles that the chip holds; of the step schedule there is always one."""
+    found = []
+    padded = power_of_two(problem.size)
+    widest = power_of_two(problem.batch)
+    for sequences in (16, 32, 64, 128):
+        if sequences > max(16, widest):
+            continue
+        for units in (8, 16, 32, 64):
+            if units <= max(16, padded):
+                found += [_tile(name, problem, sequences, units) for name in ("step", "persistent")]
+        if padded <= 256:
+            found.append(_tile("resident", problem, sequences, max(16, padded)))
+    return [s for s in found if _fits(s, problem, chip)]
+
+
+def _tile(name: str, problem: Problem, sequences: int, units: int) -> Schedule:
+    padded = max(16, power_of_two(problem.size))
+    if name == "resident":
+        inner = padded
+    else:
+        inner = min(padded, max(32, (16384 // problem.bytes) // sequences))
+        if name == "step":
+            inner = min(inner, max(32, STAGED // (problem.bytes * problem.slots * units)))
+        if problem.bytes == 4:  # products without tensor cores unroll the block
+            inner = min(inner, 32)
+    columns = units if problem.backward else problem.slots * units
+    # More than that in a tile, and four warps spill (python -m kernels.compile shows it).
+    most = 1024 if problem.backward else 4096
+    warps = 8 if problem.bytes == 4 or sequences * columns > most else 4
+    return Schedule(name, sequences, units, inner, warps)
+
+
+def shared_bytes(schedule: Schedule, problem: Problem) -> int:
+    """About what a program keeps in shared memory: its weights, a block of states, the product on
+    its way from one layout to another. The compile report checks it."""
+    columns = schedule.units if problem.backward else problem.slots * schedule.units
+    blocks = -(-problem.size // schedule.inner) * (problem.inner // problem.size)
+    weights = blocks * schedule.inner * columns * problem.bytes
+    if schedule.name == "step":
+        weights = 3 * schedule.inner * columns * problem.bytes
+    staging = schedule.sequences * schedule.inner * problem.bytes
+    return weights + max(staging, 4 * schedule.sequences * columns)
+
+
+def _fits(schedule: Schedule, problem: Problem, chip: Chip) -> bool:
+    columns = schedule.units if problem.backward else problem.slots * schedule.units
+    if columns < 16 or shared_bytes(schedule, problem) > chip.shared_memory:
+        return False
+    # Held in registers: what a tile of the backward pass works on; Hopper's asynchronous products,
+    # which begin at 64 sequences, keep too much in flight when unrolled over all gates.
+    if problem.backward and (schedule.sequences > 32 or schedule.sequences * columns > 2048):
+        return False
+    return schedule.name != "persistent" or sharing(schedule, problem.size) <= chip.processors
+
+
+def sharing(schedule: Schedule, size: int) -> int:
+    """P, the programs that together hold all units of a group of sequences."""
+    return -(-size // schedule.units)
+
+
+def groups_at_once(schedule: Schedule, size: int, chip: Chip) -> int:
+    """Of the persistent schedule: groups whose programs are all resident in one launch."""
+    return chip.processors // sharing(schedule, size)
+
+
+def price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
+    """Predicted microseconds of a step. Not measured: rates of the chip, counted bytes."""
+    columns = schedule.units if problem.backward else problem.slots * schedule.units
+    inner = problem.inner
+    programs = schedule.programs(problem.batch, problem.size, problem.directions)
+    rounds = -(-programs // chip.processors)
+    weights = inner * columns * problem.bytes  # of a program
+    states = schedule.sequences * inner * problem.bytes
+    rate = chip.products if problem.bytes == 2 else chip.products / 16
+    products = max(
+        schedule.sequences * columns * inner / rate,
+        weights / chip.on_chip * max(1, schedule.sequences // 64),
+    )
+    if schedule.name == "resident":
+        return rounds * (RESIDENT_LATENCY + products)
+    if schedule.name == "persistent":
+        share = sharing(schedule, problem.size)
+        launches = -(-(programs // share) // groups_at_once(schedule, problem.size, chip))
+        reading = programs / launches * states / chip.l2
+        return launches * (BARRIER + LATENCY + products + reading)
+    reading = rounds * chip.processors * (states + weights) / chip.l2
+    return LAUNCH + LATENCY + max(products * rounds, reading)
+
+
+def power_of_two(number: int) -> int:
+    return 1 << max(0, number - 1).bit_length()
+
+
+def chip_of(device: torch.device) -> Chip:
+    """The chip behind a CUDA device; for tensors on the CPU (the interpreter) an H100's."""
+    if device.type != "cuda":
+        return CHIPS[90]
+    properties = torch.cuda.get_device_properties(device)
+    known = CHIPS.get(properties.major * 10, CHIPS[90])
+    return known._replace(
+        processors=properties.multi_processor_count,
+        shared_memory=properties.shared_memory_per_block_optin,
+    )

@@ -1,0 +1,232 @@
+"""The Triton recurrences against float64, in Triton's interpreter (on a GPU: compiled), and the
+grid barrier across processes."""
+
+import functools
+import multiprocessing
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels import recurrence, use_backend
+from kernels.recurrence import triton_backend
+from kernels.recurrence.triton_backend.schedule import Schedule, use_schedule
+from tests.kernels.test_recurrence import KINDS, assert_close, make, relative, run
+
+SIZE = 20  # no multiple of a tile
+SCHEDULES = {
+    "step": Schedule("step", 16, 16, 32, 4),
+    "persistent": Schedule("persistent", 16, 32, 16, 4),  # one program: nobody to wait for
+    "resident": Schedule("resident", 16, 32, 32, 4),
+}
+INTERPRETED = not torch.cuda.is_available()
+DEVICE = "cpu" if INTERPRETED else "cuda"
+
+
+@pytest.fixture(autouse=True)
+def poisoned():
+    """Fresh memory holds NaN: what a kernel forgets to write shows."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def bound(dtype, steps):
+    return 8 * (steps + 1) * torch.finfo(dtype).eps
+
+
+def options_of(kind, batch, steps, size, directions):
+    """Every option of the kernels at once."""
+    generator = torch.Generator().manual_seed(3)
+    lead = (directions,) if directions else ()
+
+    def mask(*shape):
+        return torch.rand(*shape, generator=generator) < 0.3
+
+    found = {
+        "resets": mask(batch, steps),
+        "zone_hidden": mask(*lead, batch, steps, size),
+    }
+    if kind == "lstm":
+        found["zone_cell"] = mask(*lead, batch, steps, size)
+    return found
+
+
+def compare(kind, schedule, directions, lengths, everything, dtype=torch.float32, batch=5, steps=4):
+    arguments = make(kind, batch, steps, 3, SIZE, directions=directions)
+    options = {"kind": kind, "lengths": lengths}
+    if everything:
+        mask = make("tanh", batch, 0, 1, SIZE, seed=5, directions=directions)["hidden"]
+        arguments["hidden_mask"] = mask
+        options |= options_of(kind, batch, steps, SIZE, directions)
+    elif kind in ("lstm", "gru"):
+        options["zoneout"] = (0.1, 0.2 if kind == "lstm" else 0.0)
+    truth = run("reference", arguments, **options)
+    on_device = {
+        k: v.to(DEVICE) if isinstance(v, torch.Tensor) and k != "lengths" else v
+        for k, v in options.items()
+    }
+    arguments = {k: v.to(DEVICE) for k, v in arguments.items()}
+    with use_schedule(schedule):
+        found = run("triton", arguments, dtype, **on_device)
+    assert_close([f.cpu() for f in found], truth, bound(dtype, steps))
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 0, 3, 1, 4]])
+@pytest.mark.parametrize("directions", [0, 2])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_outputs_states_and_every_gradient(kind, schedule, directions, lengths, everything):
+    lengths = None if lengths is None else torch.tensor(lengths)
+    compare(kind, SCHEDULES[schedule], directions, lengths, everything)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_half_precision(kind, schedule):
+    """bfloat16 products are wrong in the interpreter; float16 stands for both there."""
+    compare(kind, SCHEDULES[schedule], 0, torch.tensor([4, 0, 3, 1, 4]), False, torch.float16)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_autocast_rounds_only_the_products(schedule):
+    arguments = {k: v.float().to(DEVICE) for k, v in make("lstm", 4, 5, 16, SIZE).items()}
+    with use_backend("triton"), use_schedule(SCHEDULES[schedule]):
+        exact = recurrence(**arguments)
+        with torch.autocast(DEVICE, torch.float16):
+            rounded = recurrence(**arguments)
+    assert all(tensor.dtype == torch.float32 for tensor in rounded)
+    assert 0 < relative(rounded[0], exact[0]) < 4 * torch.finfo(torch.float16).eps
+
+
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(KINDS),
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+    batch=st.integers(1, 20),
+    steps=st.integers(0, 4),
+    data=st.data(),
+)
+def test_any_batch_and_lengths(kind, schedule, batch, steps, data):
+    lengths = data.draw(
+        st.none()
+        | st.lists(st.integers(0, steps), min_size=batch, max_size=batch).map(torch.tensor)
+    )
+    compare(kind, SCHEDULES[schedule], 0, lengths, False, batch=batch, steps=steps)
+
+
+def test_tiles_that_share_the_units_and_the_batch():
+    """Several unit tiles in the step schedule, which alone can run them one after the other."""
+    arguments = make("gru", 35, 3, 4, 70)
+    truth = run("reference", arguments, kind="gru")
+    arguments = {k: v.to(DEVICE) for k, v in arguments.items()}
+    with use_schedule(Schedule("step", 16, 16, 32, 4)):
+        found = run("triton", arguments, torch.float32, kind="gru")
+    assert_close([f.cpu() for f in found], truth, bound(torch.float32, 3))
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_rule_alone(kind):
+    arguments = make(kind, 3, 3, 4, 40)
+    truth = run("reference", arguments, kind=kind)
+    arguments = {k: v.to(DEVICE) for k, v in arguments.items()}
+    schedules = ["resident"] if INTERPRETED else ["step", "resident", "persistent"]
+    for name in schedules:
+        with use_schedule(name):
+            found = run("triton", arguments, torch.float32, kind=kind)
+        assert_close([f.cpu() for f in found], truth, bound(torch.float32, 3))
+
+
+class AcrossProcesses:
+    """A kernel whose programs run at the same time, each in a process of its own, in the
+    interpreter, over shared memory."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def __getitem__(self, grid):
+        return functools.partial(self.launch, grid[0])
+
+    def launch(self, programs, *args, **options):
+        shared = {}
+        for a in args:
+            if isinstance(a, torch.Tensor):
+                shared[id(a)] = (a, a.detach().clone().share_memory_())
+        place = self.kernel.arg_names.index("first_program")
+        assert programs > 1 and args[place] == 0
+        context = multiprocessing.get_context("fork")
+
+        def one(program):
+            torch.set_num_threads(1)
+            own = [shared[id(a)][1] if isinstance(a, torch.Tensor) else a for a in args]
+            own[place] = program
+            self.kernel[(1,)](*own, **options)
+
+        processes = [context.Process(target=one, args=(p,)) for p in range(programs)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(120)
+        assert [process.exitcode for process in processes] == [0] * programs
+        for original, copy in shared.values():
+            original.detach().copy_(copy)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="on a GPU the other tests use the barrier")
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_programs_wait_for_each_other_across_processes(kind, monkeypatch):
+    """Two unit tiles and two directions: two groups of two programs, with ragged lengths."""
+    for name in ("forward_kernel", "backward_kernel"):
+        monkeypatch.setattr(triton_backend, name, AcrossProcesses(getattr(triton_backend, name)))
+    arguments = make(kind, 3, 4, 3, SIZE, directions=2)
+    lengths = torch.tensor([4, 2, 3])
+    options = {"kind": kind, "lengths": lengths} | options_of(kind, 3, 4, SIZE, 2)
+    truth = run("reference", arguments, **options)
+    with use_schedule(Schedule("persistent", 16, 16, 16, 4)):
+        found = run("triton", arguments, torch.float32, **options)
+    assert_close(found, truth, bound(torch.float32, 4))
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="would leave wrong numbers on the GPU")
+def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
+    """The interpreter runs one program after the other: the first waits in vain."""
+    monkeypatch.setenv("KERNELS_DEBUG", "20")
+    arguments = {k: v.float() for k, v in make("lstm", 3, 3, 2, SIZE).items()}
+    with (
+        use_backend("triton"),
+        use_schedule(Schedule("persistent", 16, 16, 16, 4)),
+        pytest.raises(RuntimeError, match="barrier was not reached"),
+    ):
+        recurrence(**arguments)
+
+
+def test_schedules_that_cannot_run_say_so():
+    arguments = {k: v.float().to(DEVICE) for k, v in make("lstm", 3, 3, 2, SIZE).items()}
+    with use_backend("triton"):
+        with (
+            use_schedule(Schedule("resident", 16, 16, 16, 4)),
+            pytest.raises(RuntimeError, match=r"resident.*expected both to hold all 20"),
+        ):
+            recurrence(**arguments)
+        big = {k: v.float().to(DEVICE) for k, v in make("lstm", 1, 1, 2, 1200).items()}
+        with (
+            use_schedule(Schedule("persistent", 16, 8, 16, 4)),
+            pytest.raises(RuntimeError, match="cannot be resident"),
+        ):
+            recurrence(**big)
+        with (
+            use_schedule("resident"),
+            pytest.raises(RuntimeError, match="does not fit lstm with hidden size 1200"),
+        ):
+            recurrence(**big)
+    with pytest.raises(ValueError, match="use_schedule: found 'fast'"), use_schedule("fast"):
+        pass
+
+
+def test_two_runs_are_bit_identical():
+    arguments = {k: v.to(DEVICE) for k, v in make("gru", 5, 4, 3, SIZE).items()}
+    with use_schedule(SCHEDULES["persistent"]):
+        first, second = (run("triton", arguments, torch.float32, kind="gru") for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
