@@ -1,0 +1,72 @@
+"""A linear map whose weight is laid out once for many calls.
+
+A decoding step multiplies a few hundred rows with weights of megabytes. Casting the weights to
+bfloat16, and copying them into the order in which the processor wants them, would cost each step
+as much as the products; the bias costs another pass over the results. oneDNN takes weights that
+were packed before and adds the bias itself. PyTorch has this for its compiler, in
+``torch.ops.mkldnn``; its public linear packs anew at each call.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+_ROWS = 16
+
+
+class PreparedLinear(NamedTuple):
+    """Made by ``prepare_linear``; later changes of the parameters do not reach it."""
+
+    weight: Tensor  # (O, I); packed: an opaque tensor of oneDNN's, of the same shape and dtype
+    bias: Tensor | None  # (O,)
+    packed: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the products: what ``prepared_linear`` takes and gives."""
+        return self.weight.dtype
+
+
+def prepare_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> PreparedLinear:
+    """weight (O, I) and bias (O,) for products in ``dtype``: packed for float32 and bfloat16 on
+    a CPU where oneDNN has them, else cast."""
+    weight = weight.detach().to(dtype)
+    bias = None if bias is None else bias.detach().to(dtype)
+    packed = weight.device.type == "cpu" and weight.numel() > 0 and _packs(dtype)
+    if packed:
+        weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+    return PreparedLinear(weight, bias, packed)
+
+
+def prepared_linear(x: Tensor, linear: PreparedLinear) -> Tensor:
+    """x (N, I), cast to the dtype of ``linear`` -> x weight^T + bias (N, O) in that dtype. No
+    gradients."""
+    x = x.detach()
+    if not linear.packed:
+        return F.linear(x.to(linear.dtype), linear.weight, linear.bias)
+    # oneDNN makes a kernel for each new number of rows, in up to 3 ms, and keeps some hundred:
+    # numbers above 16 are filled up to the next multiple of 16, of which there are fewer.
+    rows = len(x)
+    filled = rows if rows <= _ROWS else -(-rows // _ROWS) * _ROWS
+    if filled == rows:
+        x = x.to(linear.dtype)
+    else:
+        x, given = x.new_empty(filled, x.shape[1], dtype=linear.dtype), x
+        x[:rows] = given
+        x[rows:] = 0
+    no_activation = ("none", [], "")
+    y = torch.ops.mkldnn._linear_pointwise(x, linear.weight, linear.bias, *no_activation)
+    return y[:rows]
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
