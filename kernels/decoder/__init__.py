@@ -1,4 +1,4 @@
-"""The attention decoder loop as one operation, and its single step."""
+"""The attention decoder loop as one operation, and its single step, also prepared for search."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from torch import Tensor
 from kernels import backend
 from kernels.decoder import reference, torch_backend
 from kernels.decoder.reference import decoder_step
+from kernels.decoder.step import (
+    StepMemory,
+    StepWeights,
+    prepared_step,
+    step_memory,
+    step_weights,
+)
 from kernels.decoder.weights import (
     DecoderState,
     DecoderWeights,
@@ -22,8 +29,13 @@ __all__ = [
     "DropoutMasks",
     "LayerWeights",
     "Memory",
+    "StepMemory",
+    "StepWeights",
     "attention_decoder",
     "decoder_step",
+    "prepared_step",
+    "step_memory",
+    "step_weights",
 ]
 
 

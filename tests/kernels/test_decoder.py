@@ -16,6 +16,9 @@ from kernels.decoder import (
     Memory,
     attention_decoder,
     decoder_step,
+    prepared_step,
+    step_memory,
+    step_weights,
 )
 from kernels.decoder.weights import gates_of
 
@@ -199,6 +202,72 @@ def test_one_step_with_shared_sources_equals_separate_ones():
     b = decoder_step(leaves["inputs"][:, 0], weights, state, copies, "lstm")
     torch.testing.assert_close(a[0], b[0])
     torch.testing.assert_close(a[2], b[2])
+
+
+def prepared_and_plain(leaves, kind, layers=1, residual=False, product=torch.float64, dtype=None):
+    """One step by prepared_step and by decoder_step: six hypotheses of two sources of which one
+    is padded, fed four different inputs."""
+    names = ("ih", "hh", "bi", "bh", "nw", "nb")
+    leaves = {name: leaf.to(dtype or leaf.dtype) for name, leaf in leaves.items()}
+    weights = DecoderWeights(
+        tuple(LayerWeights(*(leaves.get(f"{k}{n}") for k in names)) for n in range(layers)),
+        leaves["output"], leaves.get("query"), leaves.get("score"),
+    )  # fmt: skip
+    state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
+    memory = None
+    if "keys" in leaves:
+        memory = Memory(leaves["keys"][:2], leaves["values"][:2], torch.tensor([5, 3]))
+        memory.keys[1, 3:] = float("nan")  # what is past a length may be anything
+        memory.values[1, 3:] = float("nan")
+    inputs, rows = leaves["inputs"][:4, 0], torch.tensor([3, 1, 1, 0, 2, 1])
+    prepared = step_weights(weights, kind, inputs.shape[1], product)
+    found = prepared_step(
+        inputs, rows, prepared, state, None if memory is None else step_memory(memory), kind, 0.7,
+        residual,
+    )  # fmt: skip
+    expected = decoder_step(inputs[rows], weights, state, memory, kind, 0.7, residual)
+    return found, expected
+
+
+@pytest.mark.parametrize(("kind", "score"), list(itertools.product(KINDS, SCORES)))
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"feeding": False}, {"layers": 3, "norm": True, "residual": True}],
+    ids=["fed", "not fed", "deep"],
+)
+def test_the_prepared_step_is_the_step(kind, score, options):
+    options = dict(options)
+    residual = options.pop("residual", False)
+    leaves, _ = make(kind, score, sizes=(6, 1, 5, 6, 7, 8, 9), **options)
+    found, expected = prepared_and_plain(leaves, kind, options.get("layers", 1), residual)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_prepared_step_in_lower_precision(score):
+    leaves, _ = make("lstm", score, sizes=(6, 1, 5, 6, 7, 8, 9))
+    found, expected = prepared_and_plain(leaves, "lstm", product=torch.float32, dtype=torch.float32)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    found, expected = prepared_and_plain(
+        leaves, "lstm", product=torch.bfloat16, dtype=torch.float32
+    )
+    assert found[0].dtype == found[1].hidden.dtype == torch.float32  # the products alone
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
+def test_the_prepared_step_of_a_source_without_words():
+    leaves, _ = make("lstm", "additive", sizes=(4, 1, 5, 6, 7, 8, 9))
+    weights = DecoderWeights(
+        (LayerWeights(leaves["ih0"], leaves["hh0"], leaves["bi0"], leaves["bh0"]),),
+        leaves["output"], leaves["query"], leaves["score"],
+    )  # fmt: skip
+    state = DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"])
+    memory = Memory(leaves["keys"], leaves["values"], torch.tensor([5, 0, 1, 2]))
+    prepared = step_weights(weights, "lstm", 6, torch.float64)
+    inputs = leaves["inputs"][:, 0]
+    found = prepared_step(inputs, None, prepared, state, step_memory(memory), "lstm")
+    torch.testing.assert_close(found, decoder_step(inputs, weights, state, memory, "lstm"))
+    assert found[2][1].eq(0).all()
 
 
 @pytest.mark.parametrize(

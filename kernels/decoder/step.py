@@ -1,0 +1,209 @@
+"""One step of the attention decoder for search: weights and memory prepared once, no gradients.
+
+``reference.decoder_step`` is the truth. Here, what is the same at every step is done before the
+first: [step input; hidden] is one product with one packed weight, each bias is summed once, keys
+and values are zero past a length. The embedding's share of the gates is
+computed once for each different token of a step: of 320 hypotheses about 110 differ.
+
+Gate columns are those of ``torch_backend``: LSTM i f o | g, GRU r z | n_x | n_h, Elman a.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kernels.attention.masking import masked_softmax, padding, without_padding
+from kernels.decoder.torch_backend import _bias, _columns
+from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
+from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+
+_BLOCK = 1 << 18  # elements of tanh(q + k) held at once; 1 MiB in float32, a part of L2
+
+
+class StepLayer(NamedTuple):
+    """One recurrent layer; C gate columns."""
+
+    linear: PreparedLinear  # (C, I + H) on [step input; hidden], I = A or 0 in layer 0, else H
+    norm_weight: Tensor | None  # (H,)
+    norm_bias: Tensor | None  # (H,)
+
+
+class StepWeights(NamedTuple):
+    """Made by ``step_weights`` from DecoderWeights."""
+
+    inputs: PreparedLinear  # (C, E): layer 0 on the embedding, with the bias of layer 0
+    layers: tuple[StepLayer, ...]
+    output: PreparedLinear  # (A, D + H), or (A, H) without attention
+    query: PreparedLinear | None  # (Q, H)
+    score: Tensor | None  # (Q,)
+
+
+class StepMemory(NamedTuple):
+    """Made by ``step_memory`` from Memory. What lies past a length is zero."""
+
+    keys: Tensor  # (B, S, Q)
+    values: Tensor  # (B, S, D)
+    padded: Tensor | None  # (B, S), True past a length; None: all S positions are real
+
+
+def step_weights(
+    weights: DecoderWeights, kind: str, inputs: int, product: torch.dtype
+) -> StepWeights:
+    """Prepare ``weights`` of a decoder of ``kind`` for steps on inputs of ``inputs`` (E) numbers,
+    with products in the dtype ``product``; norms and scores keep their dtype."""
+    first, query = weights.layers[0], weights.query
+    embedding = _columns(first.weight_ih[:, :inputs], kind, "x")  # (C, E)
+    return StepWeights(
+        prepare_linear(embedding, _bias(first, kind), product),
+        tuple(
+            _prepare(layer, kind, None if number else inputs, product)
+            for number, layer in enumerate(weights.layers)
+        ),
+        prepare_linear(weights.output, None, product),
+        None if query is None else prepare_linear(query, None, product),
+        None if weights.score is None else weights.score.detach(),
+    )
+
+
+def _prepare(layer: LayerWeights, kind: str, given: int | None, product: torch.dtype) -> StepLayer:
+    """``given``: so many columns of weight_ih, and the bias, belong to StepWeights.inputs."""
+    inside = _columns(layer.weight_ih[:, given or 0 :], kind, "x")
+    weight = torch.cat([inside, _columns(layer.weight_hh, kind, "h")], 1)  # (C, I + H)
+    bias = _bias(layer, kind) if given is None else None
+    norm = (layer.norm_weight, layer.norm_bias)
+    return StepLayer(
+        prepare_linear(weight, bias, product),
+        *(None if tensor is None else tensor.detach() for tensor in norm),
+    )
+
+
+def step_memory(memory: Memory) -> StepMemory:
+    """Prepare ``memory``. Attention runs in the dtype of the state, whatever that of the products:
+    it is small, and casting its operands costs more than it saves."""
+    keys, values, lengths = memory
+    padded = padding(lengths, *keys.shape[:2], keys.device)
+    return StepMemory(
+        without_padding(keys, padded).detach(), without_padding(values, padded).detach(), padded
+    )
+
+
+@torch.no_grad()
+def prepared_step(
+    inputs: Tensor,
+    rows: Tensor | None,
+    weights: StepWeights,
+    state: DecoderState,
+    memory: StepMemory | None,
+    kind: str,
+    scale: float = 1.0,
+    residual: bool = False,
+) -> tuple[Tensor, DecoderState, Tensor | None]:
+    """What ``reference.decoder_step`` computes, without dropout masks and without gradients.
+
+    inputs (U, E), rows (N,): hypothesis i is fed inputs[rows[i]]; None: inputs are (N, E). The
+    K = N / B hypotheses of a source are side by side and share its memory. Returns attentional
+    vectors (N, A), the next state, attention weights (N, S) or None.
+    """
+    with torch.autocast(inputs.device.type, enabled=False):  # the weights say what to multiply in
+        return _step(inputs, rows, weights, state, memory, kind, scale, residual)
+
+
+def _step(
+    inputs: Tensor,
+    rows: Tensor | None,
+    weights: StepWeights,
+    state: DecoderState,
+    memory: StepMemory | None,
+    kind: str,
+    scale: float,
+    residual: bool,
+) -> tuple[Tensor, DecoderState, Tensor | None]:
+    dtype = state.hidden.dtype
+    sums = prepared_linear(inputs, weights.inputs).to(dtype)  # (U, C)
+    sums = sums if rows is None else sums.index_select(0, rows)  # (N, C)
+    x, hidden, cell = state.feed, [], []
+    for number, layer in enumerate(weights.layers):
+        h = state.hidden[number]  # (N, H)
+        c = None if state.cell is None else state.cell[number]
+        joined = h if x is None else torch.cat([x, h], 1)  # (N, I + H)
+        gates = prepared_linear(joined, layer.linear)  # (N, C)
+        gates = gates.to(dtype) if number else sums.add_(gates)
+        h, c = _cell(kind, gates, h, c)
+        hidden.append(h)
+        cell.append(c)
+        if layer.norm_weight is not None:
+            h = F.layer_norm(h, h.shape[-1:], layer.norm_weight, layer.norm_bias)
+        x = x + h if residual and number else h  # (N, H)
+    attention = None
+    top = x  # (N, H)
+    if memory is not None:
+        context, attention = _attend(x, weights, memory, scale)
+        top = torch.cat([context, x], 1)  # (N, D + H)
+    vector = prepared_linear(top, weights.output).to(dtype).tanh_()  # (N, A)
+    next_state = DecoderState(
+        _stack(hidden),
+        None if state.cell is None else _stack(cell),
+        None if state.feed is None else vector,
+    )
+    return vector, next_state, attention
+
+
+def _stack(layers: list[Tensor]) -> Tensor:
+    """(N, H) of each layer -> (L, N, H), for one layer without a copy."""
+    return layers[0].unsqueeze(0) if len(layers) == 1 else torch.stack(layers)
+
+
+def _cell(kind: str, gates: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Gate sums (N, C), which are overwritten, and states (N, H) -> the next states.
+    Equations at kernels.recurrence."""
+    size = h.shape[1]
+    if kind == "lstm":
+        gates[:, : 3 * size].sigmoid_()
+        gates[:, 3 * size :].tanh_()
+        i, f, o, g = gates.chunk(4, 1)
+        c = (f * c).addcmul_(i, g)
+        return torch.tanh(c).mul_(o), c
+    if kind == "gru":
+        gates[:, : 2 * size].sigmoid_()
+        r, z, n, n_h = gates.chunk(4, 1)
+        n.addcmul_(r, n_h).tanh_()
+        return torch.addcmul(n, z, h - n), None
+    return (gates.tanh() if kind == "tanh" else gates.relu()), None
+
+
+def _attend(
+    hidden: Tensor, weights: StepWeights, memory: StepMemory, scale: float
+) -> tuple[Tensor, Tensor]:
+    """hidden (N, H) -> context (N, D), attention weights (N, S)."""
+    keys, values, padded = memory
+    query = hidden  # (N, Q)
+    if weights.query is not None:
+        query = prepared_linear(hidden, weights.query)
+    beams = len(hidden) // max(1, len(keys))  # K
+    query = query.view(len(keys), beams, keys.shape[2]).to(keys.dtype)  # (B, K, Q)
+    if weights.score is None:
+        scores = torch.bmm(query, keys.transpose(1, 2)) * scale  # (B, K, S)
+    else:
+        scores = _additive_scores(query, keys, weights.score)
+    attention = masked_softmax(scores, padded)  # (B, K, S)
+    context = torch.bmm(attention, values)  # (B, K, D)
+    return context.flatten(0, 1), attention.flatten(0, 1)
+
+
+def _additive_scores(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:
+    """v . tanh(q + k): query (B, K, Q), keys (B, S, Q), score (Q,) -> (B, K, S)."""
+    batch, beams, width = query.shape
+    source = keys.shape[1]
+    rows = max(1, min(batch, _BLOCK // max(1, beams * source * width)))
+    scratch = query.new_empty(rows, beams, source, width)
+    scores = query.new_empty(batch, beams, source)
+    for start in range(0, batch, rows):
+        stop = min(start + rows, batch)
+        block = scratch[: stop - start]
+        torch.add(query[start:stop, :, None], keys[start:stop, None], out=block)
+        torch.mv(block.tanh_().view(-1, width), score, out=scores[start:stop].view(-1))
+    return scores
