@@ -21,6 +21,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.model_card import model_card
 from seq2seq.model_directory import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.models import TranslationModel
+from seq2seq.models.translation import DecodingWeights
 from seq2seq.tokenizer import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -185,8 +186,8 @@ class Translator:
 
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
-        search. ``precision="bf16"`` multiplies in bfloat16, meant for GPUs: on CPU no faster yet,
-        and no longer exactly the same alone and in a batch.
+        search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
+        instructions for it, and no longer exactly the same alone and in a batch.
 
         An empty or blank text gives an empty line. NUL characters count as spaces. A text of
         more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning to the ``seq2seq``
@@ -243,12 +244,15 @@ class Translator:
             raise UsageError(f"precision is {precision!r}; expected 'fp32' or 'bf16'")
         sources = self._encode(texts, first_line)
         results: list[list[Translation]] = [[_EMPTY] for _ in texts]
-        for batch in _batches([len(ids) for ids in sources], settings.batch_size):
-            found = self._search(
-                [sources[i] for i in batch], settings, n_best, precision, attention
-            )
-            for i, hypotheses in zip(batch, found, strict=True):
-                results[i] = self._translations(sources[i], hypotheses)
+        place = next(self.model.parameters()).device
+        with torch.inference_mode(), _evaluating(self.model), _products(place, precision):
+            weights = self.model.decoding_weights()
+            for batch in _batches([len(ids) for ids in sources], settings.batch_size):
+                found = self._search(
+                    [sources[i] for i in batch], weights, settings, n_best, attention
+                )
+                for i, hypotheses in zip(batch, found, strict=True):
+                    results[i] = self._translations(sources[i], hypotheses)
         return results
 
     def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
@@ -273,9 +277,9 @@ class Translator:
     def _search(
         self,
         sources: list[list[int]],
+        weights: DecodingWeights,
         settings: DecodingConfig,
         n_best: int,
-        precision: Precision,
         attention: bool,
     ) -> list[list[Hypothesis]]:
         place = next(self.model.parameters()).device
@@ -297,28 +301,27 @@ class Translator:
             "no_repeat_ngram": settings.no_repeat_ngram,
             "return_attention": attention,
         }
-        with torch.inference_mode(), _evaluating(self.model), _products(place, precision):
-            try:
-                state = self.model.start((tokens, source_lengths))
-                if settings.beam_size == 1 and settings.coverage_penalty == 0:
-                    found = greedy_search(self.model, state, **common)
-                    return [[hypothesis] for hypothesis in found]
-                return beam_search(
-                    self.model,
-                    state,
-                    **common,
-                    beam_size=settings.beam_size,
-                    length_penalty=settings.length_penalty,
-                    coverage_penalty=settings.coverage_penalty,
-                    n_best=n_best,
-                    source_lengths=source_lengths,
-                )
-            except torch.OutOfMemoryError:
-                raise RunError(
-                    f"{place}: out of memory with {len(sources)} sentences of up to "
-                    f"{max(lengths)} subwords, beam {settings.beam_size}; use a smaller batch or "
-                    "beam"
-                ) from None
+        try:
+            state = self.model.start((tokens, source_lengths), weights)
+            if settings.beam_size == 1 and settings.coverage_penalty == 0:
+                found = greedy_search(self.model, state, **common)
+                return [[hypothesis] for hypothesis in found]
+            return beam_search(
+                self.model,
+                state,
+                **common,
+                beam_size=settings.beam_size,
+                length_penalty=settings.length_penalty,
+                coverage_penalty=settings.coverage_penalty,
+                n_best=n_best,
+                source_lengths=source_lengths,
+            )
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{place}: out of memory with {len(sources)} sentences of up to "
+                f"{max(lengths)} subwords, beam {settings.beam_size}; use a smaller batch or "
+                "beam"
+            ) from None
 
     def _translations(self, ids: list[int], hypotheses: list[Hypothesis]) -> list[Translation]:
         texts = self.target_tokenizer.decode_batch([found.tokens for found in hypotheses])

@@ -13,8 +13,11 @@ from kernels.decoder import (
     DropoutMasks,
     LayerWeights,
     Memory,
+    StepMemory,
+    StepWeights,
     attention_decoder,
-    decoder_step,
+    prepared_step,
+    step_weights,
 )
 from seq2seq.config import ModelConfig
 from seq2seq.errors import UsageError
@@ -115,12 +118,23 @@ class Decoder(nn.Module):
             masks=self._masks(embedded),
         )
 
+    def step_weights(self, product: torch.dtype) -> StepWeights:
+        """The parameters as ``step`` wants them, for products in the dtype ``product``."""
+        first, fed = self.layers[0], self.output_size if self.feeding else 0
+        return step_weights(self.weights(), self.kind, first.input_size - fed, product)
+
     def step(
-        self, embedded: Tensor, state: DecoderState, memory: Memory | None
+        self,
+        embedded: Tensor,
+        rows: Tensor | None,
+        state: DecoderState,
+        memory: StepMemory | None,
+        weights: StepWeights,
     ) -> tuple[Tensor, DecoderState, Tensor | None]:
-        """One step of decoding: embedded (N, E) -> (N, A), state, attention (N, S) or None."""
-        return decoder_step(
-            embedded, self.weights(), state, memory, self.kind, self.scale, self.residual
+        """One step of decoding: embedded (U, E), of which hypothesis i is fed row rows[i] (N,), or
+        its own row i where rows is None -> (N, A), state, attention (N, S) or None."""
+        return prepared_step(
+            embedded, rows, weights, state, memory, self.kind, self.scale, self.residual
         )
 
     def _masks(self, embedded: Tensor) -> DropoutMasks:

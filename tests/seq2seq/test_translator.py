@@ -169,6 +169,20 @@ def test_bf16_gives_nearly_the_same_scores(translator):
         assert one.log_probability == pytest.approx(other.log_probability, abs=tolerance)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_weights_are_those_of_the_moment(precision):
+    """What is prepared for one call does not outlive it: training translates in between."""
+    translator = make_translator()
+    first = translator.translate(ENGLISH, precision=precision)
+    other = make_translator()
+    with torch.no_grad():
+        for parameter in (*translator.model.parameters(), *other.model.parameters()):
+            parameter.mul_(-1.5)
+    second = translator.translate(ENGLISH, precision=precision)
+    assert second == other.translate(ENGLISH, precision=precision)
+    assert second != first
+
+
 @pytest.mark.parametrize("text", ["a\0dog", "\0", "a\u2028dog", "dog\r\n", "\udcff dog", "🐕 犬"])
 def test_odd_characters_give_one_line(translator, text):
     found = translator.translate([text, "a dog"])
