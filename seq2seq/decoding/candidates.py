@@ -1,19 +1,21 @@
 """The best next tokens of each row, with their log probabilities.
 
 Over (320, 8000) logits, 64 sources with a beam of 5, the vocabulary is what search costs: so
-the logits are read twice (block maxima, softmax), no other (N, V) tensor is made, and all later
-work is on the few candidates.
+the logits are read once (block maxima, sum of exponentials), no other (N, V) tensor is made, and
+all later work is on the few blocks of columns that hold the best.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.decoding.ngrams import without_repeats
 
 BLOCK = 64  # columns per block: 64 was the fastest of 32..512 at V = 8000
-PART = 1 << 19  # numbers of a softmax at a time on the CPU: 2 MB
+PART = 1 << 17  # logits at a time on the CPU: 512 KB, which stay in a core's cache
+SAFE = 60.0  # exp(60) * V and exp(-60) are normal numbers of float32
 
 
 def candidates(
@@ -38,17 +40,15 @@ def candidates(
     with C = count + 1 + len(forbidden), or V where that is less.
     """
     logits = logits.contiguous()
-    if logits.dtype not in (torch.float32, torch.float64):
-        logits = logits.float()
-    allowed = logits  # (N, V)
+    if logits.device.type != "cpu":
+        logits = _single(logits)
+    maxima, normaliser = scan(logits)  # (N, V/64), (N, 1)
+    most = count + 1 + len(forbidden)
     if no_repeat_ngram:
-        allowed = without_repeats(logits, prefix, no_repeat_ngram)
-    values, tokens = top_tokens(allowed, count + 1 + len(forbidden))  # (N, C) each
-    if no_repeat_ngram:
-        largest = logits.argmax(1, keepdim=True)  # (N, 1)
+        allowed = without_repeats(logits, prefix, no_repeat_ngram)  # (N, V)
+        values, tokens = top_tokens(allowed, most, block_maxima(allowed))  # (N, C) each
     else:
-        largest = tokens.gather(1, values.argmax(1, keepdim=True))  # (N, 1)
-    normaliser = log_normaliser(logits, largest)  # (N, 1)
+        values, tokens = top_tokens(logits, most, maxima)
     barred = forbidden if allow_eos else forbidden | {eos}
     log_p = values - normaliser  # (N, C)
     for token in barred:
@@ -56,60 +56,105 @@ def candidates(
     return log_p, tokens, normaliser.squeeze(1).isfinite()
 
 
-def log_normaliser(logits: Tensor, largest: Tensor) -> Tensor:
-    """log sum_v exp(logits_v) of each row: (N, V) -> (N, 1).
+def scan(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """One pass over logits (N, V): ``block_maxima``, and log sum_v exp(logits_v) (N, 1).
 
-    ``largest`` (N, 1) is the column of each row's maximum x. Its probability p is at least 1/V,
-    so that x - log p is as exact as logsumexp, and softmax takes 2/3 of its time. A few rows at a
-    time, because fresh memory for all of (N, V) costs the CPU more than the arithmetic.
+    On the CPU a few rows at a time, because exponentials that leave the cache cost more than
+    their arithmetic; and straight from the logits where the maxima are of moderate size, since
+    subtracting the maximum only guards against overflow and underflow.
     """
-    rows = len(logits)
-    if logits.device.type == "cpu":
-        rows = max(1, PART // logits.shape[1])
-    parts = zip(logits.split(rows), largest.split(rows), strict=True)
-    probability = torch.cat([part.softmax(1).gather(1, at) for part, at in parts])  # (N, 1)
-    return logits.gather(1, largest) - probability.log()
+    if logits.device.type != "cpu":
+        return block_maxima(logits), logits.logsumexp(1, keepdim=True)
+    rows = max(1, PART // logits.shape[1])
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    scratch = logits.new_empty(min(rows, len(logits)), logits.shape[1], dtype=dtype)
+    maxima, sums = [], []
+    for part in logits.split(rows):
+        single = part if part.dtype == dtype else scratch[: len(part)].copy_(part)
+        maxima.append(block_maxima(single))
+        sums.append(torch.exp(single, out=scratch[: len(part)]).sum(1, keepdim=True))
+    maxima, sums = torch.cat(maxima), torch.cat(sums)
+    largest = maxima.amax(1, keepdim=True)  # (N, 1)
+    if bool((largest.abs() < SAFE).all()):  # False for NaN
+        return maxima, sums.log_()
+    return maxima, _single(logits).logsumexp(1, keepdim=True)
 
 
-def top_tokens(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def block_maxima(logits: Tensor) -> Tensor:
+    """(N, V) -> (N, ceil(V / 64)): the largest of every 64 columns, NaN where one is."""
+    width = logits.shape[1]
+    whole = width // BLOCK
+    maxima = logits[:, : whole * BLOCK].unflatten(1, (whole, BLOCK)).amax(2)
+    if whole * BLOCK < width:
+        maxima = torch.cat([maxima, logits[:, whole * BLOCK :].amax(1, keepdim=True)], 1)
+    return maxima
+
+
+def top_tokens(logits: Tensor, count: int, maxima: Tensor) -> tuple[Tensor, Tensor]:
     """Values and columns (N, C) of the C = min(count, V) largest logits (N, V) of each row.
 
-    Columns ascend. Of equal values the lower column is taken.
-    """
-    width = logits.shape[1]
-    count = min(count, width)
-    values, tokens = _largest(logits, min(count + 1, width))  # descending
-    # Which of several equal values topk takes is not specified. It matters only where a tie
-    # straddles the cut. On an accelerator the question would cost a synchronisation; there the
-    # choice of its topk stands, which is the same for a row whatever its neighbours.
-    if count < width and logits.device.type == "cpu":
-        cut = values[:, count - 1]  # (N,)
-        tied = (cut == values[:, count]) & (cut > -torch.inf)  # (N,)
-        if tied.any():
-            order = logits[tied].sort(dim=1, descending=True, stable=True)
-            values[tied] = order.values[:, : count + 1]
-            tokens[tied] = order.indices[:, : count + 1]
-    tokens, order = tokens[:, :count].sort(1)
-    return values[:, :count].gather(1, order), tokens
+    maxima (N, V/64): ``block_maxima`` of the logits. Columns ascend. On the CPU, of equal values
+    the lower column is taken; elsewhere which one is open, but the same whatever the other rows.
 
-
-def _largest(logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """topk; on the CPU, for large V, only within the blocks that have the largest maxima.
-
-    The ``count`` largest values lie in the ``count`` blocks with the largest maxima: a value
-    outside them has ``count`` values at least as large before it.
+    For large V the search is within the ``count`` blocks with the largest maxima, of equal ones
+    the lower. What is outside of them has ``count`` values before it: the maxima of these blocks,
+    each of which is larger, or equal and in a lower column.
     """
     rows, width = logits.shape
-    if logits.device.type != "cpu" or width < 4 * BLOCK * count:
-        return logits.topk(count, dim=1)
+    if width < 4 * BLOCK * count:
+        return _top(_single(logits), count)
     whole = width // BLOCK
     blocks = logits[:, : whole * BLOCK].unflatten(1, (whole, BLOCK))  # (N, V/64, 64)
-    best = blocks.amax(2).topk(count, dim=1, sorted=False).indices  # (N, C)
-    row = torch.arange(rows).unsqueeze(1)  # (N, 1)
-    pool = blocks[row, best].flatten(1)  # (N, C*64)
-    if whole * BLOCK < width:  # the columns after the last whole block
-        pool = torch.cat([pool, logits[:, whole * BLOCK :]], 1)
+    _, best = _top(maxima[:, :whole], count)  # (N, C)
+    if whole * BLOCK == width:  # one list of blocks for all rows: the fastest gather
+        first = torch.arange(0, rows * whole, whole, device=best.device).unsqueeze(1)  # (N, 1)
+        pool = F.embedding(best + first, blocks.flatten(0, 1)).flatten(1)  # (N, C*64)
+    else:  # and the columns after the last whole block
+        row = torch.arange(rows, device=best.device).unsqueeze(1)  # (N, 1)
+        pool = torch.cat([blocks[row, best].flatten(1), logits[:, whole * BLOCK :]], 1)
         best = torch.cat([best, best.new_full((rows, 1), whole)], 1)
-    values, place = pool.topk(count, dim=1)
-    block = best.gather(1, place // BLOCK)  # (N, C)
-    return values, block * BLOCK + place % BLOCK
+    values, place = _top(_single(pool), count)
+    # place // 64 by a shift: a division of whole numbers takes ten times as long
+    block = best.gather(1, place >> _SHIFT)  # (N, C)
+    return values, (block << _SHIFT) + (place & (BLOCK - 1))
+
+
+_SHIFT = BLOCK.bit_length() - 1
+
+
+def _top(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Values and columns (N, C) of the C = min(count, M) largest of each row of x (N, M); columns
+    ascend; ties as in ``top_tokens``."""
+    count = min(count, x.shape[1])
+    values, columns = x.topk(min(count + 1, x.shape[1]), dim=1)  # descending
+    # Which of several equal values topk takes is not specified. It matters only where a tie
+    # straddles the cut. On an accelerator the question would cost a synchronisation.
+    if count < x.shape[1] and x.device.type == "cpu":
+        cut = values[:, count - 1]  # (N,)
+        tied = ((cut == values[:, count]) & (cut > -torch.inf)).nonzero().squeeze(1)  # (n,)
+        if len(tied):
+            above = (values[tied, :count] > cut[tied].unsqueeze(1)).sum(1)  # (n,)
+            row, place, column = _lowest_equal(x[tied], cut[tied], above, count)
+            columns[tied[row], place] = column
+    columns, order = columns[:, :count].sort(1)
+    return values[:, :count].gather(1, order), columns
+
+
+def _lowest_equal(
+    x: Tensor, cut: Tensor, above: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which columns of x (n, M) that equal ``cut`` (n,) are among the ``count`` first of a row.
+
+    ``above`` (n,) values are larger than the cut; the equal ones come after them, the lowest
+    columns first, to the places above .. count - 1. Returns rows, places and columns, one each.
+    """
+    row, column = (x == cut.unsqueeze(1)).nonzero(as_tuple=True)  # ascending by row, then column
+    first = torch.searchsorted(row, torch.arange(len(x)))  # (n,) where a row's begin
+    place = torch.arange(len(row)) - first[row] + above[row]
+    kept = place < count
+    return row[kept], place[kept], column[kept]
+
+
+def _single(logits: Tensor) -> Tensor:
+    """In at least single precision."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

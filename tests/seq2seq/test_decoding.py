@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
-from seq2seq.decoding.candidates import BLOCK, candidates, top_tokens
+from seq2seq.decoding.candidates import BLOCK, block_maxima, candidates, scan, top_tokens
 from seq2seq.decoding.ngrams import without_repeats
 from seq2seq.errors import RunError, UsageError
 
@@ -664,9 +664,10 @@ def test_without_attention_there_is_none() -> None:
 
 @pytest.mark.parametrize("width", [1, 7, 4 * BLOCK * 6, 40 * BLOCK + 17, 8000])
 @pytest.mark.parametrize("kind", ["normal", "few values", "all equal", "mostly impossible"])
-def test_top_tokens_are_those_of_a_stable_sort(width: int, kind: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_top_tokens_are_those_of_a_stable_sort(width: int, kind: str, dtype: torch.dtype) -> None:
     draw = torch.Generator().manual_seed(width)
-    logits = torch.randn(9, width, generator=draw)
+    logits = torch.randn(9, width, generator=draw).to(dtype)
     if kind == "few values":
         logits = logits.mul(2).round()
     elif kind == "all equal":
@@ -674,7 +675,7 @@ def test_top_tokens_are_those_of_a_stable_sort(width: int, kind: str) -> None:
     elif kind == "mostly impossible":
         logits[:, : width - width // 8] = -math.inf
     count = min(5, width)
-    values, tokens = top_tokens(logits, 5)
+    values, tokens = top_tokens(logits, 5, block_maxima(logits))
     expected = logits.sort(dim=1, descending=True, stable=True)
     kept = expected.values[:, :count]
     assert torch.equal(values.sort(dim=1, descending=True).values, kept)
@@ -700,6 +701,18 @@ def test_log_probabilities_are_those_of_log_softmax(dtype: torch.dtype, width: i
     assert log_p[~open_].eq(-math.inf).all()
     assert sound.all()
     assert torch.equal(logits, before)  # the model's own memory
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3, 1e30])
+@pytest.mark.parametrize("shift", [0.0, 500.0, -500.0])
+def test_the_normaliser_neither_overflows_nor_vanishes(size: float, shift: float) -> None:
+    draw = torch.Generator().manual_seed(7)
+    logits = size * torch.randn(40, 5000, generator=draw) + shift
+    logits[3, :4990] = -math.inf
+    maxima, normaliser = scan(logits)
+    assert torch.equal(maxima.amax(1), logits.amax(1))
+    expected = logits.double().logsumexp(1, keepdim=True)
+    torch.testing.assert_close(normaliser.double(), expected, rtol=2e-6, atol=2e-6)
 
 
 def test_a_batch_may_come_in_low_precision_and_strided() -> None:
