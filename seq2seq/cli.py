@@ -1,4 +1,4 @@
-"""The ``seq2seq`` command: train, translate, evaluate, plot.
+"""The ``seq2seq`` command: train, translate, evaluate, generate, score, perplexity, plot.
 
 Exit status: 0 done, 1 the run failed, 2 wrong use, 130 interrupted (Ctrl-C), 141 nobody reads
 the output any more. Nothing heavy is imported before the arguments are known to be good, so
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from seq2seq import generation_commands
 from seq2seq.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +96,15 @@ def _run(arguments: list[str]) -> int:
         raise UsageError(f"{options.command}: {_unknown(unknown[0], list(names))}")
     if options.command == "train":
         return _train(options, overrides)
-    return {"translate": _translate, "evaluate": _evaluate, "plot": _plot}[options.command](options)
+    run = {
+        "translate": _translate,
+        "evaluate": _evaluate,
+        "generate": generation_commands.generate,
+        "score": generation_commands.score,
+        "perplexity": generation_commands.perplexity,
+        "plot": _plot,
+    }
+    return run[options.command](options)
 
 
 def _complain(message: object, status: int) -> int:
@@ -133,7 +142,9 @@ def _unknown(given: str, known: list[str]) -> str:
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
-        prog="seq2seq", description="Translation with recurrent networks.", allow_abbrev=False
+        prog="seq2seq",
+        description="Translation and text generation with recurrent networks.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(command=None)
@@ -176,6 +187,17 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         help="resamples for the 95%% interval (default: 1000; 0: no interval)",
     )
     _decoding_options(evaluate)
+
+    generation = generation_commands
+    generation.add_generate(_command(group, "generate", "write text", generation.GENERATE_EXAMPLES))
+    generation.add_score(
+        _command(group, "score", "log probability of each line", generation.SCORE_EXAMPLES)
+    )
+    generation.add_perplexity(
+        _command(
+            group, "perplexity", "how well a text is predicted", generation.PERPLEXITY_EXAMPLES
+        )
+    )
 
     plot = _command(group, "plot", "draw the learning curve of a run", None)
     plot.add_argument("run", metavar="RUN_DIR", help="the 'output' of the configuration")

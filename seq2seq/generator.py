@@ -19,7 +19,7 @@ from torch import Tensor
 
 from seq2seq.config import GenerationConfig, LanguageConfig
 from seq2seq.config.generation import check_generation
-from seq2seq.data.text import as_documents, encode_text
+from seq2seq.data.text import Text, as_documents, encode_text
 from seq2seq.decoding import beam_search
 from seq2seq.decoding.sampling import Rollout, Sampling, row_key
 from seq2seq.errors import UsageError
@@ -415,7 +415,7 @@ class TextGenerator:
 
     def perplexity(
         self,
-        text: str | bytes,
+        text: str | bytes | Text,
         *,
         cold_window: int | None = None,
         rows: int = 1,
@@ -424,8 +424,9 @@ class TextGenerator:
         precision: Precision = "fp32",
     ) -> TextScore:
         """How well the model predicts a text; see ``seq2seq.perplexity.evaluate``."""
-        documents = as_documents([text], self.config.data.documents, "the text")
-        corpus = encode_text(documents, self.units, self.has_end)
+        if not isinstance(text, Text):
+            text = as_documents([text], self.config.data.documents, "the text")
+        corpus = encode_text(text, self.units, self.has_end)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
         with self._products(precision):

@@ -65,7 +65,7 @@ def load_text(config: TextConfig, split: Literal["train", "validation", "test"],
     if config.hub:
         files = [_load_hub(config, place, raw)]
     else:
-        files = [_read(path, raw) for path in _paths(place, split)]
+        files = [read(path, raw) for path in _paths(place, split)]
     return as_documents(files, config.documents, f"'data.{split}': {place}")
 
 
@@ -170,7 +170,8 @@ def _paths(place: str, split: str) -> list[Path]:
     return found
 
 
-def _read(path: Path, raw: bool) -> str | bytes:
+def read(path: Path, raw: bool) -> str | bytes:
+    """A file's text, or its bytes where ``raw``; UsageError where it cannot be read."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
