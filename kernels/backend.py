@@ -20,6 +20,9 @@ BACKENDS = ("auto", "torch", "triton", "reference")
 
 # A context variable: a choice made in one thread or asyncio task is not seen by another.
 _chosen: ContextVar[str | None] = ContextVar("kernels_backend", default=None)
+# The last choice again, as a plain global: torch.compile cannot read a context variable, but it
+# compiles again when a global that it has read changes.
+_seen_by_compile: str | None = None
 
 
 @contextlib.contextmanager
@@ -32,11 +35,14 @@ def use_backend(name: str) -> Iterator[None]:
     Raises ValueError for an unknown name, at once. A backend that cannot run the operation at
     hand raises RuntimeError when the operation is called, never a silent change.
     """
+    global _seen_by_compile
     token = _chosen.set(_checked(name, "use_backend"))
+    _seen_by_compile = name
     try:
         yield
     finally:
         _chosen.reset(token)
+        _seen_by_compile = _chosen.get()
 
 
 def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False) -> str:
@@ -46,12 +52,21 @@ def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False)
     for CUDA tensors. Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name,
     RuntimeError when the chosen backend cannot run this operation.
     """
+    found = [t for t in tensors if t is not None]
+    devices = sorted({t.device.type for t in found})
+    double = any(t.dtype == torch.float64 for t in found)
+    return _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
+
+
+@torch.compiler.assume_constant_result
+def _decide(operation: str, devices: str, double: bool, offered: bool, seen: str | None) -> str:
+    """``seen`` is there for torch.compile, which traces no further than this."""
     name = _chosen.get()
     if name is None:
         name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
     if name not in ("auto", "triton"):
         return name
-    why_not = _why_no_triton(tensors, triton)
+    why_not = _why_no_triton(devices, double, offered)
     if name == "triton" and why_not is not None:
         raise RuntimeError(f"{operation}: {why_not}; use 'auto' or 'torch'")
     if why_not is None and (name == "triton" or not interpreted()):
@@ -64,21 +79,19 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
 
 
-def _why_no_triton(tensors: tuple[torch.Tensor | None, ...], offered: bool) -> str | None:
+def _why_no_triton(devices: str, double: bool, offered: bool) -> str | None:
     """What stands against the Triton backend; None: nothing."""
     if importlib.util.find_spec("triton") is None:
         return "backend 'triton' was asked for, but the package triton is not installed"
-    found = [t for t in tensors if t is not None]
-    devices = sorted({t.device.type for t in found})
-    if devices != ["cuda"] and not interpreted():
-        found_on = ", ".join(devices) or "no tensor"
-        return f"backend 'triton' was asked for and needs CUDA tensors, found {found_on}"
+    if devices != "cuda" and not interpreted():
+        found = devices or "no tensor"
+        return f"backend 'triton' was asked for and needs CUDA tensors, found {found}"
     if not offered:
         return "there is no 'triton' kernel for this operation"
-    if any(t.dtype == torch.float64 for t in found):
+    if double:
         return "the 'triton' backend has no float64"
-    if devices == ["cuda"]:
-        major, minor = torch.cuda.get_device_capability(found[0].device)
+    if devices == "cuda":
+        major, minor = torch.cuda.get_device_capability()
         if major < 8:
             return f"the 'triton' backend needs compute capability 8.0, found {major}.{minor}"
     return None

@@ -3,8 +3,8 @@
 
 For each architecture, every configuration that the rule of ``schedule.py`` picks over a grid of
 sizes is compiled; the table shows registers and stack of a thread, shared memory of a program and
-the tensor-core instructions. A spill (stack or local memory) or shared memory beyond the chip's is
-a failure: exit status 1.
+the tensor-core instructions. A spill (stack or local memory beyond a few parked numbers) or shared
+memory beyond the chip's is a failure: exit status 1.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from kernels.recurrence.triton_backend.schedule import (
     shared_bytes,
 )
 
+# Bytes of stack a thread may have: the assembler stays at 48, 64 or 80 registers by its own choice
+# and then parks a few numbers that the time loop does not touch.
+PARKED = 32
 DTYPES = {"bf16": 2, "fp16": 2, "fp32": 4}
 KINDS = ("lstm", "gru", "tanh")
 SIZES = (64, 128, 168, 256, 512, 768, 1024, 1536, 2048)
@@ -192,7 +195,7 @@ def _resources(cubin: bytes) -> dict[str, int]:
 def faults(configuration: Configuration, report: Report, arch: int) -> Iterator[str]:
     """What is wrong with a compiled kernel, in words."""
     chip = CHIPS[arch]
-    if report.stack:
+    if report.stack > PARKED:
         yield f"{report.stack} bytes of stack: registers are spilled"
     if report.shared > chip.shared_memory:
         yield f"{report.shared} bytes of shared memory, the chip has {chip.shared_memory}"

@@ -91,6 +91,12 @@ def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
         raise ValueError(f"lengths: found dtype {lengths.dtype}; expected an integer dtype")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths: found shape {tuple(lengths.shape)}; expected ({batch},)")
+    if not torch.compiler.is_compiling():  # values are seen when the compiled graph runs
+        check_length_values(lengths, batch, steps)
+
+
+def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:
+    """From 0 to T; raises ValueError otherwise."""
     if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
         raise ValueError(
             f"lengths: found values from {int(lengths.min())} to {int(lengths.max())}; "

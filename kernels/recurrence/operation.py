@@ -14,10 +14,12 @@ from torch import Tensor
 
 from kernels.precision import Precision, precision
 from kernels.recurrence import reference, torch_backend
+from kernels.recurrence.check import check_length_values
 from kernels.recurrence.layout import Arguments, Options, Saved
-from kernels.recurrence.packing import pack
+from kernels.recurrence.packing import Packing, pack
 
 SAVED = len(Saved._fields)
+CALL = 19  # flat arguments in a _Call
 
 
 def recurrence(
@@ -42,7 +44,7 @@ def recurrence(
         kind,
         list(reverse),
         backend,
-        list(found),
+        *found,
         keep,
     )
     return outputs, hidden, cell if kind == "lstm" else None
@@ -60,7 +62,7 @@ _SHARED = (
     "Tensor inputs, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
     "Tensor? hidden, Tensor? cell, Tensor? hidden_mask, float[] zoneout, Tensor? zone_hidden, "
     "Tensor? zone_cell, Tensor? resets, Tensor? lengths, str kind, bool[] reverse, str backend, "
-    "ScalarType[] precision"
+    "ScalarType product, ScalarType state, ScalarType output"
 )
 # Absent tensors come and go as empty ones: operators cannot return None.
 _library = torch.library.Library("kernels", "FRAGMENT")
@@ -81,15 +83,14 @@ class _Call:
     def __init__(self, flat: tuple[Any, ...]) -> None:
         self.arguments = Arguments(*flat[:8])
         self.options = Options(tuple(flat[8]), *flat[9:12])
-        self.lengths, self.kind, reverse, self.backend, found = flat[12:17]
-        self.reverse, self.precision = tuple(reverse), Precision(*found)
+        self.lengths, self.kind, reverse, self.backend = flat[12:16]
+        self.reverse, self.precision = tuple(reverse), Precision(*flat[16:CALL])
 
-    def pack(self) -> Any:
+    def pack(self) -> Packing:
         inputs = self.arguments.inputs
+        if self.lengths is not None:  # not seen yet where a compiled graph runs
+            check_length_values(self.lengths, inputs.size(0), inputs.size(1))
         return pack(inputs.size(0), inputs.size(1), self.lengths, self.reverse, inputs.device)
-
-
-CALL = 17  # flat arguments in a _Call
 
 
 @torch.library.impl(_library, "recurrence", "CompositeExplicitAutograd")

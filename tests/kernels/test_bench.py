@@ -6,32 +6,71 @@ import pytest
 import torch
 
 from kernels import bench
+from kernels.bench import cpu, gpu
 
 
 def test_the_quick_run_writes_its_table_and_json(tmp_path, capsys):
     threads = torch.get_num_threads()
     path = tmp_path / "bench.json"
     try:
-        assert bench.main(["recurrent", "--quick", "--rounds", "1", "--output", str(path)]) == 0
+        assert (
+            bench.main(
+                ["recurrent", "--device", "cpu", "--quick", "--rounds", "1", "--output", str(path)]
+            )
+            == 0
+        )
     finally:
         torch.set_num_threads(threads)
     written = json.loads(path.read_text())
     assert written["machine"]["torch"] == torch.__version__
     assert written["machine"]["threads"] == 1
-    assert len(written["recurrent"]) == len(bench.recurrent_cases(quick=True))
-    assert all(result[name] > 0 for result in written["recurrent"] for name in bench.CONTENDERS)
+    assert len(written["recurrent"]) == len(cpu.recurrent_cases(quick=True))
+    assert all(result[name] > 0 for result in written["recurrent"] for name in cpu.CONTENDERS)
     printed = capsys.readouterr().out
     assert ("No GPU was found" in printed) == (not torch.cuda.is_available())
 
 
 def test_a_wrong_result_is_not_timed(monkeypatch):
-    run = bench._contenders
+    run = cpu._contenders
 
     def broken(*arguments):
         runs = run(*arguments)
         right = runs["kernels"]
         return {**runs, "kernels": lambda inputs: right(inputs) * 1.1}
 
-    monkeypatch.setattr(bench, "_contenders", broken)
+    monkeypatch.setattr(cpu, "_contenders", broken)
     with pytest.raises(RuntimeError, match="kernels on Case"):
-        bench.measure(bench.recurrent_cases(quick=True)[0], rounds=1)
+        cpu.measure(cpu.recurrent_cases(quick=True)[0], rounds=1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="make gpu runs the real thing")
+def test_the_gpu_benchmark_runs_through_in_the_interpreter(tmp_path, monkeypatch, capsys):
+    """Times mean nothing here; that each contender is checked, timed and reported does."""
+    monkeypatch.setattr(gpu, "LONGEST_COMPILED", 0)  # inductor is not what is tested
+    rows = gpu.run(quick=True, rounds=2, device=torch.device("cpu"))
+    names = {row["contender"] for row in rows}
+    assert names == {"kernels", "torch.nn", "eager loop"}
+    assert not [row for row in rows if "problem" in row]
+    assert all(row["forward"][0] <= row["forward"][1] <= row["forward"][2] for row in rows)
+    assert all("schedules" in row for row in rows if row["contender"] == "kernels")
+    assert "LSTM fp32, B 3, T 4, H 24, whole" in capsys.readouterr().out
+    pytest.importorskip("matplotlib")
+    gpu.plot(rows, tmp_path / "plots")
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="make gpu runs the real thing")
+def test_the_gpu_benchmark_times_nothing_that_is_wrong(monkeypatch):
+    contenders = gpu._contenders
+
+    def broken(*arguments):
+        return [
+            c._replace(run=lambda x, run=c.run: run(x) * 1.01) if c.name == "kernels" else c
+            for c in contenders(*arguments)
+        ]
+
+    monkeypatch.setattr(gpu, "LONGEST_COMPILED", 0)
+    monkeypatch.setattr(gpu, "_contenders", broken)
+    first, *others = gpu.measure(gpu.cases(quick=True)[0], 1, torch.device("cpu"))
+    assert first["problem"].startswith("WRONG") and "forward" not in first
+    assert all("forward" in row for row in others)

@@ -123,7 +123,8 @@ def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
         for units in (8, 16, 32, 64):
             if units <= max(16, padded):
                 found += [_tile(name, problem, sequences, units) for name in ("step", "persistent")]
-        if padded <= 256:
+        # Without tensor cores, a product over all units at once is too much for the registers.
+        if padded <= (64 if problem.bytes == 4 else 256):
             found.append(_tile("resident", problem, sequences, max(16, padded)))
     return [s for s in found if _fits(s, problem, chip)]
 
@@ -140,7 +141,7 @@ def _tile(name: str, problem: Problem, sequences: int, units: int) -> Schedule:
             inner = min(inner, 32)
     columns = units if problem.backward else problem.slots * units
     # More than that in a tile, and four warps spill (python -m kernels.compile shows it).
-    most = 1024 if problem.backward else 4096
+    most = 512 if problem.backward else 4096
     warps = 8 if problem.bytes == 4 or sequences * columns > most else 4
     return Schedule(name, sequences, units, inner, warps)
 

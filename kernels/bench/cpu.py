@@ -1,4 +1,4 @@
-"""Times the operations of this package: ``python -m kernels.bench recurrent``.
+"""Recurrences on the CPU: the torch backend beside torch.nn and an eager loop.
 
 Each case is first checked against the reference, then timed forward and backward together,
 the contenders in turn within every round, so that a busy machine slows all of them alike; the
@@ -8,14 +8,9 @@ which other processes do not lengthen, else the time that passed.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -114,52 +109,16 @@ def _check(case: Case, runs: dict[str, Run], inputs: Tensor) -> None:
                 raise RuntimeError(f"{name} on {case}: error {error:.2e}, expected <= {bound:.2e}")
 
 
-def machine() -> dict[str, object]:
-    return {
-        "cpu": _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m kernels.bench", description="Time recurrences, forward and backward."
-    )
-    parser.add_argument("operations", nargs="+", choices=["recurrent"])
-    parser.add_argument("--rounds", type=int, default=11, help="timed rounds per case")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    parser.add_argument("--quick", action="store_true", help="tiny cases, to see that it runs")
-    parser.add_argument("--output", type=Path, help="also write the results here, as JSON")
-    options = parser.parse_args(arguments)
-    if options.rounds < 1 or options.threads < 1:
-        parser.error("--rounds and --threads must be 1 or more")
-    torch.set_num_threads(options.threads)
-    found = machine()
-    if found["gpu"] is None:
-        print("No GPU was found: timing the torch backend on the CPU.")
-    else:
-        print(f"{found['gpu']} is left alone: there are no GPU kernels yet. Timing on the CPU.")
-    print(f"{found['cpu']}, {found['threads']} thread(s), torch {found['torch']}")
+def run(quick: bool, rounds: int) -> list[dict[str, object]]:
+    """Times all cases, prints a table, and returns its rows."""
     print("Milliseconds forward + backward, median; ratio: torch.nn / kernels, above 1 is faster.")
     print(
         f"{'kind':5} {'B':>4} {'T':>4} {'H':>5} {'dirs':>4} {'lengths':7} {'prec':4} "
         f"{'kernels':>9} {'torch.nn':>9} {'loop':>9} {'ratio':>6}"
     )
     results = []
-    for case in recurrent_cases(options.quick):
-        result = measure(case, options.rounds)
+    for case in recurrent_cases(quick):
+        result = measure(case, rounds)
         results.append(result)
         ours, theirs, loop = (result[name] for name in CONTENDERS)
         print(
@@ -168,11 +127,4 @@ def main(arguments: list[str] | None = None) -> int:
             f"{case.precision:4} {ours:9.2f} {theirs:9.2f} {loop:9.2f} {theirs / ours:6.2f}",
             flush=True,
         )
-    if options.output is not None:
-        text = json.dumps({"machine": found, "unit": "ms", "recurrent": results}, indent=2)
-        options.output.write_text(text + "\n", encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return results

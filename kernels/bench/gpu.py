@@ -1,0 +1,343 @@
+"""Recurrences on an NVIDIA GPU: every schedule against cuDNN, an eager and a compiled loop.
+
+A case is one layer in one direction. Every contender's outputs are first compared with a float64
+loop; one that is off by more than rounding is reported and not timed. Then the contenders take
+turns within every round, so that a clock that changes meets them all; times are device time
+between two events, as median and 20th and 80th percentile over the rounds. "recurrent" cases
+have 8 input features, so that the input product is next to nothing; "whole" ones have H.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import kernels
+from kernels.recurrence.triton_backend.schedule import Problem, chip_of, pick, price, use_schedule
+
+SHAPES = (  # (B, T, H)
+    (16, 1024, 768),
+    (64, 64, 512),
+    (128, 50, 1024),
+    (32, 1000, 512),
+    (64, 128, 128),
+    (62, 2058, 168),
+    (1, 1, 1024),  # a step of decoding
+    (160, 1, 512),  # one of beam search, 32 sentences
+)
+# Microseconds a step, forward and backward, that the chip's rates allow (LSTM, bf16, H200).
+FLOORS = {(64, 64, 512): (1.5, 2.5), (128, 50, 1024): (4.0, 6.0), (32, 1000, 512): (1.4, 2.4)}
+DTYPES = {
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+}
+LONGEST_LOOP = 128  # steps of an eager loop that is worth the time
+LONGEST_COMPILED = 16  # and of one that torch.compile unrolls
+FEW_FEATURES = 8
+
+
+class Case(NamedTuple):
+    kind: str  # LSTM, GRU or RNN
+    batch: int
+    steps: int
+    size: int
+    precision: str  # of DTYPES
+    inputs: str  # "whole", or "recurrent" without the input product
+    ragged: bool = False  # lengths from T/2 to T
+    bidirectional: bool = False
+
+
+class Contender(NamedTuple):
+    name: str
+    run: Callable[[Tensor], Tensor]
+    parameters: list[Tensor]
+
+
+def cases(quick: bool) -> list[Case]:
+    if quick:
+        return [Case(kind, 3, 4, 24, "fp32", "whole") for kind in ("LSTM", "GRU", "RNN")]
+    found = [
+        Case(kind, *shape, "bf16", inputs)
+        for shape in SHAPES
+        for kind in ("LSTM", "GRU", "RNN")
+        for inputs in ("recurrent", "whole")
+    ]
+    found += [
+        Case(kind, *shape, precision, "whole")
+        for shape in SHAPES
+        for kind in ("LSTM", "GRU")
+        for precision in ("fp16", "fp32", "tf32")
+    ]
+    found += [
+        Case("LSTM", *shape, "bf16", "recurrent", ragged, bidirectional)
+        for shape in SHAPES[1:4]
+        for ragged, bidirectional in ((True, False), (False, True))
+    ]
+    return found
+
+
+def run(quick: bool, rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """Times all cases, prints a table, and returns a row for each case and contender."""
+    print("Milliseconds: median (20th to 80th percentile) forward, then forward + backward.")
+    results = []
+    for case in cases(quick):
+        rows = measure(case, rounds, device)
+        results += rows
+        print(f"\n{describe(case)}")
+        for row in rows:
+            print(f"  {row['contender']:18} {_line(row)}", flush=True)
+    return results
+
+
+def describe(case: Case) -> str:
+    extra = [case.inputs, *["ragged"] * case.ragged, *["two directions"] * case.bidirectional]
+    shape = f"B {case.batch}, T {case.steps}, H {case.size}"
+    return f"{case.kind} {case.precision}, {shape}, {', '.join(extra)}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "problem" in row:
+        return row["problem"]
+    forward, both = row["forward"], row["forward_backward"]
+    text = (
+        f"{forward[1]:9.4f} ({forward[0]:.4f} to {forward[2]:.4f}) "
+        f"{both[1]:9.4f} ({both[0]:.4f} to {both[2]:.4f})  error {row['error']:.1e}"
+    )
+    if "schedules" in row:
+        text += f"  {row['schedules'][0]}/{row['schedules'][1]}"
+    if "of_floor" in row:
+        text += f"  {row['of_floor'][0]:.2f}/{row['of_floor'][1]:.2f} of the floor"
+    return text
+
+
+def measure(case: Case, rounds: int, device: torch.device) -> list[dict[str, Any]]:
+    """A row for each contender: times, peak memory, error; or what kept it from being timed."""
+    torch.manual_seed(0)
+    dtype = DTYPES[case.precision]
+    features = case.size if case.inputs == "whole" else FEW_FEATURES
+    inputs = torch.randn(case.batch, case.steps, features, device=device, dtype=dtype)
+    lengths = None
+    if case.ragged:
+        lengths = torch.randint(case.steps // 2, case.steps + 1, (case.batch,))
+        lengths[0] = case.steps
+    options = {"batch_first": True, "bidirectional": case.bidirectional, "device": device}
+    theirs = getattr(nn, case.kind)(features, case.size, **options, dtype=dtype)
+    ours = getattr(kernels, case.kind)(features, case.size, **options, dtype=dtype)
+    ours.load_state_dict(theirs.state_dict())
+    truth = _truth(case, ours, inputs, lengths)
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = case.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
+    try:
+        rows, runnable = [], []
+        for contender in _contenders(case, ours, theirs, lengths):
+            row = case._asdict() | {"contender": contender.name}
+            row |= _checked(case, contender, inputs, truth)
+            rows.append(row)
+            if "problem" not in row:
+                runnable.append((contender, row))
+        _time(case, runnable, inputs, rounds)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    for row in rows:
+        if "problem" not in row and row["contender"].startswith("kernels"):
+            row |= _place(case, row, device)
+    return rows
+
+
+def _truth(case: Case, ours: nn.Module, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+    exact = type(ours)(
+        inputs.size(2), case.size, batch_first=True, bidirectional=case.bidirectional,
+        device=inputs.device, dtype=torch.float64,
+    )  # fmt: skip
+    exact.load_state_dict(ours.state_dict())
+    with torch.no_grad(), kernels.use_backend("torch"):
+        return exact(inputs.double(), lengths=lengths)[0]
+
+
+def _contenders(
+    case: Case, ours: nn.Module, theirs: nn.Module, lengths: Tensor | None
+) -> list[Contender]:
+    def own(backend: str, schedule: str | None = None) -> Callable[[Tensor], Tensor]:
+        def call(inputs: Tensor) -> Tensor:
+            chosen: AbstractContextManager[None] = nullcontext()
+            if schedule is not None:
+                chosen = use_schedule(schedule)
+            with kernels.use_backend(backend), chosen:
+                return ours(inputs, lengths=lengths)[0]
+
+        return call
+
+    def library(inputs: Tensor) -> Tensor:
+        if lengths is None:
+            return theirs(inputs)[0]
+        packed = nn.utils.rnn.pack_padded_sequence(
+            inputs, lengths, batch_first=True, enforce_sorted=False
+        )
+        return nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)[0]
+
+    mine, its = list(ours.parameters()), list(theirs.parameters())
+    found = [Contender("kernels", own("triton"), mine), Contender("torch.nn", library, its)]
+    if case.precision == "bf16" and case.inputs == "recurrent" and not case.ragged:
+        for name in ("step", "resident", "persistent"):
+            found.append(Contender(f"kernels {name}", own("triton", name), mine))
+    if case.steps <= LONGEST_LOOP and case.inputs == "whole":
+        found.append(Contender("eager loop", own("reference"), mine))
+        if case.steps <= LONGEST_COMPILED:
+            compiled = torch.compile(own("reference"))
+            found.append(Contender("compiled loop", compiled, mine))
+    return found + _flashrnn(case, ours)
+
+
+def _flashrnn(case: Case, ours: nn.Module) -> list[Contender]:
+    """FlashRNN's fused CUDA kernel, where it is installed: an LSTM with a single head."""
+    if case.kind != "LSTM" or case.precision != "bf16" or case.ragged or case.bidirectional:
+        return []
+    try:
+        from flashrnn import flashrnn
+    except ImportError:
+        return []
+    size = case.size
+
+    def call(inputs: Tensor) -> Tensor:
+        sums = torch.nn.functional.linear(inputs, ours.weight_ih_l0, ours.bias_ih_l0)
+        weight = ours.weight_hh_l0.view(4, 1, size, size).transpose(0, 1)  # (heads, G, H, H)
+        bias = ours.bias_hh_l0.view(1, 4, size)
+        sums = sums.view(case.batch, case.steps, 4, 1, size).transpose(2, 3)
+        states, _ = flashrnn(sums, weight, bias, function="lstm", backend="cuda_fused")
+        return states[0].flatten(2)
+
+    return [Contender("flashrnn", call, list(ours.parameters()))]
+
+
+def _checked(case: Case, contender: Contender, inputs: Tensor, truth: Tensor) -> dict[str, Any]:
+    try:
+        with torch.no_grad():
+            found = contender.run(inputs)
+    except RuntimeError as problem:  # a schedule that does not fit says so
+        return {"problem": f"not run: {str(problem).splitlines()[0]}"}
+    error = ((found.double() - truth).norm() / truth.norm()).item()
+    eps = torch.finfo(DTYPES[case.precision]).eps
+    if case.precision == "tf32":
+        eps = 2.0**-10
+    if not error <= 8 * eps * max(1.0, case.steps**0.5):
+        return {"error": error, "problem": f"WRONG, not timed: error {error:.1e}"}
+    return {"error": error}
+
+
+def _time(
+    case: Case, runnable: list[tuple[Contender, dict[str, Any]]], inputs: Tensor, rounds: int
+) -> None:
+    """Puts times and peak memory into the rows."""
+    gradient = inputs.detach().clone().requires_grad_()
+    samples: dict[tuple[str, str], list[float]] = {}
+    for number in range(rounds + 2):  # the first two warm up
+        for contender, row in runnable:
+            for which in ("forward", "forward_backward"):
+                leaves = [gradient, *contender.parameters]
+                milliseconds, peak = _once(contender, gradient, leaves, which)
+                if number >= 2:
+                    samples.setdefault((contender.name, which), []).append(milliseconds)
+                    row[f"{which}_peak_bytes"] = peak
+    for contender, row in runnable:
+        for which in ("forward", "forward_backward"):
+            row[which] = _quantiles(samples[contender.name, which])
+
+
+def _once(
+    contender: Contender, inputs: Tensor, leaves: list[Tensor], which: str
+) -> tuple[float, int]:
+    """Device milliseconds and peak bytes above what was there before."""
+    cuda = inputs.is_cuda
+    for leaf in leaves:
+        leaf.grad = None
+    before = 0
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+    began = time.perf_counter()
+    with torch.set_grad_enabled(which != "forward"):
+        outputs = contender.run(inputs)
+    if which != "forward":
+        outputs.backward(torch.ones_like(outputs))
+    if not cuda:
+        return 1e3 * (time.perf_counter() - began), 0
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end), torch.cuda.max_memory_allocated() - before
+
+
+def _quantiles(values: list[float]) -> list[float]:
+    if len(values) < 2:
+        return values * 3
+    cuts = statistics.quantiles(values, n=5, method="inclusive")
+    return [cuts[0], statistics.median(values), cuts[3]]
+
+
+def _place(case: Case, row: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The schedules that ran, what the rule had predicted, and how near the floor it came."""
+    kind = {"LSTM": "lstm", "GRU": "gru", "RNN": "tanh"}[case.kind]
+    directions, size = 1 + case.bidirectional, torch.finfo(DTYPES[case.precision]).bits // 8
+    chip, schedules, prices = chip_of(device), [], []
+    asked = row["contender"].removeprefix("kernels").strip()
+    for backward in (False, True):
+        problem = Problem(kind, case.batch, case.size, directions, size, backward)
+        with use_schedule(asked) if asked else nullcontext():
+            schedule = pick(problem, chip)
+        schedules.append(schedule.name)
+        prices.append(price(schedule, problem, chip) * case.steps / 1e3)
+    found = {"schedules": schedules, "predicted_recurrent": [prices[0], sum(prices)]}
+    floor = FLOORS.get((case.batch, case.steps, case.size))
+    if floor and case.kind == "LSTM" and case.precision == "bf16" and case.inputs == "recurrent":
+        floors = [floor[0] * case.steps / 1e3, sum(floor) * case.steps / 1e3]
+        times = (row["forward"][1], row["forward_backward"][1])
+        found["of_floor"] = [low / time for low, time in zip(floors, times, strict=True)]
+    return found
+
+
+def plot(results: list[dict[str, Any]], folder: Path) -> None:
+    """A picture for each kind and precision: forward + backward, by contender and shape."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    timed = [r for r in results if "problem" not in r and not r["ragged"]]
+    groups = sorted({(r["kind"], r["precision"], r["inputs"]) for r in timed})
+    for group in groups:
+        rows = [r for r in timed if (r["kind"], r["precision"], r["inputs"]) == group]
+        shapes = list(dict.fromkeys((r["batch"], r["steps"], r["size"]) for r in rows))
+        names = list(dict.fromkeys(r["contender"] for r in rows))
+        figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
+        width = 0.8 / len(names)
+        for k, name in enumerate(names):
+            own = {
+                (r["batch"], r["steps"], r["size"]): r["forward_backward"][1]
+                for r in rows
+                if r["contender"] == name and not r["bidirectional"]
+            }
+            places = [i + k * width for i, shape in enumerate(shapes) if shape in own]
+            axes.bar(places, [own[s] for s in shapes if s in own], width, label=name)
+        axes.set_yscale("log")
+        axes.set_ylabel("milliseconds, forward + backward")
+        axes.set_xticks(
+            [i + 0.4 - width / 2 for i in range(len(shapes))],
+            [f"B {b}\nT {t}\nH {h}" for b, t, h in shapes],
+        )
+        axes.set_title(" ".join(group))
+        axes.legend(ncols=3, fontsize="small")
+        figure.savefig(folder / f"recurrent-{'-'.join(group)}.png", dpi=110)
+        pyplot.close(figure)
