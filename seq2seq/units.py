@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -260,10 +261,12 @@ class Subwords:
                 minloglevel=2,
             )
         except RuntimeError as error:
+            message = str(error).splitlines()[-1]
+            most = re.search(r"too high .* value <= (\d+)", message)
+            hint = f"the text yields at most {most[1]}" if most else message
             raise UsageError(
-                f"'units.vocab_size' is {config.vocab_size}: the subwords could not be trained on "
-                f"this text ({str(error).splitlines()[-1]}); try another size, or "
-                "'units.kind: characters'"
+                f"'units.vocab_size' is {config.vocab_size}: no such subwords could be trained; "
+                f"{hint}; set another size, or 'units.kind: characters'"
             ) from None
         return cls(model.getvalue())
 

@@ -53,6 +53,13 @@ class LanguageTask:
             split: encode_text(text, self.units, config.data.documents != "none")
             for split, text in texts.items()
         }
+        for split, corpus in self.corpora.items():
+            if corpus.tokens - len(corpus.pieces) < 1:
+                raise UsageError(
+                    f"the {split} text has {corpus.tokens} unit(s) in {len(corpus.pieces)} "
+                    "piece(s): nothing to predict; give it more text, or set "
+                    "'data.validation_share: 0'"
+                )
         self.has_validation = "validation" in self.corpora
         self.windows = Windows(
             self.corpora["train"],
