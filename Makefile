@@ -2,6 +2,7 @@
 #
 #   make demo                train on a made-up corpus, translate its test set (5 minutes)
 #   make demo-no-attention   the same with a decoder that has no attention
+#   make demo-generate       train on Python's own library, write some Python (3 minutes)
 #   make test                lint, and all tests that need no GPU
 #   make lint | make format  ruff
 #   make wheel               build the wheel, install it in a clean environment, import it
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-no-attention test lint format wheel clean help
+.PHONY: demo demo-no-attention demo-generate test lint format wheel clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,6 +29,9 @@ demo: $(READY)
 
 demo-no-attention: $(READY)
 	$(BIN)/python recipes/translation/demo.py --no-attention
+
+demo-generate: $(READY)
+	$(BIN)/python recipes/generation/demo_generate.py
 
 # One thread: the tests' tensors are too small to share out, and waiting threads cost more
 # than they bring.
