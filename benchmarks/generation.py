@@ -33,7 +33,7 @@ from seq2seq.training.objectives import LanguageLoss
 from seq2seq.units import train_units
 
 CHARACTERS = "".join(chr(n) for n in range(32, 97))  # 65, as many as Tiny Shakespeare has
-ROUNDS = 5
+ROUNDS = 9
 
 
 def main() -> None:

@@ -92,7 +92,8 @@ class Rollout:
         self.model, self.state, self.options = model, state, options
         self._logits: Tensor | None = logits
         self._tokens: Tensor | None = None  # drawn, and not yet fed
-        self._banned = torch.tensor(sorted(banned), dtype=torch.long, device=logits.device)
+        self._allowed = torch.zeros(logits.shape[1], device=logits.device)  # -inf where banned
+        self._allowed[sorted(banned)] = -torch.inf
         self._noise = Noise(keys) if options.temperature else None
         self._seen = None  # (N, V) bool: tokens that stood before
         if options.repetition_penalty != 1:
@@ -121,7 +122,7 @@ class Rollout:
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these rows alone."""
-        index = torch.tensor(rows, dtype=torch.long, device=self._banned.device)
+        index = torch.tensor(rows, dtype=torch.long, device=self._allowed.device)
         self.state = self.model.reorder(self.state, index)
         for name in ("_tokens", "_logits", "_seen"):
             value = getattr(self, name)
@@ -140,19 +141,21 @@ class Rollout:
     def _choose(self, logits: Tensor) -> Tensor:
         """logits (N, V) -> tokens (N,)"""
         options = self.options
-        logits = logits.float().index_fill(1, self._banned, -torch.inf)
         if self._seen is not None:
-            logits = penalise(logits, self._seen, options.repetition_penalty)
+            logits = penalise(logits.float(), self._seen, options.repetition_penalty)
+        # the division by the temperature, and the ban, in one pass
+        scale = 1 / options.temperature if options.temperature else 1.0
+        logits = torch.add(self._allowed, logits, alpha=scale)  # (N, V)
         for row, grams in enumerate(self._grams or ()):
             logits[row, grams.forbidden()] = -torch.inf
-        if not bool((logits.amax(1) - logits.amax(1) == 0).all()):  # NaN, inf, or nothing left
+        highest = logits.amax(1, keepdim=True)  # (N, 1)
+        if not bool(highest.isfinite().all()):  # NaN, inf, or nothing left
             raise RunError(
                 "the model's logits give no probabilities (NaN, +inf, or nothing that may come); "
                 "the weights are damaged, or no_repeat_ngram leaves nothing"
             )
         if options.temperature == 0:
             return logits.argmax(1)
-        logits = logits / options.temperature
         if 0 < options.top_k < logits.shape[1]:
             logits = keep_top_k(logits, options.top_k)
         if options.top_p < 1:

@@ -147,10 +147,10 @@ class _Layer:
 
     def step(self, sums: Tensor, hidden: Tensor, cell: Tensor | None) -> None:
         """sums (N, G*H) of the input, used up; hidden and cell (N, H) become the new state."""
-        recurrent = self.recurrent(hidden)  # (N, G*H)
         if self.kind == "lstm" and self.norm is None and self.zoneout == (0.0, 0.0):
-            _lstm(recurrent.add_(sums), hidden, cell)
+            _lstm(self.recurrent.add_to(sums, hidden), hidden, cell)
             return
+        recurrent = self.recurrent(hidden)  # (N, G*H)
         old_cell = hidden if cell is None else cell
         new_hidden, new_cell = cell_step(self.kind, sums, recurrent, hidden, old_cell, self.norm)
         # zoneout's expectation (Krueger et al. 2017, section 3.2)
@@ -174,9 +174,8 @@ class _Normalised:
 def _lstm(sums: Tensor, hidden: Tensor, cell: Tensor) -> None:
     """The cell of ``kernels.recurrence.reference`` in place; sums (N, 4*H) are used up."""
     size = cell.shape[1]
-    sums[:, : 2 * size].sigmoid_()
-    i, f, g, o = sums.split(size, 1)
-    torch.mul(cell, f, out=cell)
-    cell.addcmul_(i, g.tanh_())
+    first, g, o = sums.split((2 * size, size, size), 1)
+    i, f = first.sigmoid_().chunk(2, 1)
+    cell.mul_(f).addcmul_(i, g.tanh_())
     torch.tanh(cell, out=hidden)
     hidden.mul_(o.sigmoid_())

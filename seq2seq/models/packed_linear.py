@@ -30,16 +30,25 @@ class PackedLinear:
             self.weight = weight  # (M, K)
 
     def __call__(self, x: Tensor) -> Tensor:
+        product = self._multiply(x)
+        if self.bias is not None:
+            return torch.add(self.bias, product)  # in float32, whatever the product's dtype
+        return product.float()
+
+    def add_to(self, sums: Tensor, x: Tensor) -> Tensor:
+        """sums (N, M) += x W', without the bias; -> sums"""
+        return sums.add_(self._multiply(x))
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        """(N, M) in ``dtype``"""
+        x = x.to(self.dtype)
         if self.prepacked:
-            low = x.to(torch.bfloat16)
-            product = torch.ops.mkldnn._linear_pointwise(low, self.weight, None, "none", [], "")
-            product = product.float()
-        elif self.cpu:
-            rows = x if x.shape[0] > 1 else x.expand(2, -1)
-            product = torch.mm(rows.to(self.dtype), self.weight).float()[: x.shape[0]]
-        else:
-            product = F.linear(x.to(self.dtype), self.weight).float()
-        return product if self.bias is None else product.add_(self.bias)
+            return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
+        if not self.cpu:
+            return F.linear(x, self.weight)
+        if x.shape[0] > 1:
+            return torch.mm(x, self.weight)
+        return torch.mm(x.expand(2, -1), self.weight)[:1]
 
 
 def _onednn_bf16() -> bool:
