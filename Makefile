@@ -4,6 +4,7 @@
 #   make demo-no-attention   the same with a decoder that has no attention
 #   make demo-generate       train on Python's own library, write some Python (3 minutes)
 #   make test                lint, and all tests that need no GPU
+#   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, then benchmarks
 #   make lint | make format  ruff
 #   make wheel               build the wheel, install it in a clean environment, import it
 #   make clean               remove what these targets made, trained models excepted
@@ -13,7 +14,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-no-attention demo-generate test lint format wheel clean help
+SHELL := /bin/bash
+
+.PHONY: gpu demo demo-no-attention demo-generate test lint format wheel clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +40,16 @@ demo-generate: $(READY)
 # than they bring.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+# Uses the Python of the machine, whose torch has CUDA; needs torch, triton, numpy and pytest.
+GPU_PYTHON ?= python3
+OUT ?= benchmarks/gpu
+gpu:
+	mkdir -p $(OUT)
+	$(GPU_PYTHON) -m pytest -q -m gpu tests/kernels 2>&1 | tee $(OUT)/tests.txt; \
+		test $${PIPESTATUS[0]} -eq 0
+	$(GPU_PYTHON) -m kernels.bench recurrent --device cuda --output $(OUT)/recurrent.json \
+		--plots $(OUT) | tee $(OUT)/recurrent.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -47,6 +47,7 @@ SHAPES = (
     (1, 1, 1024),
     (160, 1, 512),
 )
+QUICK = ((64, 128), (64, 512))
 
 
 class Configuration(NamedTuple):
@@ -209,13 +210,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arch", type=int, nargs="+", choices=sorted(CHIPS), default=list(CHIPS))
     parser.add_argument("--dtype", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument(
-        "--shapes", choices=["bench", "all"], default="all",
-        help="the benchmarks' shapes, or a grid of batches and hidden sizes (default)",
+        "--shapes", choices=["quick", "bench", "all"], default="all",
+        help="two sizes, the benchmarks' shapes, or also a grid of batches and sizes (default)",
     )  # fmt: skip
     parser.add_argument("--options", action="store_true", help="with ragged lengths and all masks")
     parser.add_argument("--output", type=Path, help="also write the report here, as JSON")
     options = parser.parse_args(arguments)
     shapes = [(batch, size) for batch, _, size in SHAPES]
+    if options.shapes == "quick":
+        shapes = list(QUICK)
     if options.shapes == "all":
         shapes += [(batch, size) for size in SIZES for batch in BATCHES]
     import triton
@@ -229,9 +232,15 @@ def main(arguments: list[str] | None = None) -> int:
     rows, failed = [], 0
     for arch in options.arch:
         for one in configurations(arch, shapes, options.dtype, options.options):
-            report = compile_one(one, arch)
             problem, schedule = one.problem, one.schedule
             cost = price(schedule, problem, CHIPS[arch])
+            try:
+                report = compile_one(one, arch)
+            except Exception as error:  # one kernel that does not compile hides no other
+                print(f"    FAILED: {one}: {type(error).__name__}: {error}")
+                rows.append({"arch": arch, **one._asdict(), "faults": [str(error)]})
+                failed += 1
+                continue
             print(
                 f"{arch:3} {'backward' if problem.backward else 'forward':8} {problem.kind:4} "
                 f"{problem.size:4} {one.dtype:5} {schedule.name:10} "

@@ -5,7 +5,7 @@ import torch
 
 import kernels
 from kernels.recurrence import operation
-from tests.kernels.test_recurrence import make
+from tests.kernels.recurrences import make
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kernels import recurrence, use_backend
 from kernels.recurrence import triton_backend
 from kernels.recurrence.triton_backend.schedule import Schedule, use_schedule
-from tests.kernels.test_recurrence import KINDS, assert_close, make, relative, run
+from tests.kernels.recurrences import KINDS, assert_close, bound, make, relative, run
 
 SIZE = 20  # no multiple of a tile
 SCHEDULES = {
@@ -30,10 +30,6 @@ def poisoned():
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
-
-
-def bound(dtype, steps):
-    return 8 * (steps + 1) * torch.finfo(dtype).eps
 
 
 def options_of(kind, batch, steps, size, directions):

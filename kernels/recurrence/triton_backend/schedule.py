@@ -137,8 +137,11 @@ def _tile(name: str, problem: Problem, sequences: int, units: int) -> Schedule:
         inner = min(padded, max(32, (16384 // problem.bytes) // sequences))
         if name == "step":
             inner = min(inner, max(32, STAGED // (problem.bytes * problem.slots * units)))
+        if problem.backward and sequences > 16:  # more is in flight than registers hold
+            inner = min(inner, 128)
         if problem.bytes == 4:  # products without tensor cores unroll the block
             inner = min(inner, 32)
+        inner = 1 << (inner.bit_length() - 1)  # a power of two, as Triton's blocks are
     columns = units if problem.backward else problem.slots * units
     # More than that in a tile, and four warps spill (python -m kernels.compile shows it).
     most = 512 if problem.backward else 4096

@@ -1,0 +1,109 @@
+"""python -m kernels.compile, and the rule whose choices it compiles."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.compile import Configuration, Report, configurations, faults
+from kernels.recurrence.triton_backend.schedule import (
+    CHIPS,
+    Problem,
+    Schedule,
+    candidates,
+    groups_at_once,
+    pick,
+    price,
+    shared_bytes,
+    use_schedule,
+)
+
+
+def report(path, *arguments):
+    """The report of a run in a process of its own, where kernels are not interpreted."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-m", "kernels.compile", *arguments, "--output", str(path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(path.read_text())["kernels"]
+
+
+@pytest.mark.parametrize("arch", sorted(CHIPS))
+def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path):
+    """One H 128 (resident) and one H 512 (persistent), all cells, both passes, bfloat16."""
+    kernels = report(
+        tmp_path / "report.json", "--arch", str(arch), "--shapes", "quick", "--dtype", "bf16"
+    )
+    assert {k["schedule"]["name"] for k in kernels} >= {"resident", "persistent"}
+    assert {(k["kind"], k["backward"]) for k in kernels} == {
+        (kind, backward) for kind in ("lstm", "gru", "tanh") for backward in (False, True)
+    }
+    assert all(k["mma"] + k["wgmma"] > 0 for k in kernels)  # products on tensor cores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["--options"]])
+def test_all_configurations_compile(options, tmp_path):
+    """Hours on two cores. Last run: see benchmarks/README.md for what has been compiled."""
+    report(tmp_path / "report.json", *options)
+
+
+def test_faults_are_seen():
+    problem = Problem("lstm", 64, 512, 1, 2, False)
+    one = Configuration(problem, pick(problem, CHIPS[90]), "bf16")
+    fine = Report(100, 0, shared_bytes(one.schedule, problem), 0, 64, 1.0)
+    assert not list(faults(one, fine, 90))
+    assert "spilled" in next(faults(one, fine._replace(stack=64), 90))
+    assert "the chip has" in next(faults(one, fine._replace(shared=300_000), 90))
+
+
+def test_each_kernel_is_compiled_once():
+    found = configurations(90, [(64, 512), (63, 512)], ["bf16"], options=False)
+    assert len({one.key for one in found}) == len(found)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(["lstm", "gru", "tanh"]),
+    batch=st.integers(1, 5000),
+    size=st.integers(1, 5000),
+    directions=st.sampled_from([1, 2]),
+    width=st.sampled_from([2, 4]),
+    backward=st.booleans(),
+    arch=st.sampled_from(sorted(CHIPS)),
+)
+def test_the_rule_always_finds_a_schedule_that_fits(
+    kind, batch, size, directions, width, backward, arch
+):
+    problem, chip = Problem(kind, batch, size, directions, width, backward), CHIPS[arch]
+    chosen = pick(problem, chip)
+    assert shared_bytes(chosen, problem) <= chip.shared_memory
+    assert chosen.name != "persistent" or groups_at_once(chosen, size, chip) > 0
+    assert chosen.name != "resident" or chosen.units >= size
+    assert all(n & (n - 1) == 0 for n in (chosen.sequences, chosen.units, chosen.inner))
+    cheapest = min(price(s, problem, chip) for s in candidates(problem, chip))
+    assert price(chosen, problem, chip) == cheapest
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "name"), [(64, 128, "resident"), (64, 512, "persistent"), (1, 4096, "step")]
+)
+def test_the_schedule_follows_from_the_size(batch, size, name):
+    assert pick(Problem("lstm", batch, size, 1, 2, False), CHIPS[90]).name == name
+
+
+def test_the_rule_can_be_overridden():
+    problem = Problem("lstm", 64, 128, 1, 2, False)
+    with use_schedule("step"):
+        assert pick(problem, CHIPS[90]).name == "step"
+    fixed = Schedule("persistent", 16, 8, 64, 4)
+    with use_schedule(fixed):
+        assert pick(problem, CHIPS[90]) == fixed
