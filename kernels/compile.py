@@ -47,7 +47,7 @@ SHAPES = (
     (1, 1, 1024),
     (160, 1, 512),
 )
-QUICK = ((64, 128), (64, 512))
+QUICK = ((64, 2, 128), (64, 2, 512))
 
 
 class Configuration(NamedTuple):
@@ -61,7 +61,7 @@ class Configuration(NamedTuple):
     @property
     def key(self) -> tuple[Any, ...]:
         """The batch is no constant of the kernel: it only led to the schedule."""
-        return (self.problem._replace(batch=0, directions=1), *self[1:])
+        return (self.problem._replace(batch=0, directions=1, steps=0), *self[1:])
 
 
 class Report(NamedTuple):
@@ -74,16 +74,18 @@ class Report(NamedTuple):
 
 
 def configurations(
-    arch: int, shapes: Iterable[tuple[int, int]], dtypes: Iterable[str], options: bool
+    arch: int, shapes: Iterable[tuple[int, int, int]], dtypes: Iterable[str], options: bool
 ) -> list[Configuration]:
-    """What the rule picks for (batch, size) pairs, each kernel once."""
+    """What the rule picks for (batch, steps, size), each kernel once."""
     found: dict[tuple[Any, ...], Configuration] = {}
-    for batch, size in shapes:
+    for batch, steps, size in shapes:
         for kind in KINDS:
             for dtype in dtypes:
                 for directions in (1, 2):
                     for backward in (False, True):
-                        problem = Problem(kind, batch, size, directions, DTYPES[dtype], backward)
+                        problem = Problem(
+                            kind, batch, size, directions, DTYPES[dtype], backward, steps
+                        )
                         schedule = pick(problem, CHIPS[arch])
                         one = Configuration(problem, schedule, dtype, options)
                         found.setdefault(one.key, one)
@@ -216,11 +218,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--options", action="store_true", help="with ragged lengths and all masks")
     parser.add_argument("--output", type=Path, help="also write the report here, as JSON")
     options = parser.parse_args(arguments)
-    shapes = [(batch, size) for batch, _, size in SHAPES]
+    shapes = list(SHAPES)
     if options.shapes == "quick":
         shapes = list(QUICK)
     if options.shapes == "all":
-        shapes += [(batch, size) for size in SIZES for batch in BATCHES]
+        shapes += [(batch, t, size) for size in SIZES for batch in BATCHES for t in (1, 2)]
     import triton
 
     print(f"triton {triton.__version__}; price: predicted microseconds a step, not measured")

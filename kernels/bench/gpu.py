@@ -293,7 +293,7 @@ def _place(case: Case, row: dict[str, Any], device: torch.device) -> dict[str, A
     chip, schedules, prices = chip_of(device), [], []
     asked = row["contender"].removeprefix("kernels").strip()
     for backward in (False, True):
-        problem = Problem(kind, case.batch, case.size, directions, size, backward)
+        problem = Problem(kind, case.batch, case.size, directions, size, backward, case.steps)
         with use_schedule(asked) if asked else nullcontext():
             schedule = pick(problem, chip)
         schedules.append(schedule.name)

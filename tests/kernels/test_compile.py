@@ -66,7 +66,7 @@ def test_faults_are_seen():
 
 
 def test_each_kernel_is_compiled_once():
-    found = configurations(90, [(64, 512), (63, 512)], ["bf16"], options=False)
+    found = configurations(90, [(64, 2, 512), (63, 9, 512)], ["bf16"], options=False)
     assert len({one.key for one in found}) == len(found)
 
 
@@ -90,14 +90,21 @@ def test_the_rule_always_finds_a_schedule_that_fits(
     assert chosen.name != "resident" or chosen.units >= size
     assert all(n & (n - 1) == 0 for n in (chosen.sequences, chosen.units, chosen.inner))
     cheapest = min(price(s, problem, chip) for s in candidates(problem, chip))
+    assert any(s.name == "step" for s in candidates(problem, chip))
     assert price(chosen, problem, chip) == cheapest
 
 
 @pytest.mark.parametrize(
-    ("batch", "size", "name"), [(64, 128, "resident"), (64, 512, "persistent"), (1, 4096, "step")]
+    ("batch", "steps", "size", "name"),
+    [
+        (64, 9, 128, "resident"),
+        (64, 9, 512, "persistent"),
+        (1, 9, 4096, "step"),
+        (1, 1, 512, "step"),  # decoding
+    ],
 )
-def test_the_schedule_follows_from_the_size(batch, size, name):
-    assert pick(Problem("lstm", batch, size, 1, 2, False), CHIPS[90]).name == name
+def test_the_schedule_follows_from_the_size(batch, steps, size, name):
+    assert pick(Problem("lstm", batch, size, 1, 2, False, steps), CHIPS[90]).name == name
 
 
 def test_the_rule_can_be_overridden():

@@ -182,7 +182,9 @@ def _forward_loop(
     directions, _, size = arguments.weight_hh.shape
     batch = arguments.inputs.size(0)
     weight = arguments.weight_hh.to(found.product).contiguous()
-    problem = Problem(kind, batch, size, directions, weight.element_size(), backward=False)
+    problem = Problem(
+        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes)
+    )
     schedule = pick(problem, chip_of(weight.device))
     bias = saved.states.new_zeros(directions, size, dtype=torch.float32)
     if kind == "gru" and arguments.bias_hh is not None:
@@ -221,7 +223,9 @@ def _backward_loop(
     directions, _, size = arguments.weight_hh.shape
     batch = arguments.inputs.size(0)
     weight = arguments.weight_hh.to(found.product).contiguous()
-    problem = Problem(kind, batch, size, directions, weight.element_size(), backward=True)
+    problem = Problem(
+        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes)
+    )
     schedule = pick(problem, chip_of(weight.device))
     launch = _Launch(schedule, packing, directions, size, weight.device)
     states = saved.states

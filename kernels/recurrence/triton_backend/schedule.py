@@ -62,6 +62,7 @@ class Problem(NamedTuple):
     directions: int
     bytes: int  # of an element of a product
     backward: bool
+    steps: int = 2  # T; what matters is whether it is a single one, as in decoding
 
     @property
     def slots(self) -> int:
@@ -102,6 +103,8 @@ def pick(problem: Problem, chip: Chip) -> Schedule:
     asked = _chosen.get()
     if isinstance(asked, Schedule):
         return asked
+    if asked is None and problem.steps == 1:  # nothing to keep on chip, nobody to wait for
+        asked = "step"
     found = [s for s in candidates(problem, chip) if asked in (None, s.name)]
     if not found:
         raise RuntimeError(
@@ -203,7 +206,8 @@ def price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
         reading = programs / launches * states / chip.l2
         return launches * (BARRIER + LATENCY + products + reading)
     reading = rounds * chip.processors * (states + weights) / chip.l2
-    return LAUNCH + LATENCY + max(products * rounds, reading)
+    launch = 0.0 if problem.steps == 1 else LAUNCH
+    return launch + LATENCY + max(products * rounds, reading)
 
 
 def power_of_two(number: int) -> int:
