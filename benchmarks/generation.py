@@ -130,7 +130,7 @@ def train(options: argparse.Namespace) -> dict[str, float]:
 
 def regularisers(options: argparse.Namespace) -> dict[str, float]:
     """Time of a step with each, as a multiple of the plain model's."""
-    batch, steps = 64, 128
+    batch, steps = 32, 64
     tokens = torch.randint(2, len(CHARACTERS) + 2, (batch, steps + 1))
     kinds = {
         "plain": {},

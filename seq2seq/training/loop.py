@@ -348,12 +348,13 @@ class _Run:
                 f"--resume: the run was on {state['processes']} processes, this is on {processes}; "
                 "the order of its batches needs as many"
             )
-        torch.set_rng_state(tensors["random.cpu"][rank])
+        # torch reads a state from the beginning of its memory, whatever the row: hence the clone
+        torch.set_rng_state(tensors["random.cpu"][rank].clone())
         self.carried = {
             name: tensor[rank].to(self.device) for name, tensor in part("carried").items()
         }
         if self.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"][rank], self.device)
+            torch.cuda.set_rng_state(tensors["random.cuda"][rank].clone(), self.device)
         self.progress = Progress(**state["progress"])
         self.progress.best = [(score, step) for score, step in self.progress.best]
         self.log.resume(self.progress.step, self.progress.validated)
