@@ -48,8 +48,7 @@ def use_backend(name: str) -> Iterator[None]:
 def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False) -> str:
     """The backend that runs ``operation`` on ``tensors``: "torch", "triton" or "reference".
 
-    triton: whether the operation has a Triton kernel for what is asked; ``auto`` then takes it
-    for CUDA tensors. Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name,
+    triton: whether the operation has a Triton kernel for what is asked. Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name,
     RuntimeError when the chosen backend cannot run this operation.
     """
     found = [t for t in tensors if t is not None]
@@ -64,14 +63,12 @@ def _decide(operation: str, devices: str, double: bool, offered: bool, seen: str
     name = _chosen.get()
     if name is None:
         name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
-    if name not in ("auto", "triton"):
-        return name
-    why_not = _why_no_triton(devices, double, offered)
-    if name == "triton" and why_not is not None:
+    if name == "auto":  # on CUDA, too, until the kernels have run on a GPU: none was at hand yet
+        return "torch"
+    why_not = _why_no_triton(devices, double, offered) if name == "triton" else None
+    if why_not is not None:
         raise RuntimeError(f"{operation}: {why_not}; use 'auto' or 'torch'")
-    if why_not is None and (name == "triton" or not interpreted()):
-        return "triton"
-    return "torch"
+    return name
 
 
 def interpreted() -> bool:
