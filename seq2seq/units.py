@@ -334,7 +334,7 @@ def load_units(directory: Path) -> Units:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["kind"] == "characters":
-            return Characters(values["characters"], bool(values["knows_unknown"]))
+            return Characters(values["characters"], bool(values.get("knows_unknown", False)))
         if values["kind"] == "bytes":
             return Bytes()
         if values["kind"] == "words":
