@@ -42,6 +42,13 @@ def test_carried_state_goes_on_where_it_was(cell, layer_norm):
     assert len(whole.state.cell) == (2 if cell == "lstm" else 0)
 
 
+def test_a_window_leaves_its_activations_behind():
+    """What is carried holds no graph, so that no window is kept for the next."""
+    state = make()(ids(3, 10)).state
+    assert all(part.requires_grad for parts in state for part in parts)
+    assert not any(part.requires_grad for parts in state.detach() for part in parts)
+
+
 def test_a_reset_begins_anew():
     model = make().eval()
     tokens = ids(2, 9)
