@@ -34,6 +34,7 @@ from seq2seq.training import checkpoints
 from seq2seq.training.averages import MovingAverage, TriggeredAverage
 from seq2seq.training.generation import LanguageTask
 from seq2seq.training.log import RunLog
+from seq2seq.training.memory import release_free_memory
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.task import Carried, Task
 from seq2seq.training.translation import TranslationTask
@@ -230,6 +231,7 @@ class _Run:
                 }
             )
             progress.window_loss, progress.window_tokens = 0.0, 0
+            release_free_memory()
             self._window_started = now
         if options.validate_every and progress.step % options.validate_every == 0:
             self._validate_and_save()
