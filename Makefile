@@ -46,9 +46,9 @@ GPU_PYTHON ?= python3
 OUT ?= benchmarks/gpu
 gpu:
 	mkdir -p $(OUT)
-	$(GPU_PYTHON) -m pytest -q -m gpu tests/kernels 2>&1 | tee $(OUT)/tests.txt; \
-		test $${PIPESTATUS[0]} -eq 0
-	$(GPU_PYTHON) -m kernels.bench recurrent --device cuda --output $(OUT)/recurrent.json \
+	set -o pipefail; $(GPU_PYTHON) -m pytest -q -m gpu tests/kernels/test_gpu.py 2>&1 \
+		| tee $(OUT)/tests.txt
+	set -o pipefail; $(GPU_PYTHON) -m kernels.bench recurrent --device cuda --output $(OUT)/recurrent.json \
 		--plots $(OUT) | tee $(OUT)/recurrent.txt
 
 lint: $(READY)

@@ -52,7 +52,7 @@ def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False)
     RuntimeError when the chosen backend cannot run this operation.
     """
     found = [t for t in tensors if t is not None]
-    devices = sorted({t.device.type for t in found})
+    devices = sorted({str(t.device) for t in found})
     double = any(t.dtype == torch.float64 for t in found)
     return _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
 
@@ -80,15 +80,16 @@ def _why_no_triton(devices: str, double: bool, offered: bool) -> str | None:
     """What stands against the Triton backend; None: nothing."""
     if importlib.util.find_spec("triton") is None:
         return "backend 'triton' was asked for, but the package triton is not installed"
-    if devices != "cuda" and not interpreted():
+    on_cuda = devices.startswith("cuda") and ", " not in devices
+    if not on_cuda and not interpreted():
         found = devices or "no tensor"
         return f"backend 'triton' was asked for and needs CUDA tensors, found {found}"
     if not offered:
         return "there is no 'triton' kernel for this operation"
     if double:
         return "the 'triton' backend has no float64"
-    if devices == "cuda":
-        major, minor = torch.cuda.get_device_capability()
+    if on_cuda:
+        major, minor = torch.cuda.get_device_capability(devices)
         if major < 8:
             return f"the 'triton' backend needs compute capability 8.0, found {major}.{minor}"
     return None

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kernels.recurrence.triton_backend.schedule import (
+from kernels.recurrence.schedule import (
     CHIPS,
     Problem,
     Schedule,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,15 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         print(f"{found['gpu']}, torch {found['torch']}, triton {found['triton']}")
-        results = gpu.run(options.quick, options.rounds, torch.device("cuda"))
+        results = gpu.run(
+            options.quick, options.rounds, torch.device("cuda"), lambda rows: _write(rows, options)
+        )
     else:
         if found["gpu"] is None:
             print("No GPU was found: timing the torch backend on the CPU.")
         print(f"{found['cpu']}, {found['threads']} thread(s), torch {found['torch']}")
         results = cpu.run(options.quick, options.rounds)
-    if options.output is not None:
-        text = json.dumps({"machine": found, "unit": "ms", "recurrent": results}, indent=2)
-        options.output.write_text(text + "\n", encoding="utf-8")
+    _write(results, options)
     if options.plots is not None and on_gpu:
         gpu.plot(results, options.plots)
     return 0
+
+
+def _write(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    if options.output is not None:
+        text = json.dumps({"machine": machine(), "unit": "ms", "recurrent": results}, indent=2)
+        options.output.write_text(text + "\n", encoding="utf-8")

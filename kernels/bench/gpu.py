@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
-from kernels.recurrence.triton_backend.schedule import Problem, chip_of, pick, price, use_schedule
+from kernels.recurrence.schedule import Problem, chip_of, pick, price, use_schedule
 
 SHAPES = (  # (B, T, H)
     (16, 1024, 768),
@@ -43,6 +43,7 @@ DTYPES = {
 LONGEST_LOOP = 128  # steps of an eager loop that is worth the time
 LONGEST_COMPILED = 16  # and of one that torch.compile unrolls
 FEW_FEATURES = 8
+HEAD_START = 20_000_000  # cycles, about 10 ms
 
 
 class Case(NamedTuple):
@@ -85,13 +86,22 @@ def cases(quick: bool) -> list[Case]:
     return found
 
 
-def run(quick: bool, rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """Times all cases, prints a table, and returns a row for each case and contender."""
+def run(
+    quick: bool,
+    rounds: int,
+    device: torch.device,
+    keep: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Times all cases, prints a table, and returns a row for each case and contender; ``keep`` gets
+    those so far after each case."""
     print("Milliseconds: median (20th to 80th percentile) forward, then forward + backward.")
     results = []
     for case in cases(quick):
+        torch.compiler.reset()  # or loops of other cases count against Dynamo's limit
         rows = measure(case, rounds, device)
         results += rows
+        if keep is not None:
+            keep(results)
         print(f"\n{describe(case)}")
         for row in rows:
             print(f"  {row['contender']:18} {_line(row)}", flush=True)
@@ -220,11 +230,14 @@ def _flashrnn(case: Case, ours: nn.Module) -> list[Contender]:
 
 
 def _checked(case: Case, contender: Contender, inputs: Tensor, truth: Tensor) -> dict[str, Any]:
+    gradient = inputs.detach().clone().requires_grad_()
     try:
         with torch.no_grad():
             found = contender.run(inputs)
-    except RuntimeError as problem:  # a schedule that does not fit says so
-        return {"problem": f"not run: {str(problem).splitlines()[0]}"}
+        contender.run(gradient).float().sum().backward()
+    except Exception as problem:  # a schedule that does not fit, a chip that is too small
+        lines = str(problem).splitlines() or [type(problem).__name__]
+        return {"problem": f"not run: {lines[0]}"}
     error = ((found.double() - truth).norm() / truth.norm()).item()
     eps = torch.finfo(DTYPES[case.precision]).eps
     if case.precision == "tf32":
@@ -266,6 +279,9 @@ def _once(
         before = torch.cuda.memory_allocated()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
+        # The device sleeps while Python fills its queue, so that it never waits for Python in
+        # between; loops of more launches than the queue holds are bound by Python all the same.
+        torch.cuda._sleep(HEAD_START)
         start.record()
     began = time.perf_counter()
     with torch.set_grad_enabled(which != "forward"):
@@ -294,8 +310,7 @@ def _place(case: Case, row: dict[str, Any], device: torch.device) -> dict[str, A
     asked = row["contender"].removeprefix("kernels").strip()
     for backward in (False, True):
         problem = Problem(kind, case.batch, case.size, directions, size, backward, case.steps)
-        with use_schedule(asked) if asked else nullcontext():
-            schedule = pick(problem, chip)
+        schedule = pick(problem, chip, asked)
         schedules.append(schedule.name)
         prices.append(price(schedule, problem, chip) * case.steps / 1e3)
     found = {"schedules": schedules, "predicted_recurrent": [prices[0], sum(prices)]}
@@ -309,8 +324,11 @@ def _place(case: Case, row: dict[str, Any], device: torch.device) -> dict[str, A
 
 def plot(results: list[dict[str, Any]], folder: Path) -> None:
     """A picture for each kind and precision: forward + backward, by contender and shape."""
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ImportError:
+        print("no pictures: matplotlib is not installed")
+        return
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -156,7 +156,7 @@ def running(
     """The gradient of a final state, (D, B, H): where each sequence ends, the loop takes it up."""
     if grad is None:
         return states.new_zeros(states.size(0), batch, states.size(2), dtype=found.state)
-    return ordered(packing, found, grad).clone()
+    return ordered(packing, found, grad).clone(memory_format=torch.contiguous_format)
 
 
 class SumGradients(NamedTuple):

@@ -17,9 +17,10 @@ from kernels.recurrence import reference, torch_backend
 from kernels.recurrence.check import check_length_values
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
+from kernels.recurrence.schedule import asked_schedule
 
 SAVED = len(Saved._fields)
-CALL = 19  # flat arguments in a _Call
+CALL = 20  # flat arguments in a _Call
 
 
 def recurrence(
@@ -45,6 +46,7 @@ def recurrence(
         list(reverse),
         backend,
         *found,
+        asked_schedule(),
         keep,
     )
     return outputs, hidden, cell if kind == "lstm" else None
@@ -62,7 +64,7 @@ _SHARED = (
     "Tensor inputs, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
     "Tensor? hidden, Tensor? cell, Tensor? hidden_mask, float[] zoneout, Tensor? zone_hidden, "
     "Tensor? zone_cell, Tensor? resets, Tensor? lengths, str kind, bool[] reverse, str backend, "
-    "ScalarType product, ScalarType state, ScalarType output"
+    "ScalarType product, ScalarType state, ScalarType output, str schedule"
 )
 # Absent tensors come and go as empty ones: operators cannot return None.
 _library = torch.library.Library("kernels", "FRAGMENT")
@@ -84,7 +86,8 @@ class _Call:
         self.arguments = Arguments(*flat[:8])
         self.options = Options(tuple(flat[8]), *flat[9:12])
         self.lengths, self.kind, reverse, self.backend = flat[12:16]
-        self.reverse, self.precision = tuple(reverse), Precision(*flat[16:CALL])
+        self.reverse, self.precision = tuple(reverse), Precision(*flat[16:19])
+        self.schedule = flat[19]
 
     def pack(self) -> Packing:
         inputs = self.arguments.inputs
@@ -99,7 +102,13 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
     inputs = call.arguments.inputs
     with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
         results = _backend(call.backend).forward(
-            call.kind, call.pack(), call.precision, call.arguments, call.options, keep
+            call.kind,
+            call.pack(),
+            call.precision,
+            call.arguments,
+            call.options,
+            call.schedule,
+            keep,
         )
     saved = results.saved if keep else (None,) * SAVED
     return tuple(_or_empty(t, inputs) for t in (*results[:3], *saved))
@@ -118,6 +127,7 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
             call.precision,
             call.arguments,
             call.options,
+            call.schedule,
             saved,
             tuple(grads),
             tuple(wanted),

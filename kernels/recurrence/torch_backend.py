@@ -42,9 +42,11 @@ def forward(
     found: Precision,
     arguments: Arguments,
     options: Options,
+    schedule: str,
     keep: bool,
 ) -> Results:
-    """The sequence; without ``keep``, what only the backward pass needs is left out."""
+    """The sequence; without ``keep``, what only the backward pass needs is left out. There is one
+    schedule here, whatever is asked for."""
     assert not options.any, "zoneout and resets take the reference's path here"
     size = arguments.weight_hh.size(2)
     gates = input_sums(kind, packing, found, arguments)  # (D, N, G*H), gates in the end
@@ -245,6 +247,7 @@ def backward(
     found: Precision,
     arguments: Arguments,
     options: Options,
+    schedule: str,
     saved: Saved,
     grads: tuple[Tensor | None, ...],
     wanted: tuple[bool, ...],

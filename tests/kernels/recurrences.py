@@ -46,7 +46,9 @@ def run(backend, arguments, dtype=torch.float64, **options):
         results = [r for r in function(**called, **options) if r is not None]
         generator = torch.Generator().manual_seed(1)
         total = sum(
-            (r.double() * torch.randn(r.shape, dtype=torch.float64, generator=generator)).sum()
+            (
+                r.double().cpu() * torch.randn(r.shape, dtype=torch.float64, generator=generator)
+            ).sum()
             for r in results
         )
         leaves = list(tensors.values())

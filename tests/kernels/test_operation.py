@@ -19,7 +19,7 @@ def test_the_operator_keeps_its_contract(kind, lengths, backend):
     tensors = [made[name].requires_grad_() if name in made else None for name in names]
     mask = made["hidden"].detach().requires_grad_()
     lengths = None if lengths is None else torch.tensor(lengths)
-    rest = ([0.0, 0.0], None, None, None, lengths, kind, [False], backend, *[dtype] * 3, True)
+    rest = ([0.0, 0.0], None, None, None, lengths, kind, [False], backend, *[dtype] * 3, "", True)
     assert len(tensors) + 1 + len(rest) == operation.CALL + 1
     torch.library.opcheck(torch.ops.kernels.recurrence.default, (*tensors, mask, *rest))
 

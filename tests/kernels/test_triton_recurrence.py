@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import recurrence, use_backend
+from kernels import bidirectional_recurrence, recurrence, use_backend
 from kernels.recurrence import triton_backend
-from kernels.recurrence.triton_backend.schedule import Schedule, use_schedule
+from kernels.recurrence.schedule import Schedule, use_schedule
 from tests.kernels.recurrences import KINDS, assert_close, bound, make, relative, run
 
 SIZE = 20  # no multiple of a tile
@@ -219,6 +219,34 @@ def test_schedules_that_cannot_run_say_so():
             recurrence(**big)
     with pytest.raises(ValueError, match="use_schedule: found 'fast'"), use_schedule("fast"):
         pass
+
+
+def test_strides_of_masks_and_of_arriving_gradients_are_minded():
+    made = make("lstm", 3, 3, 2, SIZE, directions=2)
+    made = {k: v.to(DEVICE, torch.float32).requires_grad_() for k, v in made.items()}
+    pairs = {k: tuple(v) if k[:4] in ("weig", "bias") else v for k, v in made.items()}
+    mask = (torch.rand(2, 1, SIZE) < 0.5).float().to(DEVICE).expand(2, 3, SIZE)
+    results = []
+    for backend in ("reference", "triton"):
+        with use_backend(backend), use_schedule(SCHEDULES["persistent"]):
+            _, hidden, cell = bidirectional_recurrence(**pairs, hidden_mask=mask)
+            joined = torch.cat([s.transpose(0, 1).reshape(3, -1) for s in (hidden, cell)], 1)
+            weighted = joined * torch.arange(joined.numel(), device=DEVICE).view_as(joined)
+            results.append(torch.autograd.grad(weighted.sum(), list(made.values())))
+    assert_close(results[1], results[0], bound(torch.float32, 3))
+
+
+def test_the_backward_pass_runs_as_the_forward_pass_was_asked_to(monkeypatch):
+    """Also outside the block, and in autograd's own threads on a GPU."""
+    asked = []
+    pick = triton_backend.pick
+    monkeypatch.setattr(triton_backend, "pick", lambda *a: asked.append(a[2]) or pick(*a))
+    made = {k: v.to(DEVICE, torch.float32) for k, v in make("gru", 3, 3, 2, SIZE).items()}
+    inputs = made.pop("inputs").requires_grad_()
+    with use_backend("triton"), use_schedule("resident"):
+        outputs, *_ = recurrence(inputs, **made, kind="gru")
+    outputs.sum().backward()
+    assert asked == ["resident", "resident"]
 
 
 def test_two_runs_are_bit_identical():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -26,9 +27,7 @@ from kernels.recurrence.layout import (
     running,
 )
 from kernels.recurrence.packing import Packing
-from kernels.recurrence.triton_backend.backward import backward_kernel
-from kernels.recurrence.triton_backend.forward import forward_kernel
-from kernels.recurrence.triton_backend.schedule import (
+from kernels.recurrence.schedule import (
     Problem,
     Schedule,
     chip_of,
@@ -36,6 +35,8 @@ from kernels.recurrence.triton_backend.schedule import (
     pick,
     sharing,
 )
+from kernels.recurrence.triton_backend.backward import backward_kernel
+from kernels.recurrence.triton_backend.forward import forward_kernel
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
 __all__ = ["backward", "forward"]
@@ -47,6 +48,7 @@ def forward(
     found: Precision,
     arguments: Arguments,
     options: Options,
+    schedule: str,
     keep: bool,
 ) -> Results:
     """The sequence; without ``keep``, what only the backward pass needs is left out."""
@@ -63,7 +65,8 @@ def forward(
     seen = _seen(packing, found, arguments, extras, states)
     saved = Saved(gates, states, cells, extra, seen)
     if steps:
-        _forward_loop(kind, packing, found, arguments, saved, extras, keep)
+        with _on(gates.device):
+            _forward_loop(kind, packing, found, arguments, saved, extras, schedule, keep)
     return results(packing, found, arguments.inputs, saved)
 
 
@@ -73,6 +76,7 @@ def backward(
     found: Precision,
     arguments: Arguments,
     options: Options,
+    schedule: str,
     saved: Saved,
     grads: tuple[Tensor | None, ...],
     wanted: tuple[bool, ...],
@@ -92,10 +96,9 @@ def backward(
     if kind == "gru":
         d_candidate = gates.new_empty(gates.size(0), gates.size(1), size)
     if gates.size(1):
-        _backward_loop(
-            kind, packing, found, arguments, saved, extras,
-            (arriving, d_hidden, d_cell, d_sums, d_candidate),
-        )  # fmt: skip
+        gradients = (arriving, d_hidden, d_cell, d_sums, d_candidate)
+        with _on(gates.device):
+            _backward_loop(kind, packing, found, arguments, saved, extras, schedule, gradients)
     recurrent = sums = _with_total(d_sums, found)
     if kind == "gru":
         sums = _with_total(torch.cat([d_sums[..., : 2 * size], d_candidate], -1), found)
@@ -119,7 +122,8 @@ class _Extras:
         steps: int,
     ) -> None:
         device, directions = arguments.inputs.device, arguments.weight_hh.size(0)
-        self.mask = ordered(packing, found, arguments.hidden_mask)  # (D, B, H)
+        mask = ordered(packing, found, arguments.hidden_mask)  # (D, B, H)
+        self.mask = None if mask is None else mask.contiguous()
         self.resets = self.zone_hidden = self.zone_cell = None
         if options.resets is not None:
             flat = options.resets.reshape(-1).to(torch.uint8)
@@ -177,6 +181,7 @@ def _forward_loop(
     arguments: Arguments,
     saved: Saved,
     extras: _Extras,
+    asked: str,
     keep: bool,
 ) -> None:
     directions, _, size = arguments.weight_hh.shape
@@ -185,7 +190,7 @@ def _forward_loop(
     problem = Problem(
         kind, batch, size, directions, weight.element_size(), False, len(packing.sizes)
     )
-    schedule = pick(problem, chip_of(weight.device))
+    schedule = pick(problem, chip_of(weight.device), asked)
     bias = saved.states.new_zeros(directions, size, dtype=torch.float32)
     if kind == "gru" and arguments.bias_hh is not None:
         bias.copy_(arguments.bias_hh[:, 2 * size :])
@@ -217,6 +222,7 @@ def _backward_loop(
     arguments: Arguments,
     saved: Saved,
     extras: _Extras,
+    asked: str,
     grads: tuple[Tensor | None, ...],
 ) -> None:
     arriving, d_hidden, d_cell, d_sums, d_candidate = grads
@@ -226,7 +232,7 @@ def _backward_loop(
     problem = Problem(
         kind, batch, size, directions, weight.element_size(), True, len(packing.sizes)
     )
-    schedule = pick(problem, chip_of(weight.device))
+    schedule = pick(problem, chip_of(weight.device), asked)
     launch = _Launch(schedule, packing, directions, size, weight.device)
     states = saved.states
     for first, last, grid, program in launch.ranges_back():
@@ -314,6 +320,11 @@ class _Launch:
                 f"schedule {self.schedule.name!r}: a barrier was not reached by all programs "
                 f"within {debug_spins()} reads; the results are wrong. Please report the sizes."
             )
+
+
+def _on(device: torch.device) -> AbstractContextManager[None]:
+    """Triton launches on the current device, which need not be the tensors'."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:

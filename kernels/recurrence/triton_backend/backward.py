@@ -174,10 +174,13 @@ def backward_kernel(
 
         # The product that step t + 1 sends back.
         if (SCHEDULE == "resident") | (later < longest):  # resident: r0 .. r3 begin as zeros
-            later_start = first_row(starts, later, batch, RAGGED)
+            at_most = tl.maximum(tl.minimum(later, longest - 1), 0)
+            later_start = first_row(starts, at_most, batch, RAGGED)
             later_size = batch
             if RAGGED:
-                later_size = tl.load(starts + later + 1) - later_start
+                later_size = tl.load(starts + at_most + 1) - later_start
+            if later >= longest:
+                later_size = 0
             sent = (b < later_size)[:, None]
             later_row = (later_start + b).to(tl.int64)
             product = tl.zeros((BB, BH), tl.float32)

@@ -9,7 +9,7 @@ import torch
 
 def input_precision(weight: torch.Tensor) -> str:
     """float32 products follow torch's switch for TF32; half precision has nothing to choose."""
-    tf32 = weight.is_cuda and torch.backends.cuda.matmul.allow_tf32
+    tf32 = weight.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32"
     return "tf32" if weight.dtype == torch.float32 and tf32 else "ieee"
 
 

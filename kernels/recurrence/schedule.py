@@ -19,7 +19,6 @@ import torch
 
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 NAMES = ("step", "resident", "persistent")
-STAGED = 1 << 16  # bytes of a weight block that the step schedule has in flight
 
 
 class Chip(NamedTuple):
@@ -76,14 +75,16 @@ class Problem(NamedTuple):
         return self.size * (GATES[self.kind] if self.backward else 1)
 
 
-_chosen: ContextVar[str | Schedule | None] = ContextVar("kernels_schedule", default=None)
+_chosen: ContextVar[str] = ContextVar("kernels_schedule", default="")
+_seen_by_compile = ""  # the same as a plain global, on which torch.compile can guard
 
 
 @contextlib.contextmanager
 def use_schedule(schedule: str | Schedule) -> Iterator[None]:
     """Inside the ``with`` block, Triton recurrences run by this schedule.
 
-    A name of ``NAMES`` leaves the tile to the rule, a ``Schedule`` fixes all of it.
+    A name of ``NAMES`` leaves the tile to the rule, a ``Schedule`` fixes all of it. The backward
+    pass runs as its forward pass was asked to, inside the block or not.
 
     Raises ValueError for an unknown name. A schedule that does not fit the sizes or the chip
     raises RuntimeError when a recurrence is called.
@@ -91,21 +92,36 @@ def use_schedule(schedule: str | Schedule) -> Iterator[None]:
     name = schedule if isinstance(schedule, str) else schedule.name
     if name not in NAMES:
         raise ValueError(f"use_schedule: found {name!r}; expected one of {', '.join(NAMES)}")
-    token = _chosen.set(schedule)
+    global _seen_by_compile
+    token = _chosen.set(" ".join(map(str, schedule)) if name is not schedule else name)
+    _seen_by_compile = _chosen.get()
     try:
         yield
     finally:
         _chosen.reset(token)
+        _seen_by_compile = _chosen.get()
 
 
-def pick(problem: Problem, chip: Chip) -> Schedule:
-    """The cheapest schedule that fits, or the one that ``use_schedule`` asks for."""
-    asked = _chosen.get()
-    if isinstance(asked, Schedule):
-        return asked
-    if asked is None and problem.steps == 1:  # nothing to keep on chip, nobody to wait for
+def asked_schedule() -> str:
+    """What ``use_schedule`` asks for, as the operator carries it from forward to backward pass,
+    which may run in another thread: "", a name, or a whole schedule in words."""
+    return _read(_seen_by_compile)
+
+
+@torch.compiler.assume_constant_result
+def _read(seen: str) -> str:
+    """``seen`` is there for torch.compile, which traces no further than this."""
+    return _chosen.get()
+
+
+def pick(problem: Problem, chip: Chip, asked: str = "") -> Schedule:
+    """The cheapest schedule that fits, or the one that is asked for (``asked_schedule``)."""
+    if " " in asked:
+        name, *numbers = asked.split()
+        return Schedule(name, *map(int, numbers))
+    if not asked and problem.steps == 1:  # nothing to keep on chip, nobody to wait for
         asked = "step"
-    found = [s for s in candidates(problem, chip) if asked in (None, s.name)]
+    found = [s for s in candidates(problem, chip) if asked in ("", s.name)]
     if not found:
         raise RuntimeError(
             f"schedule {asked!r} does not fit {problem.kind} with hidden size {problem.size} and "
@@ -125,21 +141,24 @@ def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
             continue
         for units in (8, 16, 32, 64):
             if units <= max(16, padded):
-                found += [_tile(name, problem, sequences, units) for name in ("step", "persistent")]
+                found += [
+                    _tile(name, problem, chip, sequences, units) for name in ("step", "persistent")
+                ]
         # Without tensor cores, a product over all units at once is too much for the registers.
         if padded <= (64 if problem.bytes == 4 else 256):
-            found.append(_tile("resident", problem, sequences, max(16, padded)))
+            found.append(_tile("resident", problem, chip, sequences, max(16, padded)))
     return [s for s in found if _fits(s, problem, chip)]
 
 
-def _tile(name: str, problem: Problem, sequences: int, units: int) -> Schedule:
+def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -> Schedule:
     padded = max(16, power_of_two(problem.size))
     if name == "resident":
         inner = padded
     else:
         inner = min(padded, max(32, (16384 // problem.bytes) // sequences))
         if name == "step":
-            inner = min(inner, max(32, STAGED // (problem.bytes * problem.slots * units)))
+            in_flight = chip.shared_memory // 4  # of a weight block; there are three
+            inner = min(inner, max(32, in_flight // (problem.bytes * problem.slots * units)))
         if problem.backward and sequences > 16:  # more is in flight than registers hold
             inner = min(inner, 128)
         if problem.bytes == 4:  # products without tensor cores unroll the block
