@@ -48,8 +48,9 @@ def use_backend(name: str) -> Iterator[None]:
 def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False) -> str:
     """The backend that runs ``operation`` on ``tensors``: "torch", "triton" or "reference".
 
-    triton: whether the operation has a Triton kernel for what is asked. Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name,
-    RuntimeError when the chosen backend cannot run this operation.
+    triton: whether the operation has a Triton kernel for what is asked. Raises ValueError when
+    ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen backend cannot run this
+    operation.
     """
     found = [t for t in tensors if t is not None]
     devices = sorted({str(t.device) for t in found})
