@@ -173,7 +173,10 @@ def backward_kernel(
             alive = 1.0 - tl.load(resets + packed, mask=b < size, other=0).to(tl.float32)
 
         # The product that step t + 1 sends back.
-        if (SCHEDULE == "resident") | (later < longest):  # resident: r0 .. r3 begin as zeros
+        # The resident schedule, whose r0 .. r3 begin as zeros, multiplies without asking: behind an
+        # if its weights would leave shared memory. But an only product in the loop body makes the
+        # prefetch pass of Triton 3.6 fail.
+        if ((SCHEDULE == "resident") & (GATES > 1)) | (later < longest):
             at_most = tl.maximum(tl.minimum(later, longest - 1), 0)
             later_start = first_row(starts, at_most, batch, RAGGED)
             later_size = batch
