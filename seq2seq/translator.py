@@ -22,6 +22,7 @@ from seq2seq.model_card import model_card
 from seq2seq.model_directory import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.models import TranslationModel
 from seq2seq.models.translation import DecodingWeights
+from seq2seq.pretrained import device_named, model_folder
 from seq2seq.tokenizer import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -112,13 +113,15 @@ class Translator:
             RunError: a missing or damaged file, an unknown format, parts that do not fit one
                 another; the hub cannot be reached.
         """
-        place = _device(device)
-        directory = Path(name).expanduser()
-        if not directory.is_dir():
-            if directory.exists():
-                raise UsageError(f"model {name}: is a file; expected the directory of a model")
-            _check_hub_name(str(name))
-            directory = _download(str(name), revision, token, cache_dir, local_files_only)
+        place = device_named(device)
+        directory = model_folder(
+            str(name),
+            ALL_FILES,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
         saved = read_model(directory)
         model = saved.model.to(place)
         tokenizers = saved.source_tokenizer, saved.target_tokenizer
@@ -416,65 +419,3 @@ def _products(place: torch.device, precision: Precision) -> contextlib.AbstractC
     if precision == "bf16":
         return torch.autocast(place.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from None
-    if place.type not in ("cpu", "cuda"):
-        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise UsageError(
-            f"device {name}: not there (CUDA devices found: {torch.cuda.device_count()}); "
-            "use device auto or cpu"
-        )
-    return place
-
-
-def _check_hub_name(name: str) -> None:
-    """A mistyped path must not become a question to the network."""
-    parts = name.split("/")
-    named = len(parts) == 2 and all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
-    if not named or Path(parts[0]).exists():
-        raise UsageError(
-            f"model {name}: no such directory; expected the directory of a saved model, or the "
-            "user/name of one on the hub"
-        )
-
-
-def _download(
-    name: str,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | None,
-    local_files_only: bool,
-) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            allow_patterns=list(ALL_FILES),
-        )
-    except HfHubHTTPError as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 404):  # the hub answers 401 for a name that is not there
-            raise UsageError(
-                f"model {name}: no such directory, and no such model on the hub (or no access)"
-            ) from None
-        raise RunError(f"model {name}: the hub answered {error}") from None
-    except (LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(
-            f"model {name}: no such directory, and the hub cannot be reached ({reason})"
-        ) from None
-    return Path(folder)
