@@ -144,8 +144,10 @@ def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
                 found += [
                     _tile(name, problem, chip, sequences, units) for name in ("step", "persistent")
                 ]
-        # Without tensor cores, a product over all units at once is too much for the registers.
-        if padded <= (64 if problem.bytes == 4 else 256):
+        # Without tensor cores, a product over all units at once is too much for the registers; so
+        # are an Elman's weights in the backward pass, which end up there (see ``backward.py``).
+        alone = problem.backward and problem.slots == 1
+        if padded <= (64 if problem.bytes == 4 or alone else 256):
             found.append(_tile("resident", problem, chip, sequences, max(16, padded)))
     return [s for s in found if _fits(s, problem, chip)]
 
