@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kernels.bench.gpu import SHAPES
 from kernels.recurrence.schedule import (
     CHIPS,
     Problem,
@@ -36,17 +37,6 @@ DTYPES = {"bf16": 2, "fp16": 2, "fp32": 4}
 KINDS = ("lstm", "gru", "tanh")
 SIZES = (64, 128, 168, 256, 512, 768, 1024, 1536, 2048)
 BATCHES = (1, 16, 64, 128, 160, 512)
-# (B, T, H) of the benchmarks.
-SHAPES = (
-    (16, 1024, 768),
-    (64, 64, 512),
-    (128, 50, 1024),
-    (32, 1000, 512),
-    (64, 128, 128),
-    (62, 2058, 168),
-    (1, 1, 1024),
-    (160, 1, 512),
-)
 QUICK = ((64, 2, 128), (64, 2, 512))
 
 
@@ -140,7 +130,7 @@ def compile_one(configuration: Configuration, arch: int) -> Report:
 
 
 def _constants(configuration: Configuration) -> dict[str, Any]:
-    problem, schedule, dtype, options = configuration
+    problem, schedule, _, options = configuration
     constants: dict[str, Any] = {
         "H": problem.size,
         "KIND": problem.kind,
@@ -156,7 +146,7 @@ def _constants(configuration: Configuration) -> dict[str, Any]:
         "MAX_SPIN": 0,
     }
     if not problem.backward:
-        constants |= {"SEEN": options or dtype == "autocast", "SAVE": True}
+        constants |= {"SEEN": options, "SAVE": True}
     return constants
 
 

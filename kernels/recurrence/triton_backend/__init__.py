@@ -243,7 +243,7 @@ def _backward_loop(
             _or(extras.resets, states), _or(extras.zone_hidden, states),
             _or(extras.zone_cell, states), launch.counters, launch.status,
             *extras.rates, first, last, len(packing.sizes),
-            int(first == 0 and launch.finishes(last)), batch, saved.gates.size(1),
+            int(launch.finishes(last)), batch, saved.gates.size(1),
             launch.tiles, program,
             H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=extras.starts is not None,
             MASKED=extras.mask is not None, RESETS=extras.resets is not None,
