@@ -59,12 +59,14 @@ def attention_decoder(
         e_ts  = score . tanh(W_q h_t + keys_s)         additive, when weights.score is given
               = scale * (W_q h_t) . keys_s             otherwise (W_q the identity if None)
         c_t   = sum_s softmax(e_t)_s values_s
+        c_t   = sigmoid(W_g h_t + b_g) * c_t     with weights.gate (Xu et al. 2015, sec. 4.2.1,
+                                                 who take h_{t-1}: there attention comes first)
         a_t   = tanh(W_o [c_t; h_t]) * output mask     Luong et al. 2015, eq. 5
 
     inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
-    the attention weights (B, T, S; not differentiable; None without ``memory``). ``residual``
-    adds a layer's input to its output from the second layer on. Under autocast the products
-    run in its dtype, states and softmax in that of ``inputs``, which the results have.
+    the attention weights (B, T, S; None without ``memory``); gradients flow through all three.
+    ``residual`` adds a layer's input to its output from the second layer on. Under autocast the
+    products run in its dtype, states and softmax in that of ``inputs``, which the results have.
 
     Raises ValueError for shapes that do not fit together.
     """

@@ -53,7 +53,11 @@ def decoder_step(
     top = x  # (N, H)
     if memory is not None:
         context, attention = _attend(top, weights, memory, scale)
-        top = torch.cat([context.to(top.dtype), top], -1)  # (N, D + H)
+        context = context.to(top.dtype)  # (N, D)
+        if weights.gate is not None:
+            beta = F.linear(top, weights.gate, weights.gate_bias).to(top.dtype).sigmoid()
+            context = beta * context  # beta (N, 1) or (N, D)
+        top = torch.cat([context, top], -1)  # (N, D + H)
     vector = torch.tanh(F.linear(top, weights.output).to(state.hidden.dtype))  # (N, A)
     if output_mask is not None:
         vector = vector * output_mask

@@ -40,6 +40,7 @@ class StepWeights(NamedTuple):
     output: PreparedLinear  # (A, D + H), or (A, H) without attention
     query: PreparedLinear | None  # (Q, H)
     score: Tensor | None  # (Q,)
+    gate: PreparedLinear | None  # (1, H) or (D, H), with its bias
 
 
 class StepMemory(NamedTuple):
@@ -66,6 +67,7 @@ def step_weights(
         prepare_linear(weights.output, None, product),
         None if query is None else prepare_linear(query, None, product),
         None if weights.score is None else weights.score.detach(),
+        None if weights.gate is None else prepare_linear(weights.gate, weights.gate_bias, product),
     )
 
 
@@ -142,6 +144,8 @@ def _step(
     top = x  # (N, H)
     if memory is not None:
         context, attention = _attend(x, weights, memory, scale)
+        if weights.gate is not None:
+            context.mul_(prepared_linear(x, weights.gate).to(dtype).sigmoid_())
         top = torch.cat([context, x], 1)  # (N, D + H)
     vector = prepared_linear(top, weights.output).to(dtype).tanh_()  # (N, A)
     next_state = DecoderState(

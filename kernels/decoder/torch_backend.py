@@ -83,6 +83,8 @@ def attention_decoder(
             None if memory is None else memory.lengths,
             weights.query,
             weights.score,
+            weights.gate,
+            weights.gate_bias,
             weights.output,
             masks.output,
             len(masks.between),
@@ -95,14 +97,14 @@ def attention_decoder(
 class _Loop(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, plan, inputs, hidden, cell, feed, keys, values, lengths, query, score, output,
-        output_mask, between_count, *rest,
+        ctx, plan, inputs, hidden, cell, feed, keys, values, lengths, query, score, gate,
+        gate_bias, output, output_mask, between_count, *rest,
     ):  # fmt: skip
         between, flat = rest[:between_count], rest[between_count:]
         layers = [LayerWeights(*flat[i : i + 6]) for i in range(0, len(flat), 6)]
         run = _Forward(
-            plan, inputs, hidden, cell, feed, keys, values, lengths, query, score, output,
-            output_mask, between, layers,
+            plan, inputs, hidden, cell, feed, keys, values, lengths, query, score, gate, gate_bias,
+            output, output_mask, between, layers,
         )  # fmt: skip
         vectors, attention = run.loop()
         ctx.run = run
@@ -113,14 +115,12 @@ class _Loop(torch.autograd.Function):
         final_feed = None
         if feed is not None:
             final_feed = run.vectors[-1].clone() if inputs.shape[1] else feed.clone()
-        if attention is not None:
-            ctx.mark_non_differentiable(attention)
         ctx.set_materialize_grads(False)
         return vectors, final_hidden, final_cell, final_feed, attention
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, d_vectors, d_hidden, d_cell, d_feed, _):
+    def backward(ctx, d_vectors, d_hidden, d_cell, d_feed, d_attention):
         run = ctx.run
         if run is None:
             raise RuntimeError(
@@ -129,15 +129,15 @@ class _Loop(torch.autograd.Function):
             )
         ctx.run = None
         with torch.autocast(run.inputs.device.type, enabled=False):
-            return _backward(run, d_vectors, d_hidden, d_cell, d_feed)
+            return _backward(run, d_vectors, d_hidden, d_cell, d_feed, d_attention)
 
 
 class _Forward:
     """Runs the loop; its attributes are what the backward pass reads. Time-major inside."""
 
     def __init__(
-        self, plan, inputs, hidden, cell, feed, keys, values, lengths, query, score, output,
-        output_mask, between, layers,
+        self, plan, inputs, hidden, cell, feed, keys, values, lengths, query, score, gate,
+        gate_bias, output, output_mask, between, layers,
     ) -> None:  # fmt: skip
         self.plan, self.inputs, self.feed, self.layer_weights = plan, inputs, feed, layers
         self.output_mask, self.between, self.score = output_mask, between, score
@@ -179,6 +179,11 @@ class _Forward:
             if query is not None or score is not None:
                 self.queries = inputs.new_empty(steps, batch, keys.shape[2])
             self.dot_keys = keys.to(product) if score is None else None
+        self.gate, self.gate_bias = None, gate_bias
+        if gate is not None:
+            self.gate = gate.to(product)  # (G, H)
+            self.beta = inputs.new_empty(steps, batch, gate.shape[0])  # (T, B, G)
+            self.contexts = inputs.new_empty(steps, batch, values.shape[2], dtype=product)
         self.output = output.to(product)
         self.tops = inputs.new_empty(steps, batch, output.shape[1], dtype=product)
         self.raw = inputs.new_empty(steps, batch, output.shape[0])  # before the mask
@@ -252,16 +257,21 @@ class _Forward:
         if self.mask is not None and self.empty:
             self.alpha[t].masked_fill_(self.hole, 0.0)
         weights = self.alpha[t].to(self.values.dtype).unsqueeze(1)  # (B, 1, S)
-        top[:, : self.values.shape[2]].copy_(torch.bmm(weights, self.values).squeeze(1))
+        context = torch.bmm(weights, self.values).squeeze(1)  # (B, D)
+        if self.gate is not None:
+            beta = self.beta[t].copy_(torch.mm(hidden, self.gate.t()))  # (B, G)
+            beta.add_(self.gate_bias).sigmoid_()
+            context = self.contexts[t].copy_(context) * beta
+        top[:, : self.values.shape[2]].copy_(context)
 
 
-def _backward(run: _Forward, d_vectors, d_hidden, d_cell, d_feed):
+def _backward(run: _Forward, d_vectors, d_hidden, d_cell, d_feed, d_attention):
     plan, steps, batch, size = run.plan, run.steps, run.batch, run.size
     product, dtype = plan.product, run.dtype
     new = run.inputs.new_empty
     d_raw = new(steps, batch, run.raw.shape[2], dtype=product)  # (T, B, A) before tanh
     if run.keys is not None:
-        attention = _AttentionBackward(run)
+        attention = _AttentionBackward(run, d_attention)
     for layer in plan.layers:
         layer.d_gates = torch.empty_like(layer.gates, dtype=product)
     zero = run.inputs.new_zeros(batch, size)
@@ -333,21 +343,26 @@ def _collect(run, d_raw, d_h, d_c, d_feed, attention, norm_grads):
         flat_grads += _split(plan.kind, run.size, d_weight, d_bias, static)
         flat_grads += norm_grads[number] or (None, None)
     d_output = torch.mm(d_raw.flatten(0, 1).t(), run.tops.flatten(0, 1)).to(run.dtype)
-    d_keys = d_values = d_query = d_score = None
+    d_keys = d_values = d_query = d_score = d_gate = d_gate_bias = None
     if attention is not None:
         d_keys, d_values, d_query, d_score = attention.collect()
+        d_gate, d_gate_bias = attention.collect_gate()
     d_cell = torch.stack(d_c) if plan.kind == "lstm" else None
     return (
         None, d_inputs, torch.stack(d_h), d_cell, d_feed, d_keys, d_values, None, d_query,
-        d_score, d_output, None, None, *([None] * len(run.between)), *flat_grads,
+        d_score, d_gate, d_gate_bias, d_output, None, None, *([None] * len(run.between)),
+        *flat_grads,
     )  # fmt: skip
 
 
 class _AttentionBackward:
-    """Gradient of one attention step, and the sums over steps of keys, values and weights."""
+    """Gradient of one attention step, and the sums over steps of keys, values and weights.
 
-    def __init__(self, run: _Forward) -> None:
-        self.run = run
+    ``d_attention`` (B, T, S): that of the attention weights themselves, or None.
+    """
+
+    def __init__(self, run: _Forward, d_attention: Tensor | None) -> None:
+        self.run, self.d_attention = run, d_attention
         steps, batch, keys = run.steps, run.batch, run.keys
         product = run.plan.product
         self.d_context = run.inputs.new_empty(steps, batch, run.values.shape[2], dtype=product)
@@ -357,12 +372,25 @@ class _AttentionBackward:
         if run.score is not None:
             self.squares = torch.zeros_like(keys)  # sum over t of d_score * tanh^2
             self.d_score = torch.zeros_like(run.score)
+        if run.gate is not None:
+            self.d_gates = torch.empty_like(run.beta, dtype=product)  # (T, B, G) before sigmoid
 
     def step(self, t: int, d_context: Tensor) -> Tensor:
         """d_context (B, D) -> its share of the gradient of the hidden state (B, H)."""
+        if self.run.gate is None:
+            return self._attend(t, d_context)
+        beta = self.run.beta[t]  # (B, G)
+        d_beta = d_context * self.run.contexts[t]
+        d_beta = d_beta.sum(1, keepdim=True) if beta.shape[1] == 1 else d_beta
+        d_gate = self.d_gates[t].copy_(_aten.sigmoid_backward(d_beta.to(beta.dtype), beta))
+        return self._attend(t, d_context * beta) + torch.mm(d_gate, self.run.gate)
+
+    def _attend(self, t: int, d_context: Tensor) -> Tensor:
         run = self.run
         d_context = self.d_context[t].copy_(d_context)
         d_alpha = torch.bmm(run.values, d_context.unsqueeze(2)).squeeze(2).to(run.dtype)
+        if self.d_attention is not None:
+            d_alpha = d_alpha + self.d_attention[:, t]
         d_scores = torch._softmax_backward_data(d_alpha, run.alpha[t], 1, run.dtype)
         self.d_scores[t] = d_scores
         if run.score is None:
@@ -376,6 +404,14 @@ class _AttentionBackward:
             return d_query.to(run.dtype)
         self.d_queries[t].copy_(d_query)
         return torch.mm(self.d_queries[t], run.query).to(run.dtype)
+
+    def collect_gate(self) -> tuple[Tensor | None, Tensor | None]:
+        run = self.run
+        if run.gate is None:
+            return None, None
+        d_gates = self.d_gates.flatten(0, 1)  # (T*B, G)
+        hidden = run.tops[:, :, run.tops.shape[2] - run.size :].reshape(-1, run.size)
+        return torch.mm(d_gates.t(), hidden).to(run.dtype), d_gates.sum(0, dtype=run.dtype)
 
     def collect(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         run, product = self.run, self.run.plan.product

@@ -30,6 +30,9 @@ class DecoderWeights(NamedTuple):
     output: Tensor  # (A, D + H); (A, H) without attention: attentional vector, Luong eq. 5
     query: Tensor | None = None  # (Q, H); None: the hidden state itself is the query
     score: Tensor | None = None  # (Q,), additive scoring only
+    # The context gate: G = 1 for one number a step, or G = D for one a value.
+    gate: Tensor | None = None  # (G, H)
+    gate_bias: Tensor | None = None  # (G,)
 
 
 class DecoderState(NamedTuple):
@@ -112,6 +115,7 @@ def check(
         raise ValueError(
             f"weights.output has shape {tuple(weights.output.shape)}; expected (A, {depth})"
         )
+    _check_gate(weights, size, None if memory is None else memory.values.shape[2])
     if memory is None:
         return
     if memory.lengths is not None and memory.lengths.shape != (batch,):
@@ -129,3 +133,20 @@ def check(
             f"memory.keys has width {memory.keys.shape[2]}, queries have {query}; "
             "expected equal ones"
         )
+
+
+def _check_gate(weights: DecoderWeights, size: int, values: int | None) -> None:
+    """``values``: D of the memory; None: no memory."""
+    gate, bias = weights.gate, weights.gate_bias
+    if gate is None and bias is None:
+        return
+    if values is None:
+        raise ValueError("weights.gate is given without memory; it scales what attention found")
+    if gate is None or gate.shape not in ((1, size), (values, size)):
+        found = None if gate is None else tuple(gate.shape)
+        raise ValueError(
+            f"weights.gate has shape {found}; expected (1, {size}) or ({values}, {size})"
+        )
+    if bias is None or bias.shape != gate.shape[:1]:
+        found = None if bias is None else tuple(bias.shape)
+        raise ValueError(f"weights.gate_bias has shape {found}; expected ({gate.shape[0]},)")

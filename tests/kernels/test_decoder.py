@@ -26,7 +26,9 @@ KINDS = ("lstm", "gru", "tanh", "relu")
 SCORES = ("additive", "dot", "general", "none")
 
 
-def make(kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes=None, seed=0):
+def make(
+    kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes=None, seed=0, gate=None
+):
     """Random leaves, and a function that calls the operation on (converted) leaves."""
     batch, steps, source, embed, size, values, width = sizes or (3, 4, 5, 6, 7, 8, 9)
     generator = torch.Generator().manual_seed(seed)
@@ -55,6 +57,9 @@ def make(kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes
         leaves["query"] = new(key, size)
     if score == "additive":
         leaves["score"] = new(key)
+    if gate:
+        rows = 1 if gate == "scalar" else values
+        leaves["gate"], leaves["gate_bias"] = new(rows, size), new(rows)
     leaves["output"] = new(width, size if score == "none" else size + values)
     lengths = torch.tensor([source, 0, 1] + [source - 1] * (batch - 3))[:batch]
     masks = DropoutMasks()
@@ -71,7 +76,8 @@ def make(kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes
         names = ("ih", "hh", "bi", "bh", "nw", "nb")
         stack = [LayerWeights(*(leaves.get(f"{k}{n}") for k in names)) for n in range(layers)]
         weights = DecoderWeights(
-            tuple(stack), leaves["output"], leaves.get("query"), leaves.get("score")
+            tuple(stack),
+            *(leaves.get(name) for name in ("output", "query", "score", "gate", "gate_bias")),
         )
         state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
         memory = Memory(leaves["keys"], leaves["values"], lengths) if "keys" in leaves else None
@@ -93,13 +99,13 @@ def run(leaves, call, backend, dtype, **options):
     leaves = {k: v.to(dtype).requires_grad_() for k, v in leaves.items()}
     vectors, state, attention = call(leaves, backend, **options)
     outputs = [vectors, *(tensor for tensor in state if tensor is not None)]
+    outputs = outputs if attention is None else [*outputs, attention]
     generator = torch.Generator().manual_seed(9)
     loss = sum(
         (out * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(dtype)).sum()
         for out in outputs
     )
     grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    outputs = outputs if attention is None else [*outputs, attention]
     return [o.detach().double() for o in outputs], dict(zip(leaves, grads, strict=True))
 
 
@@ -122,6 +128,38 @@ def test_every_cell_and_score_equals_the_reference(kind, score):
     leaves, call = make(kind, score)
     assert_same(leaves, call, torch.float64, 1e-12)
     assert_same(leaves, call, torch.float32, 200 * torch.finfo(torch.float32).eps)
+
+
+@pytest.mark.parametrize("gate", ["scalar", "vector"])
+@pytest.mark.parametrize(("kind", "score"), list(itertools.product(KINDS, SCORES[:3])))
+def test_a_gated_context_equals_the_reference(kind, score, gate):
+    leaves, call = make(kind, score, gate=gate, layers=2)
+    assert_same(leaves, call, torch.float64, 1e-12)
+
+
+def test_a_gate_without_memory_or_of_another_width_is_refused():
+    leaves, call = make("lstm", "none")
+    leaves |= {"gate": leaves["hh0"][:1], "gate_bias": leaves["bh0"][:1]}
+    with pytest.raises(ValueError, match="gate is given without memory"):
+        call(leaves, "torch")
+    leaves, call = make("lstm", "additive", gate="vector")
+    with pytest.raises(ValueError, match=r"weights.gate has shape \(3, 7\)"):
+        call({**leaves, "gate": leaves["gate"][:3]}, "torch")
+    with pytest.raises(ValueError, match=r"weights.gate_bias has shape \(3,\)"):
+        call({**leaves, "gate_bias": leaves["gate_bias"][:3]}, "torch")
+
+
+def test_gradcheck_of_a_penalty_on_the_attention_and_of_the_gate():
+    """The doubly stochastic penalty of Xu et al. 2015 (eq. 14) needs d loss / d attention; the
+    torch backend, whose graph can be gone through once only, is held to the reference above."""
+    leaves, call = make("lstm", "additive", sizes=(3, 3, 4, 2, 2, 2, 2), gate="scalar")
+    names = list(leaves)
+
+    def function(*tensors):
+        *_, attention = call(dict(zip(names, tensors, strict=True)), "reference")
+        return (1 - attention.sum(1)).square().sum(1)
+
+    assert torch.autograd.gradcheck(function, [leaves[n].requires_grad_() for n in names])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -211,8 +249,8 @@ def prepared_and_plain(leaves, kind, layers=1, residual=False, product=torch.flo
     leaves = {name: leaf.to(dtype or leaf.dtype) for name, leaf in leaves.items()}
     weights = DecoderWeights(
         tuple(LayerWeights(*(leaves.get(f"{k}{n}") for k in names)) for n in range(layers)),
-        leaves["output"], leaves.get("query"), leaves.get("score"),
-    )  # fmt: skip
+        *(leaves.get(name) for name in ("output", "query", "score", "gate", "gate_bias")),
+    )
     state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
     memory = None
     if "keys" in leaves:
@@ -232,12 +270,14 @@ def prepared_and_plain(leaves, kind, layers=1, residual=False, product=torch.flo
 @pytest.mark.parametrize(("kind", "score"), list(itertools.product(KINDS, SCORES)))
 @pytest.mark.parametrize(
     "options",
-    [{}, {"feeding": False}, {"layers": 3, "norm": True, "residual": True}],
-    ids=["fed", "not fed", "deep"],
+    [{}, {"feeding": False}, {"layers": 3, "norm": True, "residual": True}, {"gate": "vector"}],
+    ids=["fed", "not fed", "deep", "gated"],
 )
 def test_the_prepared_step_is_the_step(kind, score, options):
     options = dict(options)
     residual = options.pop("residual", False)
+    if score == "none":
+        options.pop("gate", None)
     leaves, _ = make(kind, score, sizes=(6, 1, 5, 6, 7, 8, 9), **options)
     found, expected = prepared_and_plain(leaves, kind, options.get("layers", 1), residual)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
