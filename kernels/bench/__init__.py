@@ -1,27 +1,44 @@
 """Times the operations of this package: ``python -m kernels.bench recurrent``.
 
-On an NVIDIA GPU the Triton kernels against cuDNN and loops (``gpu.py``), else the torch backend
-on the CPU (``cpu.py``).
+On an NVIDIA GPU the Triton kernels against cuDNN and loops, else the torch backend on the CPU; a
+file for each operation and kind of device.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from kernels.bench import cpu, gpu
+from kernels.bench import recurrent_cpu, recurrent_gpu
 from kernels.bench.machine import machine
+
+Rows = list[dict[str, Any]]
+
+
+class Operation(NamedTuple):
+    """Each ``run`` prints a table and returns its rows; on a GPU it hands over those so far after
+    each case, too, so that a run cut short has left something."""
+
+    on_cpu: Callable[[bool, int], Rows]  # (quick, rounds)
+    on_gpu: Callable[[bool, int, torch.device, Callable[[Rows], None]], Rows]
+    plot: Callable[[Rows, Path], None]
+
+
+OPERATIONS = {
+    "recurrent": Operation(recurrent_cpu.run, recurrent_gpu.run, recurrent_gpu.plot),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m kernels.bench", description="Time recurrences, forward and backward."
+        prog="python -m kernels.bench", description="Time operations, forward and backward."
     )
-    parser.add_argument("operations", nargs="+", choices=["recurrent"])
+    parser.add_argument("operations", nargs="+", choices=list(OPERATIONS))
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--rounds", type=int, default=11, help="timed rounds per case")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
@@ -38,21 +55,34 @@ def main(arguments: list[str] | None = None) -> int:
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     if on_gpu:
         print(f"{found['gpu']}, torch {found['torch']}, triton {found['triton']}")
-        results = gpu.run(
-            options.quick, options.rounds, torch.device("cuda"), lambda rows: _write(rows, options)
-        )
     else:
         if found["gpu"] is None:
             print("No GPU was found: timing the torch backend on the CPU.")
         print(f"{found['cpu']}, {found['threads']} thread(s), torch {found['torch']}")
-        results = cpu.run(options.quick, options.rounds)
-    _write(results, options)
-    if options.plots is not None and on_gpu:
-        gpu.plot(results, options.plots)
+    results: dict[str, Rows] = {}
+    for name in options.operations:
+        _time(name, on_gpu, options, results)
+        _write(results, options)
+        if options.plots is not None and on_gpu:
+            OPERATIONS[name].plot(results[name], options.plots)
     return 0
 
 
-def _write(results: list[dict[str, Any]], options: argparse.Namespace) -> None:
+def _time(name: str, on_gpu: bool, options: argparse.Namespace, results: dict[str, Rows]) -> None:
+    operation = OPERATIONS[name]
+    if not on_gpu:
+        results[name] = operation.on_cpu(options.quick, options.rounds)
+        return
+
+    def keep(rows: Rows) -> None:
+        results[name] = rows
+        _write(results, options)
+
+    device = torch.device("cuda")
+    results[name] = operation.on_gpu(options.quick, options.rounds, device, keep)
+
+
+def _write(results: dict[str, Rows], options: argparse.Namespace) -> None:
     if options.output is not None:
-        text = json.dumps({"machine": machine(), "unit": "ms", "recurrent": results}, indent=2)
+        text = json.dumps({"machine": machine(), "unit": "ms", **results}, indent=2)
         options.output.write_text(text + "\n", encoding="utf-8")

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kernels import bench
-from kernels.bench import cpu, gpu
+from kernels.bench import recurrent_cpu as cpu
+from kernels.bench import recurrent_gpu as gpu
 
 
 def test_the_quick_run_writes_its_table_and_json(tmp_path, capsys):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.compile import Configuration, Report, configurations, faults
+from kernels.compile.kernel import Report, faults
+from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
     CHIPS,
     Chip,
@@ -60,8 +61,8 @@ def test_all_configurations_compile(options, tmp_path):
 
 def test_faults_are_seen():
     problem = Problem("lstm", 64, 512, 1, 2, False)
-    one = Configuration(problem, pick(problem, CHIPS[90]), "bf16")
-    fine = Report(100, 0, shared_bytes(one.schedule, problem), 0, 64, 1.0)
+    one = kernel(Configuration(problem, pick(problem, CHIPS[90]), "bf16"), 90)
+    fine = Report(100, 0, one.shared, 0, 64, 1.0)
     assert not list(faults(one, fine, 90))
     assert "spilled" in next(faults(one, fine._replace(stack=64), 90))
     assert "the chip has" in next(faults(one, fine._replace(shared=300_000), 90))

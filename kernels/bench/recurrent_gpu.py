@@ -9,10 +9,9 @@ have 8 input features, so that the input product is next to nothing; "whole" one
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
+from kernels.bench.timing import once, quantiles
 from kernels.recurrence.schedule import Problem, chip_of, pick, price, use_schedule
 
 SHAPES = (  # (B, T, H)
@@ -43,7 +43,6 @@ DTYPES = {
 LONGEST_LOOP = 128  # steps of an eager loop that is worth the time
 LONGEST_COMPILED = 16  # and of one that torch.compile unrolls
 FEW_FEATURES = 8
-HEAD_START = 20_000_000  # cycles, about 10 ms
 
 
 class Case(NamedTuple):
@@ -257,49 +256,14 @@ def _time(
         for contender, row in runnable:
             for which in ("forward", "forward_backward"):
                 leaves = [gradient, *contender.parameters]
-                milliseconds, peak = _once(contender, gradient, leaves, which)
+                run = partial(contender.run, gradient)
+                milliseconds, peak = once(run, leaves, which == "forward_backward")
                 if number >= 2:
                     samples.setdefault((contender.name, which), []).append(milliseconds)
                     row[f"{which}_peak_bytes"] = peak
     for contender, row in runnable:
         for which in ("forward", "forward_backward"):
-            row[which] = _quantiles(samples[contender.name, which])
-
-
-def _once(
-    contender: Contender, inputs: Tensor, leaves: list[Tensor], which: str
-) -> tuple[float, int]:
-    """Device milliseconds and peak bytes above what was there before."""
-    cuda = inputs.is_cuda
-    for leaf in leaves:
-        leaf.grad = None
-    before = 0
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        # The device sleeps while Python fills its queue, so that it never waits for Python in
-        # between; loops of more launches than the queue holds are bound by Python all the same.
-        torch.cuda._sleep(HEAD_START)
-        start.record()
-    began = time.perf_counter()
-    with torch.set_grad_enabled(which != "forward"):
-        outputs = contender.run(inputs)
-    if which != "forward":
-        outputs.backward(torch.ones_like(outputs))
-    if not cuda:
-        return 1e3 * (time.perf_counter() - began), 0
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end), torch.cuda.max_memory_allocated() - before
-
-
-def _quantiles(values: list[float]) -> list[float]:
-    if len(values) < 2:
-        return values * 3
-    cuts = statistics.quantiles(values, n=5, method="inclusive")
-    return [cuts[0], statistics.median(values), cuts[3]]
+            row[which] = quantiles(samples[contender.name, which])
 
 
 def _place(case: Case, row: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""python -m kernels.compile"""
+
+import sys
+
+from kernels.compile import main
+
+sys.exit(main())

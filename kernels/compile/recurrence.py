@@ -1,0 +1,121 @@
+"""The recurrences' kernels, as the rule of ``recurrence/schedule.py`` picks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from kernels.bench.recurrent_gpu import SHAPES
+from kernels.compile.kernel import DTYPES, Kernel
+from kernels.recurrence.schedule import CHIPS, Problem, Schedule, pick, price, shared_bytes
+
+KINDS = ("lstm", "gru", "tanh")
+SIZES = (64, 128, 168, 256, 512, 768, 1024, 1536, 2048)
+BATCHES = (1, 16, 64, 128, 160, 512)
+SHAPE_SETS: dict[str, list[tuple[int, int, int]]] = {  # (B, T, H)
+    "quick": [(64, 2, 128), (64, 2, 512)],
+    "bench": list(SHAPES),
+    "all": [
+        *SHAPES,
+        *((batch, t, size) for size in SIZES for batch in BATCHES for t in (1, 2)),
+    ],
+}
+
+
+class Configuration(NamedTuple):
+    """What a kernel is compiled for."""
+
+    problem: Problem
+    schedule: Schedule
+    dtype: str
+    options: bool = False  # ragged, masked, with resets and zoneout masks
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """The batch is no constant of the kernel: it only led to the schedule."""
+        return (self.problem._replace(batch=0, directions=1, steps=0), *self[1:])
+
+
+def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> list[Kernel]:
+    """Every kernel that the rule picks for the shapes of ``SHAPE_SETS[shapes]``, each once."""
+    found = configurations(arch, SHAPE_SETS[shapes], dtypes, options)
+    return [kernel(one, arch) for one in found]
+
+
+def configurations(
+    arch: int, shapes: Iterable[tuple[int, int, int]], dtypes: Iterable[str], options: bool
+) -> list[Configuration]:
+    """What the rule picks for (batch, steps, size), each kernel once."""
+    found: dict[tuple[Any, ...], Configuration] = {}
+    for batch, steps, size in shapes:
+        for kind in KINDS:
+            for dtype in dtypes:
+                for directions in (1, 2):
+                    for backward in (False, True):
+                        problem = Problem(
+                            kind, batch, size, directions, DTYPES[dtype], backward, steps
+                        )
+                        schedule = pick(problem, CHIPS[arch])
+                        one = Configuration(problem, schedule, dtype, options)
+                        found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def kernel(configuration: Configuration, arch: int) -> Kernel:
+    from kernels.recurrence.triton_backend.backward import backward_kernel
+    from kernels.recurrence.triton_backend.forward import forward_kernel
+
+    problem, schedule, dtype, options = configuration
+    function = backward_kernel if problem.backward else forward_kernel
+    constants = _constants(configuration)
+    return Kernel(
+        label=(
+            f"{'backward' if problem.backward else 'forward':8} {problem.kind:4} "
+            f"{problem.size:4} {dtype:5} {schedule.name:10} "
+            f"{schedule.sequences:>3}x{schedule.units:<3} inner {schedule.inner:<4}"
+        ),
+        function=function,
+        constants=constants,
+        types={name: _type(name, dtype) for name in function.arg_names if name not in constants},
+        warps=schedule.warps,
+        stages=3 if schedule.name == "step" else 1,
+        cooperative=schedule.name == "persistent",
+        shared=None if schedule.name == "step" else shared_bytes(schedule, problem),
+        price=price(schedule, problem, CHIPS[arch]),
+        facts={**problem._asdict(), "schedule": schedule._asdict(), "options": options}
+        | {"dtype": dtype},
+    )
+
+
+def _constants(configuration: Configuration) -> dict[str, Any]:
+    problem, schedule, _, options = configuration
+    constants: dict[str, Any] = {
+        "H": problem.size,
+        "KIND": problem.kind,
+        "SCHEDULE": schedule.name,
+        "RAGGED": options,
+        "MASKED": options,
+        "RESETS": options,
+        "ZONEOUT": 2 if options else 0,
+        "BB": schedule.sequences,
+        "BH": schedule.units,
+        "KC": schedule.inner,
+        "PRECISION": "ieee",
+        "MAX_SPIN": 0,
+    }
+    if not problem.backward:
+        constants |= {"SEEN": options, "SAVE": True}
+    return constants
+
+
+def _type(name: str, product: str) -> str:
+    if name in ("candidate_bias", "cells", "d_hidden", "d_cell", "hidden_mask", "d_outputs"):
+        return "*fp32"
+    if name in ("starts", "steps_of", "counters", "status"):
+        return "*i32"
+    if name in ("resets", "zone_hidden", "zone_cell"):
+        return "*u8"
+    if name in ("zone_hidden_rate", "zone_cell_rate"):
+        return "fp32"
+    tensors = ("sums", "gates", "weight", "states", "seen", "extra", "d_sums", "d_candidate")
+    return f"*{product}" if name in tensors else "i32"
