@@ -194,8 +194,8 @@ def collect(
         grads[2] = torch.stack([d.t() @ h for d, h in zip(recurrent_sums.all, seen, strict=True)])
     if wanted[3]:
         grads[3] = input_sums.total
-    if wanted[4]:
-        grads[4] = recurrent_sums.total
+    if wanted[4]:  # memory of its own: parameters' gradients are scaled and summed up in place
+        grads[4] = recurrent_sums.total.clone()
     for state in states:
         if state is not None and packing.order is not None:
             state = torch.empty_like(state).index_copy_(1, packing.order, state)

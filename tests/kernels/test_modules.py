@@ -9,6 +9,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import kernels
+from kernels.backend import interpreted
 
 SEQUENCE = ["RNN", "GRU", "LSTM"]
 CELLS = ["RNNCell", "GRUCell", "LSTMCell"]
@@ -325,3 +326,24 @@ def test_autocast_gives_float32():
     with torch.autocast("cpu", torch.bfloat16):
         outputs, (hidden, cell) = lstm(torch.randn(2, 3, 8), lengths=torch.tensor([3, 1]))
     assert {outputs.dtype, hidden.dtype, cell.dtype} == {torch.float32}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("backend", ["torch", "triton", "reference"])
+def test_gradients_add_up_over_batches(kind, backend):
+    """Gradients that shared memory would be counted twice (and clipped twice)."""
+    if backend == "triton" and not torch.cuda.is_available() and not interpreted():
+        pytest.skip("needs a GPU or Triton's interpreter")
+    torch.manual_seed(0)
+    ours = getattr(kernels, kind)(5, 6, 2, batch_first=True, bidirectional=True)
+    batches, single = torch.randn(2, 3, 4, 5), []
+    with kernels.use_backend(backend):
+        for batch in batches:
+            ours.zero_grad()
+            ours(batch)[0].square().sum().backward()
+            single.append([p.grad.clone() for p in ours.parameters()])
+        ours.zero_grad()
+        for batch in batches:
+            ours(batch)[0].square().sum().backward()
+    for parameter, first, second in zip(ours.parameters(), *single, strict=True):
+        torch.testing.assert_close(parameter.grad, first + second)
