@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from seq2seq.config import Config, LanguageConfig
+from seq2seq.config import CaptioningConfig, Config, LanguageConfig
 from seq2seq.errors import UsageError
 from seq2seq.evaluation import Score, Scores
 
@@ -67,6 +67,53 @@ def language_card(
         "A recurrent language model: generates text unit by unit, and scores text.",
         _table(rows),
         _GENERATION_USAGE,
+        str(card.get("notes") or ""),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def caption_card(
+    config: CaptioningConfig, parameters: int, card: dict[str, Any] | None = None
+) -> str:
+    """The same for a captioning model; ``scores`` are lines of text, one a score."""
+    card, data, model = _checked(card), config.data, config.model
+    encoder, decoder = model.encoder, model.decoder
+    reads = {
+        "residual": f"residual CNN, {' + '.join(map(str, encoder.blocks))} blocks of "
+        f"{', '.join(map(str, encoder.widths))} channels",
+        "timm": f"{encoder.backbone} of timm{', frozen' if encoder.frozen else ''}",
+        "features": f"features computed beforehand, {encoder.size} numbers each",
+        "constant": "none: the same vectors for every image",
+    }
+    attention = "no" if decoder.attention == "none" else decoder.attention.replace("_", " ")
+    rows = {
+        "data": card.get("data") or data.train or "not recorded",
+        "encoder": reads[encoder.kind],
+        "images": f"{data.image_size} x {data.image_size} pixels",
+        "decoder": f"{decoder.cell}, {decoder.layers} x {decoder.hidden_size}, "
+        f"{attention} attention",
+        "parameters": f"{parameters:,}",
+        "units": config.units.kind,
+        "seed": config.seed,
+        "training": card.get("training"),
+    }
+    values = {
+        "library_name": "seq2seq",
+        "pipeline_tag": "image-to-text",
+        "tags": ["image-captioning", "recurrent", "sequence-to-sequence"],
+    }
+    scores = ""
+    if card.get("scores"):
+        where = f"On `{card['test_set']}`.\n\n" if card.get("test_set") else ""
+        lines = "\n".join(f"- {line}" for line in card["scores"])
+        scores = f"## Scores\n\n{where}{lines}"
+    sections = [
+        _yaml_head(values, card.get("license")),
+        f"# {card.get('title') or 'Image captioning'}",
+        "Describes an image in a sentence: an image encoder and a recurrent decoder.",
+        _table(rows),
+        scores,
+        _CAPTION_USAGE,
         str(card.get("notes") or ""),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -172,4 +219,18 @@ for text in generator.generate("Once", stream=True):
 
 ```sh
 seq2seq generate MODEL --prompt "Once"
+```"""
+
+
+_CAPTION_USAGE = """## Use
+
+```python
+from seq2seq import Captioner
+
+captioner = Captioner.from_pretrained("path or hub name of this model")
+print(captioner.caption(["photo.jpg"], beam_size=5)[0].text)
+```
+
+```sh
+seq2seq caption MODEL photo.jpg
 ```"""

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from seq2seq.config import UnitsConfig
+from seq2seq.config import CaptionUnitsConfig, UnitsConfig
 from seq2seq.errors import RunError, UsageError
 
 UNK, END = 0, 1
@@ -306,7 +306,7 @@ class Subwords:
         return {UNITS_FILE: _json({"kind": self.kind}), SUBWORDS_FILE: self.model}
 
 
-def train_units(texts: Iterable[str], config: UnitsConfig) -> Units:
+def train_units(texts: Iterable[str], config: UnitsConfig | CaptionUnitsConfig) -> Units:
     """The vocabulary of the training text. Raises UsageError where the text yields none."""
     if config.kind == "bytes":
         return Bytes()

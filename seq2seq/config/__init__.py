@@ -1,9 +1,9 @@
 """The configuration of a run: dataclasses that mirror the YAML file, key by key.
 
 ``task`` says what is trained, and with it which keys there are (``translation.py``,
-``generation.py``). A YAML file may leave out any key that has a default. Unknown keys and wrong
-types are errors that name the key, what was found, what was expected and, for a misspelling, the
-nearest name. Keys are overridden on the command line by their dotted names
+``generation.py``, ``captioning.py``). A YAML file may leave out any key that has a default. Unknown
+keys and wrong types are errors that name the key, what was found, what was expected and, for a
+misspelling, the nearest name. Keys are overridden on the command line by their dotted names
 (``--training.max_steps 2000``).
 
 Torch is not imported here, so that ``seq2seq --help`` answers at once.
@@ -15,7 +15,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import generation, translation
+from seq2seq.config import captioning, generation, translation
+from seq2seq.config.captioning import (
+    AugmentationConfig,
+    CaptionDataConfig,
+    CaptionDecoderConfig,
+    CaptionDecodingConfig,
+    CaptioningConfig,
+    CaptionModelConfig,
+    CaptionTrainingConfig,
+    CaptionUnitsConfig,
+    ImageEncoderConfig,
+)
 from seq2seq.config.checks import MAX_THREADS, Cell
 from seq2seq.config.generation import (
     GenerationConfig,
@@ -45,6 +56,14 @@ __all__ = [
     "TASKS",
     "AnyConfig",
     "Attention",
+    "AugmentationConfig",
+    "CaptionDataConfig",
+    "CaptionDecoderConfig",
+    "CaptionDecodingConfig",
+    "CaptionModelConfig",
+    "CaptionTrainingConfig",
+    "CaptionUnitsConfig",
+    "CaptioningConfig",
     "Cell",
     "Config",
     "DataConfig",
@@ -53,6 +72,7 @@ __all__ = [
     "EncoderConfig",
     "FilterConfig",
     "GenerationConfig",
+    "ImageEncoderConfig",
     "LanguageConfig",
     "LanguageModelConfig",
     "LanguageTrainingConfig",
@@ -66,12 +86,13 @@ __all__ = [
     "load_config",
 ]
 
-AnyConfig = Config | LanguageConfig
+AnyConfig = Config | LanguageConfig | CaptioningConfig
 
 # task -> its keys, and the check of their values
 TASKS = {
     "translation": (Config, translation.check),
     "generation": (LanguageConfig, generation.check),
+    "captioning": (CaptioningConfig, captioning.check),
 }
 
 

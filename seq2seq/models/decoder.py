@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from kernels.decoder import (
     prepared_step,
     step_weights,
 )
-from seq2seq.config import ModelConfig
+from seq2seq.config import CaptionModelConfig, ModelConfig
 from seq2seq.errors import UsageError
 from seq2seq.models.dropout import dropout_mask
 from seq2seq.models.encoder import recurrent_layer
@@ -32,10 +33,18 @@ class Decoder(nn.Module):
     encoder's state: additive v.tanh(W h + U e + b), concat v.tanh(W [h; e]), dot h.e,
     scaled_dot h.e / sqrt(H), general h.(W e). What depends on the source alone (U e + b, W e)
     is projected once per source.
+
+    ``context_gate`` (Xu et al. 2015, section 4.2.1) scales what attention found, the context, by
+    sigmoid(W h + b): "scalar" by one number a step, "vector" by one for each of its values.
     """
 
     def __init__(
-        self, config: ModelConfig, embedding_size: int, values_size: int, output_size: int
+        self,
+        config: ModelConfig | CaptionModelConfig,
+        embedding_size: int,
+        values_size: int,
+        output_size: int,
+        context_gate: Literal["none", "scalar", "vector"] = "none",
     ) -> None:
         super().__init__()
         decoder = config.decoder
@@ -71,10 +80,13 @@ class Decoder(nn.Module):
                 )
             if self.attention == "scaled_dot":
                 self.scale = 1.0 / math.sqrt(size)
+        self.gate = None
+        if context_gate != "none":
+            self.gate = nn.Linear(size, values_size if context_gate == "vector" else 1)
         context = 0 if self.attention == "none" else values_size
         self.output = nn.Linear(context + size, output_size, bias=False)
 
-    def memory(self, values: Tensor, lengths: Tensor) -> Memory | None:
+    def memory(self, values: Tensor, lengths: Tensor | None) -> Memory | None:
         """Encoder outputs (B, S, D) with their projected keys; None without attention."""
         if self.attention == "none":
             return None
@@ -100,7 +112,8 @@ class Decoder(nn.Module):
                 )
             )
         query = None if self.query is None else self.query.weight
-        return DecoderWeights(tuple(layers), self.output.weight, query, self.score)
+        gate = (None, None) if self.gate is None else (self.gate.weight, self.gate.bias)
+        return DecoderWeights(tuple(layers), self.output.weight, query, self.score, *gate)
 
     def forward(
         self, embedded: Tensor, state: DecoderState, memory: Memory | None

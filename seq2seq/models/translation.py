@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-from kernels.decoder import DecoderState, Memory, StepMemory, StepWeights, step_memory
-from kernels.precision import precision
-from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+from kernels.decoder import DecoderState, Memory
 from seq2seq.config import ModelConfig
 from seq2seq.errors import UsageError
+from seq2seq.models import search_steps
 from seq2seq.models.bridge import Bridge
 from seq2seq.models.decoder import Decoder
 from seq2seq.models.dropout import drop_steps, drop_words
 from seq2seq.models.encoder import Encoder
-
-
-class DecodingWeights(NamedTuple):
-    """The parameters that a step multiplies with, prepared once for many steps: see
-    ``TranslationModel.decoding_weights``. Later changes of the model do not reach them."""
-
-    embedding: Tensor  # (V, E)
-    decoder: StepWeights
-    projection: PreparedLinear  # (V, A)
-
-
-@dataclass(frozen=True)
-class TranslationState:
-    """What decoding carries from step to step, for N hypotheses of B sources."""
-
-    decoder: DecoderState  # (L, N, H), (L, N, H), (N, A)
-    memory: StepMemory | None  # (B, S, .), shared by the hypotheses of a source
-    rows: Tensor  # (N,) the source of each hypothesis, ascending
-    weights: DecodingWeights  # the same in all states of a search
-    attention: Tensor | None = None  # (N, S) of the step before
+from seq2seq.models.search_steps import DecodingWeights, SearchState
 
 
 class TranslationModel(nn.Module):
@@ -111,64 +88,22 @@ class TranslationModel(nn.Module):
         """What ``start`` hands to all steps. Made once for many batches it saves a copy of the
         decoder's weights for each. The products of the steps have the dtype that autocast had
         here."""
-        product = precision(self.projection.weight).product
-        return DecodingWeights(
-            self.target_embedding.weight.detach(),
-            self.decoder.step_weights(product),
-            prepare_linear(self.projection.weight, self.projection.bias, product),
-        )
+        return search_steps.decoding_weights(self.target_embedding, self.decoder, self.projection)
 
     def start(
         self, source: tuple[Tensor, Tensor], weights: DecodingWeights | None = None
-    ) -> TranslationState:
+    ) -> SearchState:
         """Encode (tokens (B, S), lengths (B,)): the state before the first target token, for
         steps with ``weights``, by default the model's as they are now."""
         tokens, lengths = source
         weights = weights or self.decoding_weights()
-        decoder, memory = self._encode(tokens, lengths)
-        memory = None if memory is None else step_memory(memory)
-        rows = torch.arange(tokens.shape[0], device=tokens.device)
-        return TranslationState(decoder, memory, rows, weights)
+        return search_steps.first_state(*self._encode(tokens, lengths), weights)
 
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: TranslationState) -> tuple[Tensor, TranslationState]:
+    def step(self, tokens: Tensor, state: SearchState) -> tuple[Tensor, SearchState]:
         """One target token for each hypothesis: tokens (N,) -> logits (N, V). No gradients."""
-        weights, rows = state.weights, None
-        if tokens.device.type == "cpu":  # elsewhere, finding the different ones costs a wait
-            tokens, rows = torch.unique(tokens, return_inverse=True)  # (U,), (N,)
-        embedded = weights.embedding.index_select(0, tokens)  # (U, E)
-        vectors, decoder, attention = self.decoder.step(
-            embedded, rows, state.decoder, state.memory, weights.decoder
-        )
-        logits = prepared_linear(vectors, weights.projection)  # (N, V)
-        return logits, replace(state, decoder=decoder, attention=attention)
+        return search_steps.step(self.decoder, tokens, state)
 
-    def reorder(self, state: TranslationState, index: Tensor) -> TranslationState:
+    def reorder(self, state: SearchState, index: Tensor) -> SearchState:
         """Row i of the new state is row index[i] of the old one. Hypotheses of a source must
-        stay side by side; the source's keys and values are then shared, not copied."""
-        hidden, cell, feed = state.decoder
-        decoder = DecoderState(
-            hidden.index_select(1, index),
-            None if cell is None else cell.index_select(1, index),
-            None if feed is None else feed.index_select(0, index),
-        )
-        attention = None if state.attention is None else state.attention.index_select(0, index)
-        rows, memory = state.rows.index_select(0, index), state.memory
-        if memory is not None and not torch.equal(rows, state.rows):
-            memory, rows = _regroup(memory, rows)
-        return replace(state, decoder=decoder, memory=memory, rows=rows, attention=attention)
-
-
-def _regroup(memory: StepMemory, rows: Tensor) -> tuple[StepMemory, Tensor]:
-    """The memory of those sources that ``rows`` (N,) still names, and rows numbered anew."""
-    kept, counts = torch.unique_consecutive(rows, return_counts=True)
-    if len(kept) and bool((counts == counts[0]).all()):
-        every = torch.arange(len(memory.keys), device=kept.device)
-        chosen = None if torch.equal(kept, every) else kept
-        rows = torch.arange(len(kept), device=rows.device).repeat_interleave(counts)
-    else:  # unequal numbers of hypotheses: every one gets a source of its own
-        chosen, rows = rows, torch.arange(len(rows), device=rows.device)
-    if chosen is not None:
-        taken = (None if t is None else t.index_select(0, chosen) for t in memory)
-        memory = StepMemory(*taken)
-    return memory, rows
+        stay side by side."""
+        return search_steps.reorder(state, index)

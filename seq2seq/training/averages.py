@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seq2seq.training.checkpoints import weights_of
+
 
 class MovingAverage:
     """Exponential (Polyak & Juditsky 1992, with decay): average <- d average + (1 - d) weight,
@@ -16,13 +18,13 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.average = [p.detach().clone() for p in model.parameters()]
+        self.average = [t.clone() for t in _averaged(model)]
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self.average, [p.detach() for p in model.parameters()], 1 - decay)
+        torch._foreach_lerp_(self.average, _averaged(model), 1 - decay)
 
     def observe(self, score: float, model: nn.Module) -> bool:
         """A validation's score; True where averaging begins with it."""
@@ -31,7 +33,7 @@ class MovingAverage:
     @contextlib.contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside the block the model holds the averaged weights."""
-        held = [p.detach().clone() for p in model.parameters()]
+        held = [t.clone() for t in _averaged(model)]
         self.copy_to(model)
         try:
             yield
@@ -57,13 +59,13 @@ class TriggeredAverage:
     def __init__(self, model: nn.Module, patience: int) -> None:
         self.patience, self.steps, self.triggered = patience, 0, False
         self.scores: list[float] = []
-        self.average = [p.detach().clone() for p in model.parameters()]
+        self.average = [t.clone() for t in _averaged(model)]
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         if self.triggered:
             self.steps += 1
-            weights = [p.detach() for p in model.parameters()]
+            weights = _averaged(model)
             torch._foreach_lerp_(self.average, weights, 1 / self.steps)
 
     def observe(self, score: float, model: nn.Module) -> bool:
@@ -74,13 +76,13 @@ class TriggeredAverage:
         if starts:
             self.triggered = True
             with torch.no_grad():
-                torch._foreach_copy_(self.average, [p.detach() for p in model.parameters()])
+                torch._foreach_copy_(self.average, _averaged(model))
         return starts
 
     @contextlib.contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside the block the model holds the averaged weights, if averaging has begun."""
-        held = [p.detach().clone() for p in model.parameters()]
+        held = [t.clone() for t in _averaged(model)]
         self.copy_to(model)
         try:
             yield
@@ -105,5 +107,11 @@ class TriggeredAverage:
 
 @torch.no_grad()
 def _copy(model: nn.Module, values: list[Tensor]) -> None:
-    for parameter, value in zip(model.parameters(), values, strict=True):
-        parameter.copy_(value)
+    for tensor, value in zip(_averaged(model), values, strict=True):
+        tensor.copy_(value)
+
+
+def _averaged(model: nn.Module) -> list[Tensor]:
+    """Weights, and what is saved with them and is no weight: the statistics of batch norm belong
+    to the weights they were gathered with."""
+    return [t for t in weights_of(model).values() if t.is_floating_point()]

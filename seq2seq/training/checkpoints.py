@@ -97,14 +97,17 @@ def remove(folder: Path) -> None:
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Each parameter once, by its first name (tied ones are one parameter)."""
-    return {name: p.detach() for name, p in model.named_parameters()}
+    """Each parameter once, by its first name (tied ones are one parameter), and each buffer that is
+    saved with them (the statistics of batch norm)."""
+    saved = model.state_dict().keys()
+    found = {name: p.detach() for name, p in model.named_parameters()}
+    return found | {name: b for name, b in model.named_buffers() if name in saved}
 
 
 @torch.no_grad()
 def load_weights(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Copy weights written by ``weights_of``; RunError where names or shapes differ."""
-    own = dict(model.named_parameters())
+    own = weights_of(model)
     if own.keys() != tensors.keys():
         missing, extra = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
         raise RunError(f"{where}: does not fit the model; missing {missing}, unknown {extra}")

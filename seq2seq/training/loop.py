@@ -101,7 +101,7 @@ class _Run:
         if int(os.environ.get("WORLD_SIZE", 1)) == 1:
             # accelerate keeps the device and precision of an earlier run in this process
             AcceleratorState._reset_state(reset_partial_state=True)
-        kind = TASKS[config.task]
+        kind = _task(config.task)
         self.accelerator = Accelerator(
             cpu=options.device == "cpu",
             mixed_precision=_mixed_precision(options.precision, options.device),
@@ -405,6 +405,14 @@ class _Run:
                 return f"mean of {len(folders)} checkpoints, {task.tell(averaged)}"
             checkpoints.load_weights(self.model, best, str(self._best(step)))
         return f"step {step}, {task.tell(score)}"
+
+
+def _task(name: str) -> type[Task]:
+    if name == "captioning":  # which needs Pillow; the others do without
+        from seq2seq.training.captioning import CaptioningTask
+
+        return CaptioningTask
+    return TASKS[name]
 
 
 def _mixed_precision(precision: str, device: str) -> str:

@@ -1,0 +1,353 @@
+"""A trained captioning model as its user holds it: images in, captions out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.caption_directory import (
+    ALL_FILES,
+    SavedCaptioningModel,
+    read_captioning_model,
+    write_captioning_model,
+)
+from seq2seq.config import CaptionDecodingConfig, CaptioningConfig
+from seq2seq.data.caption_batches import BOS
+from seq2seq.data.features import check_features, pad_features, read_features
+from seq2seq.data.images import ImageError, read_image, to_float
+from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.errors import RunError, UsageError
+from seq2seq.model_card import caption_card
+from seq2seq.models import CaptioningModel, Encoded
+from seq2seq.models.search_steps import DecodingWeights
+from seq2seq.pretrained import device_named, model_folder
+from seq2seq.units import END, UNK, Units
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Precision = Literal["fp32", "bf16"]
+MAX_BEAM_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of one image.
+
+    ``score`` is what the search maximised (log probability over length penalty),
+    ``log_probability`` the sum over the units and the end. ``finished`` is False where the length
+    limit cut the caption. ``attention`` (T, S), where it was asked for, has a row for each of
+    ``tokens`` and one for the end if the search reached it, and a column for each place of the
+    image, row by row of its grid; with a sentinel it sums up to less than 1, the rest went there.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
+    tokens: list[str]
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """What became of one image: its captions, best first, or the error that says why not."""
+
+    captions: list[Caption]
+    error: ImageError | None = None
+
+    @property
+    def text(self) -> str:
+        """The best caption; raises the error where there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.captions[0].text
+
+
+class Captioner:
+    """A captioning model together with its vocabulary and configuration.
+
+    captioner = Captioner.from_pretrained("runs/flickr8k/model")
+    captioner.caption(["dog.jpg"], beam_size=5)[0].text
+    """
+
+    def __init__(
+        self,
+        model: CaptioningModel,
+        units: Units,
+        config: CaptioningConfig,
+        readme: str | None = None,
+    ) -> None:
+        self.model, self.units, self.config, self.readme = model, units, config, readme
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | None = None,
+        local_files_only: bool = False,
+    ) -> Captioner:
+        """Load a model from its directory, or by its ``user/name`` from the hub; arguments and
+        errors are those of ``Translator.from_pretrained``."""
+        place = device_named(device)
+        directory = model_folder(
+            str(name),
+            ALL_FILES,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        saved = read_captioning_model(directory)
+        return cls(saved.model.to(place), saved.units, saved.config, saved.readme)
+
+    def save_pretrained(
+        self, directory: str | os.PathLike[str], card: dict[str, Any] | None = None
+    ) -> None:
+        """Write the model directory (see ``seq2seq.caption_directory``), replacing what is there;
+        ``card`` as in ``Translator.save_pretrained``. Raises UsageError for an unknown key in it,
+        RunError where the files cannot be written."""
+        if card is not None or self.readme is None:
+            parameters = sum(parameter.numel() for parameter in self.model.parameters())
+            self.readme = caption_card(self.config, parameters, card)
+        saved = SavedCaptioningModel(self.model, self.units, self.config, self.readme)
+        write_captioning_model(saved, Path(directory))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload captioning model",
+    ) -> str:
+        """Upload the model directory to ``repo_id`` (made if new) in one commit; return its URL."""
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=branch,
+                create_pr=create_pr,
+            )
+        return str(commit)
+
+    def caption(
+        self,
+        images: Sequence[str | os.PathLike[str] | Image.Image | Tensor | np.ndarray],
+        *,
+        beam_size: int | None = None,
+        n_best: int = 1,
+        batch_size: int | None = None,
+        decoding: CaptionDecodingConfig | None = None,
+        precision: Precision = "fp32",
+        attention: bool = False,
+    ) -> list[Captioned]:
+        """Caption each image, in the order given: the ``n_best`` best captions of each, best first.
+
+        An image is a file or an opened Pillow image; for a model of features computed beforehand,
+        a .npy file or an array (S, F) or (F,). An image that cannot be used has its ``error`` in
+        its place in the list, and does not lose the others.
+
+        ``decoding`` holds all settings of the search, by default those of the model's
+        configuration; ``beam_size`` and ``batch_size`` override single ones. ``attention`` asks
+        for the attention weights. ``precision="bf16"`` multiplies in bfloat16.
+
+        Raises:
+            UsageError: ``images`` is no list; a setting out of range.
+            RunError: the device is out of memory; the model gives no numbers (NaN).
+        """
+        if isinstance(images, (str, os.PathLike)) or not isinstance(images, Sequence):
+            raise UsageError("images is one image; expected a list: caption([image])")
+        if precision not in ("fp32", "bf16"):
+            raise UsageError(f"precision is {precision!r}; expected 'fp32' or 'bf16'")
+        settings = _settings(decoding or self.config.decoding, beam_size, batch_size)
+        if not 1 <= n_best <= settings.beam_size:
+            raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
+        results: list[Captioned] = []
+        with self._deciding(precision):
+            weights = self.model.decoding_weights()
+            for start in range(0, len(images), settings.batch_size):
+                batch = [self._read(image) for image in images[start : start + settings.batch_size]]
+                good = [one for one in batch if isinstance(one, Tensor)]
+                found = iter(self._search(good, weights, settings, n_best, attention))
+                results += [
+                    Captioned(next(found)) if isinstance(one, Tensor) else Captioned([], one)
+                    for one in batch
+                ]
+        return results
+
+    def caption_encoded(
+        self,
+        encoded: Encoded,
+        decoding: CaptionDecodingConfig,
+        weights: DecodingWeights | None = None,
+        n_best: int = 1,
+        attention: bool = False,
+    ) -> list[list[Caption]]:
+        """The captions of images that are encoded already; autocast decides the precision."""
+        count, place = len(encoded.values), encoded.values.device
+        common = {
+            "sources": count,
+            "max_lengths": torch.full((count,), decoding.max_length, device=place),
+            "bos": BOS,
+            "eos": END,
+            "pad": UNK,  # which is never written
+            "min_length": decoding.min_length,
+            "no_repeat_ngram": decoding.no_repeat_ngram,
+            "return_attention": attention,
+        }
+        with torch.inference_mode():
+            state = self.model.start(encoded, weights)
+            if decoding.beam_size == 1:
+                found = [[one] for one in greedy_search(self.model, state, **common)]
+            else:
+                found = beam_search(
+                    self.model,
+                    state,
+                    **common,
+                    beam_size=decoding.beam_size,
+                    length_penalty=decoding.length_penalty,
+                    n_best=n_best,
+                )
+        return [[self._caption(one) for one in hypotheses] for hypotheses in found]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The caption that units ``ids`` spell, on one line."""
+        decoder = self.units.decoder()
+        text = "".join([decoder.add(unit) for unit in ids]) + decoder.finish()
+        return " ".join(text.replace("\0", "").split())
+
+    def _caption(self, found: Hypothesis) -> Caption:
+        attention = found.attention
+        return Caption(
+            self.text(found.tokens),
+            found.score,
+            found.log_probability,
+            found.finished,
+            [self.units.piece(unit) for unit in found.tokens],
+            None if attention is None else attention.float().cpu(),
+        )
+
+    def _read(self, image: Any) -> Tensor | ImageError:
+        """(3, P, P) uint8, or features (S, F)."""
+        encoder = self.config.model.encoder
+        try:
+            if encoder.kind != "features":
+                if isinstance(image, (Tensor, np.ndarray)):
+                    kind = type(image).__name__
+                    raise UsageError(f"an image is a {kind}; expected a file or a Pillow image")
+                return read_image(image, self.config.data.image_size)
+            if isinstance(image, np.ndarray):
+                image = torch.from_numpy(image)
+            if isinstance(image, Tensor):
+                return check_features(image, encoder.size, "features")
+            if not str(image).endswith(".npy"):
+                raise ImageError(
+                    f"{image}: this model reads features computed beforehand; expected a .npy file"
+                )
+            return read_features(image, encoder.size)
+        except ImageError as error:
+            return error
+
+    def _search(
+        self,
+        batch: list[Tensor],
+        weights: DecodingWeights,
+        settings: CaptionDecodingConfig,
+        n_best: int,
+        attention: bool,
+    ) -> list[list[Caption]]:
+        if not batch:
+            return []
+        place = next(self.model.parameters()).device
+        lengths = None
+        if self.config.model.encoder.kind == "features":
+            source, lengths = pad_features(batch)
+            lengths = None if lengths is None else lengths.to(place)
+        else:
+            source = torch.stack(batch)
+        try:
+            source = source.to(place)
+            source = to_float(source) if source.dtype == torch.uint8 else source
+            encoded = self.model.encode(source, lengths)
+            found = self.caption_encoded(encoded, settings, weights, n_best, attention)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{place}: out of memory with {len(batch)} images, beam {settings.beam_size}; use "
+                "a smaller batch or beam"
+            ) from None
+        if lengths is not None and attention:
+            counts = lengths.tolist()
+            return [
+                [dataclasses.replace(c, attention=_trim(c.attention, n)) for c in captions]
+                for captions, n in zip(found, counts, strict=True)
+            ]
+        return found
+
+    @contextlib.contextmanager
+    def _deciding(self, precision: Precision):
+        """Evaluation mode, no gradients, products in ``precision``; the mode is then as before."""
+        training, place = self.model.training, next(self.model.parameters()).device
+        half = precision == "bf16"
+        self.model.eval()
+        try:
+            with (
+                torch.inference_mode(),
+                torch.autocast(place.type, dtype=torch.bfloat16)
+                if half
+                else contextlib.nullcontext(),
+            ):
+                yield
+        finally:
+            self.model.train(training)
+
+
+def _trim(attention: Tensor | None, places: int) -> Tensor | None:
+    return None if attention is None else attention[:, :places]
+
+
+def _settings(
+    decoding: CaptionDecodingConfig, beam_size: int | None, batch_size: int | None
+) -> CaptionDecodingConfig:
+    given = {"beam_size": beam_size, "batch_size": batch_size}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(decoding, **changed)
+    least = {
+        "beam_size": 1,
+        "batch_size": 1,
+        "max_length": 0,
+        "min_length": 0,
+        "no_repeat_ngram": 0,
+        "length_penalty": 0,
+    }
+    for key, lowest in least.items():
+        value = getattr(settings, key)
+        whole = key == "length_penalty" or isinstance(value, int)
+        if not whole or not lowest <= value < float("inf"):
+            kind = "number" if key == "length_penalty" else "whole number"
+            raise UsageError(f"{key} is {value!r}; expected a {kind} of at least {lowest}")
+    if settings.beam_size > MAX_BEAM_SIZE:
+        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
+    return settings
