@@ -242,8 +242,6 @@ def test_two_processes_share_the_streams_and_resume(text, tmp_path):
         for name in ("whole", "parts")
     )
     assert whole[0]["step"] == 6 and len(whole) == 2
-    assert parts[0] == whole[0]
-    # On one process a resumed run gives the same bits; on two, nearly.
-    assert parts[1] == pytest.approx(whole[1], rel=1e-3)
+    assert parts == whole
     saved = checkpoints.read(tmp_path / "parts" / "checkpoints" / "last")[0]
     assert saved["carried.hidden.0"].shape == (2, 4, 24)
