@@ -1,4 +1,4 @@
-"""Translation and text generation with recurrent networks.
+"""Translation, text generation and captioning with recurrent networks.
 
 The public names are loaded when first used, so that ``import seq2seq`` (and with it the
 command line's ``--help``) does not wait for torch.
@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seq2seq.captioner import Caption, Captioned, Captioner
     from seq2seq.config import Config, load_config
     from seq2seq.errors import RunError, UsageError
     from seq2seq.evaluation import Score, score
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from seq2seq.translator import Translation, Translator
 
 __all__ = [
+    "Caption",
+    "Captioned",
+    "Captioner",
     "Config",
     "Generated",
     "RunError",
@@ -30,6 +34,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "Caption": "seq2seq.captioner",
+    "Captioned": "seq2seq.captioner",
+    "Captioner": "seq2seq.captioner",
     "Config": "seq2seq.config",
     "Generated": "seq2seq.generator",
     "RunError": "seq2seq.errors",

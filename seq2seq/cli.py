@@ -1,4 +1,4 @@
-"""The ``seq2seq`` command: train, translate, evaluate, generate, score, perplexity, plot.
+"""The ``seq2seq`` command: train, and the commands of translation, text generation, captioning.
 
 Exit status: 0 done, 1 the run failed, 2 wrong use, 130 interrupted (Ctrl-C), 141 nobody reads
 the output any more. Nothing heavy is imported before the arguments are known to be good, so
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from seq2seq import generation_commands
+from seq2seq import caption_commands, generation_commands
 from seq2seq.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def _run(arguments: list[str]) -> int:
         "generate": generation_commands.generate,
         "score": generation_commands.score,
         "perplexity": generation_commands.perplexity,
+        "caption": caption_commands.caption,
+        "evaluate-captions": caption_commands.evaluate,
         "plot": _plot,
     }
     return run[options.command](options)
@@ -143,7 +145,7 @@ def _unknown(given: str, known: list[str]) -> str:
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     parser = argparse.ArgumentParser(
         prog="seq2seq",
-        description="Translation and text generation with recurrent networks.",
+        description="Translation, text generation and captioning with recurrent networks.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -197,6 +199,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         _command(
             group, "perplexity", "how well a text is predicted", generation.PERPLEXITY_EXAMPLES
         )
+    )
+
+    captions = caption_commands
+    captions.add_caption(_command(group, "caption", "describe images", captions.CAPTION_EXAMPLES))
+    captions.add_evaluate(
+        _command(group, "evaluate-captions", "score captions", captions.EVALUATE_EXAMPLES)
     )
 
     plot = _command(group, "plot", "draw the learning curve of a run", None)
