@@ -230,17 +230,11 @@ class CaptionReward:
     """
 
     def __init__(self, captions: CaptionSet) -> None:
-        texts = [[[*ids.tolist(), END] for ids in found] for found in captions.units]
-        self._cider = CiderD(texts)
-        self._references = [self._cider.prepare(found) for found in texts]
+        self._cider = CiderD([[[*ids.tolist(), END] for ids in found] for found in captions.units])
 
     def __call__(self, captions: list[list[int]], images: list[int]) -> Tensor:
         """N captions, with their end where they came to it, and the rows of their images -> (N,)"""
-        found = [
-            self._cider.score(ids, self._references[image])
-            for ids, image in zip(captions, images, strict=True)
-        ]
-        return torch.tensor(found, dtype=torch.float64)
+        return torch.tensor(self._cider.score(captions, images), dtype=torch.float64)
 
 
 def _load(config: CaptioningConfig) -> dict[str, Any]:
