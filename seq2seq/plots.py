@@ -59,7 +59,7 @@ def plot_attention(
             f"attention has shape {weights.shape}; expected ({len(target_pieces)} or "
             f"{len(target_pieces) + 1} target pieces, {len(columns)} source pieces), none of them 0"
         )
-    figure = _figure()
+    figure = new_figure()
     cell = min(0.32, _LONGEST_SIDE / max(weights.shape))
     width, height = cell * weights.shape[1], cell * weights.shape[0]
     figure.set_size_inches(max(width, 1.2) + 2.4, max(height, 1.2) + 1.6)
@@ -79,7 +79,7 @@ def plot_attention(
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, shrink=min(1.0, 2.5 / height))
     bar.outline.set_visible(False)
     bar.set_label("attention weight", color=_GREY)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_learning_curve(run: str | os.PathLike[str], path: str | os.PathLike[str]) -> Path:
@@ -101,7 +101,7 @@ def plot_learning_curve(run: str | os.PathLike[str], path: str | os.PathLike[str
     panels += [(_draw_bleu, 3.2)] if "bleu" in curves else []
     panels += [(_draw_rate, 1.1)] if "learning_rate" in curves else []
     heights = [height for _, height in panels]
-    figure = _figure()
+    figure = new_figure()
     figure.set_size_inches(8, sum(heights) + 0.6)
     grid = figure.subplots(
         len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
@@ -113,7 +113,7 @@ def plot_learning_curve(run: str | os.PathLike[str], path: str | os.PathLike[str
         axes.margins(x=0.02)
     grid[-1, 0].set_xlabel("optimizer steps")
     grid[-1, 0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 Curve = tuple[list[int], list[float]]
@@ -233,7 +233,8 @@ def _grid_between_cells(axes: Axes, shape: tuple[int, int]) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _figure() -> Figure:
+def new_figure() -> Figure:
+    """An empty figure; raises UsageError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -244,7 +245,8 @@ def _figure() -> Figure:
     return Figure(layout="constrained")
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a PNG, and the folders it needs; raises RunError where that fails."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

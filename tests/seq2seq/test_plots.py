@@ -19,8 +19,8 @@ TARGET = ["▁Ein", "▁Hund", "▁renn", "t", "▁für", "▁5", "▁$", "</>"]
 def figures(monkeypatch):
     """The figures that were drawn, so that their content can be looked at."""
     drawn = []
-    make = plots._figure
-    monkeypatch.setattr(plots, "_figure", lambda: drawn.append(make()) or drawn[-1])
+    make = plots.new_figure
+    monkeypatch.setattr(plots, "new_figure", lambda: drawn.append(make()) or drawn[-1])
     return drawn
 
 
