@@ -30,7 +30,7 @@ _PIXELS = 300  # a side that images are drawn with
 _HEAT = (255, 112, 16)
 _COVER = 0.65  # of the image by the colour, where the weight is greatest
 _INK = "#1a202c"
-_LINE = 0.147  # inches of one line of a caption
+_LINE = 0.13  # inches of one line of a caption
 _LETTERS = 28  # in a line of a caption
 
 
