@@ -7,6 +7,7 @@ from torch import Tensor
 from kernels import backend
 from kernels.decoder import reference, torch_backend
 from kernels.decoder.reference import decoder_step
+from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.step import (
     StepMemory,
     StepWeights,
@@ -29,6 +30,7 @@ __all__ = [
     "DropoutMasks",
     "LayerWeights",
     "Memory",
+    "Sentinel",
     "StepMemory",
     "StepWeights",
     "attention_decoder",
@@ -62,6 +64,9 @@ def attention_decoder(
         c_t   = sigmoid(W_g h_t + b_g) * c_t     with weights.gate (Xu et al. 2015, sec. 4.2.1,
                                                  who take h_{t-1}: there attention comes first)
         a_t   = tanh(W_o [c_t; h_t]) * output mask     Luong et al. 2015, eq. 5
+
+    With weights.sentinel the softmax has one more place, the decoder's own memory: see
+    kernels/decoder/sentinel.py. The torch backend then runs on autograd's tape, as the reference.
 
     inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
     the attention weights (B, T, S; None without ``memory``); gradients flow through all three.

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention import additive_attention, dot_attention
+from kernels.attention.masking import padding, without_padding
+from kernels.decoder.sentinel import attend, sentinel
 from kernels.decoder.weights import DecoderState, DecoderWeights, DropoutMasks, Memory
 from kernels.recurrence.reference import step
 
@@ -34,6 +36,7 @@ def decoder_step(
     hidden, cell = [], []
     for number, layer in enumerate(weights.layers):
         h = state.hidden[number]  # (N, H)
+        given, before = x, h  # of the top layer, in the end
         c = None if state.cell is None else state.cell[number]
         gates_x = F.linear(x, layer.weight_ih, layer.bias_ih)
         gates_h = F.linear(h, layer.weight_hh, layer.bias_hh)
@@ -52,7 +55,11 @@ def decoder_step(
     attention = None
     top = x  # (N, H)
     if memory is not None:
-        context, attention = _attend(top, weights, memory, scale)
+        own = None
+        if weights.sentinel is not None:
+            memory_cell = None if state.cell is None else cell[-1]
+            own = sentinel(weights.sentinel, given, before, hidden[-1], memory_cell)  # (N, H)
+        context, attention = _attend(top, weights, memory, scale, own)
         context = context.to(top.dtype)  # (N, D)
         if weights.gate is not None:
             beta = F.linear(top, weights.gate, weights.gate_bias).to(top.dtype).sigmoid()
@@ -70,16 +77,28 @@ def decoder_step(
 
 
 def _attend(
-    hidden: Tensor, weights: DecoderWeights, memory: Memory, scale: float
+    hidden: Tensor, weights: DecoderWeights, memory: Memory, scale: float, own: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """hidden (N, H) -> context (N, D), attention weights (N, S); the K = N / B hypotheses of a
-    source are K queries on its keys."""
+    source are K queries on its keys. ``own`` (N, H) is the sentinel, None without."""
     query = hidden if weights.query is None else F.linear(hidden, weights.query)  # (N, Q)
     sources = memory.keys.shape[0]
     beams = query.shape[0] // max(1, sources)
     query = query.view(sources, beams, query.shape[1]).to(memory.keys.dtype)  # (B, K, Q)
     keys, values, lengths = memory
-    if weights.score is None:
+    if own is not None:
+        padded = padding(lengths, *keys.shape[:2], keys.device)
+        found = attend(
+            query,
+            without_padding(keys, padded),
+            without_padding(values, padded),
+            padded,
+            weights.score,
+            scale,
+            own.view(sources, beams, -1),
+            F.linear(own, weights.sentinel.key).to(keys.dtype).view_as(query),
+        )
+    elif weights.score is None:
         found = dot_attention(query, keys, values, scale, lengths, return_weights=True)
     else:
         score = weights.score

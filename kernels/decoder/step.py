@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention.masking import masked_softmax, padding, without_padding
+from kernels.decoder.sentinel import Sentinel, attend
 from kernels.decoder.torch_backend import _bias, _columns
 from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
 from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
@@ -41,6 +42,8 @@ class StepWeights(NamedTuple):
     query: PreparedLinear | None  # (Q, H)
     score: Tensor | None  # (Q,)
     gate: PreparedLinear | None  # (1, H) or (D, H), with its bias
+    sentinel: PreparedLinear | None  # (H, I + H) on [top layer's input; hidden before], its gate
+    sentinel_key: PreparedLinear | None  # (Q, H)
 
 
 class StepMemory(NamedTuple):
@@ -68,6 +71,19 @@ def step_weights(
         None if query is None else prepare_linear(query, None, product),
         None if weights.score is None else weights.score.detach(),
         None if weights.gate is None else prepare_linear(weights.gate, weights.gate_bias, product),
+        *_prepare_sentinel(weights.sentinel, product),
+    )
+
+
+def _prepare_sentinel(
+    weights: Sentinel | None, product: torch.dtype
+) -> tuple[PreparedLinear | None, PreparedLinear | None]:
+    if weights is None:
+        return None, None
+    gate = torch.cat([weights.weight_x, weights.weight_h], 1)  # (H, I + H)
+    return (
+        prepare_linear(gate, weights.bias, product),
+        prepare_linear(weights.key, None, product),
     )
 
 
@@ -130,6 +146,7 @@ def _step(
     x, hidden, cell = state.feed, [], []
     for number, layer in enumerate(weights.layers):
         h = state.hidden[number]  # (N, H)
+        given, before = x, h  # of the top layer, in the end; without the embedding
         c = None if state.cell is None else state.cell[number]
         joined = h if x is None else torch.cat([x, h], 1)  # (N, I + H)
         gates = prepared_linear(joined, layer.linear)  # (N, C)
@@ -143,7 +160,15 @@ def _step(
     attention = None
     top = x  # (N, H)
     if memory is not None:
-        context, attention = _attend(x, weights, memory, scale)
+        own = None
+        if weights.sentinel is not None:
+            if len(weights.layers) == 1:
+                embedded = inputs if rows is None else inputs.index_select(0, rows)  # (N, E)
+                given = embedded if given is None else torch.cat([embedded, given], 1)
+            sums = prepared_linear(torch.cat([given, before], 1), weights.sentinel)
+            memory_cell = hidden[-1] if cell[-1] is None else torch.tanh(cell[-1])
+            own = sums.to(dtype).sigmoid_().mul_(memory_cell)  # (N, H)
+        context, attention = _attend(x, weights, memory, scale, own)
         if weights.gate is not None:
             context.mul_(prepared_linear(x, weights.gate).to(dtype).sigmoid_())
         top = torch.cat([context, x], 1)  # (N, D + H)
@@ -180,15 +205,20 @@ def _cell(kind: str, gates: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor
 
 
 def _attend(
-    hidden: Tensor, weights: StepWeights, memory: StepMemory, scale: float
+    hidden: Tensor, weights: StepWeights, memory: StepMemory, scale: float, own: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """hidden (N, H) -> context (N, D), attention weights (N, S)."""
+    """hidden (N, H) -> context (N, D), attention weights (N, S); ``own`` (N, H): the sentinel."""
     keys, values, padded = memory
     query = hidden  # (N, Q)
     if weights.query is not None:
         query = prepared_linear(hidden, weights.query)
     beams = len(hidden) // max(1, len(keys))  # K
     query = query.view(len(keys), beams, keys.shape[2]).to(keys.dtype)  # (B, K, Q)
+    if own is not None:
+        key = prepared_linear(own, weights.sentinel_key).to(keys.dtype).view_as(query)
+        value = own.view(len(keys), beams, own.shape[1])
+        found = attend(query, keys, values, padded, weights.score, scale, value, key)
+        return found[0].flatten(0, 1), found[1].flatten(0, 1)
     if weights.score is None:
         scores = torch.bmm(query, keys.transpose(1, 2)) * scale  # (B, K, S)
     else:

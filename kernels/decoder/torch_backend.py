@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention.masking import padding
+from kernels.decoder import reference
 from kernels.decoder.weights import (
     DecoderState,
     DecoderWeights,
@@ -66,7 +67,12 @@ def attention_decoder(
     residual: bool,
     masks: DropoutMasks,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
-    """See kernels.attention_decoder."""
+    """See kernels.attention_decoder. A decoder with a sentinel runs step by step on autograd's
+    tape: its gate and its place in the softmax have no backward pass written by hand."""
+    if weights.sentinel is not None:
+        return reference.attention_decoder(
+            inputs, weights, state, memory, kind, scale, residual, masks
+        )
     device = inputs.device.type
     product = precision(inputs).product
     flat = [tensor for layer in weights.layers for tensor in layer]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from kernels.decoder.sentinel import Sentinel
 from kernels.recurrence.reference import GATES
 
 
@@ -33,6 +34,7 @@ class DecoderWeights(NamedTuple):
     # The context gate: G = 1 for one number a step, or G = D for one a value.
     gate: Tensor | None = None  # (G, H)
     gate_bias: Tensor | None = None  # (G,)
+    sentinel: Sentinel | None = None  # adaptive attention
 
 
 class DecoderState(NamedTuple):
@@ -115,7 +117,10 @@ def check(
         raise ValueError(
             f"weights.output has shape {tuple(weights.output.shape)}; expected (A, {depth})"
         )
-    _check_gate(weights, size, None if memory is None else memory.values.shape[2])
+    values = None if memory is None else memory.values.shape[2]
+    _check_gate(weights, size, values)
+    if weights.sentinel is not None:
+        _check_sentinel(weights, size, values)
     if memory is None:
         return
     if memory.lengths is not None and memory.lengths.shape != (batch,):
@@ -150,3 +155,25 @@ def _check_gate(weights: DecoderWeights, size: int, values: int | None) -> None:
     if bias is None or bias.shape != gate.shape[:1]:
         found = None if bias is None else tuple(bias.shape)
         raise ValueError(f"weights.gate_bias has shape {found}; expected ({gate.shape[0]},)")
+
+
+def _check_sentinel(weights: DecoderWeights, size: int, values: int | None) -> None:
+    """``values``: D of the memory; None: no memory."""
+    if values is None:
+        raise ValueError("weights.sentinel is given without memory; it is a place beside others")
+    if values != size:
+        raise ValueError(
+            f"memory.values are {values} wide, the hidden state {size}; with weights.sentinel, "
+            "which is a value made of the hidden state, expected equal ones"
+        )
+    query = size if weights.query is None else weights.query.shape[0]
+    expected = {
+        "weight_x": (size, weights.layers[-1].weight_ih.shape[1]),
+        "weight_h": (size, size),
+        "bias": (size,),
+        "key": (query, size),
+    }
+    for name, shape in expected.items():
+        found = tuple(getattr(weights.sentinel, name).shape)
+        if found != shape:
+            raise ValueError(f"weights.sentinel.{name} has shape {found}; expected {shape}")

@@ -14,6 +14,7 @@ from kernels.decoder import (
     DropoutMasks,
     LayerWeights,
     Memory,
+    Sentinel,
     attention_decoder,
     decoder_step,
     prepared_step,
@@ -27,8 +28,9 @@ SCORES = ("additive", "dot", "general", "none")
 
 
 def make(
-    kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes=None, seed=0, gate=None
-):
+    kind, score, *, feeding=True, layers=1, norm=False, dropout=None, sizes=None, seed=0, gate=None,
+    sentinel=False,
+):  # fmt: skip
     """Random leaves, and a function that calls the operation on (converted) leaves."""
     batch, steps, source, embed, size, values, width = sizes or (3, 4, 5, 6, 7, 8, 9)
     generator = torch.Generator().manual_seed(seed)
@@ -37,7 +39,7 @@ def make(
         return torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
 
     gates = gates_of(kind) * size
-    if score == "dot":
+    if score == "dot" or sentinel:
         values = size
     leaves = {"inputs": new(batch, steps, embed), "hidden": new(layers, batch, size)}
     if kind == "lstm":
@@ -60,6 +62,10 @@ def make(
     if gate:
         rows = 1 if gate == "scalar" else values
         leaves["gate"], leaves["gate_bias"] = new(rows, size), new(rows)
+    if sentinel:
+        inside = size if layers > 1 else embed + (width if feeding else 0)
+        leaves["sx"], leaves["sh"] = new(size, inside), new(size, size)
+        leaves["sb"], leaves["sk"] = new(size), new(key, size)
     leaves["output"] = new(width, size if score == "none" else size + values)
     lengths = torch.tensor([source, 0, 1] + [source - 1] * (batch - 3))[:batch]
     masks = DropoutMasks()
@@ -78,6 +84,7 @@ def make(
         weights = DecoderWeights(
             tuple(stack),
             *(leaves.get(name) for name in ("output", "query", "score", "gate", "gate_bias")),
+            sentinel_of(leaves),
         )
         state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
         memory = Memory(leaves["keys"], leaves["values"], lengths) if "keys" in leaves else None
@@ -92,6 +99,10 @@ def make(
             )  # fmt: skip
 
     return leaves, call
+
+
+def sentinel_of(leaves):
+    return Sentinel(*(leaves[k] for k in ("sx", "sh", "sb", "sk"))) if "sx" in leaves else None
 
 
 def run(leaves, call, backend, dtype, **options):
@@ -160,6 +171,45 @@ def test_gradcheck_of_a_penalty_on_the_attention_and_of_the_gate():
         return (1 - attention.sum(1)).square().sum(1)
 
     assert torch.autograd.gradcheck(function, [leaves[n].requires_grad_() for n in names])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("score", SCORES[:3])
+def test_a_sentinel_by_hand(kind, score):
+    """Equations 8 to 13 of Lu et al. 2017 for the first step of one row, written out."""
+    leaves, call = make(kind, score, sentinel=True, sizes=(1, 1, 4, 3, 5, 5, 6))
+    vectors, state, attention = call(leaves, "reference")
+    x = torch.cat([leaves["inputs"][0, 0], leaves["feed"][0]])
+    h = state.hidden[0, 0]
+    gate = torch.sigmoid(leaves["sx"] @ x + leaves["sh"] @ leaves["hidden"][0, 0] + leaves["sb"])
+    own = gate * (torch.tanh(state.cell[0, 0]) if kind == "lstm" else h)
+    query = leaves["query"] @ h if "query" in leaves else h
+    keys = torch.cat([leaves["keys"][0], (leaves["sk"] @ own)[None]])
+    additive = score == "additive"
+    scores = torch.tanh(query + keys) @ leaves["score"] if additive else 0.7 * keys @ query
+    every = torch.softmax(scores, 0)
+    context = every @ torch.cat([leaves["values"][0], own[None]])
+    torch.testing.assert_close(attention[0, 0], every[:-1])
+    expected = torch.tanh(leaves["output"] @ torch.cat([context, h]))
+    torch.testing.assert_close(vectors[0, 0], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sentinel_in_every_backend(kind):
+    leaves, call = make(kind, "additive", sentinel=True, layers=2, gate="scalar")
+    assert_same(leaves, call, torch.float64, 1e-12)
+    *_, attention = call(leaves, "torch")
+    assert attention[1].abs().max() == 0  # lengths[1] is 0: all of it is the sentinel's
+    assert bool((attention.sum(2) < 1).all())
+
+
+def test_a_sentinel_that_does_not_fit_is_refused():
+    leaves, call = make("lstm", "additive", sentinel=True)
+    with pytest.raises(ValueError, match=r"weights.sentinel.key has shape \(2, 7\)"):
+        call({**leaves, "sk": leaves["sk"][:2]}, "torch")
+    wide, call = make("lstm", "additive")
+    with pytest.raises(ValueError, match=r"memory\.values are 8 wide, the hidden state 7"):
+        call({**wide, **{k: leaves[k] for k in ("sx", "sh", "sb", "sk")}}, "torch")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -250,6 +300,7 @@ def prepared_and_plain(leaves, kind, layers=1, residual=False, product=torch.flo
     weights = DecoderWeights(
         tuple(LayerWeights(*(leaves.get(f"{k}{n}") for k in names)) for n in range(layers)),
         *(leaves.get(name) for name in ("output", "query", "score", "gate", "gate_bias")),
+        sentinel_of(leaves),
     )
     state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
     memory = None
@@ -270,14 +321,21 @@ def prepared_and_plain(leaves, kind, layers=1, residual=False, product=torch.flo
 @pytest.mark.parametrize(("kind", "score"), list(itertools.product(KINDS, SCORES)))
 @pytest.mark.parametrize(
     "options",
-    [{}, {"feeding": False}, {"layers": 3, "norm": True, "residual": True}, {"gate": "vector"}],
-    ids=["fed", "not fed", "deep", "gated"],
+    [
+        {},
+        {"feeding": False},
+        {"layers": 3, "norm": True, "residual": True},
+        {"gate": "vector"},
+        {"sentinel": True},
+        {"sentinel": True, "layers": 2, "feeding": False},
+    ],
+    ids=["fed", "not fed", "deep", "gated", "sentinel", "deep sentinel"],
 )
 def test_the_prepared_step_is_the_step(kind, score, options):
     options = dict(options)
     residual = options.pop("residual", False)
     if score == "none":
-        options.pop("gate", None)
+        options = {k: v for k, v in options.items() if k not in ("gate", "sentinel")}
     leaves, _ = make(kind, score, sizes=(6, 1, 5, 6, 7, 8, 9), **options)
     found, expected = prepared_and_plain(leaves, kind, options.get("layers", 1), residual)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
