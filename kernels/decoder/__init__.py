@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import Tensor
 
 from kernels import backend
@@ -77,6 +79,14 @@ def attention_decoder(
     """
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
-    chosen = backend.resolve("attention_decoder", inputs)
-    module = reference if chosen == "reference" else torch_backend
+    chosen = backend.resolve("attention_decoder", inputs, triton=True)
+    module = _backend(chosen)
     return module.attention_decoder(inputs, weights, state, memory, kind, scale, residual, masks)
+
+
+def _backend(name: str) -> ModuleType:
+    if name == "triton":
+        from kernels.decoder import triton_backend  # imports triton
+
+        return triton_backend
+    return reference if name == "reference" else torch_backend

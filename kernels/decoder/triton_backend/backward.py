@@ -1,0 +1,404 @@
+"""Backward through the decoder's steps, the mirror of ``forward.py``. Phases of a step:
+
+    output   d_raw W_o: gradients of the context and of the top layer's output
+    attend   of the scores and the query                       (a program takes a whole row)
+    query    d_query W_q, added to that of the top layer's output
+    norm     of layer normalisation, then of the cell           (a program takes a whole row)
+    layer    d_gates W: gradients of a layer's input and of its state one step earlier
+
+What ends a phase goes on in the same tile where nothing else is missing: the gradient of a layer's
+output goes through its mask and its cell at once, that of the fed vector through tanh. The
+gradients of weights, keys and values are products over all steps, after the loop.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.decoder.triton_backend.attend import attend_row_backward
+from kernels.decoder.triton_backend.forward import VARYING
+from kernels.decoder.triton_backend.products import multiply, next_phase
+from kernels.recurrence.triton_backend.cells import (
+    elman_backward,
+    gru_backward,
+    lstm_backward,
+    tanh,
+)
+
+
+@triton.jit
+def cell_backward(
+    d, b, j, active, gates, states_before, cells_before, d_hidden, d_cell, d_gates,
+    KIND: tl.constexpr, H: tl.constexpr,
+):  # fmt: skip
+    """d: what reaches h' from this step; ``d_hidden`` (B, H) holds what the next step sent back and
+    gets what goes straight to h (GRU), ``d_cell`` is replaced. Writes d_gates (B, C)."""
+    GATES: tl.constexpr = 4 if (KIND == "lstm" or KIND == "gru") else 1
+    C: tl.constexpr = GATES * H
+    at = b * H + j
+    of_gates = gates + b * C + j
+    d += tl.load(d_hidden + at, mask=active, other=0.0, cache_modifier=".cg")
+    g0 = tl.load(of_gates, mask=active, other=0.0).to(tl.float32)
+    if GATES > 1:
+        g1 = tl.load(of_gates + H, mask=active, other=0.0).to(tl.float32)
+        g2 = tl.load(of_gates + 2 * H, mask=active, other=0.0).to(tl.float32)
+        g3 = tl.load(of_gates + 3 * H, mask=active, other=0.0).to(tl.float32)
+    to = d_gates + b * C + j
+    kept = d_gates.dtype.element_ty
+    if KIND == "lstm":
+        cell = tl.load(cells_before + at, mask=active, other=0.0)
+        dc = tl.load(d_cell + at, mask=active, other=0.0, cache_modifier=".cg")
+        seen = tanh(g1 * cell + g0 * g3)
+        dc += d * g2 * (1.0 - seen * seen)
+        s0, s1, s3, s2, dc = lstm_backward(g0, g1, g3, g2, cell, seen, d, dc)
+        tl.store(d_cell + at, dc, mask=active)
+    elif KIND == "gru":
+        h = tl.load(states_before + at, mask=active, other=0.0).to(tl.float32)
+        s0, s1, s3, s2, straight = gru_backward(g0, g1, g2, g3, h, d)
+        tl.store(d_hidden + at, straight, mask=active)
+    else:
+        s0 = elman_backward(g0, d, KIND == "relu")
+    tl.store(to, s0.to(kept), mask=active)
+    if GATES > 1:
+        tl.store(to + H, s1.to(kept), mask=active)
+        tl.store(to + 2 * H, s2.to(kept), mask=active)
+        tl.store(to + 3 * H, s3.to(kept), mask=active)
+
+
+@triton.jit
+def into_layer(
+    d, b, j, active, between, masked, gates, states_before, cells_before, d_hidden, d_cell,
+    d_gates, d_skip, d_shown,
+    KIND: tl.constexpr, H: tl.constexpr, BETWEEN: tl.constexpr, RESIDUAL: tl.constexpr,
+    NORM: tl.constexpr,
+):  # fmt: skip
+    """d: gradient of a layer's output, after its mask. Goes through mask and cell; with NORM it
+    waits in ``d_shown`` for the norm phase. ``d_skip`` (B, H) keeps what the residual passes on."""
+    at = b * H + j
+    if BETWEEN:
+        if masked:
+            d *= tl.load(between + at, mask=active, other=0.0).to(tl.float32)
+    if RESIDUAL:
+        tl.store(d_skip + at, d, mask=active)
+    if NORM:
+        tl.store(d_shown + at, d, mask=active)
+    else:
+        cell_backward(
+            d, b, j, active, gates, states_before, cells_before, d_hidden, d_cell, d_gates, KIND, H
+        )
+
+
+@triton.jit
+def norm_row(
+    b, d_shown, statistics, gain, gates, states_before, states, cells_before, d_hidden, d_cell,
+    d_gates, KIND: tl.constexpr, H: tl.constexpr, BROW: tl.constexpr,
+):  # fmt: skip
+    """Through the layer normalisation of a row, and the cell."""
+    j = tl.arange(0, BROW)[None, :]
+    own = j < H
+    at = b * H + j
+    d = tl.load(d_shown + at, mask=own, other=0.0, cache_modifier=".cg")
+    inverse = tl.load(statistics + 2 * b + 1)
+    h = tl.load(states + at, mask=own, other=0.0).to(tl.float32)
+    normal = tl.where(own, (h - tl.load(statistics + 2 * b)) * inverse, 0.0)
+    d *= tl.load(gain + j, mask=own, other=0.0)
+    mean = tl.sum(d, 1)[:, None] / H
+    along = tl.sum(d * normal, 1)[:, None] / H
+    d = inverse * (d - mean - normal * along)
+    cell_backward(
+        d, b, j, own, gates, states_before, cells_before, d_hidden, d_cell, d_gates, KIND, H
+    )
+
+
+@triton.jit
+def hidden_part(
+    b, part, d_gates, weight, d_hidden, batch, KIND: tl.constexpr, H: tl.constexpr,
+    INNER: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """d_hidden (B, H) = d_gates (B, C) times the recurrent columns of a layer's weight, plus what
+    went straight (GRU)."""
+    C: tl.constexpr = 4 * H if (KIND == "lstm" or KIND == "gru") else H
+    n = part * BN + tl.arange(0, BN)
+    active = (b < batch)[:, None] & (n < H)[None, :]
+    at = b[:, None] * H + n[None, :]
+    total = tl.zeros((BM, BN), tl.float32)
+    if KIND == "gru":  # the candidate's input part is not the state's
+        total = tl.load(d_hidden + at, mask=active, other=0.0, cache_modifier=".cg")
+        total = multiply(
+            total, d_gates, b, weight, n, n < H, batch,
+            2 * H, C, 1, INNER, BK, STAGES, PRECISION,
+        )  # fmt: skip
+        total = multiply(
+            total, d_gates + 3 * H, b, weight + 3 * H * INNER, n, n < H, batch,
+            H, C, 1, INNER, BK, STAGES, PRECISION,
+        )  # fmt: skip
+    else:
+        total = multiply(
+            total, d_gates, b, weight, n, n < H, batch, C, C, 1, INNER, BK, STAGES, PRECISION
+        )
+    tl.store(d_hidden + at, total, mask=active)
+
+
+@triton.jit(do_not_specialize=VARYING)
+def backward_kernel(
+    weight_first,  # (C, IN + H)
+    weight_deep,  # (L-1, C, 2H)
+    gates,  # (L, T, B, C) activated
+    states,  # (L, T+1, B, H)
+    cells,  # (L, T+1, B, H) float32, LSTM
+    shown,  # (L, T, B, H) or states[:, 1:]
+    gain,  # (L, H) float32, NORM
+    statistics,  # (L, T, B, 2) float32, NORM
+    between,  # (L-1, T or 1, B, H), BETWEEN
+    query_weight,  # (Q, H), QUERY
+    queries,  # (T, B, Q) float32, QUERY
+    keys,
+    values,
+    score,
+    lengths,
+    alpha,  # (T, B, S) float32
+    output_weight,  # (A, D + H)
+    output_mask,
+    raw,  # (T, B, A) before the mask
+    d_vectors,  # (T, B, A)
+    d_alpha,  # (T, B, S), D_ALPHA
+    d_raw,  # (T, B, A) -> of the sums before tanh; FEED: [T-1] given, the others made here
+    d_contexts,  # (T, B, D) ->
+    d_top,  # (B, H) float32, scratch
+    d_scores,  # (T, B, S) float32 ->
+    d_queries,  # (T, B, Q) ->
+    d_skip,  # (B, H) float32, scratch, RESIDUAL
+    d_shown,  # (L, T, B, H) float32 ->, NORM: of the normalised outputs
+    d_hidden,  # (L, B, H) float32: of the final states -> of the initial ones
+    d_cell,
+    d_gates,  # (L, T, B, C) -> of the sums
+    d_feed,  # (B, A) float32 -> of the initial one, FEED
+    counter,
+    status,
+    scale,
+    first_step,
+    last_step,  # exclusive; taken from the last to the first
+    first_layer,
+    last_layer,  # exclusive; likewise
+    layers,
+    steps,
+    batch,
+    sources,
+    beams,
+    shown_rows,
+    between_rows,
+    output_mask_rows,
+    programs,
+    first_program,
+    PHASE: tl.constexpr,
+    KIND: tl.constexpr,
+    H: tl.constexpr,
+    A: tl.constexpr,
+    D: tl.constexpr,
+    Q: tl.constexpr,
+    FEED: tl.constexpr,
+    ADDITIVE: tl.constexpr,
+    QUERY: tl.constexpr,
+    NORM: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    BETWEEN: tl.constexpr,
+    MASK: tl.constexpr,
+    RAGGED: tl.constexpr,
+    D_ALPHA: tl.constexpr,
+    ROWS_OF_TILE: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    INNER: tl.constexpr,
+    BS: tl.constexpr,
+    BQ: tl.constexpr,
+    BD: tl.constexpr,
+    BROW: tl.constexpr,
+    STAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+    MAX_SPIN: tl.constexpr,
+):
+    ALL: tl.constexpr = PHASE == "all"
+    GATES: tl.constexpr = 4 if (KIND == "lstm" or KIND == "gru") else 1
+    C: tl.constexpr = GATES * H
+    IN: tl.constexpr = A if FEED else 0
+    OF_X: tl.constexpr = 3 * H if KIND == "gru" else C  # gate columns that the input has part in
+    program = tl.program_id(0) + first_program
+    wide = batch.to(tl.int64)
+    row_tiles = tl.cdiv(batch, ROWS_OF_TILE)
+    hidden_tiles = tl.cdiv(H, COLUMNS)
+    last = layers - 1
+    passed = 0
+    for back in range(0, last_step - first_step):
+        t = last_step - 1 - back
+        # The top layer at this step, into which output and query phase lead.
+        layer = last * wide
+        of_gates = gates + (layer * steps + t * wide) * C
+        to_gates = d_gates + (layer * steps + t * wide) * C
+        before = (layer * (steps + 1) + t * wide) * H
+        to_shown = d_shown + (layer * steps + t * wide) * H
+
+        if ALL or PHASE == "output":
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            context_tiles = tl.cdiv(D, COLUMNS)
+            for tile in range(program, row_tiles * (context_tiles + hidden_tiles), programs):
+                b = (tile % row_tiles) * ROWS_OF_TILE + tl.arange(0, ROWS_OF_TILE)
+                part = tile // row_tiles
+                of_context = part < context_tiles
+                place = tl.where(of_context, 0, D)  # where the part's columns begin
+                width = tl.where(of_context, D, H)
+                part -= tl.where(of_context, 0, context_tiles)
+                column = part * COLUMNS + tl.arange(0, COLUMNS)
+                total = tl.zeros((ROWS_OF_TILE, COLUMNS), tl.float32)
+                total = multiply(
+                    total, d_raw + t * wide * A, b, output_weight + place, column, column < width,
+                    batch, A, A, 1, D + H, INNER, STAGES, PRECISION,
+                )  # fmt: skip
+                active = (b < batch)[:, None] & (column < width)[None, :]
+                if of_context:
+                    to = d_contexts + t * wide * D + b[:, None] * D + column[None, :]
+                    tl.store(to, total.to(d_contexts.dtype.element_ty), mask=active)
+                elif D > 0:
+                    tl.store(d_top + b[:, None] * H + column[None, :], total, mask=active)
+                else:
+                    into_layer(
+                        total, b[:, None], column[None, :], active, between, False, of_gates,
+                        states + before, cells + before, d_hidden + layer * H, d_cell + layer * H,
+                        to_gates, d_skip, to_shown, KIND, H, BETWEEN, RESIDUAL, NORM,
+                    )  # fmt: skip
+
+        if D > 0 and (ALL or PHASE == "attend"):
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            for one in range(program, batch, programs):
+                source = one // beams
+                length = sources
+                if RAGGED:
+                    length = tl.minimum(tl.load(lengths + source), sources)
+                query = shown + (last * shown_rows.to(tl.int64) + t * wide + one) * H
+                if QUERY:
+                    query = queries + (t * wide + one) * Q
+                first = source.to(tl.int64) * sources
+                row = t * wide + one
+                attend_row_backward(
+                    query, keys + first * Q, values + first * D, score, alpha + row * sources,
+                    d_contexts + row * D, d_alpha + row * sources, d_scores + row * sources,
+                    d_queries + row * Q, scale, length, sources,
+                    Q, D, ADDITIVE, D_ALPHA, BS, BQ, BD,
+                )  # fmt: skip
+
+        if D > 0 and (ALL or PHASE == "query"):
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            for tile in range(program, row_tiles * hidden_tiles, programs):
+                b = (tile % row_tiles) * ROWS_OF_TILE + tl.arange(0, ROWS_OF_TILE)
+                column = (tile // row_tiles) * COLUMNS + tl.arange(0, COLUMNS)
+                active = (b < batch)[:, None] & (column < H)[None, :]
+                at = b[:, None] * H + column[None, :]
+                total = tl.load(d_top + at, mask=active, other=0.0, cache_modifier=".cg")
+                of_query = d_queries + t * wide * Q
+                if QUERY:
+                    total = multiply(
+                        total, of_query, b, query_weight, column, column < H, batch,
+                        Q, Q, 1, H, INNER, STAGES, PRECISION,
+                    )  # fmt: skip
+                else:
+                    more = tl.load(of_query + at, mask=active, other=0.0, cache_modifier=".cg")
+                    total += more.to(tl.float32)
+                into_layer(
+                    total, b[:, None], column[None, :], active, between, False, of_gates,
+                    states + before, cells + before, d_hidden + layer * H, d_cell + layer * H,
+                    to_gates, d_skip, to_shown, KIND, H, BETWEEN, RESIDUAL, NORM,
+                )  # fmt: skip
+
+        for down in range(0, last_layer - first_layer):
+            n = last_layer - 1 - down
+            layer = n * wide
+            of_gates = gates + (layer * steps + t * wide) * C
+            to_gates = d_gates + (layer * steps + t * wide) * C
+            before = (layer * (steps + 1) + t * wide) * H
+            if NORM and (ALL or PHASE == "norm"):
+                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+                for one in range(program, batch, programs):
+                    norm_row(
+                        one, d_shown + (layer * steps + t * wide) * H,
+                        statistics + (layer * steps + t * wide) * 2, gain + n * H, of_gates,
+                        states + before, states + before + wide * H, cells + before,
+                        d_hidden + layer * H, d_cell + layer * H, to_gates, KIND, H, BROW,
+                    )  # fmt: skip
+            if ALL or PHASE == "layer":
+                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+                if n == 0:
+                    fed_tiles = tl.cdiv(IN, COLUMNS)
+                    for tile in range(program, row_tiles * (fed_tiles + hidden_tiles), programs):
+                        b = (tile % row_tiles) * ROWS_OF_TILE + tl.arange(0, ROWS_OF_TILE)
+                        part = tile // row_tiles
+                        if part < fed_tiles:
+                            column = part * COLUMNS + tl.arange(0, COLUMNS)
+                            total = tl.zeros((ROWS_OF_TILE, COLUMNS), tl.float32)
+                            total = multiply(
+                                total, to_gates, b, weight_first, column, column < IN, batch,
+                                OF_X, C, 1, IN + H, INNER, STAGES, PRECISION,
+                            )  # fmt: skip
+                            active = (b < batch)[:, None] & (column < IN)[None, :]
+                            at = b[:, None] * A + column[None, :]
+                            if t == 0:
+                                tl.store(d_feed + at, total, mask=active)
+                            else:
+                                earlier = (t - 1) * wide * A + at
+                                total += tl.load(d_vectors + earlier, mask=active, other=0.0).to(
+                                    tl.float32
+                                )
+                                if MASK:
+                                    total *= tl.load(
+                                        output_mask
+                                        + (t - 1) * output_mask_rows.to(tl.int64) * A + at,
+                                        mask=active, other=0.0,
+                                    ).to(tl.float32)  # fmt: skip
+                                y = tl.load(raw + earlier, mask=active, other=0.0).to(tl.float32)
+                                total *= 1.0 - y * y
+                                tl.store(
+                                    d_raw + earlier, total.to(d_raw.dtype.element_ty), mask=active
+                                )
+                        else:
+                            hidden_part(
+                                b, part - fed_tiles, to_gates, weight_first + IN, d_hidden, batch,
+                                KIND, H, IN + H, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                            )  # fmt: skip
+                else:
+                    weight = weight_deep + (n - 1 + 0 * wide) * C * 2 * H
+                    below = (n - 1) * wide
+                    for tile in range(program, row_tiles * 2 * hidden_tiles, programs):
+                        b = (tile % row_tiles) * ROWS_OF_TILE + tl.arange(0, ROWS_OF_TILE)
+                        part = tile // row_tiles
+                        if part < hidden_tiles:
+                            column = part * COLUMNS + tl.arange(0, COLUMNS)
+                            active = (b < batch)[:, None] & (column < H)[None, :]
+                            total = tl.zeros((ROWS_OF_TILE, COLUMNS), tl.float32)
+                            total = multiply(
+                                total, to_gates, b, weight, column, column < H, batch,
+                                OF_X, C, 1, 2 * H, INNER, STAGES, PRECISION,
+                            )  # fmt: skip
+                            if RESIDUAL:
+                                total += tl.load(
+                                    d_skip + b[:, None] * H + column[None, :], mask=active,
+                                    other=0.0, cache_modifier=".cg",
+                                )  # fmt: skip
+                            mask = between + (
+                                (n - 1) * tl.maximum(between_rows * steps, batch).to(tl.int64)
+                                + t * between_rows.to(tl.int64)
+                            ) * H  # fmt: skip
+                            below_before = (below * (steps + 1) + t * wide) * H
+                            into_layer(
+                                total, b[:, None], column[None, :], active, mask, True,
+                                gates + (below * steps + t * wide) * C,
+                                states + below_before, cells + below_before,
+                                d_hidden + below * H, d_cell + below * H,
+                                d_gates + (below * steps + t * wide) * C, d_skip,
+                                d_shown + (below * steps + t * wide) * H,
+                                KIND, H, BETWEEN, RESIDUAL, NORM,
+                            )  # fmt: skip
+                        else:
+                            hidden_part(
+                                b, part - hidden_tiles, to_gates, weight + H,
+                                d_hidden + layer * H, batch,
+                                KIND, H, 2 * H, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                            )  # fmt: skip

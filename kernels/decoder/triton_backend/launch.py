@@ -1,0 +1,284 @@
+"""Launches of the loop's kernels: one for each phase and step, or one for all.
+
+Neither reads anything back from the device, so a loop can be captured in a CUDA graph (with its
+lengths on the device). Static buffers are the caller's matter: nothing here outlives a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.backend import interpreted
+from kernels.decoder.triton_backend.backward import backward_kernel
+from kernels.decoder.triton_backend.forward import forward_kernel
+from kernels.decoder.triton_backend.prepare import Buffers, Call, Prepared
+from kernels.decoder.triton_backend.tiles import Problem, Tiles, key_width, pick
+from kernels.recurrence.schedule import chip_of, power_of_two
+from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
+
+INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second would wait for ever
+Phase = tuple[str, int, int]  # its name, the layer it is for (0 otherwise), its tiles
+
+
+def problem_of(call: Call, source: int, backward: bool) -> Problem:
+    weights, (layers, batch, size) = call.weights, call.state.hidden.shape
+    memory = call.memory
+    return Problem(
+        call.kind,
+        batch,
+        size,
+        weights.output.size(0),
+        0 if memory is None else memory.values.size(2),
+        0 if memory is None or weights.query is None else weights.query.size(0),
+        source,
+        layers,
+        call.state.feed is not None,
+        torch.finfo(call.found.product).bits // 8,
+        backward,
+        call.inputs.size(1),
+    )
+
+
+def forward_loop(
+    call: Call,
+    prepared: Prepared,
+    made: Buffers,
+    save: bool,
+    beams: int = 1,
+    rows: Tensor | None = None,
+    sums: Tensor | None = None,
+) -> None:
+    """All steps, into ``made``. ``rows``: which row of ``sums`` is each row's, for a single step;
+    without them the sums are in ``made.gates``."""
+    source = 0 if prepared.keys is None else prepared.keys.size(1)
+    problem = problem_of(call, source, False)
+    tiles = pick(problem, chip_of(call.inputs.device), call.schedule)
+    some = made.states  # a pointer must point somewhere; constants keep it from being followed
+    pointers = (
+        made.gates if sums is None else sums, _or(rows, some), prepared.biases, prepared.first,
+        prepared.deep, made.gates, made.states, made.carry, _or(made.cells, some), made.shown,
+        _or(prepared.gain, some), _or(prepared.shift, some), _or(made.statistics, some),
+        _or(prepared.between, some), _or(prepared.query, some), _or(made.queries, some),
+        _or(prepared.keys, some), _or(prepared.values, some), _or(prepared.score, some),
+        _or(prepared.lengths, some), _or(made.alpha, some), _or(made.contexts, some),
+        prepared.output, _or(prepared.output_mask, some), made.raw, made.vectors,
+        _or(made.fed, some),
+    )  # fmt: skip
+    options = options_of(call, prepared)._replace(
+        rows=rows is not None,
+        shown=call.shown,
+        apart=made.fed is not None and call.found.product != call.found.output,
+        save=save,
+    )
+    fixed = constants(problem, tiles, options, input_precision(prepared.first))
+    phases = list(forward_phases(problem, tiles, call.normed))
+    numbers = _numbers(call, prepared, made, source, beams)
+    _launch(forward_kernel, pointers, numbers, fixed, phases, problem, tiles)
+
+
+def backward_loop(
+    call: Call,
+    prepared: Prepared,
+    made: Buffers,
+    d_vectors: Tensor,
+    d_alpha: Tensor | None,
+    grads: dict[str, Tensor | None],
+) -> None:
+    """All steps from the last to the first; ``grads`` by the names of ``backward_kernel``."""
+    source = 0 if prepared.keys is None else prepared.keys.size(1)
+    problem = problem_of(call, source, True)
+    tiles = pick(problem, chip_of(call.inputs.device), call.schedule)
+    some = made.states
+    names = (
+        "d_raw", "d_contexts", "d_top", "d_scores", "d_queries", "d_skip", "d_shown", "d_hidden",
+        "d_cell", "d_gates", "d_feed",
+    )  # fmt: skip
+    pointers = (
+        prepared.first, prepared.deep, made.gates, made.states, _or(made.cells, some), made.shown,
+        _or(prepared.gain, some), _or(made.statistics, some), _or(prepared.between, some),
+        _or(prepared.query, some), _or(made.queries, some), _or(prepared.keys, some),
+        _or(prepared.values, some), _or(prepared.score, some), _or(prepared.lengths, some),
+        _or(made.alpha, some), prepared.output, _or(prepared.output_mask, some), made.raw,
+        d_vectors, _or(d_alpha, some), *(_or(grads[name], some) for name in names),
+    )  # fmt: skip
+    options = options_of(call, prepared)._replace(d_alpha=d_alpha is not None)
+    fixed = constants(problem, tiles, options, input_precision(prepared.first))
+    phases = list(backward_phases(problem, tiles, call.normed))
+    numbers = _numbers(call, prepared, made, source, 1)
+    _launch(backward_kernel, pointers, numbers, fixed, phases, problem, tiles)
+
+
+def forward_phases(problem: Problem, tiles: Tiles, normed: bool) -> Iterator[Phase]:
+    """Of one step, in their order."""
+    batch = problem.batch
+    rows = triton.cdiv(batch, tiles.rows)
+    cells = triton.cdiv(batch, tiles.cell_rows) * triton.cdiv(problem.size, tiles.cell_units)
+    for layer in range(problem.layers):
+        yield "layer", layer, cells
+        if normed:
+            yield "norm", layer, batch
+    if problem.queries:
+        yield "query", 0, rows * triton.cdiv(problem.queries, tiles.columns)
+    if problem.values:
+        yield "attend", 0, batch
+    yield "output", 0, rows * triton.cdiv(problem.width, tiles.columns)
+
+
+def backward_phases(problem: Problem, tiles: Tiles, normed: bool) -> Iterator[Phase]:
+    """Of one step, in their order."""
+    rows = triton.cdiv(problem.batch, tiles.rows)
+    hidden = triton.cdiv(problem.size, tiles.columns)
+    yield "output", 0, rows * (triton.cdiv(problem.values, tiles.columns) + hidden)
+    if problem.values:
+        yield "attend", 0, problem.batch
+        yield "query", 0, rows * hidden
+    for layer in reversed(range(problem.layers)):
+        if normed:
+            yield "norm", layer, problem.batch
+        inside = hidden
+        if layer == 0:
+            inside = triton.cdiv(problem.width, tiles.columns) if problem.fed else 0
+        yield "layer", layer, rows * (inside + hidden)
+
+
+def _numbers(
+    call: Call, prepared: Prepared, made: Buffers, source: int, beams: int
+) -> tuple[float, ...]:
+    """Of both kernels: the scale, then from ``layers`` to ``output_mask_rows``."""
+    layers, batch, _ = call.state.hidden.shape
+    steps = call.inputs.size(1)
+
+    def mask_rows(mask: Tensor | None, at: int) -> int:
+        return batch if mask is not None and mask.size(at) > 1 else 0
+
+    shown_rows = made.shown.stride(0) // made.shown.size(3)
+    return (
+        call.scale, layers, steps, batch, source, beams, shown_rows, mask_rows(prepared.between, 1),
+        mask_rows(prepared.output_mask, 0),
+    )  # fmt: skip
+
+
+class Options(NamedTuple):
+    """What a loop has beyond its sizes; each choice is a kernel of its own."""
+
+    additive: bool
+    normed: bool
+    residual: bool
+    between: bool  # dropout masks between layers
+    mask: bool  # and on the attentional vector
+    ragged: bool
+    rows: bool = False  # forward: the first layer's sums are looked up by row
+    shown: bool = False  # forward: layers' outputs are no states
+    apart: bool = False  # forward: the next step is fed another dtype than the results have
+    save: bool = True  # forward
+    d_alpha: bool = False  # backward
+
+
+def options_of(call: Call, prepared: Prepared) -> Options:
+    return Options(
+        prepared.score is not None,
+        call.normed,
+        call.residual and len(call.weights.layers) > 1,
+        prepared.between is not None,
+        prepared.output_mask is not None,
+        prepared.lengths is not None,
+    )
+
+
+def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) -> dict[str, Any]:
+    """Of either kernel, but PHASE."""
+    keys = key_width(problem) if problem.values else 0
+    found = {
+        "KIND": problem.kind,
+        "H": problem.size,
+        "A": problem.width,
+        "D": problem.values,
+        "Q": keys,
+        "FEED": problem.fed,
+        "ADDITIVE": options.additive,
+        "QUERY": problem.queries > 0,
+        "NORM": options.normed,
+        "RESIDUAL": options.residual,
+        "BETWEEN": options.between,
+        "MASK": options.mask,
+        "RAGGED": options.ragged,
+        "ROWS_OF_TILE": tiles.rows,
+        "COLUMNS": tiles.columns,
+        "INNER": tiles.inner,
+        "BS": tiles.row_block,
+        "BQ": max(16, power_of_two(keys)),
+        "BD": max(16, power_of_two(problem.values)),
+        "BROW": max(16, power_of_two(problem.size)),
+        "STAGES": tiles.stages,
+        "PRECISION": precision,
+        "MAX_SPIN": debug_spins(),
+    }
+    if problem.backward:
+        return found | {"D_ALPHA": options.d_alpha}
+    return found | {
+        "ROWS": options.rows,
+        "SHOWN": options.shown,
+        "APART": options.apart,
+        "SAVE": options.save,
+        "CELL_ROWS": tiles.cell_rows,
+        "CELL_UNITS": tiles.cell_units,
+    }
+
+
+def _launch(
+    kernel: Any,
+    pointers: tuple[Tensor, ...],
+    numbers: tuple[float, ...],
+    fixed: dict[str, Any],
+    phases: list[Phase],
+    problem: Problem,
+    tiles: Tiles,
+) -> None:
+    device = pointers[0].device
+    counter = torch.zeros(2, dtype=torch.int32, device=device)
+    counter, status = counter[:1], counter[1:]
+    scale, *numbers = numbers
+    options: dict[str, Any] = {"num_warps": tiles.warps, "num_stages": 1}
+
+    def run(phase: str, steps: tuple[int, int], layers: tuple[int, int], programs: int) -> None:
+        kernel[(programs,)](
+            *pointers, counter, status, scale, *steps, *layers, *numbers, programs, 0,
+            PHASE=phase, **fixed, **options,
+        )  # fmt: skip
+
+    with _on(device):
+        if tiles.schedule == "persistent":
+            # More programs than the largest phase has tiles would only wait.
+            programs = min(tiles.programs, max(count for *_, count in phases))
+            if interpreted():
+                programs = INTERPRETED_PROGRAMS
+            else:
+                options["launch_cooperative_grid"] = True
+            run("all", (0, problem.steps), (0, problem.layers), programs)
+        else:
+            steps = range(problem.steps)
+            for t in reversed(steps) if problem.backward else steps:
+                for phase, layer, count in phases:
+                    layers = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
+                    run(phase, (t, t + 1), layers, count)
+    if debug_spins() and int(status):
+        raise RuntimeError(
+            f"attention_decoder, schedule {tiles.schedule!r}: a barrier was not reached by all "
+            f"programs within {debug_spins()} reads; the results are wrong. Please report the "
+            "sizes."
+        )
+
+
+def _on(device: torch.device) -> AbstractContextManager[None]:
+    """Triton launches on the current device, which need not be the tensors'."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    return other if tensor is None else tensor

@@ -1,0 +1,182 @@
+"""Buffers of the loop: what it starts from, what it leaves, time-major."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels.decoder.torch_backend import _bias, _columns
+from kernels.decoder.weights import DecoderState, DecoderWeights, DropoutMasks, Memory
+from kernels.precision import Precision
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one attention_decoder."""
+
+    inputs: Tensor  # (B, T, E)
+    weights: DecoderWeights
+    state: DecoderState
+    memory: Memory | None
+    masks: DropoutMasks
+    kind: str
+    scale: float
+    residual: bool
+    found: Precision
+    schedule: str  # what use_schedule asks for
+
+    @property
+    def normed(self) -> bool:
+        return self.weights.layers[0].norm_weight is not None
+
+    @property
+    def shown(self) -> bool:
+        """Whether a layer's output is something else than its state."""
+        return self.normed or bool(self.masks.between) or (
+            self.residual and len(self.weights.layers) > 1
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Weights and masks as the kernels read them."""
+
+    first: Tensor  # (C, I + H)
+    deep: Tensor  # (L-1, C, 2H)
+    biases: Tensor  # (L-1, C) float32
+    static: Tensor  # (C, E): layer 0 on the embedding
+    static_bias: Tensor  # (C,)
+    output: Tensor  # (A, D + H)
+    query: Tensor | None  # (Q, H)
+    score: Tensor | None  # (Q,) float32
+    keys: Tensor | None  # (B, S, Q)
+    values: Tensor | None  # (B, S, D)
+    lengths: Tensor | None  # (B,) int32
+    gain: Tensor | None  # (L, H) float32
+    shift: Tensor | None
+    between: Tensor | None  # (L-1, T or 1, B, H)
+    output_mask: Tensor | None  # (T or 1, B, A)
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """What the forward loop fills. ``shown``, ``vectors`` and ``raw`` may be views of others."""
+
+    gates: Tensor  # (L, T, B, C): [0] begins as the embedding's sums
+    states: Tensor  # (L, T+1, B, H)
+    carry: Tensor  # (L, B, H) float32
+    cells: Tensor | None  # (L, T+1, B, H) float32
+    shown: Tensor  # (L, T, B, H)
+    statistics: Tensor | None  # (L, T, B, 2) float32
+    queries: Tensor | None  # (T, B, Q) float32
+    alpha: Tensor | None  # (T, B, S) float32
+    contexts: Tensor | None  # (T, B, D)
+    fed: Tensor | None  # (T+1, B, A)
+    vectors: Tensor  # (T, B, A)
+    raw: Tensor  # (T, B, A)
+
+
+def prepare(call: Call) -> Prepared:
+    weights, found = call.weights, call.found
+    first, *deep = weights.layers
+    embedding = call.inputs.size(2)
+    size = call.state.hidden.size(2)
+
+    def joined(inside: Tensor, recurrent: Tensor) -> Tensor:
+        parts = [_columns(inside, call.kind, "x"), _columns(recurrent, call.kind, "h")]
+        return torch.cat([part.to(found.product) for part in parts], 1)  # (C, I + H)
+
+    first_weight = joined(first.weight_ih[:, embedding:], first.weight_hh)
+    columns = first_weight.size(0)
+    deep_weights = first_weight.new_empty(len(deep), columns, 2 * size)
+    biases = first_weight.new_empty(len(deep), columns, dtype=torch.float32)
+    for number, layer in enumerate(deep):
+        deep_weights[number] = joined(layer.weight_ih, layer.weight_hh)
+        biases[number] = _bias(layer, call.kind)
+    static = _columns(first.weight_ih[:, :embedding], call.kind, "x").to(found.product)
+    gain = shift = None
+    if call.normed:
+        gain = torch.stack([layer.norm_weight for layer in weights.layers]).float()
+        shift = torch.stack([layer.norm_bias for layer in weights.layers]).float()
+    memory = call.memory
+    keys = values = lengths = None
+    if memory is not None:
+        keys = memory.keys.to(found.product).contiguous()
+        values = memory.values.to(found.product).contiguous()
+        if memory.lengths is not None:
+            lengths = memory.lengths.to(keys.device, torch.int32).contiguous()
+    return Prepared(
+        first_weight,
+        deep_weights,
+        biases,
+        static,
+        _bias(first, call.kind).to(found.product),
+        weights.output.to(found.product).contiguous(),
+        None if weights.query is None else weights.query.to(found.product).contiguous(),
+        None if weights.score is None else weights.score.float().contiguous(),
+        keys,
+        values,
+        lengths,
+        gain,
+        shift,
+        _between(call.masks.between),
+        None if call.masks.output is None else call.masks.output.contiguous(),
+    )
+
+
+def _between(masks: tuple[Tensor, ...]) -> Tensor | None:
+    """One tensor of all masks; where some are shared by all steps and some are not, all are given a
+    mask for every step."""
+    if not masks:
+        return None
+    steps = max(mask.size(0) for mask in masks)
+    return torch.stack([mask.expand(steps, -1, -1) for mask in masks])
+
+
+def buffers(call: Call, prepared: Prepared) -> Buffers:
+    """Fresh, with the embedding's sums, all steps in one product, and the initial states."""
+    inputs, state, found = call.inputs, call.state, call.found
+    batch, steps, _ = inputs.shape
+    layers, _, size = state.hidden.shape
+    width, columns = prepared.output.size(0), prepared.first.size(0)
+
+    def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return inputs.new_empty(shape, dtype=dtype)
+
+    gates = new(layers, steps, batch, columns, dtype=found.product)
+    embedded = inputs.transpose(0, 1).flatten(0, 1).to(found.product)  # (T*B, E)
+    torch.addmm(prepared.static_bias, embedded, prepared.static.t(), out=gates[0].view(-1, columns))
+    states = new(layers, steps + 1, batch, size, dtype=found.product)
+    states[:, 0] = state.hidden
+    carry = state.hidden.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    cells = None
+    if state.cell is not None:
+        cells = new(layers, steps + 1, batch, size)
+        cells[:, 0] = state.cell
+    shown = states[:, 1:]
+    if call.shown:
+        shown = new(layers, steps, batch, size, dtype=found.product)
+    queries = alpha = contexts = None
+    if prepared.keys is not None:
+        alpha = new(steps, batch, prepared.keys.size(1))
+        contexts = new(steps, batch, prepared.values.size(2), dtype=found.product)
+        if prepared.query is not None:
+            queries = new(steps, batch, prepared.keys.size(2))
+    fed = None
+    vectors = None
+    if state.feed is not None:
+        fed = new(steps + 1, batch, width, dtype=found.product)
+        fed[0] = state.feed
+        if found.product == found.output:
+            vectors = fed[1:]
+    if vectors is None:
+        vectors = new(steps, batch, width, dtype=found.output)
+    raw = vectors
+    if prepared.output_mask is not None:
+        raw = new(steps, batch, width, dtype=found.output)
+    statistics = new(layers, steps, batch, 2) if call.normed else None
+    return Buffers(
+        gates, states, carry, cells, shown, statistics, queries, alpha, contexts, fed, vectors, raw
+    )

@@ -1,0 +1,47 @@
+"""Products of a tile, the building block of every phase of the loop."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.recurrence.triton_backend.barrier import wait_for_group
+
+
+@triton.jit
+def multiply(
+    total, rows, b, weight, column, there, batch,
+    WIDTH: tl.constexpr, STRIDE: tl.constexpr, BY_COLUMN: tl.constexpr, BY_INNER: tl.constexpr,
+    BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """total (BM, BN) + rows[b, :WIDTH] W, where ``rows`` has STRIDE numbers a row and W[k, n] lies
+    at weight + column[n] * BY_COLUMN + k * BY_INNER, for the columns that are ``there``.
+
+    The rows may have been written by other programs of this launch: they are read past L1.
+    """
+    live = b < batch
+    for k in tl.range(0, WIDTH, BK, num_stages=STAGES):
+        inner = k + tl.arange(0, BK)
+        x = tl.load(
+            rows + b[:, None] * STRIDE + inner[None, :],
+            mask=live[:, None] & (inner < WIDTH)[None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        )
+        w = tl.load(
+            weight + column[None, :] * BY_COLUMN + inner[:, None] * BY_INNER,
+            mask=there[None, :] & (inner < WIDTH)[:, None],
+            other=0.0,
+        )
+        total = tl.dot(x, w, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
+def next_phase(passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr):
+    """Between two phases of a launch that does them all, its programs wait for each other.
+    ``passed``: phases begun so far -> one more."""
+    if WAIT:
+        if passed > 0:
+            wait_for_group(counter, passed * programs, status, MAX_SPIN)
+    return passed + 1

@@ -1,0 +1,151 @@
+"""Which schedule and which tiles run a decoder loop: a cost model over what fits the chip.
+
+A phase costs a wait (a barrier, or a launch), a chain of latencies, and what its programs read from
+L2; the tiles of the two kinds of products, a layer's and the others, are priced apart. The same
+prices are the predictions where no GPU is at hand. Chips and rates are those of
+``kernels.recurrence.schedule``.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+from kernels.recurrence.schedule import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+
+NAMES = ("step", "persistent")
+WARPS = 8
+ROW_ELEMENTS = 8192  # of a block of keys or values in registers; more spills at eight warps
+EXPONENTIALS = 1.36e4  # tanh a microsecond and processor: 16 lanes, exp and reciprocal each
+
+
+class Problem(NamedTuple):
+    kind: str
+    batch: int
+    size: int  # H
+    width: int  # A
+    values: int  # D; 0: no attention
+    queries: int  # Q; 0: the hidden state is the query, or no attention
+    source: int  # S
+    layers: int
+    fed: bool
+    bytes: int  # of an element of a product
+    backward: bool
+    steps: int
+
+
+class Tiles(NamedTuple):
+    schedule: str  # of NAMES
+    programs: int  # of the persistent schedule
+    cell_rows: int  # of the forward layer phase
+    cell_units: int
+    rows: int  # of the other products
+    columns: int
+    inner: int  # block of the products' inner side
+    stages: int  # of those blocks in flight
+    row_block: int  # source positions at once
+    warps: int = WARPS
+
+
+class Product(NamedTuple):
+    """A phase's product: (rows, inner) by (inner, columns)."""
+
+    columns: int
+    inner: int
+
+
+def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
+    """The cheapest tiles that fit. ``asked``: what ``use_schedule`` asks for; without it one step
+    takes "step" (its launches can share a CUDA graph with what surrounds them), more steps
+    "persistent", which prices a wait lower than a launch at every size.
+
+    Raises RuntimeError for a schedule that the decoder does not have.
+    """
+    name = asked.split()[0] if asked else ("step" if problem.steps == 1 else "persistent")
+    if name not in NAMES:
+        raise RuntimeError(
+            f"attention_decoder: schedule {name!r} is the recurrence's alone; "
+            f"expected one of {', '.join(NAMES)}"
+        )
+    half = problem.bytes == 2
+    inner, stages = (128 if half else 32), (3 if half else 1)
+    widest = max(16, power_of_two(problem.batch))
+    rows = [r for r in (16, 32, 64) if r <= widest]
+    slots = _slots(problem)
+
+    def fits(tile_rows: int, columns: int) -> bool:
+        blocks = stages * (tile_rows + columns) * inner * problem.bytes
+        return blocks + 4 * tile_rows * columns <= chip.shared_memory * 3 // 4 and (
+            tile_rows * columns <= 4096
+        )
+
+    def cheapest(found: list[Product], choices: list[tuple[int, int]], per: int) -> tuple[int, int]:
+        fitting = [(r, c) for r, c in choices if fits(r, c * per)]
+        return min(
+            fitting, key=lambda t: (sum(cost(problem, chip, p, t[0], t[1] * per) for p in found), t)
+        )
+
+    units = (8, 16, 32) if slots == 4 else (16, 32, 64)
+    cell = cheapest(layer_products(problem), list(product(rows, units)), slots)
+    other = cheapest(other_products(problem), list(product(rows, (16, 32, 64))), 1)
+    widest_row = max(16, power_of_two(max(problem.values, key_width(problem))))
+    block = max(1, min(16, ROW_ELEMENTS // widest_row))
+    return Tiles(name, chip.processors, *cell, *other, inner, stages, block)
+
+
+def key_width(problem: Problem) -> int:
+    return problem.queries or problem.size
+
+
+def _slots(problem: Problem) -> int:
+    return 1 if problem.kind in ("tanh", "relu") else 4
+
+
+def layer_products(problem: Problem) -> list[Product]:
+    """Of a forward step, by layer."""
+    size, gates = problem.size, _slots(problem) * problem.size
+    first = Product(gates, size + (problem.width if problem.fed else 0))
+    return [first] + [Product(gates, 2 * size)] * (problem.layers - 1)
+
+
+def other_products(problem: Problem) -> list[Product]:
+    """Of a forward or a backward step, but the forward one's layers."""
+    size, width, values = problem.size, problem.width, problem.values
+    asks = problem.queries > 0
+    if not problem.backward:
+        found = [Product(problem.queries, size)] if asks else []
+        return [*found, Product(width, values + size)]
+    found = [Product(values + size, width)]
+    found += [Product(size, problem.queries)] if asks else []
+    layers = layer_products(problem)
+    return [*found, *(Product(layer.inner, layer.columns) for layer in layers)]
+
+
+def cost(problem: Problem, chip: Chip, product: Product, rows: int, columns: int) -> float:
+    """Microseconds that a product spends beyond waits and latencies."""
+    tiles = -(-problem.batch // rows) * -(-product.columns // columns)
+    rounds = -(-tiles // chip.processors)
+    read = (rows + columns) * product.inner * problem.bytes
+    rate = chip.products if problem.bytes == 2 else chip.products / 16
+    return rounds * max(read * chip.processors / chip.l2, rows * columns * product.inner / rate)
+
+
+def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
+    """Predicted microseconds of a step. Not measured."""
+    wait = BARRIER if tiles.schedule == "persistent" else LAUNCH
+    phases, total = 0, 0.0
+    if not problem.backward:
+        slots = _slots(problem)
+        for one in layer_products(problem):
+            total += cost(problem, chip, one, tiles.cell_rows, tiles.cell_units * slots)
+            phases += 1
+    for one in other_products(problem):
+        total += cost(problem, chip, one, tiles.rows, tiles.columns)
+        phases += 1
+    if problem.values:
+        rounds = -(-problem.batch // chip.processors)
+        keys, read = key_width(problem), problem.values + key_width(problem)
+        reading = problem.source * read * problem.bytes * chip.processors / chip.l2
+        total += rounds * (reading + problem.source * keys / EXPONENTIALS)
+        phases += 1 + (problem.backward and not problem.queries)
+    return total + phases * (wait + LATENCY)
