@@ -41,6 +41,7 @@ class _Layers(nn.Module):
         zoneout: float | tuple[float, float],
         recurrent_dropout: float,
         weight_dropout: float,
+        recompute: bool,
     ) -> None:
         super().__init__()
         for name, value in (
@@ -62,6 +63,7 @@ class _Layers(nn.Module):
         self.zoneout = _zoneout_pair(zoneout)
         self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
         self.weight_dropout = _probability("weight_dropout", weight_dropout)
+        self.recompute = recompute
         for layer in range(num_layers):
             features = input_size if layer == 0 else hidden_size * self._directions
             for suffix in self._suffixes(layer):
@@ -99,6 +101,7 @@ class _Layers(nn.Module):
             "zoneout": (0.0, 0.0),
             "recurrent_dropout": 0.0,
             "weight_dropout": 0.0,
+            "recompute": False,
         }
         for name, default in defaults.items():
             if getattr(self, name) != default:
@@ -122,7 +125,7 @@ class _Layers(nn.Module):
         lengths: (B,) integers from 0 to T, instead of packing: outputs past a length are 0, the
             final state is the one at the length.
         resets: (B, T) bool whatever ``batch_first`` ((T,) for one sequence): where True, the
-            state is zero before that step. Runs on the autograd path.
+            state is zero before that step.
         -> outputs shaped as input with D*H features (a PackedSequence for one), final state
             shaped as hx.
 
@@ -234,7 +237,13 @@ class _Layers(nn.Module):
         shape = (self._directions, *inputs.shape[:2], self.hidden_size)
         zoned = _zone_masks(self, shape, inputs.device)
         zoneout = (0.0, 0.0) if self.training else self.zoneout
-        common = {"kind": self.kind, "lengths": lengths, "zoneout": zoneout, "resets": resets}
+        common = {
+            "kind": self.kind,
+            "lengths": lengths,
+            "zoneout": zoneout,
+            "resets": resets,
+            "recompute": self.recompute,
+        }
         norms = [_gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
         if self.bidirectional:
             pairs = [None if pair[0] is None else pair for pair in zip(*weights, strict=True)]
@@ -288,8 +297,9 @@ class RNN(_Layers):
     """Elman network, h' = tanh(W x + b + U h + b) or relu: torch.nn.RNN and more.
 
     Keyword-only options: ``layer_norm`` of each gate (Ba et al. 2016), ``zoneout`` probability
-    or pair (hidden, cell) (Krueger et al. 2017), both on the autograd path;
-    ``recurrent_dropout`` with one mask per sequence, ``weight_dropout`` on W_hh.
+    or pair (hidden, cell) (Krueger et al. 2017), ``recurrent_dropout`` with one mask per sequence,
+    ``weight_dropout`` on W_hh. ``recompute`` keeps the states alone for the backward pass and makes
+    the gates again there; ``kernels.recurrence`` states the bytes.
     """
 
     def __init__(
@@ -309,6 +319,7 @@ class RNN(_Layers):
         zoneout: float | tuple[float, float] = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             _nonlinearity(nonlinearity),
@@ -325,6 +336,7 @@ class RNN(_Layers):
             zoneout,
             recurrent_dropout,
             weight_dropout,
+            recompute,
         )
         self.nonlinearity = nonlinearity
 
@@ -348,6 +360,7 @@ class GRU(_Layers):
         zoneout: float | tuple[float, float] = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             "gru",
@@ -364,6 +377,7 @@ class GRU(_Layers):
             zoneout,
             recurrent_dropout,
             weight_dropout,
+            recompute,
         )
 
 
@@ -387,6 +401,7 @@ class LSTM(_Layers):
         zoneout: float | tuple[float, float] = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         if proj_size != 0:
             raise ValueError(
@@ -408,6 +423,7 @@ class LSTM(_Layers):
             zoneout,
             recurrent_dropout,
             weight_dropout,
+            recompute,
         )
         self.proj_size = 0
 

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any, NamedTuple
 
 from kernels.bench.recurrent_gpu import SHAPES
 from kernels.compile.kernel import DTYPES, Kernel
-from kernels.recurrence.schedule import CHIPS, Problem, Schedule, pick, price, shared_bytes
+from kernels.recurrence.schedule import (
+    CHIPS,
+    Problem,
+    Schedule,
+    by_rows,
+    pick,
+    price,
+    shared_bytes,
+)
 
 KINDS = ("lstm", "gru", "tanh")
 SIZES = (64, 128, 168, 256, 512, 768, 1024, 1536, 2048)
@@ -50,35 +59,40 @@ def configurations(
     for batch, steps, size in shapes:
         for kind in KINDS:
             for dtype in dtypes:
-                for directions in (1, 2):
-                    for backward in (False, True):
-                        problem = Problem(
-                            kind, batch, size, directions, DTYPES[dtype], backward, steps
-                        )
-                        schedule = pick(problem, CHIPS[arch])
-                        one = Configuration(problem, schedule, dtype, options)
-                        found.setdefault(one.key, one)
+                for directions, backward, norm in product((1, 2), (False, True), (False, True)):
+                    problem = Problem(
+                        kind, batch, size, directions, DTYPES[dtype], backward, steps, norm
+                    )
+                    schedule = pick(problem, CHIPS[arch])
+                    one = Configuration(problem, schedule, dtype, options)
+                    found.setdefault(one.key, one)
     return list(found.values())
 
 
 def kernel(configuration: Configuration, arch: int) -> Kernel:
     from kernels.recurrence.triton_backend.backward import backward_kernel
     from kernels.recurrence.triton_backend.forward import forward_kernel
+    from kernels.recurrence.triton_backend.norm_steps import (
+        norm_backward_kernel,
+        norm_forward_kernel,
+    )
 
     problem, schedule, dtype, options = configuration
     function = backward_kernel if problem.backward else forward_kernel
+    if by_rows(schedule, problem):
+        function = norm_backward_kernel if problem.backward else norm_forward_kernel
     constants = _constants(configuration)
     return Kernel(
         label=(
             f"{'backward' if problem.backward else 'forward':8} {problem.kind:4} "
-            f"{problem.size:4} {dtype:5} {schedule.name:10} "
-            f"{schedule.sequences:>3}x{schedule.units:<3} inner {schedule.inner:<4}"
+            f"{problem.size:4} {dtype:5} {'norm' if problem.norm else '':4} {schedule.name:10} "
+            f"{schedule.sequences:>3}x{schedule.units:<4} {schedule.inner:<4}"
         ),
         function=function,
         constants=constants,
         types={name: _type(name, dtype) for name in function.arg_names if name not in constants},
         warps=schedule.warps,
-        stages=3 if schedule.name == "step" else 1,
+        stages=3 if schedule.name == "step" and not problem.norm else 1,
         cooperative=schedule.name == "persistent",
         shared=None if schedule.name == "step" else shared_bytes(schedule, problem),
         price=price(schedule, problem, CHIPS[arch]),
@@ -92,24 +106,38 @@ def _constants(configuration: Configuration) -> dict[str, Any]:
     constants: dict[str, Any] = {
         "H": problem.size,
         "KIND": problem.kind,
-        "SCHEDULE": schedule.name,
-        "RAGGED": options,
         "MASKED": options,
         "RESETS": options,
         "ZONEOUT": 2 if options else 0,
         "BB": schedule.sequences,
         "BH": schedule.units,
-        "KC": schedule.inner,
-        "PRECISION": "ieee",
-        "MAX_SPIN": 0,
     }
+    if not by_rows(schedule, problem):
+        constants |= {
+            "SCHEDULE": schedule.name,
+            "RAGGED": options,
+            "NORM": problem.norm,
+            "KC": schedule.inner,
+            "PRECISION": "ieee",
+            "MAX_SPIN": 0,
+        }
     if not problem.backward:
         constants |= {"SEEN": options, "SAVE": True}
     return constants
 
 
-def _type(name: str, product: str) -> str:
-    if name in ("candidate_bias", "cells", "d_hidden", "d_cell", "hidden_mask", "d_outputs"):
+FLOAT32 = (
+    "candidate_bias", "cells", "d_hidden", "d_cell", "hidden_mask", "d_outputs", "d_cell_gain",
+    "d_cell_shift",
+)  # fmt: skip
+PRODUCT = (
+    "sums", "gates", "weight", "states", "seen", "extra", "d_sums", "d_candidate", "products",
+    "d_products", "gain", "cell_gain", "cell_shift", "sent",
+)  # fmt: skip
+
+
+def _type(name: str, dtype: str) -> str:
+    if name in FLOAT32:
         return "*fp32"
     if name in ("starts", "steps_of", "counters", "status"):
         return "*i32"
@@ -117,5 +145,4 @@ def _type(name: str, product: str) -> str:
         return "*u8"
     if name in ("zone_hidden_rate", "zone_cell_rate"):
         return "fp32"
-    tensors = ("sums", "gates", "weight", "states", "seen", "extra", "d_sums", "d_candidate")
-    return f"*{product}" if name in tensors else "i32"
+    return f"*{dtype}" if name in PRODUCT else "i32"

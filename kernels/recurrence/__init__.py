@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.backend import resolve
 from kernels.recurrence import operation, reference
-from kernels.recurrence.check import check, check_options
+from kernels.recurrence.check import check, check_norm, check_options
 from kernels.recurrence.layout import Arguments, Options
 from kernels.recurrence.reference import GateNorm
 
@@ -34,6 +34,7 @@ def recurrence(
     zone_cell: Tensor | None = None,
     resets: Tensor | None = None,
     norm: GateNorm | None = None,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """One layer in one direction over whole sequences; equations and gate order of torch.nn.
 
@@ -54,7 +55,21 @@ def recurrence(
         Without either mask ``zoneout``, the rates of both, gives the expectation (Krueger et al.
         2017).
     resets: (B, T) bool; where True, the state is zero before that step.
-    norm: gains of layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
+    norm: gains of layer normalisation of each gate, of the LSTM's cell too (Ba et al. 2016,
+        eq. 20-29).
+    recompute: keep for the backward pass the states alone, and make the gates again there, all
+        steps at once: one more product by W_ih and one by W_hh. Bytes kept for each sequence,
+        step and hidden unit in bfloat16 / float32 on the triton backend, of two layers or more
+        only one's gates are there at a time:
+
+                      plain      layer norm    recompute
+            LSTM      14 / 24    30 / 56       6 / 8
+            GRU       10 / 20    22 / 44       2 / 4
+            Elman      4 / 8      8 / 16       2 / 4
+
+        and one element more, of the products' dtype, with hidden_mask, resets or autocast. The
+        torch backend has states in float32 (2 more in bfloat16), no such element, and keeps no
+        gates of an Elman without zoneout.
 
     One floating dtype for all, which the outputs have too; float16 and bfloat16 keep sums and
     states in float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
@@ -66,8 +81,8 @@ def recurrence(
     check(inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, kind, lengths, hidden_mask)
     check_options(inputs, weight_hh.size(1), kind, zoneout, zone_hidden, zone_cell, resets)
     arguments = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
-    options = Options(zoneout, zone_hidden, zone_cell, resets)
-    backend = _path(inputs, weight_ih, options, norm)
+    check_norm(inputs, weight_hh, kind, norm)
+    backend = resolve("recurrence", inputs, weight_ih, triton=True)
     if backend == "reference":
         return reference.recurrence(
             *arguments,
@@ -81,7 +96,8 @@ def recurrence(
             zone_cell=zone_cell,
             resets=resets,
         )
-    lead = [None if t is None else t.unsqueeze(0) for t in (*arguments[1:], hidden_mask)]
+    gains = norm or (None,) * 4
+    lead = [None if t is None else t.unsqueeze(0) for t in (*arguments[1:], hidden_mask, *gains)]
     masks = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
     outputs, hidden, cell = operation.recurrence(
         Arguments(inputs, *lead),
@@ -90,6 +106,7 @@ def recurrence(
         lengths=lengths,
         reverse=(reverse,),
         backend=backend,
+        recompute=recompute,
     )
     return outputs, hidden[0], None if cell is None else cell[0]
 
@@ -111,6 +128,7 @@ def bidirectional_recurrence(
     zone_cell: Tensor | None = None,
     resets: Tensor | None = None,
     norm: tuple[GateNorm, GateNorm] | None = None,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """``recurrence`` forwards and in reverse, both directions side by side in one loop.
 
@@ -133,11 +151,14 @@ def bidirectional_recurrence(
     tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, hidden_mask)
     masks = (zone_hidden, zone_cell)
     sides = [[None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)]
-    for *side, mask, zoned, zoned_cell in sides:
+    if norm is not None and (not isinstance(norm, (tuple, list)) or len(norm) != 2):
+        raise ValueError("norm: expected a pair of GateNorm (forward, reverse)")
+    norms = (None, None) if norm is None else norm
+    for (*side, mask, zoned, zoned_cell), gains in zip(sides, norms, strict=True):
         check(inputs, *side, kind, lengths, mask)
         check_options(inputs, side[1].size(1), kind, zoneout, zoned, zoned_cell, resets)
-    options = Options(zoneout, zone_hidden, zone_cell, resets)
-    backend = _path(inputs, weight_ih[0], options, norm)
+        check_norm(inputs, side[1], kind, gains)
+    backend = resolve("recurrence", inputs, weight_ih[0], triton=True)
     if backend == "reference":
         found = [
             reference.recurrence(
@@ -154,30 +175,25 @@ def bidirectional_recurrence(
                 resets=resets,
             )
             for (*side, mask, zoned, zoned_cell), reverse, gains in zip(
-                sides, (False, True), norm or (None, None), strict=True
+                sides, (False, True), norms, strict=True
             )
         ]
         outputs, hidden, cell = zip(*found, strict=True)
         cell = torch.stack(cell) if kind == "lstm" else None
         return torch.cat(outputs, 2), torch.stack(hidden), cell
     lead = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
+    gains = (None,) * 4
+    if norm is not None:
+        gains = [None if a is None else torch.stack([a, b]) for a, b in zip(*norm, strict=True)]
     return operation.recurrence(
-        Arguments(inputs, *lead, hidden, cell, hidden_mask),
-        options,
+        Arguments(inputs, *lead, hidden, cell, hidden_mask, *gains),
+        Options(zoneout, zone_hidden, zone_cell, resets),
         kind=kind,
         lengths=lengths,
         reverse=(False, True),
         backend=backend,
+        recompute=recompute,
     )
-
-
-def _path(inputs: Tensor, weight: Tensor, options: Options, norm: object) -> str:
-    """The backend. What the torch backend's loop does not have (zoneout, resets, layer
-    normalisation) takes the reference there; layer normalisation has no kernel."""
-    name = "recurrence" if norm is None else "recurrence with layer_norm"
-    backend = resolve(name, inputs, weight, triton=norm is None)
-    own = backend != "torch" or not (options.any or norm is not None)
-    return backend if own else "reference"
 
 
 def _check_pair(name: str, pair: Pair) -> None:

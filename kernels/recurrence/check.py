@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.recurrence.reference import GATES
+from kernels.recurrence.reference import GATES, GateNorm
 
 
 def check(
@@ -81,6 +81,22 @@ def check_options(
             raise ValueError(
                 f"{name}: found on {mask.device}; expected {inputs.device}, where inputs are"
             )
+
+
+def check_norm(inputs: Tensor, weight_hh: Tensor, kind: str, norm: GateNorm | None) -> None:
+    """Raises ValueError that names the argument, what was found and what was expected."""
+    if norm is None:
+        return
+    if kind != "lstm" and (norm.cell_gain is not None or norm.cell_shift is not None):
+        raise ValueError(f"norm.cell_gain, cell_shift: found a tensor for {kind!r}; expected None")
+    if norm.input_gain is None or norm.recurrent_gain is None:
+        raise ValueError("norm: expected both input_gain and recurrent_gain")
+    size = weight_hh.size(1)
+    gates = (GATES[kind], size)
+    shapes = (gates, gates, (size,), (size,))
+    for name, tensor, shape in zip(norm._fields, norm, shapes, strict=True):
+        if tensor is not None:
+            _check_tensor(f"norm.{name}", tensor, shape, inputs)
 
 
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:

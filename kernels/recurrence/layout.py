@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kernels.precision import Precision
+from kernels.recurrence import normalisation
 from kernels.recurrence.packing import Packing
 
 
@@ -30,6 +31,10 @@ class Arguments(NamedTuple):
     hidden: Tensor | None  # (D, B, H)
     cell: Tensor | None  # (D, B, H)
     hidden_mask: Tensor | None  # (D, B, H)
+    input_gain: Tensor | None = None  # (D, G, H); with it every gate is normalised
+    recurrent_gain: Tensor | None = None  # (D, G, H)
+    cell_gain: Tensor | None = None  # (D, H), LSTM
+    cell_shift: Tensor | None = None  # (D, H), LSTM
 
 
 class Options(NamedTuple):
@@ -41,20 +46,24 @@ class Options(NamedTuple):
     resets: Tensor | None = None  # (B, T) bool: the state is zero before that step
 
     @property
-    def any(self) -> bool:
-        """Whether it is more than the plain cell."""
-        return any(self.zoneout) or any(mask is not None for mask in self[1:])
+    def zoned(self) -> bool:
+        return any(self.zoneout) or self.zone_hidden is not None or self.zone_cell is not None
 
 
 class Saved(NamedTuple):
-    """What the forward pass leaves for the backward pass, packed."""
+    """What the forward pass leaves for the backward pass, packed.
 
-    gates: Tensor  # (D, N, G*H) after their activations, in the product dtype
+    Those of the product dtype are left out under ``recompute``, and made again from the states.
+    """
+
+    gates: Tensor | None  # (D, N, G*H) after their activations, in the product dtype
     states: Tensor  # (D, B+N, H) the initial hidden states, then those after each step
     cells: Tensor | None  # (D, B+N, H), LSTM only
     extra: Tensor | None  # (D, N, H) U h + b of the GRU's candidate, in the product dtype
     seen: Tensor | None  # (D, B+N, H) the states as the recurrent product reads them, where they
     #                       differ from ``states`` (triton only)
+    input_products: Tensor | None = None  # (D, N, G*H) W_ih x before its normalisation, product
+    recurrent_products: Tensor | None = None  # (D, N, G*H) and W_hh h                  dtype
 
 
 class Results(NamedTuple):
@@ -64,8 +73,11 @@ class Results(NamedTuple):
     saved: Saved
 
 
-def input_sums(kind: str, packing: Packing, found: Precision, arguments: Arguments) -> Tensor:
-    """W_ih x + b_ih + b_hh for every packed step: (D, N, G*H) in the product dtype.
+def input_sums(
+    kind: str, packing: Packing, found: Precision, arguments: Arguments
+) -> tuple[Tensor, Tensor | None]:
+    """W_ih x + b_ih + b_hh for every packed step: (D, N, G*H) in the product dtype; and with layer
+    normalisation, which comes before the biases, the bare W_ih x.
 
     The b_hh of the GRU's candidate stays out: it stands inside the reset gate's product.
     """
@@ -76,16 +88,27 @@ def input_sums(kind: str, packing: Packing, found: Precision, arguments: Argumen
             added = added.clone()
             added[:, -arguments.weight_hh.size(2) :] = 0
         bias = added if bias is None else bias + added
+    gain = arguments.input_gain
     packed = packed_inputs(packing, found, arguments.inputs)
     weight = arguments.weight_ih.to(found.product).transpose(1, 2)  # (D, I, G*H)
     directions, _, width = weight.shape
     sums = weight.new_empty(directions, packed[0].size(0), width)
     for d, x in enumerate(packed):
-        if bias is None:
+        if bias is None or gain is not None:
             torch.mm(x, weight[d], out=sums[d])
         else:
             torch.addmm(bias[d].to(found.product), x, weight[d], out=sums[d])
-    return sums
+    if gain is None:
+        return sums, None
+    return normalisation.forward(sums, gain, bias, found.state), sums
+
+
+def candidate_bias(arguments: Arguments, found: Precision) -> Tensor:
+    """b_hh of the GRU's candidate, zero where there is none: (D, H)"""
+    directions, _, size = arguments.weight_hh.shape
+    if arguments.bias_hh is None:
+        return arguments.weight_hh.new_zeros(directions, size, dtype=found.state)
+    return arguments.bias_hh[:, -size:].to(found.state)
 
 
 def packed_inputs(packing: Packing, found: Precision, inputs: Tensor) -> list[Tensor]:
@@ -163,7 +186,7 @@ class SumGradients(NamedTuple):
     """The gradients of the gate sums."""
 
     all: Tensor  # (D, N, G*H) in the product dtype
-    total: Tensor  # (D, G*H) their sum over steps and sequences, in the state dtype
+    total: Tensor  # (D, G*H) that of the biases: their sum, in the state dtype
 
 
 def collect(
@@ -172,18 +195,28 @@ def collect(
     arguments: Arguments,
     wanted: tuple[bool, ...],
     seen: Tensor,
+    input_products: Tensor | None,
     input_sums: SumGradients,
     recurrent_sums: SumGradients,
     states: tuple[Tensor | None, ...],
+    gains: tuple[Tensor | None, ...],
 ) -> tuple[Tensor | None, ...]:
     """The gradients of all arguments, None where not wanted; those of weights and inputs are one
     product over all steps each.
 
     seen (D, N, H): what each step's recurrent product read. states: gradients (D, B, H) of the
-    initial hidden and cell states and of the hidden mask, in the order of the packing.
+    initial hidden and cell states and of the hidden mask, in the order of the packing. gains:
+    those of recurrent_gain, cell_gain and cell_shift. ``all`` of the recurrent sums is before
+    their normalisation, that of the input sums is not yet.
     """
     inputs = arguments.inputs
     grads: list[Tensor | None] = [None] * 5
+    input_gain = None
+    if arguments.input_gain is not None:
+        into, input_gain = normalisation.backward(
+            input_products, input_sums.all, arguments.input_gain, found.state
+        )
+        input_sums = SumGradients(into, input_sums.total)
     if wanted[0]:
         grads[0] = _input_gradient(packing, found, arguments, input_sums.all)
     if wanted[1]:
@@ -200,6 +233,7 @@ def collect(
         if state is not None and packing.order is not None:
             state = torch.empty_like(state).index_copy_(1, packing.order, state)
         grads.append(state)
+    grads += [input_gain, *gains]
     return tuple(
         grad.to(argument.dtype) if want and argument is not None and grad is not None else None
         for grad, argument, want in zip(grads, arguments, wanted, strict=True)

@@ -17,10 +17,13 @@ from kernels.recurrence import reference, torch_backend
 from kernels.recurrence.check import check_length_values
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
+from kernels.recurrence.reference import GateNorm
 from kernels.recurrence.schedule import asked_schedule
 
 SAVED = len(Saved._fields)
-CALL = 20  # flat arguments in a _Call
+ARGUMENTS = len(Arguments._fields)
+REMADE = ("gates", "extra", "input_products", "recurrent_products")  # what recompute leaves out
+CALL = ARGUMENTS + 12  # flat arguments in a _Call
 
 
 def recurrence(
@@ -31,6 +34,7 @@ def recurrence(
     lengths: Tensor | None,
     reverse: tuple[bool, ...],
     backend: str,
+    recompute: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """-> outputs (B, T, D*H), hidden (D, B, H), cell (D, B, H) or None."""
     found = precision(arguments.inputs)
@@ -48,6 +52,7 @@ def recurrence(
         *found,
         asked_schedule(),
         keep,
+        recompute,
     )
     return outputs, hidden, cell if kind == "lstm" else None
 
@@ -62,20 +67,21 @@ def _backend(name: str) -> ModuleType:
 
 _SHARED = (
     "Tensor inputs, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
-    "Tensor? hidden, Tensor? cell, Tensor? hidden_mask, float[] zoneout, Tensor? zone_hidden, "
-    "Tensor? zone_cell, Tensor? resets, Tensor? lengths, str kind, bool[] reverse, str backend, "
+    "Tensor? hidden, Tensor? cell, Tensor? hidden_mask, Tensor? input_gain, "
+    "Tensor? recurrent_gain, Tensor? cell_gain, Tensor? cell_shift, float[] zoneout, "
+    "Tensor? zone_hidden, Tensor? zone_cell, Tensor? resets, Tensor? lengths, str kind, "
+    "bool[] reverse, str backend, "
     "ScalarType product, ScalarType state, ScalarType output, str schedule"
 )
 # Absent tensors come and go as empty ones: operators cannot return None.
 _library = torch.library.Library("kernels", "FRAGMENT")
 _library.define(
-    f"recurrence({_SHARED}, bool keep) -> "
-    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    f"recurrence({_SHARED}, bool keep, bool recompute) -> ({', '.join(['Tensor'] * (3 + SAVED))})"
 )
 _library.define(
-    f"recurrence_backward({_SHARED}, Tensor gates, Tensor states, Tensor cells, Tensor extra, "
-    "Tensor seen, Tensor? d_outputs, Tensor? d_hidden, Tensor? d_cell, bool[] wanted) -> "
-    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    f"recurrence_backward({_SHARED}, {', '.join(f'Tensor saved_{n}' for n in Saved._fields)}, "
+    "Tensor? d_outputs, Tensor? d_hidden, Tensor? d_cell, bool[] wanted) -> "
+    f"({', '.join(['Tensor'] * ARGUMENTS)})"
 )
 
 
@@ -83,11 +89,11 @@ class _Call:
     """The operator's flat arguments, taken apart."""
 
     def __init__(self, flat: tuple[Any, ...]) -> None:
-        self.arguments = Arguments(*flat[:8])
-        self.options = Options(tuple(flat[8]), *flat[9:12])
-        self.lengths, self.kind, reverse, self.backend = flat[12:16]
-        self.reverse, self.precision = tuple(reverse), Precision(*flat[16:19])
-        self.schedule = flat[19]
+        self.arguments, rest = Arguments(*flat[:ARGUMENTS]), flat[ARGUMENTS:CALL]
+        self.options = Options(tuple(rest[0]), *rest[1:4])
+        self.lengths, self.kind, reverse, self.backend = rest[4:8]
+        self.reverse, self.precision = tuple(reverse), Precision(*rest[8:11])
+        self.schedule = rest[11]
 
     def pack(self) -> Packing:
         inputs = self.arguments.inputs
@@ -98,7 +104,7 @@ class _Call:
 
 @torch.library.impl(_library, "recurrence", "CompositeExplicitAutograd")
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
-    call, keep = _Call(flat), flat[CALL]
+    call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs = call.arguments.inputs
     with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
         results = _backend(call.backend).forward(
@@ -108,9 +114,13 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
             call.arguments,
             call.options,
             call.schedule,
-            keep,
+            keep and not recompute,
         )
-    saved = results.saved if keep else (None,) * SAVED
+    saved = (None,) * SAVED
+    if keep:
+        saved = results.saved
+        if recompute:
+            saved = saved._replace(**dict.fromkeys(REMADE))
     return tuple(_or_empty(t, inputs) for t in (*results[:3], *saved))
 
 
@@ -145,11 +155,11 @@ def _or_none(tensor: Tensor) -> Tensor | None:
 
 @torch.library.register_fake("kernels::recurrence", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
-    call, keep = _Call(flat), flat[CALL]
+    call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs, found = call.arguments.inputs, call.precision
     batch, steps, _ = inputs.shape
     directions, sums, size = call.arguments.weight_hh.shape
-    lstm = call.kind == "lstm"
+    lstm, gru = call.kind == "lstm", call.kind == "gru"
 
     def new(there: bool, dtype: torch.dtype, *shape: Any) -> Tensor:
         return inputs.new_empty(shape if there else (0,), dtype=dtype if there else inputs.dtype)
@@ -159,20 +169,26 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     hidden, cell = new(True, found.output, *state), new(lstm, found.output, *state)
     if not keep:
         return (outputs, hidden, cell, *(new(False, found.state) for _ in range(SAVED)))
-    packed = batch * steps if call.lengths is None else torch.library.get_ctx().new_dynamic_size()
-    states_dtype, apart = found.state, False
-    if call.backend == "triton":
-        states_dtype, apart = found.output, _reads_apart(call)
-    return (
-        outputs,
-        hidden,
-        cell,
-        new(True, found.product, directions, packed, sums),
-        new(True, states_dtype, directions, batch + packed, size),
-        new(lstm, found.state, directions, batch + packed, size),
-        new(call.kind == "gru", found.product, directions, packed, size),
-        new(apart, found.product, directions, batch + packed, size),
+    triton, kept = call.backend == "triton", not recompute
+    norm = kept and call.arguments.input_gain is not None
+    # An Elman's opened gate is its state, but for zoneout; the kernels keep it all the same.
+    gates = kept and (triton or lstm or gru or call.options.zoned)
+    packed = batch * steps if gates or norm else 0
+    rows = batch + batch * steps
+    if call.lengths is not None:  # a size of its own for each that an output shows
+        rows = torch.library.get_ctx().new_dynamic_size()
+        packed = torch.library.get_ctx().new_dynamic_size() if gates or norm else 0
+    states_dtype = found.output if triton else found.state
+    saved = Saved(
+        gates=new(gates, found.product, directions, packed, sums),
+        states=new(True, states_dtype, directions, rows, size),
+        cells=new(lstm, found.state, directions, rows, size),
+        extra=new(kept and gru, found.product, directions, packed, size),
+        seen=new(triton and _reads_apart(call), found.product, directions, rows, size),
+        input_products=new(norm, found.product, directions, packed, sums),
+        recurrent_products=new(norm, found.product, directions, packed, sums),
     )
+    return (outputs, hidden, cell, *saved)
 
 
 def _reads_apart(call: _Call) -> bool:
@@ -219,7 +235,7 @@ def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
     else:
         found = torch.ops.kernels.recurrence_backward(*flat, *saved, *grads[:2], cell, wanted)
         found = [f if want else None for f, want in zip(found, wanted, strict=True)]
-    return (*found, *(None,) * (CALL + 1 - len(wanted)))
+    return (*found, *(None,) * (CALL + 2 - len(wanted)))
 
 
 torch.library.register_autograd("kernels::recurrence", _autograd, setup_context=_save, lib=_library)
@@ -233,7 +249,8 @@ def _differentiable_backward(
     parts = []
     for d, backward in enumerate(call.reverse):
         own = [None if t is None else t[d] for t in (*arguments[1:], *options[1:3])]
-        *tensors, hidden_mask, zone_hidden, zone_cell = own
+        *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = own
+        norm = None if gain is None else GateNorm(gain, recurrent, shown, shift)
         parts.append(
             reference.recurrence(
                 arguments.inputs,
@@ -242,6 +259,7 @@ def _differentiable_backward(
                 lengths=call.lengths,
                 reverse=backward,
                 hidden_mask=hidden_mask,
+                norm=norm,
                 zoneout=options.zoneout,
                 zone_hidden=zone_hidden,
                 zone_cell=zone_cell,

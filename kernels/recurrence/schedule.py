@@ -42,6 +42,7 @@ LAUNCH = 2.5  # microseconds between two launches of a loop
 BARRIER = 1.0
 LATENCY = 0.9  # a dependent chain: load h from L2, product, activations, store
 RESIDENT_LATENCY = 0.45  # the same without L2
+NORMALISING = 0.15  # two dependent sums over the units of a tile
 
 
 class Schedule(NamedTuple):
@@ -63,6 +64,7 @@ class Problem(NamedTuple):
     bytes: int  # of an element of a product
     backward: bool
     steps: int = 2  # T; what matters is whether it is a single one, as in decoding
+    norm: bool = False  # layer normalisation
 
     @property
     def slots(self) -> int:
@@ -117,6 +119,11 @@ def _read(seen: str) -> str:
 
 def pick(problem: Problem, chip: Chip, asked: str = "") -> Schedule:
     """The cheapest schedule that fits, or the one that is asked for (``asked_schedule``)."""
+    if problem.norm and asked.startswith("persistent"):
+        raise RuntimeError(
+            "schedule 'persistent': found layer normalisation, which needs all units of a "
+            "sequence in one program; leave the choice to the rule, or use 'step'"
+        )
     if " " in asked:
         name, *numbers = asked.split()
         return Schedule(name, *map(int, numbers))
@@ -136,21 +143,36 @@ def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
     """All tiles that the chip holds; of the step schedule there is always one."""
     found = []
     padded = power_of_two(problem.size)
+    if problem.norm:
+        found.append(_row(problem))
     widest = power_of_two(problem.batch)
     for sequences in (16, 32, 64, 128):
         if sequences > max(16, widest):
             continue
         for units in (8, 16, 32, 64):
-            if units <= max(16, padded):
+            if units <= max(16, padded) and not problem.norm:
                 found += [
                     _tile(name, problem, chip, sequences, units) for name in ("step", "persistent")
                 ]
         # Without tensor cores, a product over all units at once is too much for the registers; so
-        # are an Elman's weights in the backward pass, which end up there (see ``backward.py``).
+        # are an Elman's weights in the backward pass, which end up there (see ``backward.py``), and
+        # an LSTM's gates with what normalises them.
         alone = problem.backward and problem.slots == 1
-        if padded <= (64 if problem.bytes == 4 or alone else 256):
+        crowded = problem.backward and problem.norm and problem.kind == "lstm"
+        if padded <= (64 if problem.bytes == 4 or alone or crowded else 256):
             found.append(_tile("resident", problem, chip, sequences, max(16, padded)))
-    return [s for s in found if _fits(s, problem, chip)]
+    return [s for s in found if by_rows(s, problem) or _fits(s, problem, chip)]
+
+
+def _row(problem: Problem) -> Schedule:
+    """The step schedule of layer normalisation: a program for a sequence, the product apart."""
+    padded = power_of_two(problem.size)
+    return Schedule("step", 1, padded, padded, min(16, max(1, padded // 128)))
+
+
+def by_rows(schedule: Schedule, problem: Problem) -> bool:
+    """Whether it is that one."""
+    return problem.norm and schedule.name == "step"
 
 
 def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -> Schedule:
@@ -220,8 +242,11 @@ def price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
         schedule.sequences * columns * inner / rate,
         weights / chip.on_chip * max(1, schedule.sequences // 64),
     )
+    if by_rows(schedule, problem):
+        return _price_of_rows(problem, chip)
     if schedule.name == "resident":
-        return rounds * (RESIDENT_LATENCY + products)
+        reductions = NORMALISING * (2 if problem.kind == "lstm" else 1) * problem.norm
+        return rounds * (RESIDENT_LATENCY + products + reductions)
     if schedule.name == "persistent":
         share = sharing(schedule, problem.size)
         launches = -(-(programs // share) // groups_at_once(schedule, problem.size, chip))
@@ -230,6 +255,20 @@ def price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
     reading = rounds * chip.processors * (states + weights) / chip.l2
     launch = 0.0 if problem.steps == 1 else LAUNCH
     return launch + LATENCY + max(products * rounds, reading)
+
+
+def _price_of_rows(problem: Problem, chip: Chip) -> float:
+    """A product and a kernel over whole rows: two launches a step, and what they move."""
+    sums = GATES[problem.kind] * problem.size
+    rate = chip.products if problem.bytes == 2 else chip.products / 16
+    work = problem.directions * problem.batch * problem.size * sums
+    weights = problem.directions * sums * problem.size * problem.bytes
+    product = max(work / (rate * chip.processors), weights / chip.l2)
+    # Of each gate: sums, product and gates forward; gates, product and two gradients backward.
+    moved = 3 if not problem.backward else 4
+    rows = problem.directions * problem.batch * sums * moved * problem.bytes / chip.l2
+    launches = LAUNCH if problem.steps == 1 else 2 * LAUNCH
+    return launches + LATENCY + product + rows
 
 
 def power_of_two(number: int) -> int:

@@ -4,13 +4,17 @@ import torch
 from torch import Tensor
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
-from kernels.recurrence.reference import GATES
+from kernels.recurrence.reference import GATES, GateNorm
 
 KINDS = sorted(GATES)
+GAINS = GateNorm._fields
 
 
-def make(kind, batch, steps, features, size, *, seed=0, bias=True, state=True, directions=0):
-    """Random float64 arguments by name; weights led by ``directions`` where that is not 0."""
+def make(
+    kind, batch, steps, features, size, *, seed=0, bias=True, state=True, directions=0, norm=False
+):
+    """Random float64 arguments by name; weights led by ``directions`` where that is not 0. ``norm``
+    adds the gains of layer normalisation."""
     generator = torch.Generator().manual_seed(seed)
     lead = (directions,) if directions else ()
 
@@ -29,21 +33,36 @@ def make(kind, batch, steps, features, size, *, seed=0, bias=True, state=True, d
         arguments["hidden"] = random(*lead, batch, size)
         if kind == "lstm":
             arguments["cell"] = random(*lead, batch, size)
+    if norm:
+        for name in GAINS[: 4 if kind == "lstm" else 2]:
+            shape = (size,) if name.startswith("cell") else (GATES[kind], size)
+            arguments[name] = random(*lead, *shape)
     return arguments
+
+
+def call(arguments, **options):
+    """``recurrence`` or ``bidirectional_recurrence`` on arguments made by ``make``."""
+    named = dict(arguments)
+    function, pair = recurrence, lambda tensor: tensor
+    if arguments["weight_hh"].dim() == 3:
+        function, pair = bidirectional_recurrence, tuple
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            if name in named:
+                named[name] = pair(named[name])
+    if GAINS[0] in named:
+        gains = [pair(named.pop(name)) for name in GAINS if name in named]
+        if function is recurrence:
+            named["norm"] = GateNorm(*gains)
+        else:
+            named["norm"] = tuple(GateNorm(*own) for own in zip(*gains, strict=True))
+    return function(**named, **options)
 
 
 def run(backend, arguments, dtype=torch.float64, **options):
     """Results and gradients of a fixed random function of all results, in float64."""
     tensors = {k: v.detach().to(dtype, copy=True).requires_grad_() for k, v in arguments.items()}
-    function = recurrence
-    called = dict(tensors)
-    if arguments["weight_hh"].dim() == 3:
-        function = bidirectional_recurrence
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            if name in called:
-                called[name] = tuple(called[name])
     with use_backend(backend):
-        results = [r for r in function(**called, **options) if r is not None]
+        results = [r for r in call(tensors, **options) if r is not None]
         generator = torch.Generator().manual_seed(1)
         total = sum(
             (
@@ -56,6 +75,23 @@ def run(backend, arguments, dtype=torch.float64, **options):
         total = total + sum((leaf * 0).sum() for leaf in leaves)
         grads = torch.autograd.grad(total, leaves)
     return [t.double() for t in (*results, *grads)]
+
+
+def options_of(kind, batch, steps, size, directions):
+    """Every option of the recurrences that has no gradient, at once."""
+    generator = torch.Generator().manual_seed(3)
+    lead = (directions,) if directions else ()
+
+    def mask(*shape):
+        return torch.rand(*shape, generator=generator) < 0.3
+
+    found = {
+        "resets": mask(batch, steps),
+        "zone_hidden": mask(*lead, batch, steps, size),
+    }
+    if kind == "lstm":
+        found["zone_cell"] = mask(*lead, batch, steps, size)
+    return found
 
 
 def relative(found: Tensor, truth: Tensor) -> float:

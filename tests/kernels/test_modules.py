@@ -253,6 +253,20 @@ def test_resets_cut_a_sequence_in_two(name):
     torch.testing.assert_close(outputs[1:], ours(inputs[1:])[0])
 
 
+@pytest.mark.parametrize("name", SEQUENCE)
+def test_recomputing_changes_no_result(name):
+    torch.manual_seed(11)
+    options = {"num_layers": 2, "bidirectional": True, "dtype": torch.float64, "layer_norm": True}
+    keeps = getattr(kernels, name)(3, 5, **options)
+    makes = getattr(kernels, name)(3, 5, **options, recompute=True)
+    makes.load_state_dict(keeps.state_dict())
+    inputs = torch.randn(4, 2, 3, dtype=torch.float64)
+    y, other = keeps(inputs)[0], makes(inputs)[0]
+    assert torch.equal(y, other)
+    check_gradients(makes, keeps, [other], [y])
+    assert "recompute=True" in repr(makes)
+
+
 def test_dropout_between_layers_only():
     torch.manual_seed(10)
     gru = kernels.GRU(3, 5, 1, dropout=0.9)

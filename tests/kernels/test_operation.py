@@ -5,27 +5,46 @@ import torch
 
 import kernels
 from kernels.recurrence import operation
+from kernels.recurrence.layout import Arguments
 from tests.kernels.recurrences import make
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
-@pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
-@pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_the_operator_keeps_its_contract(kind, lengths, backend):
+@pytest.mark.parametrize(
+    ("kind", "lengths", "norm", "recompute"),
+    [
+        ("lstm", None, False, False),
+        ("lstm", [4, 0, 2], False, False),
+        ("lstm", [4, 0, 2], True, False),
+        ("lstm", [4, 0, 2], False, True),
+        ("gru", [4, 0, 2], False, False),
+        ("gru", None, True, True),
+        ("tanh", [4, 0, 2], False, False),
+    ],
+)
+def test_the_operator_keeps_its_contract(kind, lengths, backend, norm, recompute):
     """Schema, fake version, autograd formula and tracing, as torch.library checks them."""
     dtype = torch.float64 if backend == "torch" else torch.float32
-    made = {k: v.to(dtype) for k, v in make(kind, 3, 4, 2, 5, directions=1).items()}
-    names = ("inputs", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "hidden", "cell")
-    tensors = [made[name].requires_grad_() if name in made else None for name in names]
-    mask = made["hidden"].detach().requires_grad_()
+    made = {k: v.to(dtype) for k, v in make(kind, 3, 4, 2, 5, directions=1, norm=norm).items()}
+    made["hidden_mask"] = made["hidden"].detach().clone()
+    tensors = [made[n].requires_grad_() if n in made else None for n in Arguments._fields]
     lengths = None if lengths is None else torch.tensor(lengths)
-    rest = ([0.0, 0.0], None, None, None, lengths, kind, [False], backend, *[dtype] * 3, "", True)
-    assert len(tensors) + 1 + len(rest) == operation.CALL + 1
-    torch.library.opcheck(torch.ops.kernels.recurrence.default, (*tensors, mask, *rest))
+    rest = ([0.0, 0.0], None, None, None, lengths, kind, [False], backend, *[dtype] * 3, "")
+    assert len(tensors) + len(rest) == operation.CALL
+    torch.library.opcheck(torch.ops.kernels.recurrence.default, (*tensors, *rest, True, recompute))
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
-@pytest.mark.parametrize("options", [{}, {"recurrent_dropout": 0.3}, {"weight_dropout": 0.3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"recurrent_dropout": 0.3},
+        {"weight_dropout": 0.3},
+        {"layer_norm": True, "zoneout": 0.1},
+        {"recompute": True},
+    ],
+)
 def test_compiled_without_a_graph_break(backend, options):
     torch.manual_seed(0)
     module = kernels.LSTM(4, 6, 2, bidirectional=True, batch_first=True, **options).eval()

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
-from tests.kernels.recurrences import KINDS, assert_close, bound, make, relative, run
+from kernels.recurrence.reference import GATES, GateNorm
+from tests.kernels.recurrences import (
+    KINDS,
+    assert_close,
+    bound,
+    call,
+    make,
+    options_of,
+    relative,
+    run,
+)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -57,6 +67,83 @@ def test_torch_backend_equals_reference(kind, directions, lengths, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_second_derivatives_with_options(kind):
+    arguments = make(kind, 3, 3, 2, 4, norm=True)
+    options = {"kind": kind, "lengths": torch.tensor([3, 0, 2]), **options_of(kind, 3, 3, 4, 0)}
+    found = []
+    for backend in ("reference", "torch"):
+        tensors = {k: v.clone().requires_grad_() for k, v in arguments.items()}
+        leaves = list(tensors.values())
+        with use_backend(backend):
+            outputs, *_ = call(tensors, **options)
+            first = torch.autograd.grad(
+                outputs.square().sum(), leaves, create_graph=True, allow_unused=True
+            )
+            total = sum(g.square().sum() for g in first if g is not None)
+            found.append(torch.autograd.grad(total, leaves, materialize_grads=True))
+    assert_close(found[1], found[0], 3 * bound(torch.float64, 3))  # three passes, each rounds
+
+
+BYTES = {  # of a sequence, step and unit: products', states' and float32 elements
+    "lstm": (4, 1, 1),
+    "gru": (4, 1, 0),
+    "tanh": (1, 1, 0),
+}
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("kind", BYTES)
+def test_what_is_kept_for_the_backward_pass(kind, backend, dtype, norm):
+    """The table in the docstring of ``recurrence``, counted."""
+    batch, steps, size = 2, 3, 5
+    arguments = make(kind, batch, steps, 4, size, norm=norm)
+    arguments = {k: v.to(dtype).requires_grad_() for k, v in arguments.items()}
+    own = {tensor.untyped_storage().data_ptr() for tensor in arguments.values()}
+    gates, states, cells = BYTES[kind]
+    width = dtype.itemsize
+    state_width = width if backend == "triton" else 4
+    of_states = states * state_width + cells * 4
+    if norm:
+        gates += 2 * GATES[kind]
+    if backend == "torch" and kind == "tanh":
+        gates -= 1  # its state
+    for recompute in (False, True):
+        kept = {}
+
+        def keep(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with use_backend(backend), hooks:
+            outputs, *_ = call(arguments, kind=kind, recompute=recompute)
+        found = sum(
+            size
+            for place, size in kept.items()
+            if place not in own and place != outputs.untyped_storage().data_ptr()
+        )
+        per_step = of_states + (0 if recompute else gates * width)
+        initial = of_states  # of every sequence
+        assert found == batch * size * (steps * per_step + initial)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
+def test_recomputing_in_half_precision(kind, norm):
+    dtype = torch.bfloat16
+    arguments = make(kind, 6, 5, 8, 16, norm=norm)
+    truth = run("reference", arguments, kind=kind)
+    kept = run("torch", arguments, dtype, kind=kind)
+    made = run("torch", arguments, dtype, kind=kind, recompute=True)
+    assert_close(made, truth, 8 * torch.finfo(dtype).eps)
+    assert_close(kept, truth, 8 * torch.finfo(dtype).eps)
+    results = 3 if kind == "lstm" else 2
+    assert all(torch.equal(a, b) for a, b in zip(kept[:results], made[:results], strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
 def test_reverse_mask_and_its_gradient(kind, lengths):
     arguments = make(kind, 3, 4, 3, 5)
@@ -65,6 +152,29 @@ def test_reverse_mask_and_its_gradient(kind, lengths):
     options = {"kind": kind, "lengths": lengths, "reverse": True}
     truth = run("reference", arguments, **options)
     assert_close(run("torch", arguments, **options), truth, bound(torch.float64, 4))
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 0, 3, 1, 4]])
+@pytest.mark.parametrize("directions", [0, 2])
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("options", ["none", "expectation", "everything"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_options_equal_the_reference(kind, options, norm, directions, lengths):
+    """Zoneout, resets, dropout mask and layer normalisation, with and without recomputing."""
+    arguments = make(kind, 5, 4, 3, 6, directions=directions, norm=norm)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    named = {"kind": kind, "lengths": lengths}
+    if options == "expectation":
+        named["zoneout"] = (0.1, 0.2)
+    if options == "everything":
+        mask = make("tanh", 5, 0, 1, 6, seed=5, directions=directions)["hidden"]
+        arguments["hidden_mask"] = mask
+        named |= options_of(kind, 5, 4, 6, directions)
+    truth = run("reference", arguments, **named)
+    for dtype in (torch.float64, torch.float32):
+        for recompute in (False, True):
+            found = run("torch", arguments, dtype, **named, recompute=recompute)
+            assert_close(found, truth, bound(dtype, 4))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -233,6 +343,24 @@ def test_a_cell_state_is_for_lstm_only():
     arguments = make("gru", 2, 3, 2, 4)
     with pytest.raises(ValueError, match=r"cell: .*expected None"):
         recurrence(**arguments, cell=arguments["hidden"], kind="gru")
+
+
+def test_wrong_gains_are_named():
+    arguments = make("gru", 2, 3, 2, 4)
+    gains = torch.ones(3, 4, dtype=torch.float64)
+    for norm, message in (
+        (GateNorm(gains[:2], gains), r"norm.input_gain: found shape \(2, 4\); expected \(3, 4\)"),
+        (GateNorm(gains, gains.float()), "norm.recurrent_gain: found dtype torch.float32"),
+        (GateNorm(gains, gains, gains[0]), "norm.cell_gain, cell_shift: found a tensor for 'gru'"),
+        (GateNorm(gains, None), "norm: expected both"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recurrence(**arguments, kind="gru", norm=norm)
+    pairs = {k: (v, v) for k, v in arguments.items() if k.startswith(("weight", "bias"))}
+    with pytest.raises(ValueError, match="norm: expected a pair"):
+        bidirectional_recurrence(
+            arguments["inputs"], **pairs, kind="gru", norm=GateNorm(gains, gains)
+        )
 
 
 def test_wrong_pairs_are_named():

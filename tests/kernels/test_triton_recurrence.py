@@ -12,13 +12,26 @@ from hypothesis import strategies as st
 from kernels import bidirectional_recurrence, recurrence, use_backend
 from kernels.recurrence import triton_backend
 from kernels.recurrence.schedule import Schedule, use_schedule
-from tests.kernels.recurrences import KINDS, assert_close, bound, make, relative, run
+from tests.kernels.recurrences import (
+    KINDS,
+    assert_close,
+    bound,
+    call,
+    make,
+    options_of,
+    relative,
+    run,
+)
 
 SIZE = 20  # no multiple of a tile
 SCHEDULES = {
     "step": Schedule("step", 16, 16, 32, 4),
     "persistent": Schedule("persistent", 16, 32, 16, 4),  # one program: nobody to wait for
     "resident": Schedule("resident", 16, 32, 32, 4),
+}
+NORM_SCHEDULES = {
+    "step": Schedule("step", 4, 32, 32, 4),  # a program holds four sequences
+    "resident": SCHEDULES["resident"],
 }
 INTERPRETED = not torch.cuda.is_available()
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -32,26 +45,20 @@ def poisoned():
     torch.use_deterministic_algorithms(False)
 
 
-def options_of(kind, batch, steps, size, directions):
-    """Every option of the kernels at once."""
-    generator = torch.Generator().manual_seed(3)
-    lead = (directions,) if directions else ()
-
-    def mask(*shape):
-        return torch.rand(*shape, generator=generator) < 0.3
-
-    found = {
-        "resets": mask(batch, steps),
-        "zone_hidden": mask(*lead, batch, steps, size),
-    }
-    if kind == "lstm":
-        found["zone_cell"] = mask(*lead, batch, steps, size)
-    return found
-
-
-def compare(kind, schedule, directions, lengths, everything, dtype=torch.float32, batch=5, steps=4):
-    arguments = make(kind, batch, steps, 3, SIZE, directions=directions)
-    options = {"kind": kind, "lengths": lengths}
+def compare(
+    kind,
+    schedule,
+    directions,
+    lengths,
+    everything,
+    dtype=torch.float32,
+    batch=5,
+    steps=4,
+    norm=False,
+    recompute=False,
+):
+    arguments = make(kind, batch, steps, 3, SIZE, directions=directions, norm=norm)
+    options = {"kind": kind, "lengths": lengths, "recompute": recompute}
     if everything:
         mask = make("tanh", batch, 0, 1, SIZE, seed=5, directions=directions)["hidden"]
         arguments["hidden_mask"] = mask
@@ -79,6 +86,64 @@ def test_outputs_states_and_every_gradient(kind, schedule, directions, lengths, 
     compare(kind, SCHEDULES[schedule], directions, lengths, everything)
 
 
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 0, 3, 1, 4]])
+@pytest.mark.parametrize("directions", [0, 2])
+@pytest.mark.parametrize("schedule", NORM_SCHEDULES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_layer_normalisation(kind, schedule, directions, lengths, everything):
+    lengths = None if lengths is None else torch.tensor(lengths)
+    compare(kind, NORM_SCHEDULES[schedule], directions, lengths, everything, norm=True)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("schedule", NORM_SCHEDULES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_recomputing(kind, schedule, norm):
+    chosen = (NORM_SCHEDULES if norm else SCHEDULES)[schedule]
+    lengths = torch.tensor([4, 0, 3, 1, 4])
+    compare(kind, chosen, 2, lengths, True, norm=norm, recompute=True)
+
+
+@pytest.mark.parametrize("schedule", NORM_SCHEDULES)
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_layer_normalisation_in_half_precision(kind, schedule):
+    lengths = torch.tensor([4, 0, 3, 1, 4])
+    compare(kind, NORM_SCHEDULES[schedule], 0, lengths, False, torch.float16, norm=True)
+
+
+def test_layer_normalisation_without_gradients_keeps_nothing():
+    arguments = make("lstm", 5, 4, 3, SIZE, norm=True)
+    truth = run("reference", arguments)[:3]
+    given = {k: v.to(DEVICE, torch.float32) for k, v in arguments.items()}
+    for schedule in NORM_SCHEDULES.values():
+        with torch.no_grad(), use_backend("triton"), use_schedule(schedule):
+            found = call(given)
+        assert_close([f.double().cpu() for f in found], truth, bound(torch.float32, 4))
+
+
+def test_the_persistent_schedule_cannot_normalise():
+    arguments = {k: v.float().to(DEVICE) for k, v in make("gru", 3, 3, 2, SIZE, norm=True).items()}
+    with (
+        use_backend("triton"),
+        use_schedule("persistent"),
+        pytest.raises(RuntimeError, match=r"'persistent': found layer normalisation"),
+    ):
+        call(arguments, kind="gru")
+    with (
+        use_backend("triton"),
+        use_schedule(SCHEDULES["persistent"]),
+        pytest.raises(RuntimeError, match=r"'persistent': found layer normalisation"),
+    ):
+        call(arguments, kind="gru")
+    with (
+        use_backend("triton"),
+        use_schedule(Schedule("step", 16, 16, 16, 4)),
+        pytest.raises(RuntimeError, match=r"'step': found tiles of 16 units.*all 20"),
+    ):
+        call(arguments, kind="gru")
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_half_precision(kind, schedule):
@@ -103,14 +168,18 @@ def test_autocast_rounds_only_the_products(schedule):
     schedule=st.sampled_from(sorted(SCHEDULES)),
     batch=st.integers(1, 20),
     steps=st.integers(0, 4),
+    norm=st.booleans(),
+    recompute=st.booleans(),
     data=st.data(),
 )
-def test_any_batch_and_lengths(kind, schedule, batch, steps, data):
+def test_any_batch_and_lengths(kind, schedule, batch, steps, norm, recompute, data):
     lengths = data.draw(
         st.none()
         | st.lists(st.integers(0, steps), min_size=batch, max_size=batch).map(torch.tensor)
     )
-    compare(kind, SCHEDULES[schedule], 0, lengths, False, batch=batch, steps=steps)
+    chosen = NORM_SCHEDULES.get(schedule, NORM_SCHEDULES["step"]) if norm else SCHEDULES[schedule]
+    options = {"batch": batch, "steps": steps, "norm": norm, "recompute": recompute}
+    compare(kind, chosen, 0, lengths, False, **options)
 
 
 def test_tiles_that_share_the_units_and_the_batch():

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kernels.backend import interpreted
 from kernels.precision import Precision
+from kernels.recurrence import normalisation
+from kernels.recurrence.extras import Extras, seen_by_product
 from kernels.recurrence.layout import (
     Arguments,
     Options,
@@ -18,15 +20,16 @@ from kernels.recurrence.layout import (
     Saved,
     SumGradients,
     before,
+    candidate_bias,
     collect,
     initial,
     input_sums,
-    ordered,
     pack_gradient,
     results,
     running,
 )
 from kernels.recurrence.packing import Packing
+from kernels.recurrence.remake import remake
 from kernels.recurrence.schedule import (
     Problem,
     Schedule,
@@ -37,6 +40,8 @@ from kernels.recurrence.schedule import (
 )
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel
+from kernels.recurrence.triton_backend.norm_loop import backward_steps, forward_steps
+from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones, pointer
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
 __all__ = ["backward", "forward"]
@@ -52,7 +57,7 @@ def forward(
     keep: bool,
 ) -> Results:
     """The sequence; without ``keep``, what only the backward pass needs is left out."""
-    gates = input_sums(kind, packing, found, arguments)  # (D, N, G*H), gates in the end
+    gates, input_products = input_sums(kind, packing, found, arguments)  # (D, N, G*H)
     directions, steps, _ = gates.shape
     size = arguments.weight_hh.size(2)
     states = initial(packing, found, arguments, arguments.hidden, found.output)
@@ -61,9 +66,10 @@ def forward(
         cells = initial(packing, found, arguments, arguments.cell, found.state)
     if keep and kind == "gru":
         extra = gates.new_empty(directions, steps, size)
-    extras = _Extras(packing, found, arguments, options, steps)
+    products = torch.empty_like(gates) if keep and input_products is not None else None
+    extras = Extras(packing, found, arguments, options)
     seen = _seen(packing, found, arguments, extras, states)
-    saved = Saved(gates, states, cells, extra, seen)
+    saved = Saved(gates, states, cells, extra, seen, input_products, products)
     if steps:
         with _on(gates.device):
             _forward_loop(kind, packing, found, arguments, saved, extras, schedule, keep)
@@ -82,80 +88,74 @@ def backward(
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
-    grad_outputs, grad_hidden, grad_cell = grads
-    gates, states = saved.gates, saved.states
     batch, size = arguments.inputs.size(0), arguments.weight_hh.size(2)
-    extras = _Extras(packing, found, arguments, options, gates.size(1))
-    arriving = pack_gradient(packing, found, grad_outputs, states)
-    if arriving is None:
-        arriving = states.new_zeros(gates.size(0), gates.size(1), size)
-    d_hidden = running(packing, found, grad_hidden, states, batch)
-    d_cell = running(packing, found, grad_cell, states, batch) if kind == "lstm" else None
-    d_sums = torch.empty_like(gates)
-    d_candidate = None
+    extras = Extras(packing, found, arguments, options)
+    read = (
+        before(packing, saved.seen)
+        if saved.seen is not None
+        else seen_by_product(packing, found, extras, saved.states)
+    )  # (D, N, H)
+    if saved.gates is None:  # recompute
+        saved = remake(kind, packing, found, arguments, saved, read)
+    loop = _gradients(kind, packing, found, saved, grads, batch)
+    if saved.gates.size(1):
+        with _on(saved.gates.device):
+            _backward_loop(kind, packing, found, arguments, saved, extras, schedule, loop)
+    recurrent = sums = _with_total(loop.sums, found)
     if kind == "gru":
-        d_candidate = gates.new_empty(gates.size(0), gates.size(1), size)
-    if gates.size(1):
-        gradients = (arriving, d_hidden, d_cell, d_sums, d_candidate)
-        with _on(gates.device):
-            _backward_loop(kind, packing, found, arguments, saved, extras, schedule, gradients)
-    recurrent = sums = _with_total(d_sums, found)
-    if kind == "gru":
-        sums = _with_total(torch.cat([d_sums[..., : 2 * size], d_candidate], -1), found)
-    read = before(packing, states if saved.seen is None else saved.seen)  # (D, N, H)
+        sums = _with_total(torch.cat([loop.sums[..., : 2 * size], loop.candidate], -1), found)
+    gains: tuple[Tensor | None, ...] = (None, None, None)
+    if loop.products is not None:
+        recurrent = SumGradients(loop.products, recurrent.total)
+        gains = _gains(found, arguments, saved, loop)
     grad_mask = None
     if wanted[7]:
-        grad_mask = _mask_gradient(packing, found, arguments, saved, extras, d_sums)
-    of_states = (d_hidden, d_cell, grad_mask)
-    return collect(packing, found, arguments, wanted, read, sums, recurrent, of_states)
+        grad_mask = _mask_gradient(packing, found, arguments, saved, extras, recurrent.all)
+    return collect(
+        packing, found, arguments, wanted, read, saved.input_products, sums, recurrent,
+        (loop.hidden, loop.cell, grad_mask), gains,
+    )  # fmt: skip
 
 
-class _Extras:
-    """What the kernels read besides the buffers of the loop, packed."""
-
-    def __init__(
-        self,
-        packing: Packing,
-        found: Precision,
-        arguments: Arguments,
-        options: Options,
-        steps: int,
-    ) -> None:
-        device, directions = arguments.inputs.device, arguments.weight_hh.size(0)
-        mask = ordered(packing, found, arguments.hidden_mask)  # (D, B, H)
-        self.mask = None if mask is None else mask.contiguous()
-        self.resets = self.zone_hidden = self.zone_cell = None
-        if options.resets is not None:
-            flat = options.resets.reshape(-1).to(torch.uint8)
-            self.resets = torch.stack([flat.index_select(0, rows) for rows in packing.rows])
-        self.rates, self.zoneout = options.zoneout, int(any(options.zoneout))
-        if options.zone_hidden is not None or options.zone_cell is not None:
-            self.zoneout = 2
-            shape = (directions, steps, arguments.weight_hh.size(2))
-            masks = (options.zone_hidden, options.zone_cell)
-            self.zone_hidden, self.zone_cell = (
-                torch.zeros(shape, dtype=torch.uint8, device=device)
-                if mask is None
-                else _packed_masks(packing, mask)
-                for mask in masks
-            )
-        self.starts = self.steps_of = None
-        if packing.falling is not None:
-            sizes = torch.tensor([0, *packing.sizes])
-            self.starts = sizes.cumsum(0).to(device, torch.int32)  # (T'+1,)
-            self.steps_of = packing.falling.to(device, torch.int32)  # (B,)
-
-
-def _packed_masks(packing: Packing, mask: Tensor) -> Tensor:
-    """(D, B, T, H) bool -> (D, N, H) uint8"""
-    flat = mask.flatten(1, 2).to(torch.uint8)  # (D, B*T, H)
-    return torch.stack(
-        [m.index_select(0, rows) for m, rows in zip(flat, packing.rows, strict=True)]
+def _gradients(
+    kind: str,
+    packing: Packing,
+    found: Precision,
+    saved: Saved,
+    grads: tuple[Tensor | None, ...],
+    batch: int,
+) -> Gradients:
+    grad_outputs, grad_hidden, grad_cell = grads
+    gates, states = saved.gates, saved.states
+    units = (gates.size(0), gates.size(1), states.size(2))
+    arriving = pack_gradient(packing, found, grad_outputs, states)
+    d_hidden = running(packing, found, grad_hidden, states, batch)
+    lstm, norm = kind == "lstm", saved.recurrent_products is not None
+    return Gradients(
+        arriving=states.new_zeros(units) if arriving is None else arriving,
+        hidden=d_hidden,
+        cell=running(packing, found, grad_cell, states, batch) if lstm else None,
+        sums=torch.empty_like(gates),
+        candidate=gates.new_empty(units) if kind == "gru" else None,
+        products=torch.empty_like(gates) if norm else None,
+        cell_gain=torch.zeros_like(d_hidden) if norm and lstm else None,
+        cell_shift=torch.zeros_like(d_hidden) if norm and lstm else None,
     )
 
 
+def _gains(
+    found: Precision, arguments: Arguments, saved: Saved, loop: Gradients
+) -> tuple[Tensor | None, ...]:
+    """Gradients of recurrent_gain, cell_gain and cell_shift."""
+    _, gain = normalisation.backward(
+        saved.recurrent_products, loop.sums, arguments.recurrent_gain, found.state, only_gain=True
+    )
+    of_cell = (loop.cell_gain, loop.cell_shift)
+    return gain, *(None if part is None else part.sum(1) for part in of_cell)
+
+
 def _seen(
-    packing: Packing, found: Precision, arguments: Arguments, extras: _Extras, states: Tensor
+    packing: Packing, found: Precision, arguments: Arguments, extras: Extras, states: Tensor
 ) -> Tensor | None:
     """Room for the states as the recurrent product reads them, beginning with the initial ones;
     None where those are ``states`` themselves."""
@@ -180,35 +180,40 @@ def _forward_loop(
     found: Precision,
     arguments: Arguments,
     saved: Saved,
-    extras: _Extras,
+    extras: Extras,
     asked: str,
     keep: bool,
 ) -> None:
     directions, _, size = arguments.weight_hh.shape
     batch = arguments.inputs.size(0)
     weight = arguments.weight_hh.to(found.product).contiguous()
+    norm, zones = Norm(arguments), Zones(kind, extras)
     problem = Problem(
-        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes)
+        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes), norm.on
     )
     schedule = pick(problem, chip_of(weight.device), asked)
-    bias = saved.states.new_zeros(directions, size, dtype=torch.float32)
-    if kind == "gru" and arguments.bias_hh is not None:
-        bias.copy_(arguments.bias_hh[:, 2 * size :])
+    if norm.on and schedule.name == "step":
+        forward_steps(kind, packing, found, arguments, saved, extras, schedule, keep)
+        return
+    bias = candidate_bias(arguments, found).contiguous() if kind == "gru" else None
     launch = _Launch(schedule, packing, directions, size, weight.device)
     states = saved.states
     for first, last, grid, program in launch.ranges():
         forward_kernel[grid](
-            saved.gates, weight, bias, states,
+            saved.gates, weight, pointer(bias, states), states,
             states if saved.seen is None else saved.seen,
-            _or(saved.cells, states), _or(saved.extra, states),
-            _or(extras.starts, states), _or(extras.steps_of, states), _or(extras.mask, states),
-            _or(extras.resets, states), _or(extras.zone_hidden, states),
-            _or(extras.zone_cell, states), launch.counters, launch.status,
+            pointer(saved.cells, states), pointer(saved.extra, states),
+            pointer(launch.starts, states), pointer(launch.steps_of, states),
+            pointer(extras.mask, states), pointer(extras.resets, states),
+            pointer(zones.hidden, states), pointer(zones.cell, states),
+            pointer(saved.recurrent_products, states), pointer(norm.gain, states),
+            pointer(norm.cell_gain, states), pointer(norm.cell_shift, states),
+            launch.counters, launch.status,
             *extras.rates, first, last, len(packing.sizes), batch, saved.gates.size(1),
             launch.tiles, program,
-            H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=extras.starts is not None,
+            H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=launch.starts is not None,
             MASKED=extras.mask is not None, RESETS=extras.resets is not None,
-            ZONEOUT=extras.zoneout, SEEN=saved.seen is not None, SAVE=keep,
+            ZONEOUT=zones.mode, SEEN=saved.seen is not None, SAVE=keep, NORM=norm.on,
             BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
             PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
         )  # fmt: skip
@@ -221,40 +226,50 @@ def _backward_loop(
     found: Precision,
     arguments: Arguments,
     saved: Saved,
-    extras: _Extras,
+    extras: Extras,
     asked: str,
-    grads: tuple[Tensor | None, ...],
+    grads: Gradients,
 ) -> None:
-    arriving, d_hidden, d_cell, d_sums, d_candidate = grads
     directions, _, size = arguments.weight_hh.shape
     batch = arguments.inputs.size(0)
     weight = arguments.weight_hh.to(found.product).contiguous()
+    norm, zones = Norm(arguments), Zones(kind, extras)
     problem = Problem(
-        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes)
+        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes), norm.on
     )
     schedule = pick(problem, chip_of(weight.device), asked)
+    if norm.on and schedule.name == "step":
+        backward_steps(kind, packing, found, arguments, saved, extras, schedule, grads)
+        return
     launch = _Launch(schedule, packing, directions, size, weight.device)
     states = saved.states
     for first, last, grid, program in launch.ranges_back():
         backward_kernel[grid](
-            saved.gates, weight, states, _or(saved.cells, states), _or(saved.extra, states),
-            arriving, d_hidden, _or(d_cell, d_hidden), d_sums, _or(d_candidate, d_sums),
-            _or(extras.starts, states), _or(extras.steps_of, states), _or(extras.mask, states),
-            _or(extras.resets, states), _or(extras.zone_hidden, states),
-            _or(extras.zone_cell, states), launch.counters, launch.status,
+            saved.gates, weight, states, pointer(saved.cells, states),
+            pointer(saved.extra, states), grads.arriving, grads.hidden,
+            pointer(grads.cell, states), grads.sums, pointer(grads.candidate, states),
+            pointer(saved.recurrent_products, states), pointer(norm.gain, states),
+            pointer(norm.cell_gain, states), pointer(norm.cell_shift, states),
+            pointer(grads.products, states), pointer(grads.cell_gain, states),
+            pointer(grads.cell_shift, states),
+            pointer(launch.starts, states), pointer(launch.steps_of, states),
+            pointer(extras.mask, states), pointer(extras.resets, states),
+            pointer(zones.hidden, states), pointer(zones.cell, states),
+            launch.counters, launch.status,
             *extras.rates, first, last, len(packing.sizes),
             int(launch.finishes(last)), batch, saved.gates.size(1),
             launch.tiles, program,
-            H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=extras.starts is not None,
+            H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=launch.starts is not None,
             MASKED=extras.mask is not None, RESETS=extras.resets is not None,
-            ZONEOUT=extras.zoneout, BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
+            ZONEOUT=zones.mode, NORM=norm.on,
+            BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
             PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
         )  # fmt: skip
     launch.check()
 
 
 class _Launch:
-    """Grids, step ranges and counters of a schedule's launches."""
+    """Grids, step ranges, counters and rows of a schedule's launches."""
 
     def __init__(
         self,
@@ -265,6 +280,11 @@ class _Launch:
         device: torch.device,
     ) -> None:
         self.schedule, self.sizes = schedule, packing.sizes
+        self.starts = self.steps_of = None
+        if packing.falling is not None:
+            sizes = torch.tensor([0, *packing.sizes])
+            self.starts = sizes.cumsum(0).to(device, torch.int32)  # (T'+1,)
+            self.steps_of = packing.falling.to(device, torch.int32)  # (B,)
         self.sharing = sharing(schedule, size)  # P
         if schedule.name == "resident" and (self.sharing > 1 or schedule.inner < size):
             raise RuntimeError(
@@ -327,11 +347,6 @@ def _on(device: torch.device) -> AbstractContextManager[None]:
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
-def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """A kernel's pointer must point somewhere; flags keep it from being followed."""
-    return other if tensor is None else tensor
-
-
 def _with_total(d_sums: Tensor, found: Precision) -> SumGradients:
     return SumGradients(d_sums, d_sums.sum(1, dtype=found.state))
 
@@ -341,7 +356,7 @@ def _mask_gradient(
     found: Precision,
     arguments: Arguments,
     saved: Saved,
-    extras: _Extras,
+    extras: Extras,
     d_sums: Tensor,
 ) -> Tensor:
     """Sum over steps of (d_sums W_hh) * h: one product over all steps, (D, B, H)."""

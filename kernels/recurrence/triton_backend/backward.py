@@ -13,8 +13,17 @@ import triton
 import triton.language as tl
 
 from kernels.recurrence.triton_backend.barrier import wait_for_group
-from kernels.recurrence.triton_backend.cells import elman_backward, gru_backward, lstm_backward
+from kernels.recurrence.triton_backend.cells import (
+    elman_backward,
+    gru_backward,
+    lstm_backward,
+    tanh,
+)
 from kernels.recurrence.triton_backend.forward import VARYING, first_row, row_before
+from kernels.recurrence.triton_backend.normal import (
+    normal_product_backward,
+    shown_cell_backward,
+)
 
 
 @triton.jit
@@ -62,6 +71,13 @@ def backward_kernel(
     d_cell,
     d_sums,  # (D, N, G*H) -> gradients of the recurrent gate sums
     d_candidate,  # (D, N, H) -> and of the GRU's candidate's input sum
+    products,  # (D, N, G*H) W_hh h before its normalisation, NORM
+    gain,  # (D, G*H) of the recurrent products, NORM
+    cell_gain,  # (D, H) LSTM, NORM
+    cell_shift,
+    d_products,  # (D, N, G*H) -> gradients of products, NORM
+    d_cell_gain,  # (D, B, H) float32 -> summed up over the steps, LSTM, NORM
+    d_cell_shift,
     starts,
     steps_of,
     hidden_mask,
@@ -87,6 +103,7 @@ def backward_kernel(
     MASKED: tl.constexpr,
     RESETS: tl.constexpr,
     ZONEOUT: tl.constexpr,
+    NORM: tl.constexpr,  # layer normalisation; resident only, where a tile has all units
     BB: tl.constexpr,
     BH: tl.constexpr,
     KC: tl.constexpr,
@@ -115,6 +132,9 @@ def backward_kernel(
     resets += d * rows
     zone_hidden += d * rows * H
     zone_cell += d * rows * H
+    products += d * rows * GATES * H
+    d_products += d * rows * GATES * H
+    gain += d * GATES * H
     product_dtype = d_sums.dtype.element_ty
 
     longest = steps
@@ -237,7 +257,18 @@ def backward_kernel(
             if KIND == "lstm":
                 if RESETS:
                     old *= alive[:, None]
-                s0, s1, s2, s3, d_old = lstm_backward(g0, g1, g2, g3, old, d_new, d_new_cell)
+                made = g1 * old + g0 * g2
+                if NORM:
+                    shown, d_made = shown_cell_backward(
+                        made, g3, d_new, cell_gain + d * H + j, cell_shift + d * H + j,
+                        d_cell_gain + of_tile, d_cell_shift + of_tile, active, own, H,
+                    )  # fmt: skip
+                else:
+                    shown = tanh(made)
+                    d_made = d_new * g3 * (1.0 - shown * shown)
+                s0, s1, s2, s3, d_old = lstm_backward(
+                    g0, g1, g2, g3, old, shown, d_new, d_new_cell + d_made
+                )
                 straight_cell += d_old
                 if RESETS:
                     straight_cell *= alive[:, None]
@@ -254,6 +285,19 @@ def backward_kernel(
                 straight *= alive[:, None]
             dh = tl.where(active, straight, dh)
             to = d_sums + packed[:, None] * (GATES * H) + j[None, :]
+            if NORM:  # the sums' gradients are kept; on go those of the products before
+                raw = products + packed[:, None] * (GATES * H) + j[None, :]
+                tl.store(to, s0.to(product_dtype), mask=active)
+                s0 = normal_product_backward(s0, raw, gain + j, active, own, H)
+                if GATES > 1:
+                    tl.store(to + H, s1.to(product_dtype), mask=active)
+                    tl.store(to + 2 * H, s2.to(product_dtype), mask=active)
+                    s1 = normal_product_backward(s1, raw + H, gain + H + j, active, own, H)
+                    s2 = normal_product_backward(s2, raw + 2 * H, gain + 2 * H + j, active, own, H)
+                if GATES > 3:
+                    tl.store(to + 3 * H, s3.to(product_dtype), mask=active)
+                    s3 = normal_product_backward(s3, raw + 3 * H, gain + 3 * H + j, active, own, H)
+                to = d_products + packed[:, None] * (GATES * H) + j[None, :]
             r0 = s0.to(product_dtype)
             tl.store(to, r0, mask=active)
             if GATES > 1:

@@ -31,18 +31,17 @@ def tanh(x):
 
 @triton.jit
 def lstm_forward(i, f, g, o, cell):
-    """From the gate sums: c' = f*c + i*g, h' = o*tanh(c') -> i, f, g, o opened, c', h'."""
+    """From the gate sums: c' = f*c + i*g -> i, f, g, o opened, c'. h' = o*tanh(c') is left to the
+    caller, who may normalise c' before."""
     i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
-    cell = f * cell + i * g
-    return i, f, g, o, cell, o * tanh(cell)
+    return i, f, g, o, f * cell + i * g
 
 
 @triton.jit
-def lstm_backward(i, f, g, o, cell, d_hidden, d_cell):
-    """i, f, g, o opened, ``cell`` before the step, d_hidden of h', d_cell of c'
+def lstm_backward(i, f, g, o, cell, shown, d_hidden, d_cell):
+    """i, f, g, o opened, ``cell`` before the step, shown = tanh(c'), or tanh of c' normalised,
+    d_hidden of h', d_cell of c', the part through h' included
     -> gradients of the four sums, and of c."""
-    shown = tanh(f * cell + i * g)
-    d_cell += d_hidden * o * (1.0 - shown * shown)
     d_i = d_cell * g * i * (1.0 - i)
     d_f = d_cell * cell * f * (1.0 - f)
     d_g = d_cell * i * (1.0 - g * g)

@@ -17,7 +17,13 @@ import triton
 import triton.language as tl
 
 from kernels.recurrence.triton_backend.barrier import wait_for_group
-from kernels.recurrence.triton_backend.cells import elman_forward, gru_forward, lstm_forward
+from kernels.recurrence.triton_backend.cells import (
+    elman_forward,
+    gru_forward,
+    lstm_forward,
+    tanh,
+)
+from kernels.recurrence.triton_backend.normal import normal_product, normalise, unit_gain
 
 
 @triton.jit
@@ -99,6 +105,10 @@ def forward_kernel(
     resets,  # (D, N) uint8, RESETS
     zone_hidden,  # (D, N, H) uint8, ZONEOUT 2
     zone_cell,
+    products,  # (D, N, G*H) W_hh h before its normalisation, NORM and SAVE
+    gain,  # (D, G*H) of the recurrent products, NORM
+    cell_gain,  # (D, H) LSTM, NORM
+    cell_shift,
     counters,  # (groups,) int32, zero
     status,  # (1,) int32
     zone_hidden_rate,  # ZONEOUT 1: the expectation
@@ -119,6 +129,7 @@ def forward_kernel(
     ZONEOUT: tl.constexpr,  # 0 none, 1 the expectation, 2 masks
     SEEN: tl.constexpr,  # ``seen`` is a buffer of its own
     SAVE: tl.constexpr,  # gates are kept for the backward pass
+    NORM: tl.constexpr,  # layer normalisation; resident only, where a tile has all units
     BB: tl.constexpr,
     BH: tl.constexpr,
     KC: tl.constexpr,
@@ -145,6 +156,8 @@ def forward_kernel(
     resets += d * rows
     zone_hidden += d * rows * H
     zone_cell += d * rows * H
+    products += d * rows * GATES * H
+    gain += d * GATES * H
     product_dtype = weight.dtype.element_ty
 
     longest = steps
@@ -227,7 +240,10 @@ def forward_kernel(
 
         # The cell.
         old_cell = cell
+        raw = products + packed[:, None] * (GATES * H) + j[None, :]
         if GATES == 1:
+            if NORM:
+                product = normal_product(product, raw, gain + j, active, own, H, SAVE)
             new = elman_forward(x0 + product, KIND == "relu")
             if SAVE:
                 tl.store(x, new.to(sums.dtype.element_ty), mask=active)
@@ -235,6 +251,12 @@ def forward_kernel(
             even, odd = product.reshape(BB, BH, 2, 2).split()
             p0, p2 = even.split()
             p1, p3 = odd.split()
+            if NORM:
+                p0 = normal_product(p0, raw, gain + j, active, own, H, SAVE)
+                p1 = normal_product(p1, raw + H, gain + H + j, active, own, H, SAVE)
+                p2 = normal_product(p2, raw + 2 * H, gain + 2 * H + j, active, own, H, SAVE)
+                if GATES > 3:
+                    p3 = normal_product(p3, raw + 3 * H, gain + 3 * H + j, active, own, H, SAVE)
             if KIND == "gru":
                 recurrent = p2 + bias[None, :]
                 o0, o1, o2, new = gru_forward(x0 + p0, x1 + p1, x2, recurrent, hidden)
@@ -245,7 +267,13 @@ def forward_kernel(
                         mask=active,
                     )
             else:
-                o0, o1, o2, o3, cell, new = lstm_forward(x0 + p0, x1 + p1, x2 + p2, x3 + p3, cell)
+                o0, o1, o2, o3, cell = lstm_forward(x0 + p0, x1 + p1, x2 + p2, x3 + p3, cell)
+                shown_cell = cell
+                if NORM:
+                    normal, _ = normalise(cell, own, H)
+                    shown_cell = normal * unit_gain(cell_gain + d * H + j, own)
+                    shown_cell += unit_gain(cell_shift + d * H + j, own)
+                new = o3 * tanh(shown_cell)
                 if SAVE:
                     tl.store(x + 3 * H, o3.to(sums.dtype.element_ty), mask=active)
             if SAVE:

@@ -1,0 +1,212 @@
+"""The walk through time, forward and backward: what all cells do besides their own equations.
+
+Legend in ``kernels/recurrence/layout.py``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.precision import Precision
+from kernels.recurrence import normalisation
+from kernels.recurrence.extras import Extras
+from kernels.recurrence.layout import Arguments, Saved, SumGradients
+from kernels.recurrence.packing import Packing
+from kernels.recurrence.torch_backend.steps import CellNorm, Product, Recurrent, States, Steps
+
+
+class Zones:
+    """Zoneout of one state (Krueger et al. 2017): units that keep their old value at a step, or
+    the expectation of that."""
+
+    def __init__(
+        self, packing: Packing, found: Precision, kept: Tensor | None, rate: float
+    ) -> None:
+        self.on = kept is not None or rate > 0
+        self._rate, self._kept = rate, None
+        if kept is not None and packing.sizes:
+            self._kept = kept.split(packing.sizes, 1)  # per step (D, n, H)
+            shape = (kept.size(0), packing.sizes[0], kept.size(2))
+            self._scratch = kept.new_empty(shape, dtype=found.state)
+
+    def mix(self, new: Tensor, old: Tensor, t: int) -> None:
+        """new = old where kept. (lerp with 0 and 1 is exact, and 10 times as fast as where.)"""
+        if self.on:
+            new.lerp_(old, self._share(t))
+
+    def part(self, d_new: Tensor, t: int) -> Tensor | None:
+        """Takes from d_new the part that goes straight to the old state, and returns it."""
+        if not self.on:
+            return None
+        straight = d_new * self._share(t)
+        d_new.sub_(straight)
+        return straight
+
+    def _share(self, t: int) -> Tensor | float:
+        if self._kept is None:
+            return self._rate
+        return self._scratch[:, : self._kept[t].size(1)].copy_(self._kept[t])
+
+
+class Walk:
+    """What both passes share."""
+
+    def __init__(
+        self,
+        packing: Packing,
+        found: Precision,
+        arguments: Arguments,
+        extras: Extras,
+        saved: Saved,
+    ) -> None:
+        batch, alive = arguments.inputs.size(0), extras.alive(found.state)
+        self.packing, self.found, self.arguments = packing, found, arguments
+        self.size = arguments.weight_hh.size(2)  # H
+        self.mask = extras.mask
+        self.hidden = States(packing, saved.states, batch, alive)
+        self.zone_hidden = Zones(packing, found, extras.zone_hidden, extras.rates[0])
+        self.cell = self.cell_norm = None
+        if saved.cells is not None:
+            self.cell = States(packing, saved.cells, batch, alive)
+            self.zone_cell = Zones(packing, found, extras.zone_cell, extras.rates[1])
+            if arguments.input_gain is not None:
+                self.cell_norm = CellNorm(found, arguments)
+        self.alive = None if alive is None else alive.split(packing.sizes, 1)
+        self.steps = range(len(packing.sizes))
+
+    def scratch(self) -> Tensor:
+        directions, _, size = self.arguments.weight_hh.shape
+        shape = (directions, self.arguments.inputs.size(0), size)
+        return self.arguments.weight_hh.new_empty(shape, dtype=self.found.state)
+
+
+class ForwardWalk(Walk):
+    def __init__(
+        self,
+        packing: Packing,
+        found: Precision,
+        arguments: Arguments,
+        extras: Extras,
+        saved: Saved,
+    ) -> None:
+        super().__init__(packing, found, arguments, extras, saved)
+        self.gates = Steps(packing, found, saved.gates)
+        self.recurrent = Recurrent(packing, found, arguments, saved.recurrent_products)
+        self.extra = None if saved.extra is None else saved.extra.split(packing.sizes, 1)
+
+    def seen(self, old: Tensor) -> Tensor:
+        """What the recurrent product reads of a state (D, n, H)."""
+        return old if self.mask is None else old * self.mask[:, : old.size(1)]
+
+
+class BackwardWalk(Walk):
+    """Holds the running gradients of hidden state and cell; all in the state dtype."""
+
+    def __init__(
+        self,
+        packing: Packing,
+        found: Precision,
+        arguments: Arguments,
+        extras: Extras,
+        saved: Saved,
+        arriving: Tensor | None,
+        d_hidden: Tensor,
+        d_cell: Tensor | None,
+        wants_mask: bool,
+    ) -> None:
+        super().__init__(packing, found, arguments, extras, saved)
+        self.saved, self.gates = saved, None
+        if saved.gates is not None:
+            self.gates = Steps(packing, found, saved.gates)
+        self.d_hidden, self.d_cell = d_hidden, d_cell  # (D, B, H), changed in place
+        self.d_mask = torch.zeros_like(self.mask) if wants_mask else None
+        self.d_gain: Tensor | None = None
+        self._arriving = None if arriving is None else arriving.split(packing.sizes, 1)
+        self._product = Product(arguments.weight_hh, found, arguments.inputs.size(0))
+        self.sums = GateGradients(self, arguments.weight_hh.size(1))
+        if arguments.recurrent_gain is not None:
+            self._begin_norm(arguments.recurrent_gain)
+
+    def _begin_norm(self, gain: Tensor) -> None:
+        self._gates = gain.size(1)
+        self._gain = gain.to(self.found.state).flatten(1)[:, None]  # (D, 1, G*H)
+        self._raw = Steps(self.packing, self.found, self.saved.recurrent_products)
+        self._products = GateGradients(self, self._gain.size(2))
+        shape = (self._gain.size(0), self.arguments.inputs.size(0), self._gain.size(2))
+        self.d_gain = self._gain.new_zeros(shape)  # by sequence
+
+    def arrive(self, t: int, *scratch: Tensor) -> tuple[Tensor | None, ...]:
+        """The running gradients of the sequences active at step t, of the hidden state with that
+        of the step's output added, then of the cell; and as much of the scratch: (D, n, H)."""
+        n = self.packing.sizes[t]
+        d_h = self.d_hidden[:, :n]
+        if self._arriving is not None:
+            d_h.add_(self._arriving[t])
+        d_c = None if self.d_cell is None else self.d_cell[:, :n]
+        return (d_h, d_c, *(room[:, :n] for room in scratch))
+
+    def send(self, t: int, straight: Tensor | None, through: Tensor) -> None:
+        """Makes the running gradient of the hidden state that of the state before step t: the
+        gate sums' (in ``self.sums``) through the recurrent product, and ``straight``.
+        through (D, B, H): scratch memory."""
+        d_sums = self.sums.store(t)
+        if self.d_gain is not None:
+            d_sums = self._through_norm(t)
+        n = d_sums.size(1)
+        d_h = self.d_hidden[:, :n]
+        into = self._product.into(d_h if straight is None else through[:, :n], d_sums)
+        if self.mask is not None:
+            if self.d_mask is not None:
+                self.d_mask[:, :n].addcmul_(into, self.hidden.before(t))
+            into.mul_(self.mask[:, :n])
+        if straight is not None:
+            torch.add(into, straight, out=d_h)
+        if self.alive is not None:
+            d_h.mul_(self.alive[t])
+
+    def _through_norm(self, t: int) -> Tensor:
+        """From the gradient of the normalised sums to that of the products: (D, n, G*H)"""
+        d_sums, raw = self.sums.steps.room(t), self._raw.load(t)
+        normal, mean, inverse = normalisation.normalise(raw, self._gates)
+        self.d_gain[:, : raw.size(1)].addcmul_(d_sums, normal)
+        scaled = torch.mul(d_sums, self._gain, out=normal)
+        found = normalisation.normalise_backward(scaled, raw, mean, inverse)
+        self._products.steps.room(t).copy_(found)
+        return self._products.steps.store(t)
+
+    def recurrent_sums(self, sums: SumGradients) -> SumGradients:
+        """What the recurrent weight and bias get."""
+        return sums if self.d_gain is None else SumGradients(self._products.all, sums.total)
+
+    def gains(self) -> tuple[Tensor | None, ...]:
+        """Gradients of recurrent_gain, cell_gain and cell_shift."""
+        if self.d_gain is None:
+            return None, None, None
+        gain = self.d_gain.sum(1).view(self.arguments.recurrent_gain.shape)
+        return gain, *((None, None) if self.cell_norm is None else self.cell_norm.gradients())
+
+
+class GateGradients:
+    """Collects the gradients of gate sums step by step."""
+
+    def __init__(self, walk: Walk, width: int) -> None:
+        packing, found, weight = walk.packing, walk.found, walk.arguments.weight_hh
+        shape = (weight.size(0), sum(packing.sizes), width)
+        self.all = weight.new_empty(shape, dtype=found.product)
+        self.steps = Steps(packing, found, self.all)
+        # Where the kept gradients are rounded, their sum is made from the unrounded ones.
+        scratch = self.steps.scratch
+        self.total = None if scratch is None else torch.zeros_like(scratch)
+
+    def room(self, t: int) -> Tensor:
+        return self.steps.room(t)
+
+    def store(self, t: int) -> Tensor:
+        if self.total is not None:
+            room = self.steps.room(t)
+            self.total[:, : room.size(1)].add_(room)
+        return self.steps.store(t)
+
+    def result(self) -> SumGradients:
+        return SumGradients(self.all, (self.all if self.total is None else self.total).sum(1))
