@@ -5,13 +5,13 @@ Shapes: B batch, T target steps, S source steps, H width of query and keys, D of
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention import reference, torch_backend
+from kernels.attention import operation, reference
+from kernels.attention.arguments import Arguments, Options
+from kernels.attention.check import check
 from kernels.backend import resolve
-from kernels.recurrence.check import check_lengths
 
 __all__ = ["additive_attention", "concat_attention", "dot_attention"]
 
@@ -24,34 +24,52 @@ def additive_attention(
     bias: Tensor | None = None,
     lengths: Tensor | None = None,
     return_weights: bool = False,
+    *,
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+    heads: int = 1,
+    coverage: Tensor | None = None,
+    coverage_weight: Tensor | None = None,
+    centre: Tensor | None = None,
+    window: float = 0.0,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention with additive scores (Bahdanau et al. 2015, appendix A.1.2).
 
-        score_ts = weight . tanh(query_t + keys_s + bias)
+        score_ts = weight . tanh(query_t + keys_s + bias) / temperature
         weights_t = softmax_s(score_t),  context_t = sum_s weights_ts values_s
 
     query (B, T, H) and keys (B, S, H) are already projected; values (B, S, D), weight (H,),
-    bias (H,) or None; lengths (B,) integers from 0 to S, all of S when None.
+    bias (H,) or None; lengths (B,) integers from 0 to S, all of S when None; mask (B, S) bool,
+    True where there is a source. Both may be given.
     -> context (B, T, D), and with ``return_weights`` weights (B, T, S).
 
-    What lies past a length has no part in anything; a source of length 0 gives zero context,
-    weights and gradients. The torch backend never holds (B, T, S, H): it needs room for
-    O(B*(T+S)*H) and makes tanh again in the backward pass. One floating dtype for all, which
-    the results have; float16 and bfloat16 are computed in float32, and so is everything under
-    torch.autocast, where the results are float32.
+    T is free: in a step of beam search the K hypotheses of a source are K queries on its keys,
+    which are never copied.
+
+    heads: H and D are split into as many equal parts, each with a softmax of its own; the contexts
+    are put side by side, the weights become (B, heads, T, S).
+    coverage (B, T, S) with coverage_weight (H,): coverage_ts * coverage_weight is added inside tanh
+    (See et al. 2017, equation 11). Location features (Chorowski et al. 2015, equation 9), which
+    follow from the weights of the step before, are added to the keys of the step.
+    centre (B, T) and window: Luong et al. 2015's local-p. Query t sees sources at most ``window``
+    from centre_t, a real position, and the weights of the softmax are multiplied by
+    exp(-(s - centre_t)^2 / (2 (window / 2)^2)) (equation 10). The gradient of ``centre`` comes from
+    this factor.
+
+    What lies past a length or outside a mask has no part in anything; where nothing is left,
+    context, weights and gradients are zero. The torch and triton backends never hold
+    (B, T, S, H): they need room for O(B*(T+S)*(H+D)) and the weights, and make tanh again in the
+    backward pass. One floating dtype for all, which the results have; float16 and bfloat16 are
+    computed in float32 (on triton, the weights are rounded for their product with the values), and
+    so is everything under torch.autocast, where the results are float32.
 
     Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong.
     """
-    _check(query, keys, values, lengths)
-    for name, vector in (("weight", weight), ("bias", bias)):
-        if vector is not None and vector.shape != query.shape[2:]:
-            raise ValueError(
-                f"{name}: found shape {tuple(vector.shape)}; expected ({query.size(2)},)"
-            )
-        _check_same(name, vector, query)
-    module = _module(resolve("additive_attention", query, keys, values))
-    context, weights = module.additive_attention(query, keys, values, weight, bias, lengths)
-    return (context, weights) if return_weights else context
+    if temperature <= 0:
+        raise ValueError(f"temperature: found {temperature}; expected a positive number")
+    arguments = Arguments(query, keys, values, weight, bias, coverage, coverage_weight, centre)
+    options = Options(lengths, mask, 1.0 / temperature, float(window), heads)
+    return _attention("additive_attention", arguments, options, return_weights)
 
 
 def dot_attention(
@@ -61,18 +79,23 @@ def dot_attention(
     scale: float = 1.0,
     lengths: Tensor | None = None,
     return_weights: bool = False,
+    *,
+    mask: Tensor | None = None,
+    heads: int = 1,
+    centre: Tensor | None = None,
+    window: float = 0.0,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention with dot scores, score_ts = scale * query_t . keys_s (Luong et al. 2015, eq. 8).
 
-    Scaled dot (Vaswani et al. 2017, eq. 1) is ``scale=1 / sqrt(H)``; Luong's general score is
-    this one on projected keys. Shapes, masking and errors are those of ``additive_attention``.
-    Under torch.autocast the products run in autocast's dtype, the softmax in float32, and the
-    results are float32.
+    Scaled dot (Vaswani et al. 2017, eq. 1) is ``scale=1 / sqrt(H)``, of several heads
+    ``sqrt(heads / H)``; a temperature divides the scale; Luong's general score is this one on
+    projected keys. Shapes, masking, options and errors are those of ``additive_attention``. Scores
+    of float16 are summed in float32, where they do not overflow. Under torch.autocast the products
+    run in autocast's dtype, the softmax in float32, and the results are float32.
     """
-    _check(query, keys, values, lengths)
-    module = _module(resolve("dot_attention", query, keys, values))
-    context, weights = module.dot_attention(query, keys, values, scale, lengths)
-    return (context, weights) if return_weights else context
+    arguments = Arguments(query, keys, values, None, None, None, None, centre)
+    options = Options(lengths, mask, float(scale), float(window), heads)
+    return _attention("dot_attention", arguments, options, return_weights)
 
 
 def concat_attention(
@@ -84,6 +107,14 @@ def concat_attention(
     bias: Tensor | None = None,
     lengths: Tensor | None = None,
     return_weights: bool = False,
+    *,
+    mask: Tensor | None = None,
+    temperature: float = 1.0,
+    heads: int = 1,
+    coverage: Tensor | None = None,
+    coverage_weight: Tensor | None = None,
+    centre: Tensor | None = None,
+    window: float = 0.0,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention with Luong's concat score (Luong et al. 2015, eq. 8),
 
@@ -91,7 +122,7 @@ def concat_attention(
 
     from the product split at the seam, so that no (B, T, S, Q+K) tensor is made.
     query (B, T, Q), keys (B, S, K), values (B, S, D), projection (A, Q+K), weight (A,),
-    bias (A,) or None. The rest is that of ``additive_attention``.
+    bias (A,) or None, coverage_weight (A,). The rest is that of ``additive_attention``.
     """
     if query.dim() != 3 or keys.dim() != 3:
         raise ValueError(
@@ -112,43 +143,27 @@ def concat_attention(
         bias,
         lengths,
         return_weights,
+        mask=mask,
+        temperature=temperature,
+        heads=heads,
+        coverage=coverage,
+        coverage_weight=coverage_weight,
+        centre=centre,
+        window=window,
     )
 
 
-def _module(backend: str) -> object:
-    return reference if backend == "reference" else torch_backend
-
-
-def _check(query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor | None) -> None:
-    for name, tensor in (("query", query), ("keys", keys), ("values", values)):
-        if tensor.dim() != 3:
-            raise ValueError(f"{name}: found {tensor.dim()} dimensions; expected 3")
-    if not query.is_floating_point():
-        raise ValueError(f"query: found dtype {query.dtype}; expected a floating dtype")
-    batch, _, width = query.shape
-    source = keys.size(1)
-    if keys.shape != (batch, source, width):
-        raise ValueError(
-            f"keys: found shape {tuple(keys.shape)}; expected ({batch}, S, {width}) as query has"
+def _attention(
+    name: str, arguments: Arguments, options: Options, return_weights: bool
+) -> Tensor | tuple[Tensor, Tensor]:
+    check(arguments, options)
+    backend = resolve(name, *arguments, triton=True)
+    if backend == "reference":
+        context, weights = reference.attention(arguments, options)
+    else:
+        context, weights = operation.attention(
+            arguments, options, backend=backend, return_weights=return_weights
         )
-    if values.shape[:2] != (batch, source):
-        raise ValueError(
-            f"values: found shape {tuple(values.shape)}; expected ({batch}, {source}, D) as keys"
-        )
-    _check_same("keys", keys, query)
-    _check_same("values", values, query)
-    if lengths is not None:
-        check_lengths(lengths, batch, source)
-
-
-def _check_same(name: str, tensor: Tensor | None, query: Tensor) -> None:
-    if tensor is None:
-        return
-    if tensor.device != query.device:
-        raise ValueError(f"{name}: found on {tensor.device}; expected {query.device} as query is")
-    mixed = torch.is_autocast_enabled(query.device.type) and tensor.is_floating_point()
-    if tensor.dtype != query.dtype and not mixed:
-        raise ValueError(
-            f"{name}: found dtype {tensor.dtype}; expected {query.dtype} as query has "
-            "(convert one of them, or use torch.autocast)"
-        )
+    if not return_weights:
+        return context
+    return context, weights.squeeze(1) if options.heads == 1 else weights

@@ -1,7 +1,7 @@
 """Attention in plain PyTorch, differentiated by autograd: the truth in every test.
 
 Computes in float64 for float64 inputs and in float32 otherwise, autocast or not. Additive
-scores are made from the full (B, T, S, H) tensor.
+scores are made from the full (B, N, T, S, H) tensor.
 """
 
 from __future__ import annotations
@@ -9,42 +9,44 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.attention.masking import masked_softmax, padding, without_padding
+from kernels.attention.arguments import Arguments, Options, by_head
+from kernels.attention.masking import (
+    in_window,
+    missing,
+    softmax_of_seen,
+    window_factor,
+    without_padding,
+)
 from kernels.precision import precision
 
 
-def additive_attention(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lengths: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """-> context (B, T, D), weights (B, T, S)"""
-    found = precision(query)
-    padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
-    with torch.autocast(query.device.type, enabled=False):
-        query, weight = query.to(found.state), weight.to(found.state)
-        keys = without_padding(keys.to(found.state), padded)
-        sums = query[:, :, None] + keys[:, None]  # (B, T, S, H)
-        if bias is not None:
-            sums = sums + bias.to(found.state)
-        scores = sums.tanh() @ weight  # (B, T, S)
-        weights = masked_softmax(scores, padded)
-        context = weights @ without_padding(values.to(found.state), padded)  # (B, T, D)
-    return context.to(found.output), weights.to(found.output)
-
-
-def dot_attention(
-    query: Tensor, keys: Tensor, values: Tensor, scale: float, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """-> context (B, T, D), weights (B, T, S)"""
-    found = precision(query)
-    padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
-    with torch.autocast(query.device.type, enabled=False):
-        keys = without_padding(keys.to(found.state), padded)
-        scores = query.to(found.state) @ keys.transpose(1, 2) * scale  # (B, T, S)
-        weights = masked_softmax(scores, padded)
-        context = weights @ without_padding(values.to(found.state), padded)  # (B, T, D)
+def attention(arguments: Arguments, options: Options) -> tuple[Tensor, Tensor]:
+    """-> context (B, T, D), weights (B, N, T, S)"""
+    found = precision(arguments.query)
+    device, heads = arguments.query.device, options.heads
+    with torch.autocast(device.type, enabled=False):
+        query, keys, values, weight, bias, coverage, coverage_weight, centre = (
+            None if tensor is None else tensor.to(found.state) for tensor in arguments
+        )
+        padded = missing(options.lengths, options.mask, keys)
+        query = by_head(query, heads)  # (B, N, T, H)
+        keys, values = (by_head(without_padding(t, padded), heads) for t in (keys, values))
+        if weight is None:
+            scores = query @ keys.transpose(2, 3)  # (B, N, T, S)
+        else:
+            sums = query[:, :, :, None] + keys[:, :, None]  # (B, N, T, S, H)
+            if bias is not None:
+                sums = sums + bias.view(heads, 1, 1, -1)
+            if coverage is not None:
+                covered = without_padding(coverage.mT, padded).mT  # (B, T, S)
+                sums = sums + covered[:, None, :, :, None] * coverage_weight.view(heads, 1, 1, -1)
+            scores = (sums.tanh() * weight.view(heads, 1, 1, -1)).sum(-1)
+        hidden = None if padded is None else padded[:, None, None]  # (B, 1, 1, S)
+        if centre is not None:
+            outside = ~in_window(centre, options.window, keys.size(2))[:, None]  # (B, 1, T, S)
+            hidden = outside if hidden is None else hidden | outside
+        weights = softmax_of_seen(scores * options.scale, hidden)
+        if centre is not None:
+            weights = weights * window_factor(centre, options.window, keys.size(2))[:, None]
+        context = (weights @ values).transpose(1, 2).flatten(2)  # (B, T, N*D)
     return context.to(found.output), weights.to(found.output)

@@ -1,180 +1,248 @@
-"""Attention for CPU, and where no kernel exists.
+"""Attention for CPU, and where no kernel exists, without an autograd tape.
 
 Additive scores hold one bounded block of tanh(q + k) at a time, small enough for the cache,
-and make it again in the backward pass; only the inputs and the weights (B, T, S) are kept.
-Dot scores are two batched products, which autograd handles well.
+and make it again in the backward pass; only the inputs and the weights (B, N, T, S) are kept.
+Dot scores are batched products. Several heads are rows of a larger batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from kernels.attention import reference
-from kernels.attention.masking import masked_softmax, padding, without_padding
-from kernels.precision import precision
+from kernels.attention.arguments import Arguments, Options, by_head, product_precision
+from kernels.attention.masking import (
+    in_window,
+    missing,
+    softmax_of_seen,
+    window_factor,
+    without_padding,
+)
+from kernels.precision import Precision
 
 _BLOCK = 1 << 18  # elements of tanh(q + k) held at once; 1 MiB in float32, a part of L2
 
 
-def additive_attention(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    lengths: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """-> context (B, T, D), weights (B, T, S)"""
-    return _Additive.apply(query, keys, values, weight, bias, lengths)
+def forward(arguments: Arguments, options: Options, found: Precision) -> tuple[Tensor, Tensor]:
+    """-> context (B, T, N*D), weights (B, N, T, S) in the dtype of the state"""
+    rows = _rows(arguments, options, found)
+    weights = softmax_of_seen(_scores(rows, options, found), rows.hidden)  # (B*N, T, S)
+    if rows.factor is not None:
+        weights = weights * rows.factor
+    context = torch.bmm(weights.to(rows.values.dtype), rows.values)  # (B*N, T, D)
+    return _joined(context, options.heads).to(found.output), _apart(weights, options.heads)
 
 
-def dot_attention(
-    query: Tensor, keys: Tensor, values: Tensor, scale: float, lengths: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """-> context (B, T, D), weights (B, T, S)"""
-    found = precision(query)
-    padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
-    with torch.autocast(query.device.type, enabled=False):
-        query, keys, values = (tensor.to(found.product) for tensor in (query, keys, values))
-        keys, values = without_padding(keys, padded), without_padding(values, padded)
-        scores = torch.bmm(query, keys.transpose(1, 2)).to(found.state) * scale  # (B, T, S)
-        weights = masked_softmax(scores, padded)
-        context = torch.bmm(weights.to(found.product), values)  # (B, T, D)
-    return context.to(found.output), weights.to(found.output)
-
-
-class _Additive(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        lengths: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
-        found = precision(query)
-        padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
-        with torch.autocast(query.device.type, enabled=False):
-            projected = _with_bias(query.to(found.state), bias)
-            shown = without_padding(keys.to(found.state), padded)
-            vector = weight.to(found.state)
-            scores = projected.new_empty(*query.shape[:2], keys.size(1))  # (B, T, S)
-            for rows, steps, hidden in _blocks(projected, shown):
-                scores[rows, steps] = hidden @ vector
-            weights = masked_softmax(scores, padded)
-            context = torch.bmm(weights, without_padding(values.to(found.state), padded))
-        ctx.save_for_backward(query, keys, values, weight, bias, lengths, weights)
-        ctx.set_materialize_grads(False)
-        return context.to(found.output), weights.to(found.output)
-
-    @staticmethod
-    def backward(
-        ctx: Any, d_context: Tensor | None, d_weights: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        *inputs, lengths, weights = ctx.saved_tensors
-        if d_context is None and d_weights is None:
-            return (None,) * 6
-        if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-            grads = _differentiable_backward(
-                inputs, lengths, (d_context, d_weights), ctx.needs_input_grad
-            )
-        else:
-            with torch.autocast(weights.device.type, enabled=False):
-                grads = _additive_backward(inputs, lengths, weights, d_context, d_weights)
-        return tuple(
-            grad.to(argument.dtype) if grad is not None and want else None
-            for grad, argument, want in zip(
-                (*grads, None), (*inputs, None), ctx.needs_input_grad, strict=True
-            )
-        )
-
-
-def _additive_backward(
-    inputs: list[Tensor | None],
-    lengths: Tensor | None,
+def backward(
+    arguments: Arguments,
+    options: Options,
+    found: Precision,
     weights: Tensor,
     d_context: Tensor | None,
     d_weights: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of query, keys, values, weight and bias, in the dtype of ``weights``."""
-    query, keys, values, weight, bias = inputs
-    state = weights.dtype
-    padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
-    projected = _with_bias(query.to(state), bias)
-    shown, vector = without_padding(keys.to(state), padded), weight.to(state)
-    d_alpha = torch.zeros_like(weights) if d_weights is None else d_weights.to(state)
+    """Gradients of all arguments; of those that are None, None."""
+    rows = _rows(arguments, options, found)
+    heads, product = options.heads, rows.values.dtype
+    weights = weights.flatten(0, 1).to(found.state)  # (B*N, T, S)
+    d_alpha = torch.zeros_like(weights)
     d_values = None
+    if d_weights is not None:
+        d_alpha += d_weights.flatten(0, 1).to(found.state)
     if d_context is not None:
-        d_context = d_context.to(state)
-        clean = without_padding(values.to(state), padded)
-        d_alpha = torch.baddbmm(d_alpha, d_context, clean.transpose(1, 2))  # (B, T, S)
-        d_values = torch.bmm(weights.transpose(1, 2), d_context)  # (B, S, D)
-    d_scores = weights * (d_alpha - (weights * d_alpha).sum(-1, keepdim=True))  # (B, T, S)
+        d_context = by_head(d_context.to(product), heads).flatten(0, 1)  # (B*N, T, D)
+        d_alpha += torch.bmm(d_context, rows.values.transpose(1, 2)).to(found.state)
+        d_values = torch.bmm(weights.to(product).transpose(1, 2), d_context)
+        d_values = _joined(d_values, heads)  # (B, S, N*D)
+    weighted = weights * d_alpha  # (B*N, T, S)
+    d_centre = None
+    if rows.factor is not None:
+        places = torch.arange(weights.size(2), device=weights.device)
+        apart = places - arguments.centre.to(found.state)[:, :, None]  # (B, T, S)
+        pull = _apart(weighted, heads).sum(1) * apart  # (B, T, S)
+        d_centre = pull.sum(2) / (0.5 * options.window) ** 2
+        # Of the softmax: the weights have it times the factor of the window.
+        whole = torch.where(rows.factor > 0, weights / rows.factor, 0)
+        d_scores = weighted - whole * weighted.sum(2, keepdim=True)
+    else:
+        d_scores = weighted - weights * weighted.sum(2, keepdim=True)
+    d_scores = d_scores * options.scale
+    if arguments.weight is None:
+        d_scores = d_scores.to(product)
+        d_query = _joined(torch.bmm(d_scores, rows.keys), heads)
+        d_keys = _joined(torch.bmm(d_scores.transpose(1, 2), rows.query), heads)
+        return d_query, d_keys, d_values, None, None, None, None, d_centre
+    d_query, d_keys, d_vector, d_coverage, d_cover_weight = _additive_backward(rows, d_scores)
+    sums = (
+        None if vectors is None else _apart(vectors, heads)
+        for vectors in (d_vector, d_cover_weight)
+    )
+    d_weight, d_coverage_weight = (None if s is None else s.sum(0).flatten() for s in sums)
+    d_query = _joined(d_query, heads)
+    d_bias = None if arguments.bias is None else d_query.sum((0, 1))
+    if d_coverage is not None:
+        d_coverage = _apart(d_coverage, heads).sum(1)
+    return (
+        d_query, _joined(d_keys, heads), d_values, d_weight, d_bias, d_coverage,
+        d_coverage_weight, d_centre,
+    )  # fmt: skip
 
-    # d tanh = 1 - tanh^2. The 1 drops out of d_query, since d_scores sums to 0 over S, and is
-    # a plain sum in d_keys; so both need only the sums of d_scores * tanh^2.
-    d_query, d_vector = torch.empty_like(projected), torch.zeros_like(vector)
-    squares = torch.zeros_like(shown)  # (B, S, H) sum over T of d_scores * tanh^2
-    for rows, steps, hidden in _blocks(projected, shown):
-        part = d_scores[rows, steps]  # (b, t, S)
-        d_vector.addmv_(hidden.flatten(0, 2).t(), part.flatten())
+
+class _Rows(NamedTuple):
+    """The arguments with a row for each head of each sequence, and bias and padding seen to."""
+
+    query: Tensor  # (B*N, T, H)
+    keys: Tensor  # (B*N, S, H)
+    values: Tensor  # (B*N, S, D)
+    vector: Tensor | None  # (B*N, H) of additive scores; (1, H) of a single head
+    coverage: Tensor | None  # (B*N, T, S)
+    coverage_weight: Tensor | None  # as vector
+    hidden: Tensor | None  # (B*N, 1 or T, S)
+    factor: Tensor | None  # (B*N, T, S)
+
+
+def _rows(arguments: Arguments, options: Options, found: Precision) -> _Rows:
+    query, keys, values, weight, bias, coverage, coverage_weight, centre = arguments
+    heads, batch, additive = options.heads, query.size(0), weight is not None
+    padded = missing(options.lengths, options.mask, keys)
+    kind = found.state if additive else product_precision(found, additive)
+    if kind == torch.float16:  # scores beyond 65504 would be infinite
+        kind = found.state
+
+    def rows(tensor: Tensor) -> Tensor:
+        return by_head(tensor.to(kind), heads).flatten(0, 1)
+
+    def repeated(tensor: Tensor) -> Tensor:
+        """(B, ...) -> (B*N, ...)"""
+        return tensor if heads == 1 else tensor.repeat_interleave(heads, 0)
+
+    def vectors(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        tensor = tensor.to(kind).view(heads, -1)
+        return tensor if heads == 1 else tensor.repeat(batch, 1)
+
+    if bias is not None:
+        query = query.to(kind) + bias.to(kind)
+    hidden = None if padded is None else padded[:, None]  # (B, 1, S)
+    factor = None
+    if centre is not None:
+        centre = centre.to(found.state)
+        outside = ~in_window(centre, options.window, keys.size(1))  # (B, T, S)
+        hidden = outside if hidden is None else hidden | outside
+        factor = repeated(window_factor(centre, options.window, keys.size(1)))
+    if coverage is not None:
+        coverage = repeated(without_padding(coverage.to(kind).mT, padded).mT)
+    return _Rows(
+        rows(query),
+        rows(without_padding(keys, padded)),
+        rows(without_padding(values, padded)),
+        vectors(weight),
+        coverage,
+        vectors(coverage_weight),
+        None if hidden is None else repeated(hidden),
+        factor,
+    )
+
+
+def _joined(tensor: Tensor, heads: int) -> Tensor:
+    """(B*N, T, D) -> (B, T, N*D)"""
+    return tensor if heads == 1 else _apart(tensor, heads).transpose(1, 2).flatten(2)
+
+
+def _apart(tensor: Tensor, heads: int) -> Tensor:
+    """(B*N, ...) -> (B, N, ...)"""
+    return tensor.unflatten(0, (len(tensor) // heads, heads))
+
+
+def _scores(rows: _Rows, options: Options, found: Precision) -> Tensor:
+    """(B*N, T, S)"""
+    if rows.vector is None:
+        scores = torch.bmm(rows.query, rows.keys.transpose(1, 2)).to(found.state)
+    else:
+        shape = (*rows.query.shape[:2], rows.keys.size(1))
+        scores = rows.query.new_empty(shape)
+        for b, t, hidden in _blocks(rows):
+            if len(rows.vector) == 1:
+                scores[b, t] = hidden @ rows.vector[0]
+            else:
+                scores[b, t] = (hidden @ rows.vector[b, None, :, None])[..., 0]
+    return scores if options.scale == 1 else scores * options.scale
+
+
+def _additive_backward(
+    rows: _Rows, d_scores: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients of query (B*N, T, H), keys (B*N, S, H), weight (B*N, H), and of coverage
+    (B*N, T, S) and its weight (B*N, H)."""
+    # d tanh = 1 - tanh^2, of which the 1 is a plain sum over d_scores. So all that is needed of
+    # the large tensor are the sums of d_scores * tanh and of d_scores * tanh^2.
+    query, keys, vector = rows.query, rows.keys, rows.vector
+    d_query, d_vector = torch.empty_like(query), torch.zeros_like(vector)
+    squares = torch.zeros_like(keys)  # (B*N, S, H) sum over T of d_scores * tanh^2
+    covered = rows.coverage is not None
+    d_coverage = torch.empty_like(d_scores) if covered else None
+    d_cover_weight = torch.zeros_like(vector) if covered else None
+    for b, t, hidden in _blocks(rows):
+        part = d_scores[b, t]  # (b, t, S)
+        flat = hidden.flatten(1, 2)  # (b, t*S, H)
+        _add_products(d_vector, b, part, flat)
         hidden.mul_(hidden)
-        d_query[rows, steps] = (part[:, :, None] @ hidden).squeeze(2)  # (b, t, H)
+        d_query[b, t] = (part[:, :, None] @ hidden).squeeze(2)  # (b, t, H)
+        if covered:
+            gain = _of(vector * rows.coverage_weight, b)  # (b or 1, H)
+            slope = gain.sum(1)[:, None] - (flat @ gain[:, :, None])[:, :, 0]  # (b, t*S)
+            d_coverage[b, t] = part * slope.view_as(part)
+            weighted = part * rows.coverage[b, t]
+            _add_products(d_cover_weight, b, -weighted, flat)
+            plain = weighted.sum((1, 2))[:, None]  # (b, 1)
+            _of(d_cover_weight, b).add_(plain.sum(0) if len(vector) == 1 else plain)
         if hidden.size(1) == 1:
-            squares[rows].addcmul_(hidden[:, 0], part[:, 0, :, None])
+            squares[b].addcmul_(hidden[:, 0], part[:, 0, :, None])
         else:
-            squares[rows] += hidden.mul_(part[..., None]).sum(1)
-    d_query.mul_(-vector)
-    d_keys = squares.neg_().add_(d_scores.sum(1)[:, :, None]).mul_(vector)
-    d_bias = None if bias is None else d_query.sum((0, 1))
-    return d_query, d_keys, d_values, d_vector, d_bias
+            squares[b] += hidden.mul_(part[..., None]).sum(1)
+    # Of d_query the plain sum is one over S, and 0.
+    d_query.neg_().mul_(vector[:, None])
+    d_keys = squares.neg_().add_(d_scores.sum(1)[:, :, None]).mul_(vector[:, None])
+    if covered:
+        d_cover_weight *= vector
+    return d_query, d_keys, d_vector, d_coverage, d_cover_weight
 
 
-def _with_bias(query: Tensor, bias: Tensor | None) -> Tensor:
-    return query if bias is None else query + bias.to(query.dtype)
+def _of(vectors: Tensor, b: slice) -> Tensor:
+    return vectors if len(vectors) == 1 else vectors[b]
 
 
-def _blocks(query: Tensor, keys: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+def _add_products(sums: Tensor, b: slice, part: Tensor, flat: Tensor) -> None:
+    """To sums (B*N, H), or (1, H) over the batch, adds those over t and S of part * flat."""
+    if len(sums) == 1:
+        sums[0].addmv_(flat.flatten(0, 1).t(), part.flatten())
+    else:
+        sums[b] += (part.flatten(1)[:, None] @ flat)[:, 0]
+
+
+def _blocks(rows: _Rows) -> Iterator[tuple[slice, slice, Tensor]]:
     """tanh(q + k) of all pairs, block by block: rows, steps, and (b, t, S, H), which the next
     block overwrites."""
+    query, keys = rows.query, rows.keys
     batch, steps, size = query.shape
     source = keys.size(1)
     pair = max(1, source * size)
-    rows = max(1, min(batch, _BLOCK // pair))
-    length = max(1, _BLOCK // (pair * rows)) if rows == batch else 1
-    buffer = query.new_empty(rows * min(length, max(1, steps)) * source * size)
-    for b in range(0, batch, rows):
+    count = max(1, min(batch, _BLOCK // pair))
+    length = max(1, _BLOCK // (pair * count)) if count == batch else 1
+    buffer = query.new_empty(count * min(length, max(1, steps)) * source * size)
+    for b in range(0, batch, count):
         for t in range(0, steps, length):
-            q = query[b : b + rows, t : t + length, None]  # (b, t, 1, H)
-            k = keys[b : b + rows, None]  # (b, 1, S, H)
+            here = slice(b, b + count), slice(t, t + length)
+            q = query[here][:, :, None]  # (b, t, 1, H)
+            k = keys[here[0], None]  # (b, 1, S, H)
             shape = (q.size(0), q.size(1), source, size)
             hidden = buffer[: q.size(0) * q.size(1) * source * size].view(shape)
             torch.add(q, k, out=hidden)
-            yield slice(b, b + rows), slice(t, t + length), hidden.tanh_()
-
-
-def _differentiable_backward(
-    inputs: list[Tensor | None],
-    lengths: Tensor | None,
-    grads: tuple[Tensor | None, Tensor | None],
-    wanted: tuple[bool, ...],
-) -> tuple[Tensor | None, ...]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    results = reference.additive_attention(*inputs, lengths)
-    pairs = [(r, g.to(r.dtype)) for r, g in zip(results, grads, strict=True) if g is not None]
-    found = iter(
-        torch.autograd.grad(
-            [result for result, _ in pairs],
-            [tensor for tensor, want in zip(inputs, wanted, strict=False) if want],
-            [grad for _, grad in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return tuple(next(found) if want else None for want in wanted[:5])
+            if rows.coverage is not None:
+                weight = _of(rows.coverage_weight, here[0])[:, None, None]  # (b, 1, 1, H)
+                hidden.addcmul_(rows.coverage[here][..., None], weight)
+            yield *here, hidden.tanh_()

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import kernels
 from kernels import additive_attention, concat_attention, dot_attention, use_backend
 from kernels.attention import torch_backend
+from tests.kernels.allocations import Allocations
 
 
 def make(batch, steps, source, size, width, *, bias=True, seed=0):
@@ -212,35 +212,19 @@ def test_scaled_dot_is_that_of_torch():
     torch.testing.assert_close(dot_attention(query, keys, values, scale=6**-0.5), expected)
 
 
-class _Largest(TorchDispatchMode):
-    """Remembers the most bytes of storage behind any tensor that an operation made."""
-
-    def __init__(self):
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                size = tensor.untyped_storage().nbytes() // tensor.element_size()
-                self.elements = max(self.elements, size)
-        return result
-
-
-def test_additive_memory_is_linear_in_the_steps():
+def test_additive_memory_is_linear_in_the_steps(monkeypatch):
     batch, steps, source, size = 2, 96, 80, 64
     tensors = [t.float().requires_grad_() for t in make(batch, steps, source, size, size)]
-    largest = {}
-    for backend in ("reference", "torch"):
-        with use_backend(backend), _Largest() as seen:
-            additive_attention(*tensors).sum().backward()
-        largest[backend] = seen.elements
-    assert largest["reference"] >= batch * steps * source * size  # the measure sees it
+    with use_backend("reference"), Allocations() as whole:
+        additive_attention(*tensors).sum().backward()
+    with use_backend("torch"), Allocations(monkeypatch, torch_backend) as blocks:
+        additive_attention(*tensors).sum().backward()
+    large = 4 * batch * steps * source * size  # bytes
+    assert whole.largest >= large  # the measure sees it
     # Nothing beyond the inputs' size but one block, which does not grow with B, T or S.
-    linear = batch * (steps + source) * size
-    assert largest["torch"] <= max(linear, torch_backend._BLOCK, source * size)
-    assert batch * steps * source * size > torch_backend._BLOCK
+    linear, block = 4 * batch * (steps + source) * size, 4 * torch_backend._BLOCK
+    assert linear / 4 < blocks.largest <= max(linear, block)
+    assert blocks.peak <= 6 * linear + 2 * block < large
 
 
 @pytest.mark.parametrize(
@@ -253,6 +237,13 @@ def test_additive_memory_is_linear_in_the_steps():
         ({"bias": torch.zeros(5, dtype=torch.float64)}, "bias: found dtype torch.float64"),
         ({"values": torch.zeros(2, 4, 6, device="meta")}, "values: found on meta"),
         ({"lengths": torch.tensor([1, 5])}, "lengths: found values from 1 to 5"),
+        ({"mask": torch.ones(2, 4)}, r"mask: .*expected torch.bool \(2, 4\)"),
+        ({"heads": 2}, "heads: found 2; expected a divisor of H = 5 and D = 6"),
+        ({"temperature": 0.0}, "temperature: found 0.0"),
+        ({"coverage": torch.zeros(2, 3, 4)}, "coverage: found a tensor; .*coverage_weight"),
+        ({"centre": torch.zeros(2, 3)}, "window: found 0.0, centre given"),
+        ({"window": 2.0}, "window: found 2.0, centre None"),
+        ({"centre": torch.zeros(2, 4), "window": 1.0}, r"centre: .*expected \(2, 3\)"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

@@ -1,0 +1,93 @@
+"""The arguments of attention, checked before any backend sees them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.attention.arguments import Arguments, Options
+from kernels.recurrence.check import check_lengths
+
+
+def check(arguments: Arguments, options: Options) -> None:
+    """Raises ValueError that names the argument, what was found and what was expected."""
+    query, keys, values, weight, bias, coverage, coverage_weight, centre = arguments
+    for name, tensor in (("query", query), ("keys", keys), ("values", values)):
+        if tensor.dim() != 3:
+            raise ValueError(f"{name}: found {tensor.dim()} dimensions; expected 3")
+    if not query.is_floating_point():
+        raise ValueError(f"query: found dtype {query.dtype}; expected a floating dtype")
+    batch, steps, size = query.shape
+    source = keys.size(1)
+    if keys.shape != (batch, source, size):
+        raise ValueError(
+            f"keys: found shape {tuple(keys.shape)}; expected ({batch}, S, {size}) as query has"
+        )
+    if values.shape[:2] != (batch, source):
+        raise ValueError(
+            f"values: found shape {tuple(values.shape)}; expected ({batch}, {source}, D) as keys"
+        )
+    expected = (
+        ("keys", keys, keys.shape),
+        ("values", values, values.shape),
+        ("weight", weight, (size,)),
+        ("bias", bias, (size,)),
+        ("coverage", coverage, (batch, steps, source)),
+        ("coverage_weight", coverage_weight, (size,)),
+        ("centre", centre, (batch, steps)),
+    )
+    for name, tensor, shape in expected:
+        if tensor is not None:
+            _check_tensor(name, tensor, tuple(shape), query)
+    _check_pair("coverage", coverage, "coverage_weight", coverage_weight)
+    _check_options(arguments, options)
+
+
+def _check_options(arguments: Arguments, options: Options) -> None:
+    query, keys, values = arguments[:3]
+    lengths, mask, scale, window, heads = options
+    batch, source = keys.shape[:2]
+    if heads < 1 or query.size(2) % heads or values.size(2) % heads:
+        raise ValueError(
+            f"heads: found {heads}; expected a divisor of H = {query.size(2)} and "
+            f"D = {values.size(2)}"
+        )
+    if (arguments.centre is not None) != (window != 0) or not 0 <= window < float("inf"):
+        raise ValueError(
+            f"window: found {window}, centre {'None' if arguments.centre is None else 'given'}; "
+            "expected a positive number with centre, none without"
+        )
+    if not abs(scale) < float("inf"):
+        raise ValueError(f"scale, temperature: found a scale of {scale}; expected a finite one")
+    if lengths is not None:
+        check_lengths(lengths, batch, source)
+    if mask is not None:
+        if mask.shape != (batch, source) or mask.dtype != torch.bool:
+            raise ValueError(
+                f"mask: found {mask.dtype} {tuple(mask.shape)}; "
+                f"expected torch.bool ({batch}, {source})"
+            )
+        if mask.device != query.device:
+            raise ValueError(f"mask: found on {mask.device}; expected {query.device}")
+
+
+def _check_pair(name: str, one: Tensor | None, partner: str, other: Tensor | None) -> None:
+    if (one is None) != (other is None):
+        raise ValueError(
+            f"{name}: found {'None' if one is None else 'a tensor'}; "
+            f"expected the same as of {partner}: both or none"
+        )
+
+
+def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], query: Tensor) -> None:
+    if tensor.shape != shape:
+        expected = f"({shape[0]},)" if len(shape) == 1 else str(shape)
+        raise ValueError(f"{name}: found shape {tuple(tensor.shape)}; expected {expected}")
+    if tensor.device != query.device:
+        raise ValueError(f"{name}: found on {tensor.device}; expected {query.device} as query is")
+    mixed = torch.is_autocast_enabled(query.device.type) and tensor.is_floating_point()
+    if tensor.dtype != query.dtype and not mixed:
+        raise ValueError(
+            f"{name}: found dtype {tensor.dtype}; expected {query.dtype} as query has "
+            "(convert one of them, or use torch.autocast)"
+        )

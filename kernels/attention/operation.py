@@ -1,0 +1,196 @@
+"""Attention as one PyTorch operator with a backward pass, on the torch or triton backend.
+
+A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not break.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.attention import reference, torch_backend
+from kernels.attention.arguments import Arguments, Options
+from kernels.attention.schedule import asked_tiles
+from kernels.precision import Precision, precision
+from kernels.recurrence.check import check_length_values
+
+TENSORS = len(Arguments._fields)
+CALL = TENSORS + len(Options._fields) + 5  # flat arguments in a _Call
+
+
+def attention(
+    arguments: Arguments, options: Options, *, backend: str, return_weights: bool
+) -> tuple[Tensor, Tensor]:
+    """-> context (B, T, D), weights (B, N, T, S) or, where they are not asked for, (0,)"""
+    keep = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in arguments
+    )
+    context, weights, _ = torch.ops.kernels.attention(
+        *arguments,
+        *options,
+        backend,
+        *precision(arguments.query),
+        asked_tiles(),
+        return_weights,
+        keep,
+    )
+    return context, weights
+
+
+def _triton() -> ModuleType:
+    from kernels.attention import triton_backend  # imports triton
+
+    return triton_backend
+
+
+_SHARED = (
+    "Tensor query, Tensor keys, Tensor values, Tensor? weight, Tensor? bias, Tensor? coverage, "
+    "Tensor? coverage_weight, Tensor? centre, Tensor? lengths, Tensor? mask, float scale, "
+    "float window, int heads, str backend, ScalarType product, ScalarType state, "
+    "ScalarType output, str tiles"
+)
+# Absent tensors come and go as empty ones: operators cannot return None.
+_library = torch.library.Library("kernels", "FRAGMENT")
+_library.define(f"attention({_SHARED}, bool return_weights, bool keep) -> (Tensor, Tensor, Tensor)")
+_library.define(
+    f"attention_backward({_SHARED}, Tensor saved, Tensor? d_context, Tensor? d_weights, "
+    f"bool[] wanted) -> ({', '.join(['Tensor'] * TENSORS)})"
+)
+
+
+class _Call:
+    """The operator's flat arguments, taken apart."""
+
+    def __init__(self, flat: tuple[Any, ...]) -> None:
+        self.arguments = Arguments(*flat[:TENSORS])
+        self.options = Options(*flat[TENSORS : CALL - 5])
+        self.backend, *found, self.tiles = flat[CALL - 5 : CALL]
+        self.precision = Precision(*found)
+
+    def check(self) -> None:
+        lengths, keys = self.options.lengths, self.arguments.keys
+        if lengths is not None:  # not seen yet where a compiled graph runs
+            check_length_values(lengths, keys.size(0), keys.size(1))
+
+
+@torch.library.impl(_library, "attention", "CompositeExplicitAutograd")
+def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """``saved`` is for the backward pass: weights (B, N, T, S) of the torch backend, statistics
+    (B, N, T, 2) of the triton one."""
+    call, (return_weights, keep) = _Call(flat), flat[CALL:]
+    query = call.arguments.query
+    call.check()
+    with torch.autocast(query.device.type, enabled=False), torch.no_grad():
+        if call.backend == "triton":
+            context, weights, saved = _triton().forward(
+                call.arguments, call.options, call.precision, call.tiles, return_weights
+            )
+        else:
+            context, saved = torch_backend.forward(call.arguments, call.options, call.precision)
+            weights = saved.to(call.precision.output, copy=keep) if return_weights else None
+    empty = query.new_empty
+    return (
+        context,
+        empty(0, dtype=call.precision.output) if weights is None else weights,
+        saved if keep else empty(0, dtype=call.precision.state),
+    )
+
+
+@torch.library.impl(_library, "attention_backward", "CompositeExplicitAutograd")
+def _backward(*flat: Any) -> tuple[Tensor, ...]:
+    call, (saved, *grads, wanted) = _Call(flat), flat[CALL:]
+    with torch.autocast(saved.device.type, enabled=False), torch.no_grad():
+        if call.backend == "triton":
+            found = _triton().backward(
+                call.arguments, call.options, call.precision, call.tiles, saved, *grads
+            )
+        else:
+            found = torch_backend.backward(
+                call.arguments, call.options, call.precision, saved, *grads
+            )
+    results = []
+    for grad, argument, want in zip(found, call.arguments, wanted, strict=True):
+        if argument is None or not want:
+            results.append(saved.new_empty(0))
+        elif grad is None:
+            results.append(torch.zeros_like(argument, memory_format=torch.contiguous_format))
+        else:
+            results.append(grad.to(argument.dtype).contiguous())
+    return tuple(results)
+
+
+@torch.library.register_fake("kernels::attention", lib=_library)
+def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor]:
+    call, (return_weights, keep) = _Call(flat), flat[CALL:]
+    query, keys, values = call.arguments[:3]
+    found = call.precision
+    batch, steps, _ = query.shape
+    rows = (batch, call.options.heads, steps)
+    weights = (*rows, keys.size(1)) if return_weights else (0,)
+    saved = (*rows, 2 if call.backend == "triton" else keys.size(1))
+    return (
+        query.new_empty((batch, steps, values.size(2)), dtype=found.output),
+        query.new_empty(weights, dtype=found.output),
+        query.new_empty(saved if keep else (0,), dtype=found.state),
+    )
+
+
+@torch.library.register_fake("kernels::attention_backward", lib=_library)
+def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
+    call, (saved, *_, wanted) = _Call(flat), flat[CALL:]
+    return tuple(
+        torch.empty_like(argument, memory_format=torch.contiguous_format)
+        if want and argument is not None
+        else saved.new_empty(0)
+        for argument, want in zip(call.arguments, wanted, strict=True)
+    )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    flat, saved = inputs[:CALL], output[2]
+    ctx.places = [k for k, value in enumerate(flat) if isinstance(value, Tensor)]
+    ctx.save_for_backward(*(flat[k] for k in ctx.places), saved)
+    ctx.rest = [None if isinstance(value, Tensor) else value for value in flat]
+    ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    *tensors, saved = ctx.saved_tensors
+    flat = list(ctx.rest)
+    for place, tensor in zip(ctx.places, tensors, strict=True):
+        flat[place] = tensor
+    d_context, d_weights, _ = grads
+    wanted = list(ctx.needs_input_grad[:TENSORS])
+    if d_context is None and d_weights is None:
+        found = [None] * TENSORS
+    elif torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
+        found = _differentiable_backward(_Call(tuple(flat)), (d_context, d_weights), wanted)
+    else:
+        found = torch.ops.kernels.attention_backward(*flat, saved, d_context, d_weights, wanted)
+        found = [f if want else None for f, want in zip(found, wanted, strict=True)]
+    return (*found, *(None,) * (CALL + 2 - TENSORS))
+
+
+torch.library.register_autograd("kernels::attention", _autograd, setup_context=_save, lib=_library)
+
+
+def _differentiable_backward(
+    call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
+) -> list[Tensor | None]:
+    """The same gradients by autograd through the reference, so that they have gradients too."""
+    results = reference.attention(call.arguments, call.options)
+    pairs = [(r, g.to(r.dtype)) for r, g in zip(results, grads, strict=True) if g is not None]
+    found = iter(
+        torch.autograd.grad(
+            [result for result, _ in pairs],
+            [tensor for tensor, want in zip(call.arguments, wanted, strict=True) if want],
+            [grad for _, grad in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [next(found) if want else None for want in wanted]

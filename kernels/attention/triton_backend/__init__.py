@@ -1,0 +1,284 @@
+"""Attention on NVIDIA GPUs: what is launched, over which blocks of memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from kernels.attention.arguments import (
+    Arguments,
+    Options,
+    Problem,
+    by_head,
+    problem_of,
+    product_precision,
+)
+from kernels.attention.masking import missing, without_padding
+from kernels.attention.schedule import Tiles, pick
+from kernels.attention.triton_backend.backward import columns_kernel, scores_kernel
+from kernels.attention.triton_backend.forward import forward_kernel
+from kernels.precision import Precision
+from kernels.recurrence.schedule import chip_of
+
+__all__ = ["backward", "forward"]
+
+
+def forward(
+    arguments: Arguments, options: Options, found: Precision, asked: str, return_weights: bool
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """-> context (B, T, D), weights (B, N, T, S) or None, statistics (B, N, T, 2)"""
+    given = _Given(arguments, options, found, asked)
+    problem, tile = given.problem, given.tiles.forward
+    rows = (problem.batch, problem.heads, problem.steps)
+    query = arguments.query
+    context = query.new_empty(*query.shape[:2], arguments.values.size(2), dtype=found.output)
+    statistics = query.new_empty(*rows, 2, dtype=torch.float32)
+    scores = weights = None
+    if return_weights:
+        scores = query.new_empty(*rows, problem.sources, dtype=torch.float32)
+        weights = scores
+        if found.output != torch.float32:
+            weights = torch.empty_like(scores, dtype=found.output)
+    tiles = triton.cdiv(problem.steps, tile.steps)
+    grid = (problem.batch * problem.heads * tiles, triton.cdiv(problem.width, tile.width))
+    if context.numel():
+        with _on(query.device):
+            forward_kernel[grid](
+                *given.pointers, context, _or(scores, statistics), _or(weights, statistics),
+                statistics, options.scale, options.window, problem.steps, problem.sources, tiles,
+                **given.constants, WEIGHTS=return_weights, **given.blocks(tile),
+            )  # fmt: skip
+    return context, weights, statistics
+
+
+def backward(
+    arguments: Arguments,
+    options: Options,
+    found: Precision,
+    asked: str,
+    statistics: Tensor,
+    d_context: Tensor | None,
+    d_weights: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of all arguments; of those that are None, None.
+
+    Queries go in chunks, so that the (B, N, chunk, S) gradients of the scores take no more room
+    than the arguments do.
+    """
+    if d_context is None:
+        shape = (*arguments.query.shape[:2], arguments.values.size(2))
+        d_context = arguments.query.new_zeros(shape, dtype=found.output)
+    sums = _Sums(arguments, options, found)
+    length = chunk(problem_of(arguments, options))
+    for start in range(0, arguments.query.size(1), length):
+        t = slice(start, start + length)
+        part = arguments._replace(
+            query=arguments.query[:, t],
+            coverage=None if arguments.coverage is None else arguments.coverage[:, t],
+            centre=None if arguments.centre is None else arguments.centre[:, t],
+        )
+        _add_chunk(
+            part, options, found, asked, statistics[:, :, t].contiguous(), d_context[:, t],
+            None if d_weights is None else d_weights[:, :, t], sums, t,
+        )  # fmt: skip
+    return sums.collected()
+
+
+def chunk(problem: Problem) -> int:
+    """Queries whose scores, with gradients and weights, take about as much room as query, keys and
+    values in float32 do."""
+    room = problem.heads * (problem.steps + problem.sources) * max(problem.size, problem.width)
+    return max(16, room // max(1, 2 * problem.heads * problem.sources) // 16 * 16)
+
+
+class _Given:
+    """The arguments as the kernels take them."""
+
+    def __init__(
+        self, arguments: Arguments, options: Options, found: Precision, asked: str
+    ) -> None:
+        query, keys, values, weight, bias, coverage, coverage_weight, centre = arguments
+        additive, device = weight is not None, query.device
+        product = product_precision(found, additive)
+        self.problem = problem_of(arguments, options)
+        self.tiles: Tiles = pick(self.problem, chip_of(device), asked)
+        self.query, self.keys = query.to(product).contiguous(), keys.to(product).contiguous()
+        self.values = values.to(product).contiguous()
+        lengths, mask = options.lengths, options.mask
+        if lengths is not None:
+            lengths = lengths.to(device, torch.int32)
+        if mask is not None:
+            mask = mask.contiguous().view(torch.uint8)
+        optional = (
+            None if weight is None else weight.float().contiguous(),
+            *(None if t is None else t.contiguous() for t in (bias, coverage, coverage_weight)),
+            None if centre is None else centre.float().contiguous(),
+            lengths,
+            mask,
+        )
+        self.pointers = (
+            self.query, self.keys, self.values, *(_or(t, self.query) for t in optional)
+        )  # fmt: skip
+        self.constants: dict[str, Any] = {
+            "N": options.heads,
+            "H": self.problem.size,
+            "D": self.problem.width,
+            "ADDITIVE": additive,
+            "BIAS": bias is not None,
+            "COVERED": coverage is not None,
+            "WINDOW": centre is not None,
+            "LENGTHS": lengths is not None,
+            "MASKED": mask is not None,
+        }
+
+    def blocks(self, tile: Any) -> dict[str, Any]:
+        return {
+            "BT": tile.steps,
+            "BS": tile.sources,
+            "BH": tile.size,
+            "BD": tile.width,
+            "PRECISION": product_of_float32(self.query),
+            "num_warps": tile.warps,
+            "num_stages": 1,
+            "enable_fp_fusion": True,
+        }
+
+
+def product_of_float32(tensor: Tensor) -> str:
+    """float32 products are three of TF32, which leave out no more than 2^-22 of a term; one where
+    torch allows TF32."""
+    tf32 = tensor.is_cuda and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return "tf32" if tf32 else "tf32x3"
+
+
+class _Sums:
+    """The gradients while chunks of queries add to them."""
+
+    def __init__(self, arguments: Arguments, options: Options, found: Precision) -> None:
+        query, keys, values, weight, _, coverage, coverage_weight, centre = arguments
+        self.arguments, self.found = arguments, found
+
+        def zeros(tensor: Tensor | None, *shape: int) -> Tensor | None:
+            if tensor is None:
+                return None
+            return torch.zeros(shape or tensor.shape, device=query.device, dtype=torch.float32)
+
+        vectors = (query.size(0), query.size(2))  # (B, N*H), summed over the batch in the end
+        self.d_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+        self.d_keys, self.d_values = zeros(keys), zeros(values)
+        self.d_weight = zeros(weight, *vectors)
+        self.d_coverage, self.d_centre = zeros(coverage), zeros(centre)
+        self.d_coverage_weight = zeros(coverage_weight, *vectors)
+
+    def collected(self) -> tuple[Tensor | None, ...]:
+        d_bias = None
+        if self.arguments.bias is not None:
+            d_bias = self.d_query.sum((0, 1), dtype=self.found.state)
+        return (
+            self.d_query,
+            self.d_keys,
+            self.d_values,
+            None if self.d_weight is None else self.d_weight.sum(0),
+            d_bias,
+            self.d_coverage,
+            None if self.d_coverage_weight is None else self.d_coverage_weight.sum(0),
+            self.d_centre,
+        )
+
+
+def _add_chunk(
+    arguments: Arguments,
+    options: Options,
+    found: Precision,
+    asked: str,
+    statistics: Tensor,
+    d_context: Tensor,
+    d_weights: Tensor | None,
+    sums: _Sums,
+    t: slice,
+) -> None:
+    """Adds the gradients of the queries t, which ``arguments`` hold."""
+    given = _Given(arguments, options, found, asked)
+    problem, tile, heads = given.problem, given.tiles.scores, options.heads
+    # Room for whole blocks of the second kernel, wherever they begin.
+    columns = given.tiles.columns
+    rows = _up(problem.steps, max(16, columns.steps))
+    width = _up(problem.sources + 2 * columns.sources, 16)
+    square = (problem.batch, heads, rows, width)
+    shares, d_scores = (statistics.new_zeros(square) for _ in range(2))
+    d_coverage = statistics.new_zeros(square) if arguments.coverage is not None else None
+    d_centre = (
+        statistics.new_zeros(square[:2] + (problem.steps,)) if given.constants["WINDOW"] else None
+    )
+    d_context = d_context.to(given.values.dtype).contiguous()
+    tiles = triton.cdiv(problem.steps, tile.steps)
+    if not problem.sources or not d_context.numel():
+        sums.d_query[:, t] = 0
+        return
+    with _on(statistics.device):
+        scores_kernel[(problem.batch * heads * tiles,)](
+            *given.pointers, statistics, d_context,
+            _or(None if d_weights is None else d_weights.contiguous(), statistics), shares,
+            d_scores, _or(d_coverage, d_scores), _or(d_centre, d_scores), options.scale,
+            options.window, problem.steps, problem.sources, tiles, width, rows,
+            **given.constants, WEIGHTS=d_weights is not None, **given.blocks(tile),
+        )  # fmt: skip
+    inside = (slice(None), slice(None), slice(problem.steps), slice(problem.sources))
+    product = given.values.dtype
+    by_row = by_head(d_context, heads)  # (B, N, T, D)
+    d_values = shares[inside].to(product).transpose(2, 3) @ by_row  # (B, N, S, D)
+    sums.d_values += d_values.transpose(1, 2).flatten(2)
+    if d_coverage is not None:
+        sums.d_coverage[:, t] = d_coverage[inside].sum(1)
+    if d_centre is not None:
+        sums.d_centre[:, t] = d_centre.sum(1)
+    if arguments.weight is None:
+        _dot_gradients(given, options, d_scores[inside], sums, t)
+        return
+    d_query = torch.empty_like(given.query)
+    chosen = {name: given.constants[name] for name in ("N", "H", *_FLAGS)}
+    query, keys, _, *optional = given.pointers
+    grid = (problem.batch * heads, triton.cdiv(problem.size, columns.size))
+    with _on(statistics.device):
+        columns_kernel[grid](
+            query, keys, *optional, d_scores, d_query, sums.d_keys, sums.d_weight,
+            _or(sums.d_coverage_weight, sums.d_weight), options.scale, options.window,
+            problem.steps, problem.sources, width, rows, **chosen, BT=columns.steps,
+            BS=columns.sources, BH=columns.size, num_warps=columns.warps, num_stages=1,
+            enable_fp_fusion=True,
+        )  # fmt: skip
+    sums.d_query[:, t] = d_query
+
+
+_FLAGS = ("BIAS", "COVERED", "WINDOW", "LENGTHS", "MASKED")
+
+
+def _dot_gradients(
+    given: _Given, options: Options, d_scores: Tensor, sums: _Sums, t: slice
+) -> None:
+    """Of dot scores: two batched products. Padding may hold NaN, which 0 does not silence."""
+    heads = options.heads
+    keys = without_padding(given.keys, missing(options.lengths, options.mask, given.keys))
+    d_scores = (d_scores * options.scale).to(keys.dtype)  # (B, N, T, S)
+    d_query = d_scores @ by_head(keys, heads)
+    d_keys = d_scores.transpose(2, 3) @ by_head(given.query, heads)
+    sums.d_query[:, t] = d_query.transpose(1, 2).flatten(2)
+    sums.d_keys += d_keys.transpose(1, 2).flatten(2)
+
+
+def _up(number: int, block: int) -> int:
+    return -(-number // block) * block
+
+
+def _on(device: torch.device) -> AbstractContextManager[None]:
+    """Triton launches on the current device, which need not be the tensors'."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """A kernel's pointer must point somewhere; flags keep it from being followed."""
+    return other if tensor is None else tensor

@@ -1,0 +1,145 @@
+"""Forward: scores, softmax and context in one pass over the sources, a program for BT queries.
+
+The softmax is the online one: a running maximum, a running sum, a context that is scaled down when
+the maximum grows. Nothing of (B, T, S, H) leaves the registers; (B, T, S) is written only where the
+weights are asked for: raw scores at first, which become weights once their sum is known.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.attention.triton_backend.scores import (
+    additive_tile,
+    dot_tile,
+    existing,
+    reach,
+    through_window,
+)
+
+# Specialising on these (equal to 1, divisible by 16) would compile again for another length.
+VARYING = ["steps", "sources", "tiles", "scale", "window"]
+
+
+@triton.jit(do_not_specialize=VARYING)
+def forward_kernel(
+    query,  # (B, T, N*H)
+    keys,  # (B, S, N*H)
+    values,  # (B, S, N*D)
+    weight,  # (N*H,) float32, ADDITIVE
+    bias,  # (N*H,), BIAS
+    coverage,  # (B, T, S), COVERED
+    coverage_weight,  # (N*H,), COVERED
+    centre,  # (B, T), WINDOW
+    lengths,  # (B,) int32, LENGTHS
+    mask,  # (B, S) uint8, MASKED
+    context,  # (B, T, N*D)
+    scores,  # (B, N, T, S) float32, WEIGHTS
+    weights,  # (B, N, T, S), WEIGHTS; ``scores`` where the dtype is the same
+    statistics,  # (B, N, T, 2) float32: the highest score m, and the sum of 2^(score - m)
+    scale,
+    window,
+    steps,  # T
+    sources,  # S
+    tiles,  # of queries, in a row
+    N: tl.constexpr,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    ADDITIVE: tl.constexpr,
+    BIAS: tl.constexpr,
+    COVERED: tl.constexpr,
+    WINDOW: tl.constexpr,
+    LENGTHS: tl.constexpr,
+    MASKED: tl.constexpr,
+    WEIGHTS: tl.constexpr,
+    BT: tl.constexpr,
+    BS: tl.constexpr,
+    BH: tl.constexpr,
+    BD: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row = tl.program_id(0) // tiles
+    t = (tl.program_id(0) % tiles) * BT + tl.arange(0, BT)
+    b = (row // N).to(tl.int64)
+    n = row % N
+    there_t = t < steps
+    d = tl.program_id(1) * BD + tl.arange(0, BD)
+    query += b * steps * (N * H) + n * H
+    keys += b * sources * (N * H) + n * H
+    values += b * sources * (N * D) + n * D
+    weight += n * H
+    bias += n * H
+    coverage_weight += n * H
+    at = ((row.to(tl.int64) * steps) + t)[:, None] * sources  # rows of scores and weights
+
+    first, last, place = reach(
+        lengths, centre, b, t, there_t, window, steps, sources, LENGTHS, WINDOW, BS
+    )
+    most = tl.full((BT,), float("-inf"), tl.float32)
+    sums = tl.zeros((BT,), tl.float32)
+    found = tl.zeros((BT, BD), tl.float32)
+    for start in range(first, last, BS):
+        s = start + tl.arange(0, BS)
+        there = existing(mask, b, s, last, sources, MASKED)
+        seen, factor = through_window(there, s, place, window, WINDOW)
+        if ADDITIVE:
+            covered = tl.zeros((BT, BS), tl.float32)
+            if COVERED:
+                covered = tl.load(
+                    coverage + (b * steps + t)[:, None] * sources + s[None, :],
+                    mask=there_t[:, None] & there[None, :],
+                    other=0.0,
+                ).to(tl.float32)
+            score, _ = additive_tile(
+                query, bias, keys, weight, coverage_weight, covered, scale, t, there_t, s, there,
+                H, N * H, BIAS, COVERED, BT, BS, BH,
+            )  # fmt: skip
+        else:
+            score = dot_tile(
+                query, keys, scale, t, there_t, s, there, H, N * H, BT, BS, BH, PRECISION
+            )
+        score = tl.where(seen, score, float("-inf"))
+        if WEIGHTS:
+            if tl.program_id(1) == 0:
+                tl.store(
+                    scores + at + s[None, :], score, mask=there_t[:, None] & (s < sources)[None, :]
+                )
+        higher = tl.maximum(most, tl.max(score, 1))
+        level = tl.where(higher == float("-inf"), 0.0, higher)  # nothing seen yet
+        kept = tl.exp2(most - level)
+        share = tl.exp2(score - level[:, None])  # (BT, BS)
+        sums = sums * kept + tl.sum(share, 1)
+        most = higher
+        v = tl.load(
+            values + s[:, None] * (N * D) + d[None, :],
+            mask=there[:, None] & (d[None, :] < D),
+            other=0.0,
+        )
+        found = tl.dot(
+            (share * factor).to(v.dtype), v, found * kept[:, None], input_precision=PRECISION
+        )
+    sums = tl.where(sums == 0.0, 1.0, sums)  # no source at all: context 0
+    tl.store(
+        context + (b * steps + t)[:, None] * (N * D) + n * D + d[None, :],
+        (found / sums[:, None]).to(context.dtype.element_ty),
+        mask=there_t[:, None] & (d[None, :] < D),
+    )
+    if tl.program_id(1) == 0:
+        level = tl.where(most == float("-inf"), 0.0, most)
+        to = statistics + 2 * (row.to(tl.int64) * steps + t)
+        tl.store(to, level, mask=there_t)
+        tl.store(to + 1, sums, mask=there_t)
+        if WEIGHTS:
+            tl.debug_barrier()  # the scores of all threads are written
+            for start in range(0, sources, BS):
+                s = start + tl.arange(0, BS)
+                inside = there_t[:, None] & ((s >= first) & (s < last))[None, :]
+                score = tl.load(scores + at + s[None, :], mask=inside, other=float("-inf"))
+                _, factor = through_window(s < last, s, place, window, WINDOW)
+                share = tl.exp2(score - level[:, None]) / sums[:, None] * factor
+                tl.store(
+                    weights + at + s[None, :],
+                    share.to(weights.dtype.element_ty),
+                    mask=there_t[:, None] & (s < sources)[None, :],
+                )
