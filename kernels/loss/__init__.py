@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import Tensor
 
 from kernels import backend
@@ -28,10 +30,12 @@ def linear_cross_entropy(
 
     ``reduction`` "mean" (over targets other than ``ignore_index``; 0 if there are none), "sum"
     or "none" (N,). Under autocast the products run in its dtype, the softmax in fp32. The torch
-    backend works in chunks of rows and makes the gradients along with the loss.
+    and triton backends work in chunks of rows and make the gradients along with the loss ("none":
+    triton in chunks, logits again in the backward pass; torch all at once).
 
     Raises ValueError for shapes that do not fit, an unknown reduction, a smoothing outside
-    [0, 1) and targets outside the vocabulary.
+    [0, 1) and targets outside the vocabulary; for the last, the triton backend on a GPU fails by an
+    assertion on the device instead, which needs no waiting.
     """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(
@@ -46,8 +50,15 @@ def linear_cross_entropy(
         raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= value < 1")
-    chosen = backend.resolve("linear_cross_entropy", hidden)
-    module = reference if chosen == "reference" or reduction == "none" else torch_backend
-    return module.linear_cross_entropy(
+    chosen = backend.resolve("linear_cross_entropy", hidden, triton=True)
+    return _backend(chosen, reduction).linear_cross_entropy(
         hidden, weight, targets, bias, label_smoothing, ignore_index, reduction
     )
+
+
+def _backend(name: str, reduction: str) -> ModuleType:
+    if name == "triton":
+        from kernels.loss import triton_backend  # imports triton
+
+        return triton_backend
+    return reference if name == "reference" or reduction == "none" else torch_backend

@@ -73,10 +73,12 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     rows = [r for r in (16, 32, 64) if r <= widest]
     slots = _slots(problem)
 
+    most = 4096 if half else 512  # numbers of a tile that eight warps hold without a spill
+
     def fits(tile_rows: int, columns: int) -> bool:
         blocks = stages * (tile_rows + columns) * inner * problem.bytes
         return blocks + 4 * tile_rows * columns <= chip.shared_memory * 3 // 4 and (
-            tile_rows * columns <= 4096
+            tile_rows * columns <= most
         )
 
     def cheapest(found: list[Product], choices: list[tuple[int, int]], per: int) -> tuple[int, int]:
