@@ -72,6 +72,8 @@ class ImageEncoderConfig:
     blocks: list[int] = field(default_factory=lambda: [1, 1, 1, 1])  # residual blocks of stages
     strides: list[int] = field(default_factory=lambda: [2, 2, 2, 1])  # of stages; the stem's is 2
     norm: Literal["batch", "group"] = "batch"
+    # where in the image a vector stands is added to it: a linear map of column and row
+    coordinates: bool = False
     dropout: float = 0.0  # of the vectors
     pooled: bool = False  # their mean alone: one vector an image, nothing to look around in
     frozen: bool = False  # weights stay as they were: pretrained ones, or of training.start_from

@@ -40,6 +40,9 @@ class ResidualCNN(nn.Module):
     A 5x5 convolution of stride 2, then stages of basic blocks (two 3x3 convolutions); where a block
     halves the grid its shortcut is a 2x2 mean and a 1x1 convolution (He et al. 2019, ResNet-D). At
     128 pixels and strides 2, 2, 2, 1 the grid is 8 x 8.
+
+    With ``coordinates`` the decoder is told where a vector stands: values + W (x, y), with x and y
+    from -1 to 1 over the grid. Convolutions know of places by the padding at the borders alone.
     """
 
     def __init__(self, config: ImageEncoderConfig) -> None:
@@ -53,6 +56,7 @@ class ResidualCNN(nn.Module):
                 blocks.append(Block(width, outputs, 1 if number else stride, config.norm))
                 width = outputs
         self.blocks = nn.ModuleList(blocks)
+        self.places = nn.Linear(2, width, bias=False) if config.coordinates else None
         self.size = width  # D
         self.stride = 2 * math.prod(config.strides)  # pixels for each step of the grid
         for module in self.modules():
@@ -66,7 +70,10 @@ class ResidualCNN(nn.Module):
         x = F.relu(self.norm(self.stem(x)))  # (B, C, P/2, P/2)
         for block in self.blocks:
             x = block(x)
-        return _positions(x), None
+        values = _positions(x)
+        if self.places is not None:
+            values = values + self.places(_coordinates(*x.shape[2:], x.device))
+        return values, None
 
 
 class Block(nn.Module):
@@ -166,6 +173,13 @@ def _norm(kind: str, channels: int) -> nn.Module:
     # the momentum is fixed: nothing reads the number of batches, and all else is floating point
     norm.register_buffer("num_batches_tracked", None)
     return norm
+
+
+def _coordinates(height: int, width: int, device: torch.device) -> Tensor:
+    """x and y of each place of a grid, row by row: (H * W, 2), from -1 to 1"""
+    y = torch.linspace(-1, 1, height, device=device).repeat_interleave(width)
+    x = torch.linspace(-1, 1, width, device=device).repeat(height)
+    return torch.stack([x, y], 1)
 
 
 def _positions(grid: Tensor) -> Tensor:
