@@ -190,8 +190,7 @@ def _draw(
     side = round(places**0.5)
     if best.attention is None or side * side != places or places == 1:
         raise UsageError("--attention-plot: this model attends to no grid that could be drawn")
-    weights = best.attention[: len(best.tokens)].view(-1, side, side)  # (T, H, W)
-    attention_overlay(path, best.tokens, weights, picture)
+    attention_overlay(path, best.tokens, best.attention, picture)
 
 
 def _suffixes(captioner: Captioner) -> frozenset[str]:

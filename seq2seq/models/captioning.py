@@ -56,10 +56,14 @@ class CaptioningModel(nn.Module):
         self.encoder = image_encoder(config.encoder, pretrained)
         self.frozen = config.encoder.frozen
         width = self.encoder.size  # D
+        self.narrow = None  # to the hidden state's width, which a sentinel's company needs
+        if decoder.sentinel:
+            self.narrow = nn.Linear(width, decoder.hidden_size)
+            width = decoder.hidden_size
         self.norm = nn.LayerNorm(width)
         self.embedding = nn.Embedding(vocab_size, size)
         outputs = size if config.tied_embeddings else decoder.hidden_size  # A
-        self.decoder = Decoder(config, size, width, outputs, decoder.context_gate)
+        self.decoder = Decoder(config, size, width, outputs, decoder.context_gate, decoder.sentinel)
         self.projection = nn.Linear(outputs, vocab_size)
         if config.tied_embeddings:
             self.projection.weight = self.embedding.weight
@@ -100,6 +104,8 @@ class CaptioningModel(nn.Module):
         """source (B, 3, P, P) normalised images, or features (B, S, F) with lengths (B,)"""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             values, lengths = self.encoder(source, lengths)
+        if self.narrow is not None:
+            values = torch.relu(self.narrow(values))  # (B, S, H), as in Lu et al. 2017, eq. 17
         values = self.norm(values.float())  # (B, S, D)
         mean = _mean(values, lengths)  # (B, D)
         if self.pooled:

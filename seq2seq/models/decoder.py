@@ -14,6 +14,7 @@ from kernels.decoder import (
     DropoutMasks,
     LayerWeights,
     Memory,
+    Sentinel,
     StepMemory,
     StepWeights,
     attention_decoder,
@@ -36,6 +37,8 @@ class Decoder(nn.Module):
 
     ``context_gate`` (Xu et al. 2015, section 4.2.1) scales what attention found, the context, by
     sigmoid(W h + b): "scalar" by one number a step, "vector" by one for each of its values.
+    ``sentinel`` (Lu et al. 2017; kernels/decoder/sentinel.py) is one more place to attend to, the
+    decoder's own memory; values must be as wide as the hidden state.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Decoder(nn.Module):
         values_size: int,
         output_size: int,
         context_gate: Literal["none", "scalar", "vector"] = "none",
+        sentinel: bool = False,
     ) -> None:
         super().__init__()
         decoder = config.decoder
@@ -83,6 +87,12 @@ class Decoder(nn.Module):
         self.gate = None
         if context_gate != "none":
             self.gate = nn.Linear(size, values_size if context_gate == "vector" else 1)
+        self.sentinel_gate = self.sentinel_key = None
+        if sentinel:
+            top = self.layers[-1]
+            self.sentinel_gate = nn.Linear(top.input_size + size, size)
+            width = self.query.out_features if self.query is not None else size
+            self.sentinel_key = nn.Linear(size, width, bias=False)
         context = 0 if self.attention == "none" else values_size
         self.output = nn.Linear(context + size, output_size, bias=False)
 
@@ -98,7 +108,7 @@ class Decoder(nn.Module):
         return DecoderState(hidden, cell, feed)
 
     def weights(self) -> DecoderWeights:
-        layers = []
+        layers, size = [], self.layers[0].hidden_size
         for number, layer in enumerate(self.layers):
             norm = self.norms[number] if len(self.norms) else None
             layers.append(
@@ -113,7 +123,11 @@ class Decoder(nn.Module):
             )
         query = None if self.query is None else self.query.weight
         gate = (None, None) if self.gate is None else (self.gate.weight, self.gate.bias)
-        return DecoderWeights(tuple(layers), self.output.weight, query, self.score, *gate)
+        sentinel = None
+        if self.sentinel_gate is not None:
+            parts = self.sentinel_gate.weight.split([self.layers[-1].input_size, size], 1)
+            sentinel = Sentinel(*parts, self.sentinel_gate.bias, self.sentinel_key.weight)
+        return DecoderWeights(tuple(layers), self.output.weight, query, self.score, *gate, sentinel)
 
     def forward(
         self, embedded: Tensor, state: DecoderState, memory: Memory | None

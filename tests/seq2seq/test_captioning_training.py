@@ -129,8 +129,10 @@ def test_self_critical_training_raises_the_reward_and_resumes(drawings, learned,
         ({}, {"decoder": {"attention": "none", "cell": "gru"}, "image_first": True}),
         ({"kind": "constant", "positions": 4}, {"decoder": {"cell": "tanh"}}),
         ({"frozen": True}, {"decoder": {"attention": "general", "context_gate": "vector"}}),
+        ({}, {"decoder": {"sentinel": True, "hidden_size": 20}}),
+        ({}, {"decoder": {"attention": "scaled_dot", "hidden_size": 24, "layers": 2}}),
     ],
-    ids=["group norm", "pooled", "show and tell", "constant", "frozen"],
+    ids=["group norm", "pooled", "show and tell", "constant", "frozen", "sentinel", "scaled"],
 )
 def test_every_kind_of_model_trains_and_is_saved(drawings, tmp_path, encoder, model):
     values = settings(drawings, tmp_path / "run", max_steps=3, validate_every=3, word_epochs=0)
