@@ -3,6 +3,7 @@
 #   make demo                train on a made-up corpus, translate its test set (5 minutes)
 #   make demo-no-attention   the same with a decoder that has no attention
 #   make demo-generate       train on Python's own library, write some Python (3 minutes)
+#   make demo-caption        draw pictures, learn to say what they show (4 minutes)
 #   make test                lint, and all tests that need no GPU
 #   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, then benchmarks
 #   make lint | make format  ruff
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: gpu demo demo-no-attention demo-generate test lint format wheel clean help
+.PHONY: gpu demo demo-no-attention demo-generate demo-caption test lint format wheel clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,9 @@ demo-no-attention: $(READY)
 
 demo-generate: $(READY)
 	$(BIN)/python recipes/generation/demo_generate.py
+
+demo-caption: $(READY)
+	$(BIN)/python recipes/captioning/demo_caption.py
 
 # One thread: the tests' tensors are too small to share out, and waiting threads cost more
 # than they bring.

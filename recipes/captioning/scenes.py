@@ -1,9 +1,8 @@
 """What the demo's images show: one group of shapes, or two in a spatial relation.
 
-Combinations are dealt out between training and test. Of every 6 combinations of colour, shape and
-place (left, right, above, below) one is held out, and so is one of every 6 of colour, shape and
-number among the scenes of a single group: training has none of them, and every test scene has one.
-Colours, shapes, places and numbers by themselves are all seen, about equally often.
+Combinations are dealt out between training and test. Of the combinations of two groups' colours and
+shapes with the relation between them one in six is held out, and so is one in six of number, size,
+colour and shape among the scenes of a single group: training has none of them, test nothing else.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ SIZES = ("small", "large")
 COUNTS = (1, 2, 3)
 RELATIONS = ("left", "above")  # of the first group to the second
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-PLACES = tuple(OPPOSITE)
-_SINGLE = 0.3  # share of the scenes with one group alone
+_SINGLE = 0.25  # share of the scenes with one group alone
 
 
 @dataclass(frozen=True)
@@ -45,31 +43,31 @@ class Scene:
 
 
 def draw_scenes(number: int, held_out: bool, source: random.Random) -> list[Scene]:
-    """Scenes by chance: each with a combination that is held out, or all without one."""
+    """Scenes by chance, with combinations that are held out or with such as are not."""
     scenes: list[Scene] = []
     while len(scenes) < number:
         scene = _draw(source)
-        if has_held_out(scene) == held_out:
+        if is_held_out(scene) == held_out:
             scenes.append(scene)
     return scenes
 
 
-def combinations(scene: Scene) -> set[tuple[str, str, str | int]]:
-    """Colour and shape of each group with its place, or with its number where it is alone."""
+def combination(scene: Scene) -> tuple[str | int, ...]:
+    """Colours and shapes with the relation; of a single group, all there is to it."""
+    first, second = scene.first, scene.second
+    if second is None:
+        return (first.count, first.size, first.colour, first.shape)
+    return (first.colour, first.shape, scene.relation, second.colour, second.shape)
+
+
+def is_held_out(scene: Scene) -> bool:
+    """A Latin square: given all parts but one, at most one choice of that one is held out."""
+    groups = sum(COLOURS.index(g.colour) + SHAPES.index(g.shape) for g in scene.groups)
     if scene.second is None:
-        return {(scene.first.colour, scene.first.shape, scene.first.count)}
-    places = (scene.relation, OPPOSITE[scene.relation])
-    return {(g.colour, g.shape, place) for g, place in zip(scene.groups, places, strict=True)}
-
-
-def has_held_out(scene: Scene) -> bool:
-    return any(_held_out(*one) for one in combinations(scene))
-
-
-def _held_out(colour: str, shape: str, third: str | int) -> bool:
-    """A Latin square: of each shape with each place or number, one colour."""
-    column = 2 * third if isinstance(third, int) else PLACES.index(third)
-    return (COLOURS.index(colour) + SHAPES.index(shape) + column) % len(COLOURS) == 0
+        other = scene.first.count + 3 * SIZES.index(scene.first.size)
+    else:
+        other = 3 * RELATIONS.index(scene.relation)
+    return (groups + other) % len(COLOURS) == 0
 
 
 def _draw(source: random.Random) -> Scene:
@@ -81,8 +79,7 @@ def _draw(source: random.Random) -> Scene:
     return Scene(first, source.choice(RELATIONS), second)
 
 
-def _group(source: random.Random, counts: tuple[int, ...] | None = None) -> Group:
-    size = source.choice(SIZES)
-    # Half an image holds three small shapes, but two large ones.
-    counts = counts or (COUNTS if size == "small" else COUNTS[:2])
-    return Group(source.choice(counts), size, source.choice(COLOURS), source.choice(SHAPES))
+def _group(source: random.Random, counts: tuple[int, ...] = COUNTS[:2]) -> Group:
+    return Group(
+        source.choice(counts), source.choice(SIZES), source.choice(COLOURS), source.choice(SHAPES)
+    )

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from scenes import Group, Scene, draw_scenes
 
 SIDE = 48  # pixels
-SPLITS = {"train": 8_000, "validation": 300, "test": 1_000}
+SPLITS = {"train": 10_000, "validation": 300, "test": 1_000}
 _FINER = 4  # shapes are drawn so much larger and then scaled down: smooth edges
 _PAINT = {
     "red": (215, 40, 40),
@@ -31,7 +31,7 @@ _PAINT = {
     "purple": (160, 60, 190),
     "white": (240, 240, 240),
 }
-_RADII = {"small": (3.6, 4.4), "large": (7.0, 8.2)}
+_RADII = {"small": (4.2, 4.8), "large": (7.4, 8.2)}
 _REACH = 1.2  # radii from the middle to the farthest corner
 _APART = 1.0  # pixels between two shapes, at least
 _TRIES = 30
@@ -55,10 +55,12 @@ def draw(scene: Scene, source: random.Random) -> Image.Image:
     return Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
 
 
-def write(folder: Path, seed: int = 1, splits: dict[str, int] = SPLITS) -> dict[str, list[Scene]]:
+def write(
+    folder: Path, seed: int = 1, splits: dict[str, int] | None = None
+) -> dict[str, list[Scene]]:
     """Write the splits as folders of PNG files with metadata.jsonl; returns their scenes."""
     made = {}
-    for split, number in splits.items():
+    for split, number in (splits or SPLITS).items():
         source = random.Random(f"{seed} {split}")
         made[split] = draw_scenes(number, split == "test", source)
         place = folder / split
