@@ -112,7 +112,7 @@ def test_never_holds_all_logits_and_without_gradients_makes_none(monkeypatch):
             # the interpreter moves whole buffers as bytes
             if isinstance(out, torch.Tensor) and out.is_floating_point():
                 largest = max(largest, out.numel())
-            products += "mm" in str(function)
+            products += str(function).startswith("aten.mm.")
             return out
 
     monkeypatch.setattr(triton_backend, "_CHUNK_BYTES", 4 * 100 * 8)
@@ -124,7 +124,7 @@ def test_never_holds_all_logits_and_without_gradients_makes_none(monkeypatch):
         assert largest == 8 * 100
     products = 0
     with Count(), use_backend("triton"):
-        linear_cross_entropy(*tensors, targets)
+        linear_cross_entropy(*(t.detach() for t in tensors), targets)
     assert products == 8  # one of each chunk: its logits
 
 
