@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -223,14 +223,14 @@ class TextGenerator:
         settings = self._checked(settings)
         if isinstance(prompts, str):
             raise UsageError("prompts is one text; expected a list: generate_batch([prompt])")
-        if samples < 1:
-            raise UsageError(f"samples is {samples}; expected at least 1")
+        if not isinstance(samples, int) or samples < 1:
+            raise UsageError(f"samples is {samples}; expected a whole number, at least 1")
         seed = secrets.randbits(32) if seed is None else seed
         units = [self.prompt_units(prompt) for prompt in prompts]
         rows = [(ids, sample) for ids in units for sample in range(samples)]
         steps = self.steps(precision)
         if settings.beam_size > 1:
-            return self._beam(steps, units, samples, settings)
+            return self._beam(steps, units, samples, settings) if units else []
         found: list[Generated] = []
         for at in range(0, len(rows), MAX_ROWS):
             group = rows[at : at + MAX_ROWS]
@@ -266,7 +266,10 @@ class TextGenerator:
             raise UsageError(f"precision is {precision!r}; expected 'auto', 'fp32' or 'bf16'")
         place = next(self.model.parameters()).device
         chosen = resolve_precision(precision, place)
-        versions = tuple((id(p), p._version) for p in self.model.parameters())
+        # weights made in torch.inference_mode cannot be changed outside of it, and count nothing
+        versions = tuple(
+            (id(p), 0 if p.is_inference() else p._version) for p in self.model.parameters()
+        )
         state = (chosen, place, versions)
         if self._steps is None or self._steps[0] != state:
             self._steps = state, LanguageSteps(self.model, chosen)
@@ -289,14 +292,14 @@ class TextGenerator:
         unknown = self.units.unknown(prompt)
         ids = self.units.encode(prompt).tolist()
         if unknown:
-            names = ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+            names = _names(unknown)
             if self.config.units.unknown == "refuse":
                 raise UsageError(
                     f"the prompt holds what the model has never seen: {names}; leave it out, or "
                     "set 'units.unknown: replace'"
                 )
-            fate = "become <unk>" if self.units.knows_unknown else "are left out"
-            _log.warning("the prompt holds what the model has never seen, %s: %s", fate, names)
+            fate = "read as <unk>" if self.units.knows_unknown else "left out"
+            _log.warning("the prompt holds what the model has never seen; %s: %s", fate, names)
             if not self.units.knows_unknown:
                 ids = [unit for unit in ids if unit != UNK]
         if begins:
@@ -385,7 +388,7 @@ class TextGenerator:
             if writer.stopped:
                 break
         reason = "stop" if writer.stopped else "end" if finished else "length"
-        return Generated("".join(parts) + writer.finish(), reason, len(units))
+        return Generated("".join(parts) + writer.finish(), reason, len(parts))
 
     # --- scoring ---------------------------------------------------------------------------
 
@@ -395,17 +398,21 @@ class TextGenerator:
         """The log probability of each text: log p(text | context), from the beginning of a
         document where there is no context; with documents, their end counts too.
 
-        Which of several endings is likeliest: ``score(endings, context=beginning)``.
+        Which of several endings is likeliest: ``score(endings, context=beginning)``. Characters
+        that the model has never seen are scored as <unk>, with a warning.
         """
         before = self.prompt_units(context)
         segments = []
+        unknown: list[str] = []
         for number, text in enumerate(texts, start=1):
             if not isinstance(text, str):
                 raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
             ids = [*before, *self.units.encode(text).tolist()]
+            unknown += self.units.unknown(text)
             if self.has_end:
                 ids.append(END)
             segments.append(Segment(np.array(ids), 0, len(before) - 1, len(ids) - 1))
+        self._tell_unknown(unknown)
         with self._products(precision):
             found = losses(self.model, segments, self.has_end)
         return [
@@ -429,6 +436,9 @@ class TextGenerator:
         corpus = encode_text(text, self.units, self.has_end)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
+        if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2
+            documents = (d for d in text.documents() if isinstance(d, str))
+            self._tell_unknown([u for document in documents for u in self.units.unknown(document)])
         with self._products(precision):
             return evaluate(
                 self.model,
@@ -439,10 +449,20 @@ class TextGenerator:
                 dynamic=dynamic,
             )
 
+    def _tell_unknown(self, unknown: list[str]) -> None:
+        """Say what of a text that is scored the model has never seen."""
+        if unknown and not self.units.knows_unknown:
+            _log.warning(
+                "the text holds what the model has never seen; scored as <unk>, which it never "
+                "saw either: %s",
+                _names(list(dict.fromkeys(unknown))),
+            )
+
     def _products(self, precision: Precision) -> contextlib.AbstractContextManager[Any]:
         place = next(self.model.parameters()).device
         if resolve_precision(precision, place) == "bf16":
-            return torch.autocast(place.type, dtype=torch.bfloat16)
+            # No cache: dynamic evaluation changes the weights while their copies would stay.
+            return torch.autocast(place.type, dtype=torch.bfloat16, cache_enabled=False)
         return contextlib.nullcontext()
 
 
@@ -464,24 +484,29 @@ class Session:
         self._logits: Tensor | None = None
         self._turn, self._last = 0, END
         self._begins = True
+        self._stream: Generator[str, None, None] | None = None  # the text of the turn before
 
     def write(self, prompt: str = "") -> Iterator[str]:
         """Read ``prompt``, then give the text that follows bit by bit.
 
         An iterator that is left before its end leaves the session where it was: what was given
-        counts as written.
+        counts as written. The next ``write`` ends it.
         """
+        if self._stream is not None:
+            self._stream.close()
         ids = self.generator.prompt_units(prompt, self._begins)
-        return self._write(ids)
-
-    def _write(self, ids: list[int]) -> Iterator[str]:
         if self._begins:
             self._state = self._model.empty(1)
         if ids:
             self._logits, self._state = self._model.read([ids], self._state)
+            self._last = ids[-1]
         self._begins = False
         key = row_key(self.seed, self._turn, ids)
         self._turn += 1
+        self._stream = self._write(ids, key)
+        return self._stream
+
+    def _write(self, ids: list[int], key: int) -> Generator[str, None, None]:
         rollout = Rollout(
             self._model,
             self._state,
@@ -491,8 +516,7 @@ class Session:
             sampling(self.settings),
             self.generator.banned,
         )
-        before = ids[-1] if ids else self._last
-        writer = Writer(self.generator.units.decoder(), self.settings.stop, before)
+        writer = Writer(self.generator.units.decoder(), self.settings.stop, self._last)
         try:
             for _ in range(self.settings.max_length):
                 self._last = unit = int(rollout.step())
@@ -544,6 +568,10 @@ class _AfterPrompt:
 
     def reorder(self, state: _Begun, index: Tensor) -> _Begun:
         return _Begun(self._steps.reorder(state.state, index), None)
+
+
+def _names(unknown: list[str]) -> str:
+    return ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
 
 
 def _stops(stop: Sequence[str]) -> list[str]:

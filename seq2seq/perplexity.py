@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.data.text import Corpus
+from seq2seq.errors import RunError, UsageError
 from seq2seq.models.language import LanguageModel, LanguageState
 from seq2seq.units import END
 
@@ -40,7 +41,7 @@ class TextScore:
 
     @property
     def log_probability(self) -> float:
-        return -self.total
+        return 0.0 - self.total  # of nothing: 0, not -0
 
     @property
     def nats(self) -> float:
@@ -73,6 +74,12 @@ class Cache:
     weight: float = 0.1
     flatness: float = 0.3
 
+    def __post_init__(self) -> None:
+        _at_least("cache size", self.size, 1)
+        if not 0 < self.weight < 1:
+            raise UsageError(f"cache weight is {self.weight}; expected 0 < weight < 1")
+        _at_least("cache flatness", self.flatness, 0)
+
 
 @dataclass(frozen=True)
 class Dynamic:
@@ -83,6 +90,12 @@ class Dynamic:
     rate: float = 0.1
     decay: float = 0.001
     steps: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least("dynamic rate", self.rate, 0)
+        if not 0 <= self.decay <= 1:
+            raise UsageError(f"dynamic decay is {self.decay}; expected from 0 to 1")
+        _at_least("dynamic steps", self.steps, 1)
 
 
 class Segment(NamedTuple):
@@ -113,6 +126,8 @@ def evaluate(
     from an empty state instead, with no overlap.
 
     The weights are as before in the end, with ``dynamic`` too.
+
+    Raises RunError where the model gives no probabilities (NaN).
     """
     place = next(model.parameters()).device
     segments = _segments(corpus, rows, warm_up, cold_window)
@@ -123,12 +138,13 @@ def evaluate(
             group = segments[number : number + side_by_side]
             found = _read(model, group, corpus.documents, place, cache, dynamic, first)
             total += float(found.sum())
+    _check_number(total, cache, dynamic)
     count = sum(s.end - s.scored for s in segments)
     return TextScore(total, count, corpus.characters, corpus.words)
 
 
 def losses(model: LanguageModel, segments: list[Segment], documents: bool) -> list[float]:
-    """-log p of what is scored of each segment, nats."""
+    """-log p of what is scored of each segment, nats; RunError where the model gives NaN."""
     place = next(model.parameters()).device
     order = sorted(range(len(segments)), key=lambda i: segments[i].start - segments[i].end)
     found = [0.0] * len(segments)
@@ -141,6 +157,7 @@ def losses(model: LanguageModel, segments: list[Segment], documents: bool) -> li
             values = _read(model, group, documents, place, None, None, []).tolist()
             for i, value in zip(rows, values, strict=True):
                 found[i] = value
+    _check_number(sum(found), None, None)
     return found
 
 
@@ -279,3 +296,19 @@ def _restored(model: nn.Module, changing: bool) -> Iterator[list[Tensor]]:
 
 def _exp(value: float) -> float:
     return math.exp(value) if value < 700 else math.inf
+
+
+def _at_least(name: str, value: float, least: int) -> None:
+    if not least <= value < math.inf:
+        raise UsageError(f"{name} is {value}; expected at least {least}")
+
+
+def _check_number(total: float, cache: Cache | None, dynamic: Dynamic | None) -> None:
+    if not math.isnan(total):
+        return
+    reason = "the weights are damaged"
+    if dynamic is not None:
+        reason += f", or the dynamic rate {dynamic.rate:g} is too high"
+    if cache is not None:
+        reason += f", or the cache flatness {cache.flatness:g} is too high"
+    raise RunError(f"the model gives no probabilities (NaN); {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Literal
 
 from seq2seq.config.checks import (
@@ -13,6 +14,8 @@ from seq2seq.config.checks import (
     check_run,
 )
 from seq2seq.errors import UsageError
+
+LEAST_TEMPERATURE = 1e-6  # above 0: logits divided by less are no numbers any more
 
 
 @dataclass
@@ -180,35 +183,44 @@ def check(config: LanguageConfig, where: str) -> None:
 
 
 def check_generation(options: GenerationConfig, before: str = "", after: str = "") -> None:
-    """Raises UsageError for settings of generation out of range.
+    """Raises UsageError for settings of generation out of range or of another type.
 
     ``before`` and ``after`` stand around the name of the setting in the message.
     """
-    ranges = {  # lowest, highest
-        "max_length": (0, None),
-        "temperature": (0, 1000),
-        "top_k": (0, None),
-        "min_p": (0, 1),
-        "no_repeat_ngram": (0, None),
-        "beam_size": (1, 1000),
-        "length_penalty": (0, 10),
+    ranges = {  # type, lowest, highest: beyond these, products of logits are no numbers any more
+        "max_length": (Integral, 0, None),
+        "temperature": (Real, 0, 1000),
+        "top_k": (Integral, 0, None),
+        "min_p": (Real, 0, 1),
+        "repetition_penalty": (Real, 0.001, 1000),
+        "no_repeat_ngram": (Integral, 0, None),
+        "beam_size": (Integral, 1, 1000),
+        "length_penalty": (Real, 0, 10),
     }
-    for name, (least, most) in ranges.items():
+    hints = {
+        "temperature": " (0 picks the likeliest unit)",
+        "repetition_penalty": " (1: none)",
+    }
+    for name, (kind, least, most) in ranges.items():
         value = getattr(options, name)
-        if not value >= least or (most is not None and not value <= most):
-            expected = f"at least {least}" if most is None else f"from {least} to {most}"
-            hint = " (0 picks the likeliest unit)" if name == "temperature" else ""
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not right or not value >= least or (most is not None and not value <= most):
+            expected = "a whole number" if kind is Integral else "a number"
+            expected += f" at least {least}" if most is None else f" from {least} to {most}"
             raise UsageError(
-                f"{before}{name}{after} is {value}; expected a number {expected}{hint}"
+                f"{before}{name}{after} is {value}; expected {expected}{hints.get(name, '')}"
             )
-    if not 0 < options.top_p <= 1:
+    if 0 < options.temperature < LEAST_TEMPERATURE:
+        raise UsageError(
+            f"{before}temperature{after} is {options.temperature}; expected at least "
+            f"{LEAST_TEMPERATURE}, or 0, which picks the likeliest unit"
+        )
+    if not isinstance(options.top_p, Real) or not 0 < options.top_p <= 1:
         raise UsageError(
             f"{before}top_p{after} is {options.top_p}; expected 0 < top_p <= 1 (1: off)"
         )
-    if not 0 < options.repetition_penalty < float("inf"):
-        raise UsageError(
-            f"{before}repetition_penalty{after} is {options.repetition_penalty}; expected a "
-            "number above 0 (1: none)"
-        )
-    if any(not text for text in options.stop):
+    texts = [] if isinstance(options.stop, str) else options.stop
+    if isinstance(options.stop, str) or not all(isinstance(text, str) for text in texts):
+        raise UsageError(f"{before}stop{after} is {options.stop!r}; expected a list of texts")
+    if not all(texts):
         raise UsageError(f"{before}stop{after} holds an empty text; leave it out")

@@ -13,6 +13,7 @@ from seq2seq import RunError, TextGenerator, UsageError
 from seq2seq.config import config_from_dict
 from seq2seq.data.text import Text
 from seq2seq.models import LanguageModel
+from seq2seq.perplexity import Cache, Dynamic
 from seq2seq.units import END, train_units
 
 TEXT = "To be, or not to be: that is the question.\nWhether 'tis nobler — naïve €5 日本\n"
@@ -233,6 +234,15 @@ def test_unknown_characters_are_reported_and_left_out_or_refused(caplog):
     [
         ("temperature", -0.5),
         ("temperature", float("nan")),
+        ("temperature", 1e-39),
+        ("temperature", "hot"),
+        ("top_k", 1.5),
+        ("max_length", 2.5),
+        ("beam_size", 2.5),
+        ("no_repeat_ngram", 2.5),
+        ("repetition_penalty", 1e-300),
+        ("repetition_penalty", 1e300),
+        ("stop", [1]),
         ("top_p", 0.0),
         ("top_p", 1.5),
         ("top_p", -1.0),
@@ -264,6 +274,56 @@ def test_wrong_use():
     with pytest.raises(UsageError, match=r"prompt is a int"):
         generator.generate(5)
     assert generator.generate("To", max_length=0) == ""
+    with pytest.raises(UsageError, match=r"samples is 1\.5"):
+        generator.generate_batch(["To"], samples=1.5)
+    with pytest.raises(UsageError, match=r"stop is 'end'; expected a list"):
+        generator.generate_batch(["To"], settings=settings(generator, stop="end"))
+    for size in (1, 3):
+        assert generator.generate_batch([], settings=settings(generator, beam_size=size)) == []
+    assert len(generator.generate("To", temperature=1e-6)) == 40
+
+
+def test_the_next_turn_ends_a_text_that_is_left():
+    """Its iterator still held, and even one that was never begun."""
+    generator = make()
+
+    def second(leave):
+        session = generator.session(seed=1, settings=settings(generator, max_length=30))
+        stream = session.write("To be")
+        leave(stream)
+        return "".join(session.write(", or")), list(stream)
+
+    def close(stream):
+        next(stream), next(stream)
+        stream.close()
+
+    closed, nothing = second(close)
+    assert second(lambda stream: (next(stream), next(stream))) == (closed, [])
+    assert nothing == []
+    unread, nothing = second(lambda stream: None)
+    session = generator.session(seed=1, settings=settings(generator, max_length=0))
+    assert list(session.write("To be")) == []
+    session.settings = settings(generator, max_length=30)
+    assert (unread, nothing) == ("".join(session.write(", or")), [])
+
+
+def test_a_model_loaded_in_inference_mode_writes(tmp_path):
+    make().save_pretrained(tmp_path)
+    with torch.inference_mode():
+        loaded = TextGenerator.from_pretrained(tmp_path, device="cpu")
+    assert loaded.generate("To be", seed=1) == make().generate("To be", seed=1)
+
+
+def test_units_count_what_was_written_up_to_a_stop_text():
+    generator = make()
+    found = {}
+    for size in (1, 2):
+        chosen = settings(generator, beam_size=size, temperature=0)
+        whole = generator.generate_batch(["To be"], settings=chosen)[0][0].text
+        chosen = dataclasses.replace(chosen, stop=[whole[4]])
+        found[size] = generator.generate_batch(["To be"], settings=chosen)[0][0]
+        assert found[size].reason == "stop"
+        assert found[size].units == len(found[size].text) + 1
 
 
 def test_damaged_weights_are_an_error():
@@ -272,6 +332,10 @@ def test_damaged_weights_are_an_error():
         generator.model.projection.bias[5] = float("nan")
     with pytest.raises(RunError, match="no probabilities"):
         generator.generate("To")
+    with pytest.raises(RunError, match="no probabilities"):
+        generator.score(["To"])
+    with pytest.raises(RunError, match=r"no probabilities .* dynamic rate 0\.1 is too high"):
+        generator.perplexity("To be", dynamic=Dynamic())
 
 
 def test_changed_weights_are_noticed():
@@ -333,6 +397,43 @@ def test_scores_are_log_probabilities_of_the_text_alone():
     ending = make(documents="line")
     ids = [END, *ending.units.encode("or").tolist(), END]
     assert ending.score(["or"])[0].log_probability == pytest.approx(log_p(ending, ids, 1), abs=1e-3)
+
+
+def test_what_was_never_seen_is_reported_when_scored(caplog):
+    generator = make()
+    logging.getLogger("seq2seq").propagate = True
+    for score in (lambda: generator.score(["be", "Ω Ω"]), lambda: generator.perplexity("be Ω Ω")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "seq2seq"):
+            score()
+        assert caplog.text.count("'Ω'") == 1 and "never seen; scored as <unk>" in caplog.text
+    caplog.clear()
+    words = make("words")
+    assert math.isfinite(words.perplexity("to be <unk> Ω").nats) and not caplog.text
+
+
+def test_dynamic_evaluation_in_bf16_uses_the_weights_it_learns():
+    generator = make(embedding_size=24, layers=1)
+    text, dynamic = TEXT * 3, Dynamic(rate=1.0)
+    exact = generator.perplexity(text, dynamic=dynamic).nats
+    found = generator.perplexity(text, dynamic=dynamic, precision="bf16").nats
+    assert found == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make_it", "message"),
+    [
+        (lambda: Cache(size=0), "cache size is 0"),
+        (lambda: Cache(weight=1.0), "cache weight is 1.0"),
+        (lambda: Cache(flatness=math.nan), "cache flatness is nan"),
+        (lambda: Dynamic(rate=-1.0), "dynamic rate is -1.0"),
+        (lambda: Dynamic(decay=2.0), "dynamic decay is 2.0"),
+        (lambda: Dynamic(steps=0), "dynamic steps is 0"),
+    ],
+)
+def test_options_of_evaluation_out_of_range_are_named(make_it, message):
+    with pytest.raises(UsageError, match=message):
+        make_it()
 
 
 def test_perplexity_counts_every_unit_but_the_first():
