@@ -344,7 +344,7 @@ def load_units(directory: Path) -> Units:
             return Subwords(model.read_bytes(), str(model))
     except OSError as error:
         raise RunError(f"units {error.filename}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"units {path}: damaged ({error}); copy the file again") from None
     raise RunError(f"units {path}: unknown kind {values['kind']!r}; install a newer version")
 
@@ -367,6 +367,11 @@ def _words(text: str) -> list[str]:
 def _frequent(counts: Counter[str], config: UnitsConfig) -> list[str]:
     """By count, then alphabetically: the same text gives the same ids."""
     kept = [(text, n) for text, n in counts.items() if n >= config.min_count]
+    if not kept:
+        raise UsageError(
+            f"'units.min_count' is {config.min_count}: nothing in the training text comes so "
+            "often; set a lower one, or give it more text"
+        )
     kept.sort(key=lambda pair: (-pair[1], pair[0]))
     return [text for text, _ in kept[: config.vocab_size]]
 

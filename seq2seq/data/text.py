@@ -149,8 +149,10 @@ def _characters(text: str | bytes) -> int:
 def _documents(text: str | bytes, kind: str) -> list[str] | list[bytes]:
     if kind in ("none", "file"):
         return [text]
-    if kind == "line":
-        return text.splitlines()
+    if kind == "line":  # no other character ends one, as in ``seq2seq score``
+        if isinstance(text, bytes):
+            return [line.removesuffix(b"\r") for line in text.split(b"\n")]
+        return text.split("\n")
     if isinstance(text, bytes):
         return re.split(_BLANK_LINES.pattern.encode(), text)
     return _BLANK_LINES.split(text)
@@ -183,8 +185,11 @@ def read(path: Path, raw: bool) -> str | bytes:
     return content if raw else decode(content, str(path))
 
 
-def decode(content: bytes, name: str) -> str:
-    """UTF-8 text with "\\n" line ends; raises UsageError that names the first byte that is none."""
+def decode(
+    content: bytes, name: str, hint: str = ", or read it as it is with 'units.kind: bytes'"
+) -> str:
+    """UTF-8 text with "\\n" line ends; raises UsageError that names the first byte that is none,
+    and ends in ``hint``."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -192,7 +197,7 @@ def decode(content: bytes, name: str) -> str:
         line = content[:offset].count(b"\n") + 1
         raise UsageError(
             f"{name}: not UTF-8 text (byte offset {offset}, line {line}: 0x{content[offset]:02x}); "
-            "convert the file, or read it as it is with 'units.kind: bytes'"
+            f"convert it{hint}"
         ) from None
     return text.replace("\r\n", "\n")
 

@@ -50,6 +50,13 @@ def test_documents(kind, expected):
     assert raw == [[document.encode() for document in expected]]
 
 
+def test_lines_end_at_line_ends_alone():
+    text = "a\x0cb\u2028c\x85d\ne\n"
+    assert as_documents([text], "line", "it").pieces == [["a\x0cb\u2028c\x85d", "e"]]
+    raw = as_documents([b"a\x0cb\r\ne\r\n"], "line", "it").pieces
+    assert raw == [[b"a\x0cb", b"e"]]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"   \n"])
 def test_an_empty_file_is_an_error(tmp_path, content):
     (tmp_path / "empty.txt").write_bytes(content)

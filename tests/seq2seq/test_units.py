@@ -98,6 +98,11 @@ def test_damaged_files_are_named(tmp_path):
     (tmp_path / "units.json").write_text("{")
     with pytest.raises(RunError, match="damaged"):
         load_units(tmp_path)
+    for values in ('{"kind": "words", "words": ["<eos>", 1]}',
+                   '{"kind": "characters", "characters": [null]}'):  # fmt: skip
+        (tmp_path / "units.json").write_text(values)
+        with pytest.raises(RunError, match="damaged"):
+            load_units(tmp_path)
     (tmp_path / "units.json").write_text('{"kind": "runes"}')
     with pytest.raises(RunError, match="unknown kind 'runes'"):
         load_units(tmp_path)
@@ -111,3 +116,9 @@ def test_damaged_files_are_named(tmp_path):
 def test_a_size_that_the_text_does_not_yield_is_named():
     with pytest.raises(UsageError, match=r"'units.vocab_size' is 5000"):
         make("subwords", vocab_size=5000)
+
+
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_a_text_that_yields_no_vocabulary_is_named(kind):
+    with pytest.raises(UsageError, match=r"'units.min_count' is 5: nothing"):
+        train_units(["a b c"], UnitsConfig(kind=kind, min_count=5))
