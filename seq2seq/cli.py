@@ -58,6 +58,7 @@ Several references: --reference a.de b.de
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (argparse exits by itself for wrong use)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _open_closed_streams()
     _log_to_stderr()
     try:
         status = _run(arguments)
@@ -76,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:  # a full disk, a directory without permission
         return _complain(error, 1)
+    except (MemoryError, RuntimeError) as error:  # torch's is a RuntimeError
+        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+            raise
+        return _complain(f"not enough memory: {str(error).splitlines()[0]}; take less at a time, "
+                         "or a smaller model", 1)  # fmt: skip
 
 
 def _run(arguments: list[str]) -> int:
@@ -113,6 +119,14 @@ def _complain(message: object, status: int) -> int:
     with contextlib.suppress(BrokenPipeError):
         print(f"seq2seq: {message}", file=sys.stderr)
     return status
+
+
+def _open_closed_streams() -> None:
+    """Python leaves None for a stream that the caller closed (``<&-``): nothing comes from there,
+    and what goes there goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _log_to_stderr() -> None:

@@ -160,7 +160,7 @@ def score(options: argparse.Namespace) -> int:
     generator = _load(options)
     from seq2seq.data.text import decode
 
-    text = decode(sys.stdin.buffer.read(), "standard input")
+    text = decode(sys.stdin.buffer.read(), "standard input", "")
     lines = text.removesuffix("\n").split("\n") if text else []
     found = generator.score(lines, context=options.context, precision=options.precision)
     for one in found:
@@ -172,15 +172,16 @@ def score(options: argparse.Namespace) -> int:
 def perplexity(options: argparse.Namespace) -> int:
     from seq2seq.perplexity import Cache, Dynamic
 
-    for name in ("cold_window", "rows", "cache_size", "dynamic_steps"):
+    for name in ("cold_window", "rows"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
-    if not 0 < options.cache_weight < 1:
-        raise UsageError(f"--cache-weight is {options.cache_weight}; expected 0 < weight < 1")
+    try:
+        cache = Cache(options.cache_size, options.cache_weight, options.cache_flatness)
+        dynamic = Dynamic(options.dynamic_rate, options.dynamic_decay, options.dynamic_steps)
+    except UsageError as error:  # "cache size is ...": the option of that name
+        raise UsageError("--" + str(error).replace(" ", "-", 1)) from None
     generator = _load(options)
-    cache = Cache(options.cache_size, options.cache_weight, options.cache_flatness)
-    dynamic = Dynamic(options.dynamic_rate, options.dynamic_decay, options.dynamic_steps)
     found = generator.perplexity(
         _text(generator.config, options.text),
         cold_window=options.cold_window,
@@ -251,23 +252,29 @@ def _prompt(options: argparse.Namespace) -> str:
         return ""
     else:
         content, name = sys.stdin.buffer.read(), "standard input"
-    return decode(content, name).removesuffix("\n")
+    return decode(content, name, "").removesuffix("\n")
 
 
 def _interact(session: Any) -> None:
-    """A line of the user, text of the model, in turns. Ctrl-C ends the text, Ctrl-D all."""
+    """A line of the user, text of the model, in turns. Ctrl-C ends the text, Ctrl-D all; a line
+    that cannot be read is complained of, and the next one may be better."""
+    from seq2seq.data.text import decode
+
     while True:
         with contextlib.suppress(KeyboardInterrupt):
             if sys.stdin.isatty():
                 print("> ", end="", file=sys.stderr, flush=True)
-            line = sys.stdin.readline()
+            line = sys.stdin.buffer.readline()
             if not line:
                 return
-            with _ctrl_c_stops() as stopped:
-                for text in session.write(line):
-                    _show(text)
-                    if stopped:
-                        break
+            try:
+                with _ctrl_c_stops() as stopped:
+                    for text in session.write(decode(line, "this line", "")):
+                        _show(text)
+                        if stopped:
+                            break
+            except UsageError as error:
+                print(f"seq2seq: {error}", file=sys.stderr, flush=True)
             _show("\n")
 
 

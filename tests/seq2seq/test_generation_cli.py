@@ -76,7 +76,7 @@ def test_prompts_from_files_and_what_is_wrong_with_them(run, model, tmp_path):  
     status, _, err = run("generate", model, "--prompt-file", path)
     assert status == 2 and "not UTF-8 text (byte offset 3, line 1: 0xe9)" in err
     status, _, err = run("generate", model, "--prompt", "Ω", "--max-length", "3")
-    assert status == 0 and "never seen, are left out: 'Ω'" in err
+    assert status == 0 and "never seen; left out: 'Ω'" in err
 
 
 def test_several_samples_and_beams(run, model):  # noqa: F811
@@ -196,3 +196,40 @@ def test_a_translation_model_is_refused(run, tmp_path):  # noqa: F811
     status, _, err = run("generate", tmp_path, "--prompt", "a")
     assert status == 1 and "expected 'seq2seq-generation'" in err
     assert torch.is_inference_mode_enabled() is False
+
+
+def test_a_line_that_cannot_be_read_does_not_end_the_session(run, model):  # noqa: F811
+    arguments = ["generate", model, "--interactive", "--max-length", "6", "--seed", "1"]
+    status, out, err = run(*arguments, stdin=b"To \xff\nTo be\r\n")
+    assert status == 0
+    assert "this line: not UTF-8 text (byte offset 3, line 1: 0xff); convert it\n" in err
+    expected = run(*arguments, stdin=b"To be\n")[1]
+    assert out == "\n" + expected
+
+
+def test_closed_streams_are_empty_ones(model):
+    command = f"{sys.executable} -m seq2seq"
+    for rest in (f"generate {model} --max-length 3 <&-", f"generate {model} --prompt To >&-",
+                 f"score {model} <&-", f"generate {model} --interactive <&-"):  # fmt: skip
+        done = subprocess.run(f"{command} {rest}", shell=True, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), rest
+
+
+def test_wrong_options_of_perplexity_are_named(run):  # noqa: F811
+    for name, value in [
+        ("--cache-flatness", "nan"),
+        ("--cache-weight", "1"),
+        ("--dynamic-rate", "-1"),
+        ("--dynamic-steps", "0"),
+        ("--rows", "0"),
+    ]:
+        status, out, err = run("perplexity", "model", name, value)
+        assert (status, out) == (2, "") and f"{name} is {value}" in err, err
+
+
+def test_too_large_a_model_is_said_in_words(run, tmp_path):  # noqa: F811
+    (tmp_path / "text.txt").write_text("some text\n" * 20)
+    (tmp_path / "run.yaml").write_text("task: generation\nmodel: {hidden_size: 1000000000}\n")
+    options = ["--data.train", tmp_path / "text.txt", "--output", tmp_path / "run"]
+    status, _, err = run("train", tmp_path / "run.yaml", *options)
+    assert status == 1 and "not enough memory" in err and "Traceback" not in err
