@@ -36,13 +36,13 @@ def _of_one(scene: Scene, source: random.Random) -> list[str]:
 
 
 def _of_two(scene: Scene, source: random.Random) -> list[str]:
-    # Each build says it from the one side or from the other; the plain one, from both.
+    # Four begin with what is on the left or above, one with the other group.
     builds = [
         (False, "{a} {relation} {b}"),
+        (False, "there {be} {a} {relation} {b}"),
+        (False, "{a} {be} {relation} {b}"),
+        (True, "{relation} {b} there {be} {a}"),
         (True, "{a} {relation} {b}"),
-        (source.random() < 0.5, "there {be} {a} {relation} {b}"),
-        (source.random() < 0.5, "{a} {be} {relation} {b}"),
-        (source.random() < 0.5, "{relation} {b} there {be} {a}"),
     ]
     return [_build(scene, turned, build, _style(source)) for turned, build in builds]
 
