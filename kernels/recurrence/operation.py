@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kernels.precision import Precision, precision
-from kernels.recurrence import reference, torch_backend
+from kernels.recurrence import onednn, reference, torch_backend
 from kernels.recurrence.check import check_length_values
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
@@ -95,6 +95,13 @@ class _Call:
         self.reverse, self.precision = tuple(reverse), Precision(*rest[8:11])
         self.schedule = rest[11]
 
+    @property
+    def onednn(self) -> bool:
+        """Whether oneDNN's layer takes the torch backend's place."""
+        return self.backend == "torch" and onednn.fits(
+            self.kind, self.precision, self.arguments, self.options, self.lengths
+        )
+
     def pack(self) -> Packing:
         inputs = self.arguments.inputs
         if self.lengths is not None:  # not seen yet where a compiled graph runs
@@ -107,15 +114,18 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs = call.arguments.inputs
     with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
-        results = _backend(call.backend).forward(
-            call.kind,
-            call.pack(),
-            call.precision,
-            call.arguments,
-            call.options,
-            call.schedule,
-            keep and not recompute,
-        )
+        if call.onednn and not recompute:
+            results = onednn.forward(call.precision, call.arguments, call.reverse, keep)
+        else:
+            results = _backend(call.backend).forward(
+                call.kind,
+                call.pack(),
+                call.precision,
+                call.arguments,
+                call.options,
+                call.schedule,
+                keep and not recompute,
+            )
     saved = (None,) * SAVED
     if keep:
         saved = results.saved
@@ -131,6 +141,11 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
     *grads, wanted = flat[CALL + SAVED :]
     inputs = call.arguments.inputs
     with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+        if onednn.left(saved):
+            found = onednn.backward(
+                call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
+            )
+            return tuple(_or_empty(t, inputs) for t in found)
         found = _backend(call.backend).backward(
             call.kind,
             call.pack(),
@@ -169,6 +184,16 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     hidden, cell = new(True, found.output, *state), new(lstm, found.output, *state)
     if not keep:
         return (outputs, hidden, cell, *(new(False, found.state) for _ in range(SAVED)))
+    if call.onednn and not recompute:
+        space = torch.library.get_ctx().new_dynamic_size()  # its workspace
+        left = Saved(
+            gates=inputs.new_empty(directions, space, dtype=torch.uint8),
+            states=new(True, found.product, directions, steps, batch, size),
+            cells=new(True, found.state, *state),
+            extra=None,
+            seen=None,
+        )
+        return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in left))
     triton, kept = call.backend == "triton", not recompute
     norm = kept and call.arguments.input_gain is not None
     # An Elman's opened gate is its state, but for zoneout; the kernels keep it all the same.

@@ -1,0 +1,142 @@
+"""oneDNN's LSTM layer, where it is the faster one: bfloat16 products on a CPU.
+
+It fuses gates and products in one generated kernel, which PyTorch's operators cannot; in float32
+it is no faster than ``torch_backend``. It knows no ragged sequences and none of the options, and
+what it saves for the backward pass is its own workspace. The cell state is float32 here (torch.nn
+keeps bfloat16), hidden states are rounded to bfloat16, as every product reads them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.precision import Precision
+from kernels.recurrence.layout import Arguments, Options, Results, Saved
+
+_LSTM = 2  # the mode of an LSTM in PyTorch's operator
+
+
+def fits(
+    kind: str, found: Precision, arguments: Arguments, options: Options, lengths: Tensor | None
+) -> bool:
+    """Whether this layer can be oneDNN's; it follows from dtypes, shapes and absence alone, so
+    that a compiled graph comes to the same answer."""
+    inputs = arguments.inputs
+    plain = arguments.hidden_mask is None and arguments.input_gain is None
+    return (
+        kind == "lstm"
+        and inputs.device.type == "cpu"
+        and found.product == torch.bfloat16
+        and lengths is None
+        and plain
+        and not options.zoned
+        and options.resets is None
+        and inputs.size(0) > 0
+        and inputs.size(1) > 1
+        and inputs.size(2) > 0
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def left(saved: Saved) -> bool:
+    """Whether ``saved`` is what this file's forward pass left."""
+    return saved.gates is not None and saved.gates.dtype == torch.uint8
+
+
+def forward(
+    found: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
+) -> Results:
+    inputs = arguments.inputs.detach().to(found.product).transpose(0, 1).contiguous()  # (T, B, I)
+    directions, _, size = arguments.weight_hh.shape
+    layers = []
+    # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
+    # detached, so that nothing else comes of it.
+    with torch.set_grad_enabled(keep):
+        for d in range(directions):
+            layers.append(
+                torch.ops.aten.mkldnn_rnn_layer(
+                    inputs, *_weights(found, arguments, d), *_states(found, arguments, d),
+                    reverse[d], [], _LSTM, size, 1, True, False, False, keep,
+                )
+            )  # fmt: skip
+    sequences, hidden, cells, spaces = zip(*layers, strict=True)
+    outputs = sequences[0] if directions == 1 else torch.cat(sequences, 2)  # (T, B, D*H)
+    outputs = outputs.transpose(0, 1).to(found.output, copy=True).contiguous()
+    hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
+    gates = _side_by_side(spaces) if keep else None
+    saved = Saved(gates, _side_by_side(sequences), cell, extra=None, seen=None)
+    return Results(
+        outputs, hidden.to(found.output, copy=True), cell.to(found.output, copy=True), saved
+    )
+
+
+def backward(
+    found: Precision,
+    arguments: Arguments,
+    reverse: tuple[bool, ...],
+    saved: Saved,
+    grads: tuple[Tensor | None, ...],
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of every argument, None where not wanted."""
+    d_outputs, d_hidden, d_cell = grads
+    inputs = arguments.inputs.detach().to(found.product).transpose(0, 1).contiguous()  # (T, B, I)
+    directions, _, size = arguments.weight_hh.shape
+    parts = [None] * directions
+    if d_outputs is not None:
+        arriving = d_outputs.transpose(0, 1).to(found.product)
+        parts = [part.contiguous() for part in arriving.chunk(directions, 2)]  # (T, B, H)
+    layers = []
+    for d in range(directions):
+        sequence = saved.states[d]  # (T, B, H)
+        layers.append(
+            torch.ops.aten.mkldnn_rnn_layer_backward(
+                inputs, *_weights(found, arguments, d), *_states(found, arguments, d), sequence,
+                sequence[0 if reverse[d] else -1], saved.cells[d], parts[d],
+                None if d_hidden is None else d_hidden[d].to(found.product),
+                None if d_cell is None else d_cell[d].to(found.state), reverse[d],
+                _LSTM, size, 1, True, True, False, [], False, saved.gates[d],
+            )
+        )  # fmt: skip
+    d_inputs, *rest = zip(*layers, strict=True)
+    total = d_inputs[0] if directions == 1 else d_inputs[0] + d_inputs[1]  # (T, B, I)
+    stacked = [total.transpose(0, 1), *map(_side_by_side, rest)]
+    stacked += [None] * (len(arguments) - len(stacked))
+    return tuple(
+        grad.to(argument.dtype).contiguous()
+        if want and argument is not None and grad is not None
+        else None
+        for grad, argument, want in zip(stacked, arguments, wanted, strict=True)
+    )
+
+
+def _weights(found: Precision, arguments: Arguments, d: int) -> list[Tensor]:
+    rows = arguments.weight_hh.size(1)
+    biases = [
+        arguments.weight_hh.new_zeros(rows, dtype=found.product)
+        if bias is None
+        else bias[d].detach().to(found.product)
+        for bias in (arguments.bias_ih, arguments.bias_hh)
+    ]
+    weights = [w[d].detach().to(found.product) for w in (arguments.weight_ih, arguments.weight_hh)]
+    return [*weights, *biases]
+
+
+def _states(found: Precision, arguments: Arguments, d: int) -> list[Tensor]:
+    """The initial hidden and cell state, (B, H) each."""
+    shape = arguments.inputs.size(0), arguments.weight_hh.size(2)
+    return [
+        arguments.inputs.new_zeros(shape, dtype=dtype)
+        if state is None
+        else state[d].detach().to(dtype)
+        for state, dtype in (
+            (arguments.hidden, found.product),
+            (arguments.cell, found.state),
+        )
+    ]
+
+
+def _side_by_side(tensors: tuple[Tensor, ...]) -> Tensor:
+    """A leading dimension D; of one direction it is a view: its workspace is long."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
