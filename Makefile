@@ -54,6 +54,8 @@ gpu:
 		| tee $(OUT)/tests.txt
 	set -o pipefail; $(GPU_PYTHON) -m kernels.bench recurrent --device cuda --output $(OUT)/recurrent.json \
 		--plots $(OUT) | tee $(OUT)/recurrent.txt
+	set -o pipefail; $(GPU_PYTHON) -m kernels.bench attention --device cuda --output $(OUT)/attention.json \
+		--plots $(OUT) | tee $(OUT)/attention.txt
 
 lint: $(READY)
 	$(BIN)/ruff check .

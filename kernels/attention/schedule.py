@@ -1,9 +1,9 @@
 """Which tiles the Triton kernels of attention take: a rule over sizes and chip.
 
-Both kernels are bound by the number of instructions, counted in the compiled code of the tiles that
-are offered here: a fixed part for each (t, s, h) and a part for each query and key that is
-loaded, which a larger tile shares out over more pairs. Padding counts as work. ``use_tiles``
-overrides the rule.
+The kernels of additive scores are bound by the number of instructions, counted in the compiled code
+of the tiles that are offered here: a fixed part for each (t, s, h) and a part for each query
+and key that is loaded, which a larger tile shares out over more pairs. Padding counts as work.
+``use_tiles`` overrides the rule.
 """
 
 from __future__ import annotations
@@ -45,19 +45,24 @@ class Tiles(NamedTuple):
     columns: Columns  # and second
 
 
-# (BT, BS, BH, warps) of additive scores -> instructions of a thread for each (t, s, h), and the
-# part of them that is spent on loading queries and keys is in it. From the compiled code.
-ADDITIVE = {
-    (1, 32, 32, 4): 9.0,
-    (2, 32, 16, 4): 7.5,
-    (4, 16, 16, 2): 7.5,
-    (8, 16, 8, 2): 6.5,
-    (16, 16, 8, 4): 6.1,
-    (16, 32, 8, 4): 5.5,
-    (32, 32, 4, 4): 5.3,
+class Cost(NamedTuple):
+    """From the compiled code (sm_90, bfloat16, python -m kernels.compile)."""
+
+    instructions: float  # of a thread for each (t, s, h), loading included
+    resident: int  # programs whose registers fit a processor at once
+
+
+ADDITIVE = {  # (BT, BS, BH, warps) of additive scores
+    (1, 64, 16, 4): Cost(17.3, 3),
+    (2, 32, 16, 2): Cost(12.0, 4),
+    (4, 16, 16, 2): Cost(7.6, 6),
+    (8, 16, 8, 2): Cost(6.4, 6),
+    (16, 16, 8, 4): Cost(6.0, 3),
+    (16, 32, 8, 4): Cost(5.5, 2),
+    (32, 32, 4, 4): Cost(5.2, 2),
 }
-DIRECT = 9.0  # of the formula without shared factors, as under coverage
-COLUMNS = 11.0  # of the second backward kernel
+DIRECT = Cost(12.0, 2)  # of the formula without shared factors, as under coverage
+COLUMNS = Cost(11.3, 4)  # of the second backward kernel
 
 _chosen: ContextVar[str] = ContextVar("kernels_attention_tiles", default="")
 _seen_by_compile = ""  # the same as a plain global, on which torch.compile can guard
@@ -93,11 +98,11 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     if asked:
         numbers = [int(word) for word in asked.split()]
         return Tiles(Tile(*numbers[:5]), Tile(*numbers[5:10]), Columns(*numbers[10:]))
-    scores = _scores_tile(problem, chip)
-    context = _context_block(problem, scores)
+    tile = _scores_tile(problem, chip)
+    narrow = max(16, power_of_two(problem.width))
     return Tiles(
-        scores._replace(width=context),
-        scores._replace(width=min(64, max(16, power_of_two(problem.width)))),
+        tile._replace(width=min(128 if problem.bytes == 2 else 64, narrow)),
+        tile._replace(width=min(64 if problem.bytes == 2 else 32, narrow)),
         _columns(problem, chip),
     )
 
@@ -120,13 +125,6 @@ def _dot_tile(problem: Problem, chip: Chip) -> Tile:
     return Tile(steps, 32, inner, 0, 4)
 
 
-def _context_block(problem: Problem, tile: Tile) -> int:
-    """All columns of the values, so that the scores are made once, while the accumulator
-    (BT, BD) fits the registers beside all else; beyond, programs share the columns."""
-    most = 1 << 13 if problem.bytes == 2 else 1 << 12
-    return min(max(16, power_of_two(problem.width)), max(64, most // max(8, tile.steps)))
-
-
 def _columns(problem: Problem, chip: Chip) -> Columns:
     rows = problem.batch * problem.heads
     size = 128
@@ -135,25 +133,30 @@ def _columns(problem: Problem, chip: Chip) -> Columns:
     ):
         size //= 2
     steps = 8 if problem.steps > 4 else 4
-    return Columns(steps, 2, size, size // 64 if size > 64 else 1)
+    return Columns(steps, 4, size, size // 32)  # a thread for each column
 
 
 def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
-    """Predicted microseconds of additive scores: issued instructions, as if nothing were waited
-    for. A processor runs the programs it is given side by side."""
-    each = DIRECT if problem.covered else ADDITIVE[tile.steps, tile.sources, tile.size, tile.warps]
-    padded = -(-problem.sources // tile.sources) * tile.sources
-    padded *= -(-problem.size // (4 * tile.size)) * 4 * tile.size * tile.steps
+    """Predicted microseconds of additive scores: issued instructions, padding included."""
+    cost = ADDITIVE.get((tile.steps, tile.sources, tile.size, tile.warps), DIRECT)
+    padded = _up(problem.sources, tile.sources) * _up(problem.size, 4 * tile.size) * tile.steps
     programs = problem.batch * problem.heads * -(-problem.steps // tile.steps)
-    # One program alone keeps a processor busy only as far as it has warps: four issue at once.
-    rounds = max(-(-programs // chip.processors), 4 / tile.warps)
-    return rounds * padded * each / (LANES * CLOCK)
+    return _microseconds(DIRECT if problem.covered else cost, padded, programs, tile.warps, chip)
 
 
 def columns_price(tile: Columns, problem: Problem, chip: Chip) -> float:
     """The same of the second backward kernel."""
-    block = 2 * tile.sources
-    padded = -(-problem.sources // block) * block * -(-problem.steps // tile.steps) * tile.steps
+    padded = _up(problem.sources, 2 * tile.sources) * _up(problem.steps, tile.steps) * tile.size
     programs = problem.batch * problem.heads * -(-problem.size // tile.size)
-    rounds = max(-(-programs // chip.processors), 4 / tile.warps)
-    return rounds * padded * tile.size * COLUMNS / (LANES * CLOCK)
+    return _microseconds(COLUMNS, padded, programs, tile.warps, chip)
+
+
+def _microseconds(cost: Cost, elements: int, programs: int, warps: int, chip: Chip) -> float:
+    rounds = -(-programs // chip.processors)  # programs that one processor runs
+    # Of the four schedulers' slots; an assumption, until a GPU has shown how well they are filled.
+    filled = min(1.0, 0.25 + 0.3 * min(rounds, cost.resident) * warps / 4)
+    return rounds * elements * cost.instructions / (LANES * CLOCK) / filled
+
+
+def _up(number: int, block: int) -> int:
+    return -(-number // block) * block

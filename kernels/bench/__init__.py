@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kernels.bench import recurrent_cpu, recurrent_gpu
+from kernels.bench import attention, recurrent_cpu, recurrent_gpu
 from kernels.bench.machine import machine
 
 Rows = list[dict[str, Any]]
@@ -31,6 +31,7 @@ class Operation(NamedTuple):
 
 OPERATIONS = {
     "recurrent": Operation(recurrent_cpu.run, recurrent_gpu.run, recurrent_gpu.plot),
+    "attention": Operation(attention.on_cpu, attention.on_gpu, attention.plot),
 }
 
 

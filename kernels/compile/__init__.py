@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kernels.compile import recurrence
+from kernels.compile import attention, recurrence
 from kernels.compile.kernel import DTYPES, Kernel, compile_kernel, faults
 from kernels.recurrence.schedule import CHIPS
 
 # operation -> kernels(arch, shapes, dtypes, options) -> list[Kernel]
-OPERATIONS = {"recurrent": recurrence.kernels}
+OPERATIONS = {"recurrent": recurrence.kernels, "attention": attention.kernels}
 
 
 def main(arguments: list[str] | None = None) -> int:

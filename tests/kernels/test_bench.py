@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kernels import bench
+from kernels.bench import attention
 from kernels.bench import recurrent_cpu as cpu
 from kernels.bench import recurrent_gpu as gpu
 
@@ -73,5 +74,38 @@ def test_the_gpu_benchmark_times_nothing_that_is_wrong(monkeypatch):
     monkeypatch.setattr(gpu, "LONGEST_COMPILED", 0)
     monkeypatch.setattr(gpu, "_contenders", broken)
     first, *others = gpu.measure(gpu.cases(quick=True)[0], 1, torch.device("cpu"))
+    assert first["problem"].startswith("WRONG") and "forward" not in first
+    assert all("forward" in row for row in others)
+
+
+def test_attention_is_timed_on_the_cpu_and_in_the_interpreter(monkeypatch, tmp_path):
+    if not torch.cuda.is_available():
+        # In the interpreter, and without inductor, which is not what is tested.
+        monkeypatch.setattr(torch, "compile", lambda function: function)
+        kept = []
+        rows = attention.on_gpu(True, 1, torch.device("cpu"), kept.append)
+        assert [row["contender"] for row in rows] == [
+            "kernels", "eager", "torch.compile", "kernels", "eager", "torch.compile", "sdpa",
+        ]  # fmt: skip
+        assert not [row for row in rows if "problem" in row]
+        assert rows[0]["predicted"][0] > 0 and kept[-1] == rows
+    rows = attention.on_cpu(True, 1)
+    assert all(row["forward"][1] > 0 and row["forward_backward"][1] > 0 for row in rows)
+    pytest.importorskip("matplotlib")
+    attention.plot(rows, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_attention_that_is_wrong_is_not_timed(monkeypatch):
+    contenders = attention.contenders
+
+    def broken(*arguments):
+        found = contenders(*arguments)
+        right = found["kernels"]
+        return {**found, "kernels": lambda *tensors: right(*tensors) * 1.01}
+
+    monkeypatch.setattr(attention, "contenders", broken)
+    case = attention.cases(quick=True, on_gpu=False)[0]
+    first, *others = attention.measure(case, 1, torch.device("cpu"), "torch")
     assert first["problem"].startswith("WRONG") and "forward" not in first
     assert all("forward" in row for row in others)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import kernels
+from kernels.attention.triton_backend import forward_kernel as attention_kernel
 from kernels.recurrence.schedule import use_schedule
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel
@@ -118,3 +119,101 @@ def test_torch_compile_with_inductor():
     compiled = torch.compile(module, fullgraph=True)
     with kernels.use_backend("triton"):
         torch.testing.assert_close(compiled(inputs)[0], module(inputs)[0])
+
+
+def attention_tensors(form, batch, steps, sources, size, dtype):
+    torch.manual_seed(0)
+    shapes = [(batch, steps, size), (batch, sources, size), (batch, sources, size)]
+    shapes += [(size,), (size,)] if form == "additive" else []
+    tensors = [torch.randn(s, device="cuda") for s in shapes]
+    if form == "additive":
+        tensors[3] *= size**-0.5
+    return [t.to(dtype).requires_grad_() for t in tensors]
+
+
+def attend(form, backend, tensors, **options):
+    """Context, weights, and gradients of a function of both."""
+    call = kernels.additive_attention if form == "additive" else kernels.dot_attention
+    if form == "dot":
+        options["scale"] = tensors[0].size(2) ** -0.5
+    with kernels.use_backend(backend):
+        context, weights = call(*tensors, **options, return_weights=True)
+        total = context.double().square().sum() + weights.double().square().sum()
+        return [context, weights, *torch.autograd.grad(total, tensors)]
+
+
+@pytest.mark.parametrize("lengths", [None, [50, 0, 1, 37, 49, 17, 16, 33]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [512, 300])
+@pytest.mark.parametrize("steps", [1, 5, 50])
+@pytest.mark.parametrize("form", ["additive", "dot"])
+def test_attention_beside_float64(form, steps, size, dtype, lengths):
+    tensors = attention_tensors(form, 8, steps, 50, size, dtype)
+    options = {} if lengths is None else {"lengths": torch.tensor(lengths, device="cuda")}
+    exact = [t.detach().double().requires_grad_() for t in tensors]
+    truth = attend(form, "torch", exact, **options)
+    found = attend(form, "triton", tensors, **options)
+    eps = torch.finfo(dtype).eps
+    assert relative(found[0].double(), truth[0]) <= (1e-6 if dtype == torch.float32 else 2 * eps)
+    for a, b in zip(found, truth, strict=True):
+        assert relative(a.double(), b) <= (64 if dtype == torch.float32 else 8) * eps
+
+
+def test_attention_with_large_queries_and_keys():
+    tensors = attention_tensors("additive", 4, 20, 70, 512, torch.float32)
+    with torch.no_grad():
+        tensors[1][:, 40:] *= 50
+        tensors[0][2:] *= 50
+    truth = attend("additive", "torch", [t.detach().double().requires_grad_() for t in tensors])
+    for a, b in zip(attend("additive", "triton", tensors), truth, strict=True):
+        assert relative(a.double(), b) <= 64 * torch.finfo(torch.float32).eps
+
+
+@pytest.mark.parametrize("form", ["additive", "dot"])
+def test_two_runs_of_attention_are_bit_identical(form):
+    tensors = attention_tensors(form, 16, 50, 50, 512, torch.bfloat16)
+    first, second = (attend(form, "triton", tensors) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_attention_holds_no_large_tensor():
+    batch, steps, sources, size = 16, 128, 128, 512
+    tensors = attention_tensors("additive", batch, steps, sources, size, torch.float32)
+    with kernels.use_backend("triton"):
+        kernels.additive_attention(*tensors).sum().backward()  # compiles
+        for tensor in tensors:
+            tensor.grad = None
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        kernels.additive_attention(*tensors).sum().backward()
+    peak = torch.cuda.max_memory_allocated() - before
+    assert peak <= 8 * 4 * batch * (steps + sources) * size < 4 * batch * steps * sources * size
+
+
+def test_a_step_of_attention_in_a_cuda_graph():
+    """Masks, since the values of lengths are looked at on the CPU."""
+    query, keys, values, weight, bias = attention_tensors("additive", 8, 5, 50, 512, torch.bfloat16)
+    mask = torch.arange(50, device="cuda") < torch.randint(1, 51, (8, 1), device="cuda")
+    arguments = (query, keys, values, weight, bias)
+    with torch.no_grad(), kernels.use_backend("triton"):
+        for _ in range(3):
+            kernels.additive_attention(*arguments, mask=mask)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            context = kernels.additive_attention(*arguments, mask=mask)
+        query.copy_(torch.randn_like(query))
+        graph.replay()
+        assert torch.equal(context, kernels.additive_attention(*arguments, mask=mask))
+
+
+def test_another_length_of_attention_compiles_nothing():
+    def compiled():
+        return sum(len(cache[0]) for cache in attention_kernel.device_caches.values())
+
+    counts = []
+    with torch.no_grad(), kernels.use_backend("triton"):
+        for steps, sources in ((50, 50), (49, 64), (51, 33)):
+            tensors = attention_tensors("additive", 64, steps, sources, 512, torch.bfloat16)
+            kernels.additive_attention(*tensors)
+            counts.append(compiled())
+    assert counts[0] == counts[-1]

@@ -30,29 +30,52 @@ __all__ = ["backward", "forward"]
 def forward(
     arguments: Arguments, options: Options, found: Precision, asked: str, return_weights: bool
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """-> context (B, T, D), weights (B, N, T, S) or None, statistics (B, N, T, 2)"""
+    """-> context (B, T, D), weights (B, N, T, S) or None, statistics (B, N, T, 2)
+
+    Queries go in chunks (see ``chunk``), but where weights of that size are asked for.
+    """
+    steps, length = arguments.query.size(1), chunk(problem_of(arguments, options))
+    if return_weights or length >= steps:
+        return _forward(arguments, options, found, asked, return_weights)
+    parts = [
+        _forward(_queries(arguments, slice(t, t + length)), options, found, asked, False)
+        for t in range(0, steps, length)
+    ]
+    contexts, _, statistics = zip(*parts, strict=True)
+    return torch.cat(contexts, 1), None, torch.cat(statistics, 2)
+
+
+def _forward(
+    arguments: Arguments, options: Options, found: Precision, asked: str, return_weights: bool
+) -> tuple[Tensor, Tensor | None, Tensor]:
     given = _Given(arguments, options, found, asked)
     problem, tile = given.problem, given.tiles.forward
     rows = (problem.batch, problem.heads, problem.steps)
     query = arguments.query
     context = query.new_empty(*query.shape[:2], arguments.values.size(2), dtype=found.output)
     statistics = query.new_empty(*rows, 2, dtype=torch.float32)
-    scores = weights = None
-    if return_weights:
-        scores = query.new_empty(*rows, problem.sources, dtype=torch.float32)
-        weights = scores
-        if found.output != torch.float32:
-            weights = torch.empty_like(scores, dtype=found.output)
+    scores = query.new_empty(*rows, problem.sources, dtype=torch.float32)
+    weights = scores
+    if return_weights and found.output != torch.float32:
+        weights = torch.empty_like(scores, dtype=found.output)
     tiles = triton.cdiv(problem.steps, tile.steps)
-    grid = (problem.batch * problem.heads * tiles, triton.cdiv(problem.width, tile.width))
     if context.numel():
         with _on(query.device):
-            forward_kernel[grid](
-                *given.pointers, context, _or(scores, statistics), _or(weights, statistics),
-                statistics, options.scale, options.window, problem.steps, problem.sources, tiles,
-                **given.constants, WEIGHTS=return_weights, **given.blocks(tile),
+            forward_kernel[(problem.batch * problem.heads * tiles,)](
+                *given.pointers, context, scores, weights, statistics, options.scale,
+                options.window, problem.steps, problem.sources, tiles, **given.constants,
+                WEIGHTS=return_weights, **given.blocks(tile),
             )  # fmt: skip
-    return context, weights, statistics
+    return context, weights if return_weights else None, statistics
+
+
+def _queries(arguments: Arguments, t: slice) -> Arguments:
+    """The arguments of the queries t alone."""
+    coverage, centre = (
+        None if tensor is None else tensor[:, t]
+        for tensor in (arguments.coverage, arguments.centre)
+    )
+    return arguments._replace(query=arguments.query[:, t], coverage=coverage, centre=centre)
 
 
 def backward(
@@ -76,13 +99,9 @@ def backward(
     length = chunk(problem_of(arguments, options))
     for start in range(0, arguments.query.size(1), length):
         t = slice(start, start + length)
-        part = arguments._replace(
-            query=arguments.query[:, t],
-            coverage=None if arguments.coverage is None else arguments.coverage[:, t],
-            centre=None if arguments.centre is None else arguments.centre[:, t],
-        )
         _add_chunk(
-            part, options, found, asked, statistics[:, :, t].contiguous(), d_context[:, t],
+            _queries(arguments, t), options, found, asked,
+            statistics[:, :, t].contiguous(), d_context[:, t],
             None if d_weights is None else d_weights[:, :, t], sums, t,
         )  # fmt: skip
     return sums.collected()

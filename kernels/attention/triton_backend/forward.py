@@ -1,8 +1,9 @@
-"""Forward: scores, softmax and context in one pass over the sources, a program for BT queries.
+"""Forward: scores, softmax and context in one launch, a program for BT queries.
 
-The softmax is the online one: a running maximum, a running sum, a context that is scaled down when
-the maximum grows. Nothing of (B, T, S, H) leaves the registers; (B, T, S) is written only where the
-weights are asked for: raw scores at first, which become weights once their sum is known.
+The first loop over the sources makes the scores, with a running maximum and a running sum; the
+second weighs the values. In between the scores lie in memory, (B, N, T, S), which means the cache:
+an accumulator of the context beside the first loop's tile would take the registers of a second
+program, and bound D. Nothing of (B, T, S, H) leaves the registers.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def forward_kernel(
     lengths,  # (B,) int32, LENGTHS
     mask,  # (B, S) uint8, MASKED
     context,  # (B, T, N*D)
-    scores,  # (B, N, T, S) float32, WEIGHTS
+    scores,  # (B, N, T, S) float32, in between
     weights,  # (B, N, T, S), WEIGHTS; ``scores`` where the dtype is the same
     statistics,  # (B, N, T, 2) float32: the highest score m, and the sum of 2^(score - m)
     scale,
@@ -64,7 +65,6 @@ def forward_kernel(
     b = (row // N).to(tl.int64)
     n = row % N
     there_t = t < steps
-    d = tl.program_id(1) * BD + tl.arange(0, BD)
     query += b * steps * (N * H) + n * H
     keys += b * sources * (N * H) + n * H
     values += b * sources * (N * D) + n * D
@@ -78,7 +78,6 @@ def forward_kernel(
     )
     most = tl.full((BT,), float("-inf"), tl.float32)
     sums = tl.zeros((BT,), tl.float32)
-    found = tl.zeros((BT, BD), tl.float32)
     for start in range(first, last, BS):
         s = start + tl.arange(0, BS)
         there = existing(mask, b, s, last, sources, MASKED)
@@ -100,46 +99,50 @@ def forward_kernel(
                 query, keys, scale, t, there_t, s, there, H, N * H, BT, BS, BH, PRECISION
             )
         score = tl.where(seen, score, float("-inf"))
-        if WEIGHTS:
-            if tl.program_id(1) == 0:
-                tl.store(
-                    scores + at + s[None, :], score, mask=there_t[:, None] & (s < sources)[None, :]
-                )
+        tl.store(scores + at + s[None, :], score, mask=there_t[:, None] & (s < last)[None, :])
         higher = tl.maximum(most, tl.max(score, 1))
         level = tl.where(higher == float("-inf"), 0.0, higher)  # nothing seen yet
-        kept = tl.exp2(most - level)
-        share = tl.exp2(score - level[:, None])  # (BT, BS)
-        sums = sums * kept + tl.sum(share, 1)
+        sums = sums * tl.exp2(most - level) + tl.sum(tl.exp2(score - level[:, None]), 1)
         most = higher
-        v = tl.load(
-            values + s[:, None] * (N * D) + d[None, :],
-            mask=there[:, None] & (d[None, :] < D),
-            other=0.0,
-        )
-        found = tl.dot(
-            (share * factor).to(v.dtype), v, found * kept[:, None], input_precision=PRECISION
-        )
+    level = tl.where(most == float("-inf"), 0.0, most)
     sums = tl.where(sums == 0.0, 1.0, sums)  # no source at all: context 0
-    tl.store(
-        context + (b * steps + t)[:, None] * (N * D) + n * D + d[None, :],
-        (found / sums[:, None]).to(context.dtype.element_ty),
-        mask=there_t[:, None] & (d[None, :] < D),
-    )
-    if tl.program_id(1) == 0:
-        level = tl.where(most == float("-inf"), 0.0, most)
-        to = statistics + 2 * (row.to(tl.int64) * steps + t)
-        tl.store(to, level, mask=there_t)
-        tl.store(to + 1, sums, mask=there_t)
-        if WEIGHTS:
-            tl.debug_barrier()  # the scores of all threads are written
-            for start in range(0, sources, BS):
-                s = start + tl.arange(0, BS)
-                inside = there_t[:, None] & ((s >= first) & (s < last))[None, :]
-                score = tl.load(scores + at + s[None, :], mask=inside, other=float("-inf"))
-                _, factor = through_window(s < last, s, place, window, WINDOW)
-                share = tl.exp2(score - level[:, None]) / sums[:, None] * factor
-                tl.store(
-                    weights + at + s[None, :],
-                    share.to(weights.dtype.element_ty),
-                    mask=there_t[:, None] & (s < sources)[None, :],
-                )
+    to = statistics + 2 * (row.to(tl.int64) * steps + t)
+    tl.store(to, level, mask=there_t)
+    tl.store(to + 1, sums, mask=there_t)
+
+    tl.debug_barrier()  # the scores of all threads are written
+    for column in range(0, D, BD):
+        d = column + tl.arange(0, BD)
+        found = tl.zeros((BT, BD), tl.float32)
+        for start in range(first, last, BS):
+            s = start + tl.arange(0, BS)
+            there = existing(mask, b, s, last, sources, MASKED)
+            inside = there_t[:, None] & (s < last)[None, :]
+            score = tl.load(scores + at + s[None, :], mask=inside, other=float("-inf"))
+            _, factor = through_window(there, s, place, window, WINDOW)
+            share = tl.exp2(score - level[:, None]) * factor  # (BT, BS)
+            v = tl.load(
+                values + s[:, None] * (N * D) + d[None, :],
+                mask=there[:, None] & (d[None, :] < D),
+                other=0.0,
+            )
+            found = tl.dot(share.to(v.dtype), v, found, input_precision=PRECISION)
+        tl.store(
+            context + (b * steps + t)[:, None] * (N * D) + n * D + d[None, :],
+            (found / sums[:, None]).to(context.dtype.element_ty),
+            mask=there_t[:, None] & (d[None, :] < D),
+        )
+
+    if WEIGHTS:
+        tl.debug_barrier()  # nobody reads scores where weights are to be
+        for start in range(0, sources, BS):
+            s = start + tl.arange(0, BS)
+            inside = there_t[:, None] & ((s >= first) & (s < last))[None, :]
+            score = tl.load(scores + at + s[None, :], mask=inside, other=float("-inf"))
+            _, factor = through_window(s < last, s, place, window, WINDOW)
+            share = tl.exp2(score - level[:, None]) / sums[:, None] * factor
+            tl.store(
+                weights + at + s[None, :],
+                share.to(weights.dtype.element_ty),
+                mask=there_t[:, None] & (s < sources)[None, :],
+            )

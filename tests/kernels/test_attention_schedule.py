@@ -1,0 +1,81 @@
+"""The rule for attention's tiles, and that what it picks compiles."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernels.attention.arguments import Problem
+from kernels.attention.schedule import (
+    ADDITIVE,
+    Columns,
+    Tile,
+    Tiles,
+    asked_tiles,
+    forward_price,
+    pick,
+    use_tiles,
+)
+from kernels.recurrence.schedule import CHIPS
+from tests.kernels.test_compile import report
+
+
+@pytest.mark.parametrize("arch", sorted(CHIPS))
+def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path):
+    """Both forms, forward and backward, H 512, bfloat16."""
+    kernels = report(
+        tmp_path / "report.json", "attention", "--arch", str(arch), "--shapes", "quick",
+        "--dtype", "bf16",
+    )  # fmt: skip
+    assert {(k["pass"], k["additive"]) for k in kernels} == {
+        ("forward", True), ("scores", True), ("columns", True), ("forward", False),
+        ("scores", False),
+    }  # fmt: skip
+    # Products on tensor cores, but for the kernel that has none.
+    assert all((k["mma"] + k["wgmma"] > 0) == (k["pass"] != "columns") for k in kernels)
+
+
+def test_every_option_compiles(tmp_path):
+    report(
+        tmp_path / "report.json", "attention", "--arch", "90", "--shapes", "quick",
+        "--dtype", "fp32", "--options",
+    )  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    batch=st.integers(1, 300),
+    steps=st.integers(1, 3000),
+    sources=st.integers(1, 3000),
+    heads=st.integers(1, 8),
+    size=st.integers(1, 3000),
+    width=st.integers(1, 3000),
+    bytes=st.sampled_from([2, 4]),
+    additive=st.booleans(),
+    arch=st.sampled_from(sorted(CHIPS)),
+)
+def test_the_rule_finds_tiles_for_any_size(arch, **sizes):
+    problem, chip = Problem(**sizes), CHIPS[arch]
+    tiles = pick(problem, chip)
+    assert all(n > 0 and n & (n - 1) == 0 for tile in tiles for n in tile)
+    assert min(tiles.forward.sources, tiles.forward.width, tiles.scores.width) >= 16
+    if problem.additive:
+        prices = [
+            forward_price(Tile(t, s, h, 16, warps), problem, chip) for t, s, h, warps in ADDITIVE
+        ]
+        assert forward_price(tiles.forward, problem, chip) == min(prices)
+
+
+@pytest.mark.parametrize(("batch", "steps", "least"), [(64, 50, 8), (1, 1, 1), (32, 5, 1)])
+def test_few_queries_take_small_tiles(batch, steps, least):
+    problem = Problem(batch, steps, 50, 1, 512, 512, 2, True)
+    chosen = pick(problem, CHIPS[90]).forward.steps
+    assert chosen >= 8 if least == 8 else chosen == 1
+
+
+def test_the_rule_can_be_overridden():
+    problem = Problem(64, 50, 50, 1, 512, 512, 2, True)
+    tiles = Tiles(Tile(4, 16, 4, 16, 4), Tile(8, 16, 4, 32, 2), Columns(4, 2, 32, 1))
+    assert asked_tiles() == ""
+    with use_tiles(tiles):
+        assert pick(problem, CHIPS[90], asked_tiles()) == tiles
+    assert asked_tiles() == ""
