@@ -154,14 +154,22 @@ def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
                 found += [
                     _tile(name, problem, chip, sequences, units) for name in ("step", "persistent")
                 ]
-        # Without tensor cores, a product over all units at once is too much for the registers; so
-        # are an Elman's weights in the backward pass, which end up there (see ``backward.py``), and
-        # an LSTM's gates with what normalises them.
-        alone = problem.backward and problem.slots == 1
-        crowded = problem.backward and problem.norm and problem.kind == "lstm"
-        if padded <= (64 if problem.bytes == 4 or alone or crowded else 256):
+        if padded <= _widest_resident(problem):
             found.append(_tile("resident", problem, chip, sequences, max(16, padded)))
     return [s for s in found if by_rows(s, problem) or _fits(s, problem, chip)]
+
+
+def _widest_resident(problem: Problem) -> int:
+    """The most units that a program's registers hold all at once; the compile report shows it."""
+    gated, crowded = problem.slots > 1, problem.norm and problem.backward
+    if problem.bytes == 4:  # products without tensor cores keep both operands in registers
+        if problem.norm and problem.kind == "lstm":
+            return 16 if problem.backward else 32
+        return 32 if crowded and gated else 64
+    # An Elman's weights end up in registers in the backward pass (see ``backward.py``); so do an
+    # LSTM's gates with what normalises them.
+    alone = problem.backward and not gated
+    return 64 if alone or (crowded and problem.kind == "lstm") else 256
 
 
 def _row(problem: Problem) -> Schedule:
