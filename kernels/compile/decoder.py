@@ -56,7 +56,7 @@ def _kernels(
 
     chosen = Options(True, options, options, options, options, True, shown=options, d_alpha=options)
     if problem.steps == 1:
-        chosen = chosen._replace(rows=True, save=False)
+        chosen = chosen._replace(save=False)
     fixed = constants(problem, tiles, chosen, "ieee") | {"MAX_SPIN": 0}
     function = backward_kernel if problem.backward else forward_kernel
     phases = ["all"]
@@ -112,14 +112,14 @@ def _type(name: str, product: str, options: bool) -> str:
     )  # fmt: skip
     if name in always:
         return "*fp32"
-    if name in ("rows_of_sums", "lengths", "counter", "status"):
+    if name in ("lengths", "counter", "status"):
         return "*i32"
     if name == "scale":
         return "fp32"
     if name in ("between", "output_mask", "raw", "vectors", "d_vectors") and options:
         return "*fp32"
     tensors = (
-        "sums", "weight_first", "weight_deep", "gates", "states", "shown", "between",
+        "weight_first", "weight_deep", "gates", "states", "shown", "between",
         "query_weight", "keys", "values", "contexts", "output_weight", "output_mask", "raw",
         "vectors", "fed", "d_vectors", "d_raw", "d_contexts", "d_queries", "d_gates",
     )  # fmt: skip

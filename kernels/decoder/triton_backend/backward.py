@@ -186,7 +186,6 @@ def backward_kernel(
     steps,
     batch,
     sources,
-    beams,
     shown_rows,
     between_rows,
     output_mask_rows,
@@ -270,14 +269,13 @@ def backward_kernel(
         if D > 0 and (ALL or PHASE == "attend"):
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
             for one in range(program, batch, programs):
-                source = one // beams
                 length = sources
                 if RAGGED:
-                    length = tl.minimum(tl.load(lengths + source), sources)
+                    length = tl.minimum(tl.load(lengths + one), sources)
                 query = shown + (last * shown_rows.to(tl.int64) + t * wide + one) * H
                 if QUERY:
                     query = queries + (t * wide + one) * Q
-                first = source.to(tl.int64) * sources
+                first = (one + 0 * wide) * sources
                 row = t * wide + one
                 attend_row_backward(
                     query, keys + first * Q, values + first * D, score, alpha + row * sources,

@@ -34,7 +34,6 @@ VARYING = [
     "steps",
     "batch",
     "sources",
-    "beams",
     "shown_rows",
     "between_rows",
     "output_mask_rows",
@@ -64,9 +63,9 @@ def add_layer_product(
 
 @triton.jit
 def layer_tile(
-    tile, sums, rows_of_sums, biases, x, hidden, weight, gates, states, carry, cells_before, cells,
+    tile, sums, biases, x, hidden, weight, gates, states, carry, cells_before, cells,
     shown, between, batch,
-    FIRST: tl.constexpr, KIND: tl.constexpr, IN: tl.constexpr, H: tl.constexpr, ROWS: tl.constexpr,
+    FIRST: tl.constexpr, KIND: tl.constexpr, IN: tl.constexpr, H: tl.constexpr,
     SAVE: tl.constexpr, SHOWN: tl.constexpr, RESIDUAL: tl.constexpr, BETWEEN: tl.constexpr,
     masked, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -87,10 +86,7 @@ def layer_tile(
     at = b[:, None] * H + j[None, :]
 
     if FIRST:
-        row = b
-        if ROWS:
-            row = tl.load(rows_of_sums + b, mask=b < batch, other=0)
-        of_sums = sums + row[:, None] * C + j[None, :]
+        of_sums = sums + b[:, None] * C + j[None, :]
         s0 = tl.load(of_sums, mask=active, other=0.0).to(tl.float32)
         if GATES > 1:
             s1 = tl.load(of_sums + H, mask=active, other=0.0).to(tl.float32)
@@ -226,12 +222,10 @@ def output_tile(
 
 @triton.jit(do_not_specialize=VARYING)
 def forward_kernel(
-    sums,  # (T, B, C), or with ROWS (U, C)
-    rows_of_sums,  # (B,) ROWS: which row of ``sums`` is each row's
     biases,  # (L-1, C) float32
     weight_first,  # (C, IN + H), IN = A with FEED, else 0
     weight_deep,  # (L-1, C, 2H)
-    gates,  # (L, T, B, C) -> activated, SAVE
+    gates,  # (L, T, B, C): [0] the embedding's share and biases -> activated, SAVE
     states,  # (L, T+1, B, H), [:, 0] initial
     carry,  # (L, B, H) float32: initial hidden states -> final ones
     cells,  # (L, T+1, B, H) float32, LSTM; [:, 0] initial
@@ -242,10 +236,10 @@ def forward_kernel(
     between,  # (L-1, T or 1, B, H), BETWEEN
     query_weight,  # (Q, H), QUERY
     queries,  # (T, B, Q) float32, QUERY
-    keys,  # (B / beams, S, Q)
-    values,  # (B / beams, S, D)
+    keys,  # (B, S, Q)
+    values,  # (B, S, D)
     score,  # (Q,), additive scores
-    lengths,  # (B / beams,) int32, RAGGED
+    lengths,  # (B,) int32, RAGGED
     alpha,  # (T, B, S) float32
     contexts,  # (T, B, D)
     output_weight,  # (A, D + H)
@@ -264,7 +258,6 @@ def forward_kernel(
     steps,  # T
     batch,
     sources,  # S
-    beams,  # rows of a source
     shown_rows,  # rows of a layer in ``shown``
     between_rows,  # rows from one step's mask to the next: B or 0
     output_mask_rows,
@@ -284,7 +277,6 @@ def forward_kernel(
     BETWEEN: tl.constexpr,
     MASK: tl.constexpr,
     RAGGED: tl.constexpr,
-    ROWS: tl.constexpr,
     SHOWN: tl.constexpr,
     APART: tl.constexpr,
     SAVE: tl.constexpr,
@@ -326,20 +318,20 @@ def forward_kernel(
                 if n == 0:
                     for tile in range(program, cell_tiles, programs):
                         layer_tile(
-                            tile, sums + t * wide * C, rows_of_sums, biases,
+                            tile, of_gates, biases,
                             fed + t * wide * A, states + old, weight_first, of_gates,
                             states + new, carry, cells + old, cells + new, to, mask, batch,
-                            True, KIND, IN, H, ROWS, SAVE, SHOWN and not NORM, RESIDUAL, BETWEEN,
+                            True, KIND, IN, H, SAVE, SHOWN and not NORM, RESIDUAL, BETWEEN,
                             masked, CELL_ROWS, CELL_UNITS, INNER, STAGES, PRECISION,
                         )  # fmt: skip
                 else:
                     for tile in range(program, cell_tiles, programs):
                         layer_tile(
-                            tile, sums, rows_of_sums, biases + (n - 1) * C, x, states + old,
+                            tile, of_gates, biases + (n - 1) * C, x, states + old,
                             weight_deep + (n - 1 + 0 * wide) * C * 2 * H, of_gates,
                             states + new, carry + layer * H, cells + old, cells + new, to, mask,
                             batch,
-                            False, KIND, H, H, ROWS, SAVE, SHOWN and not NORM, RESIDUAL, BETWEEN,
+                            False, KIND, H, H, SAVE, SHOWN and not NORM, RESIDUAL, BETWEEN,
                             masked, CELL_ROWS, CELL_UNITS, INNER, STAGES, PRECISION,
                         )  # fmt: skip
             if NORM and (ALL or PHASE == "norm"):
@@ -363,14 +355,13 @@ def forward_kernel(
         if D > 0 and (ALL or PHASE == "attend"):
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
             for b in range(program, batch, programs):
-                source = b // beams
                 length = sources
                 if RAGGED:
-                    length = tl.minimum(tl.load(lengths + source), sources)
+                    length = tl.minimum(tl.load(lengths + b), sources)
                 query = top + b * H
                 if QUERY:
                     query = of_queries + b * Q
-                first = source.to(tl.int64) * sources
+                first = (b + 0 * wide) * sources
                 attend_row(
                     query, keys + first * Q, values + first * D, score,
                     alpha + (t * wide + b) * sources, context + b * D, scale, length, sources,

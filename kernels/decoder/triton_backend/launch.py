@@ -50,18 +50,14 @@ def forward_loop(
     prepared: Prepared,
     made: Buffers,
     save: bool,
-    beams: int = 1,
-    rows: Tensor | None = None,
-    sums: Tensor | None = None,
 ) -> None:
-    """All steps, into ``made``. ``rows``: which row of ``sums`` is each row's, for a single step;
-    without them the sums are in ``made.gates``."""
+    """All steps, into ``made``; ``save``: with what the backward pass needs."""
     source = 0 if prepared.keys is None else prepared.keys.size(1)
     problem = problem_of(call, source, False)
     tiles = pick(problem, chip_of(call.inputs.device), call.schedule)
     some = made.states  # a pointer must point somewhere; constants keep it from being followed
     pointers = (
-        made.gates if sums is None else sums, _or(rows, some), prepared.biases, prepared.first,
+        prepared.biases, prepared.first,
         prepared.deep, made.gates, made.states, made.carry, _or(made.cells, some), made.shown,
         _or(prepared.gain, some), _or(prepared.shift, some), _or(made.statistics, some),
         _or(prepared.between, some), _or(prepared.query, some), _or(made.queries, some),
@@ -71,14 +67,13 @@ def forward_loop(
         _or(made.fed, some),
     )  # fmt: skip
     options = options_of(call, prepared)._replace(
-        rows=rows is not None,
         shown=call.shown,
         apart=made.fed is not None and call.found.product != call.found.output,
         save=save,
     )
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
     phases = list(forward_phases(problem, tiles, call.normed))
-    numbers = _numbers(call, prepared, made, source, beams)
+    numbers = _numbers(call, prepared, made, source)
     _launch(forward_kernel, pointers, numbers, fixed, phases, problem, tiles)
 
 
@@ -110,7 +105,7 @@ def backward_loop(
     options = options_of(call, prepared)._replace(d_alpha=d_alpha is not None)
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
     phases = list(backward_phases(problem, tiles, call.normed))
-    numbers = _numbers(call, prepared, made, source, 1)
+    numbers = _numbers(call, prepared, made, source)
     _launch(backward_kernel, pointers, numbers, fixed, phases, problem, tiles)
 
 
@@ -147,9 +142,7 @@ def backward_phases(problem: Problem, tiles: Tiles, normed: bool) -> Iterator[Ph
         yield "layer", layer, rows * (inside + hidden)
 
 
-def _numbers(
-    call: Call, prepared: Prepared, made: Buffers, source: int, beams: int
-) -> tuple[float, ...]:
+def _numbers(call: Call, prepared: Prepared, made: Buffers, source: int) -> tuple[float, ...]:
     """Of both kernels: the scale, then from ``layers`` to ``output_mask_rows``."""
     layers, batch, _ = call.state.hidden.shape
     steps = call.inputs.size(1)
@@ -159,7 +152,7 @@ def _numbers(
 
     shown_rows = made.shown.stride(0) // made.shown.size(3)
     return (
-        call.scale, layers, steps, batch, source, beams, shown_rows, mask_rows(prepared.between, 1),
+        call.scale, layers, steps, batch, source, shown_rows, mask_rows(prepared.between, 1),
         mask_rows(prepared.output_mask, 0),
     )  # fmt: skip
 
@@ -173,7 +166,6 @@ class Options(NamedTuple):
     between: bool  # dropout masks between layers
     mask: bool  # and on the attentional vector
     ragged: bool
-    rows: bool = False  # forward: the first layer's sums are looked up by row
     shown: bool = False  # forward: layers' outputs are no states
     apart: bool = False  # forward: the next step is fed another dtype than the results have
     save: bool = True  # forward
@@ -222,7 +214,6 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
     if problem.backward:
         return found | {"D_ALPHA": options.d_alpha}
     return found | {
-        "ROWS": options.rows,
         "SHOWN": options.shown,
         "APART": options.apart,
         "SAVE": options.save,

@@ -91,8 +91,10 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     cell = cheapest(layer_products(problem), list(product(rows, units)), slots)
     other = cheapest(other_products(problem), list(product(rows, (16, 32, 64))), 1)
     widest_row = max(16, power_of_two(max(problem.values, key_width(problem))))
-    block = max(1, min(16, ROW_ELEMENTS // widest_row))
-    return Tiles(name, chip.processors, *cell, *other, inner, stages, block)
+    # In float32 the forward kernel's assembler stops at 128 registers of eight warps and spills.
+    warps = WARPS if half or problem.backward else WARPS // 2
+    block = max(1, min(16, ROW_ELEMENTS * warps // WARPS // widest_row))
+    return Tiles(name, chip.processors, *cell, *other, inner, stages, block, warps)
 
 
 def key_width(problem: Problem) -> int:
