@@ -22,9 +22,9 @@ from seq2seq.caption_directory import (
     write_captioning_model,
 )
 from seq2seq.config import CaptionDecodingConfig, CaptioningConfig
-from seq2seq.data.caption_batches import BOS
+from seq2seq.data.caption_batches import BOS, whole_images
 from seq2seq.data.features import check_features, pad_features, read_features
-from seq2seq.data.images import ImageError, read_image, to_float
+from seq2seq.data.images import ImageError, read_image
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
 from seq2seq.errors import RunError, UsageError
 from seq2seq.model_card import caption_card
@@ -290,7 +290,8 @@ class Captioner:
             source = torch.stack(batch)
         try:
             source = source.to(place)
-            source = to_float(source) if source.dtype == torch.uint8 else source
+            if source.dtype == torch.uint8:
+                source = whole_images(source, self.config.data)
             encoded = self.model.encode(source, lengths)
             found = self.caption_encoded(encoded, settings, weights, n_best, attention)
         except torch.OutOfMemoryError:

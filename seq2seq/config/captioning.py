@@ -20,7 +20,8 @@ from seq2seq.errors import UsageError
 class AugmentationConfig:
     """What training does to an image each time it is read; 0 (crop: 1) turns a part off."""
 
-    size: int | None = None  # pixels a side that the encoder reads in training; default: all
+    # pixels a side that the encoder reads, here and when captions are written; default: image_size
+    size: int | None = None
     crop: float = 0.36  # a part of the image, of at least this share of its area
     flip: float = 0.5  # probability of left and right changing places, where no caption names them
     colour: float = 0.4  # brightness, contrast, saturation: factors of 1 +- colour
@@ -40,7 +41,7 @@ class CaptionDataConfig:
     # Features computed beforehand, for the encoder ``features``: a .safetensors file with a tensor
     # for each image's name, or a folder of NAME.npy; {split} stands for train, validation, test.
     features: str | None = None
-    image_size: int = 128  # pixels a side, cached; all of it is read when captions are written
+    image_size: int = 128  # pixels a side, cached
     batch_images: int = 32
     captions_per_image: int = 2  # of each image, drawn anew every epoch
     max_length: int = 25  # units; longer captions are cut in training

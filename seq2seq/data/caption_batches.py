@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.config import CaptionDataConfig
@@ -36,6 +37,19 @@ def clean_caption(text: str, data: CaptionDataConfig, kind: str) -> str:
     if not data.punctuation:
         return " ".join(_WORD.findall(text))
     return " ".join(_WORD_OR_MARK.findall(text) if kind == "words" else text.split())
+
+
+def whole_images(images: Tensor, data: CaptionDataConfig) -> Tensor:
+    """images (B, 3, P, P) uint8 -> (B, 3, p, p), normalised, as the encoder reads them when
+    captions are written: uncut, in the size of its training. (At another size its vectors differ;
+    halfway through the Flickr8k run, trained at 112 pixels: CIDEr-D .306 at 128, .317 at 112.)"""
+    size = data.augmentation.size or data.image_size
+    if images.shape[-1] == size:
+        return to_float(images)
+    scaled = F.interpolate(
+        images.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+    return to_float(scaled.round_().clamp_(0, 255))
 
 
 @dataclass(frozen=True)

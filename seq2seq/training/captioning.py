@@ -22,11 +22,11 @@ from seq2seq.data.caption_batches import (
     CaptionSet,
     clean_caption,
     pad_captions,
+    whole_images,
 )
 from seq2seq.data.captions import load_captions
 from seq2seq.data.features import Features
 from seq2seq.data.image_cache import cache_images
-from seq2seq.data.images import to_float
 from seq2seq.errors import UsageError
 from seq2seq.models import CaptioningModel, Encoded
 from seq2seq.training import checkpoints
@@ -173,7 +173,8 @@ class CaptioningTask:
             index = np.arange(start, min(start + VALIDATION_IMAGES, len(captions)))
             source, lengths = captions.source(index)
             source = source.to(place)
-            source = to_float(source) if source.dtype == torch.uint8 else source
+            if source.dtype == torch.uint8:
+                source = whole_images(source, self.config.data)
             lengths = None if lengths is None else lengths.to(place)
             yield index, self.model.encode(source, lengths)
 

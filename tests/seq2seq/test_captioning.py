@@ -19,9 +19,9 @@ from PIL import Image
 from seq2seq import Captioner, RunError, UsageError
 from seq2seq.cli import main
 from seq2seq.config import ImageEncoderConfig, config_from_dict
-from seq2seq.data.caption_batches import clean_caption, pad_captions
+from seq2seq.data.caption_batches import clean_caption, pad_captions, whole_images
 from seq2seq.data.features import Features, pad_features, read_features
-from seq2seq.data.images import ImageError
+from seq2seq.data.images import ImageError, to_float
 from seq2seq.models import CaptioningModel
 from seq2seq.models.image_encoder import Precomputed, ResidualCNN, TimmBackbone
 from seq2seq.training.loop import train
@@ -277,9 +277,7 @@ def test_what_search_finds_has_the_probability_of_teacher_forcing(images, model)
     best = captioner.caption(images[:3], attention=True)
     with torch.no_grad():
         source = torch.stack([captioner._read(path) for path in images[:3]])
-        from seq2seq.data.images import to_float
-
-        encoded = captioner.model.encode(to_float(source))
+        encoded = captioner.model.encode(whole_images(source, captioner.config.data))
         for row, found in enumerate(best):
             caption = found.captions[0]
             ids = np.array([WORDS.index(word) + 2 for word in caption.tokens])
@@ -293,6 +291,19 @@ def test_what_search_finds_has_the_probability_of_teacher_forcing(images, model)
                 torch.testing.assert_close(
                     caption.attention, attention[0, :steps], atol=1e-5, rtol=1e-4
                 )
+
+
+def test_whole_images_are_read_in_the_size_of_training():
+    data = config_from_dict({"task": "captioning", "data": {"image_size": 32}}).data
+    images = torch.full((1, 3, 32, 32), 200, dtype=torch.uint8)
+    images[..., 16:] = 20
+    data.augmentation.size = 16
+    small, plain = whole_images(images, data), to_float(images)
+    assert small.shape == (1, 3, 16, 16)
+    torch.testing.assert_close(small[..., :6], plain[..., :16, :6], atol=1e-5, rtol=0)
+    torch.testing.assert_close(small[..., 10:], plain[..., :16, 26:], atol=1e-5, rtol=0)
+    data.augmentation.size = None
+    torch.testing.assert_close(whole_images(images, data), plain)
 
 
 def test_a_pillow_image_is_as_its_file(images):
