@@ -132,7 +132,7 @@ def _columns(problem: Problem, chip: Chip) -> Columns:
         size >= 2 * problem.size or rows * -(-problem.size // size) < chip.processors
     ):
         size //= 2
-    steps = 8 if problem.steps > 4 else 4
+    steps = 8 if problem.steps > 4 and not problem.covered else 4  # or registers spill
     return Columns(steps, 4, size, size // 32)  # a thread for each column
 
 
@@ -141,7 +141,9 @@ def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
     cost = ADDITIVE.get((tile.steps, tile.sources, tile.size, tile.warps), DIRECT)
     padded = _up(problem.sources, tile.sources) * _up(problem.size, 4 * tile.size) * tile.steps
     programs = problem.batch * problem.heads * -(-problem.steps // tile.steps)
-    return _microseconds(DIRECT if problem.covered else cost, padded, programs, tile.warps, chip)
+    if problem.covered:
+        cost = Cost(max(cost.instructions, DIRECT.instructions), DIRECT.resident)
+    return _microseconds(cost, padded, programs, tile.warps, chip)
 
 
 def columns_price(tile: Columns, problem: Problem, chip: Chip) -> float:
