@@ -158,16 +158,20 @@ def require(directory: Path, name: str, known: Sequence[str]) -> None:
     """Raises RunError where the file is not there."""
     if (directory / name).is_file():
         return
-    if (directory / "model" / CONFIG_FILE).is_file():
-        raise RunError(
-            f"model {directory}: is the directory of a run; its model is {directory / 'model'}"
-        )
+    _refuse_run(directory)
     found = sorted(path.name for path in directory.iterdir() if path.name in known)
     raise RunError(
         f"model {directory}: file {name} is missing "
         f"(found there: {', '.join(found) or 'no file of a saved model'}); "
         "copy the whole directory of the model again"
     )
+
+
+def _refuse_run(directory: Path) -> None:
+    if (directory / "model" / CONFIG_FILE).is_file():
+        raise RunError(
+            f"model {directory}: is the directory of a run; its model is {directory / 'model'}"
+        )
 
 
 def read_values(
@@ -182,6 +186,8 @@ def read_values(
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged, not JSON ({error}); copy the file again") from None
     found = values.get("format") if isinstance(values, dict) else None
+    if found is None:
+        _refuse_run(directory)  # a run keeps its configuration under the same name
     if found != form:
         raise RunError(
             f"{path}: format is {found!r}, expected {form!r}; this is not a "

@@ -372,6 +372,9 @@ def test_damaged_and_foreign_directories(tmp_path):
         TextGenerator.from_pretrained(folder, device="cpu")
     with pytest.raises(UsageError, match="no such directory"):
         TextGenerator.from_pretrained(tmp_path / "none")
+    (tmp_path / "config.json").write_text('{"task": "generation"}')  # as training writes it
+    with pytest.raises(RunError, match=r"directory of a run; its model is .*model"):
+        TextGenerator.from_pretrained(tmp_path)
 
 
 # ------------------------------------------------------------------------------------- scores
