@@ -14,12 +14,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kernels.compile import attention, recurrence
+from kernels.compile import attention, decoder, loss, recurrence
 from kernels.compile.kernel import DTYPES, Kernel, compile_kernel, faults
 from kernels.recurrence.schedule import CHIPS
 
 # operation -> kernels(arch, shapes, dtypes, options) -> list[Kernel]
-OPERATIONS = {"recurrent": recurrence.kernels, "attention": attention.kernels}
+OPERATIONS = {
+    "recurrent": recurrence.kernels,
+    "attention": attention.kernels,
+    "decoder": decoder.kernels,
+    "loss": loss.kernels,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

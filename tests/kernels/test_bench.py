@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kernels import bench
-from kernels.bench import attention
+from kernels.bench import attention, decoder, loss
 from kernels.bench import recurrent_cpu as cpu
 from kernels.bench import recurrent_gpu as gpu
 
@@ -109,3 +109,28 @@ def test_attention_that_is_wrong_is_not_timed(monkeypatch):
     first, *others = attention.measure(case, 1, torch.device("cpu"), "torch")
     assert first["problem"].startswith("WRONG") and "forward" not in first
     assert all("forward" in row for row in others)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="make gpu runs the real thing")
+@pytest.mark.parametrize("operation", [decoder, loss])
+def test_decoder_and_loss_are_timed_on_the_cpu_and_in_the_interpreter(
+    operation, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(decoder, "LONGEST_COMPILED", 0)  # inductor is not what is tested
+    kept = []
+    rows = operation.run_gpu(True, 1, torch.device("cpu"), kept.append)
+    assert kept[-1] == rows and not [row for row in rows if "problem" in row]
+    assert all(row["forward_backward"][1] > 0 for row in rows)
+    cpu_row = operation.run_cpu(True, 1)[0]
+    assert cpu_row["kernels fp32"] > 0 and cpu_row["kernels bf16 error"] > 0
+    pytest.importorskip("matplotlib")
+    operation.plot(rows, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("operation", [decoder, loss])
+def test_a_wrong_decoder_or_loss_is_not_timed(operation, monkeypatch):
+    right = operation.Setting.fused
+    monkeypatch.setattr(operation.Setting, "fused", lambda self: right(self) * 1.1)
+    with pytest.raises(RuntimeError, match="kernels fp32 on Case"):
+        operation.run_cpu(True, 1)

@@ -217,3 +217,75 @@ def test_another_length_of_attention_compiles_nothing():
             kernels.additive_attention(*tensors)
             counts.append(compiled())
     assert counts[0] == counts[-1]
+
+
+def decoder_setting(batch=32, steps=20, source=30, size=256, dtype=torch.bfloat16):
+    from kernels.bench.decoder import Case, Setting
+
+    return Setting(Case(batch, steps, source, size), torch.device("cuda"), dtype, fused=True)
+
+
+@pytest.mark.parametrize("schedule", ["step", "persistent"])
+@pytest.mark.parametrize("size", [256, 500, 512, 1024])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_decoder_beside_float64(schedule, size, dtype):
+    setting = decoder_setting(size=size, dtype=dtype)
+    exact = decoder_setting(size=size, dtype=torch.float64)
+    exact.loop.load_state_dict(setting.loop.state_dict())
+    exact.lengths, exact.direction = setting.lengths, setting.direction
+    with torch.no_grad():
+        for a, b in zip(exact.leaves[:3], setting.leaves[:3], strict=True):
+            a.copy_(b)
+    with kernels.use_backend("torch"):
+        truth = exact.gradients(exact.fused)
+    with kernels.use_backend("triton"), use_schedule(schedule):
+        found = setting.gradients(setting.fused)
+    assert_close(found, truth, bound(dtype, 20))
+
+
+@pytest.mark.parametrize("schedule", ["step", "persistent"])
+def test_two_runs_of_the_decoder_are_bit_identical(schedule):
+    setting = decoder_setting()
+    with kernels.use_backend("triton"), use_schedule(schedule):
+        first, second = (setting.gradients(setting.fused) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("schedule", ["step", "persistent"])
+def test_a_cuda_graph_replays_the_decoder(schedule):
+    """Nothing waits for the device and nothing allocated depends on data, lengths included."""
+    setting = decoder_setting()
+    with torch.no_grad(), kernels.use_backend("triton"), use_schedule(schedule):
+        for _ in range(3):
+            setting.fused()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = setting.fused()
+        setting.inputs.copy_(torch.randn_like(setting.inputs))
+        setting.lengths.copy_(torch.randint_like(setting.lengths, 0, 31))
+        graph.replay()
+        assert torch.equal(outputs, setting.fused())
+
+
+def test_the_loss_beside_float64_and_in_a_cuda_graph():
+    from kernels.bench.loss import Case, Setting
+
+    case, device = Case(3000, 512, 8001), torch.device("cuda")
+    setting = Setting(case, device, torch.bfloat16)
+    exact = Setting(case, device, torch.float64)
+    with torch.no_grad():
+        for a, b in zip(exact.leaves, setting.leaves, strict=True):
+            a.copy_(b)
+    exact.targets = setting.targets
+    truth = exact.gradients(exact.plain)
+    with kernels.use_backend("triton"):
+        assert_close(setting.gradients(setting.fused), truth, 8 * torch.finfo(torch.bfloat16).eps)
+        with torch.no_grad():
+            for _ in range(2):
+                setting.fused()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                loss = setting.fused()
+            setting.leaves[0].mul_(0.5)
+            graph.replay()
+            assert torch.equal(loss, setting.fused())
