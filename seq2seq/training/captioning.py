@@ -32,7 +32,7 @@ from seq2seq.models import CaptioningModel, Encoded
 from seq2seq.training import checkpoints
 from seq2seq.training.caption_objectives import CaptionLoss, SelfCritical, evaluating
 from seq2seq.training.task import Carried, Loss
-from seq2seq.units import END, UNITS_FILE, Units, load_units, save_units, train_units
+from seq2seq.units import END, UNITS_FILE, UNK, Units, load_units, save_units, train_units
 
 VALIDATION_IMAGES = 64  # encoded at once
 
@@ -227,15 +227,22 @@ class CaptioningTask:
 class CaptionReward:
     """CIDEr-D of captions against those of their images, as ids (Rennie et al. 2017, section 3).
 
-    Both sides end with the end's id, so that a caption that breaks off scores less.
+    Both sides end with the end's id, so that a caption that breaks off scores less. <unk> matches
+    nothing: it would be learned as a word that fits everywhere, and search never writes it.
     """
 
     def __init__(self, captions: CaptionSet) -> None:
-        self._cider = CiderD([[[*ids.tolist(), END] for ids in found] for found in captions.units])
+        self._cider = CiderD(
+            [[[*map(_known, ids.tolist()), END] for ids in found] for found in captions.units]
+        )
 
     def __call__(self, captions: list[list[int]], images: list[int]) -> Tensor:
         """N captions, with their end where they came to it, and the rows of their images -> (N,)"""
         return torch.tensor(self._cider.score(captions, images), dtype=torch.float64)
+
+
+def _known(unit: int) -> int:
+    return -1 if unit == UNK else unit  # -1: a word that no caption has
 
 
 def _load(config: CaptioningConfig) -> dict[str, Any]:

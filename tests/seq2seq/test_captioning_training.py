@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from seq2seq.training.averages import MovingAverage
 from seq2seq.training.caption_objectives import CaptionLoss, SelfCritical, penalty
 from seq2seq.training.captioning import CaptioningTask, CaptionReward
 from seq2seq.training.loop import train
-from seq2seq.units import END
+from seq2seq.units import END, UNK
 from tests.seq2seq.drawings import settings, write_split
 from tests.seq2seq.test_training import assert_same_run, records, start, wait_for
 
@@ -294,6 +295,15 @@ def test_the_reward_wants_the_end(drawings, tmp_path):
     whole, cut = reward([[*ids, END], ids], [0, 0]).tolist()
     assert whole > cut > 0
     assert reward([[*ids, END]], [1]).item() < whole
+
+
+def test_the_reward_knows_no_unknown_word(drawings, tmp_path):
+    captions = make_task(drawings, tmp_path).sets["train"]
+    rare = np.array([3, UNK, 4])
+    captions.units[0][:] = [rare, rare]
+    reward = CaptionReward(captions)
+    found = reward([[3, UNK, 4, END], [3, 5, 4, END]], [0, 0]).tolist()
+    assert found[0] <= found[1]
 
 
 def test_another_shape_than_that_of_the_first_model_is_refused(drawings, learned, tmp_path):
