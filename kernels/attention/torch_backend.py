@@ -48,16 +48,15 @@ def backward(
     rows = _rows(arguments, options, found)
     heads, product = options.heads, rows.values.dtype
     weights = weights.flatten(0, 1).to(found.state)  # (B*N, T, S)
-    d_alpha = torch.zeros_like(weights)
+    d_alpha = torch.zeros_like(weights) if d_weights is None else d_weights.flatten(0, 1)
     d_values = None
-    if d_weights is not None:
-        d_alpha += d_weights.flatten(0, 1).to(found.state)
     if d_context is not None:
         d_context = by_head(d_context.to(product), heads).flatten(0, 1)  # (B*N, T, D)
-        d_alpha += torch.bmm(d_context, rows.values.transpose(1, 2)).to(found.state)
+        products = torch.bmm(d_context, rows.values.transpose(1, 2)).to(found.state)
+        d_alpha = products if d_weights is None else products + d_alpha  # (B*N, T, S)
         d_values = torch.bmm(weights.to(product).transpose(1, 2), d_context)
         d_values = _joined(d_values, heads)  # (B, S, N*D)
-    weighted = weights * d_alpha  # (B*N, T, S)
+    weighted = weights * d_alpha.to(found.state)  # (B*N, T, S)
     d_centre = None
     if rows.factor is not None:
         places = torch.arange(weights.size(2), device=weights.device)
@@ -69,7 +68,8 @@ def backward(
         d_scores = weighted - whole * weighted.sum(2, keepdim=True)
     else:
         d_scores = weighted - weights * weighted.sum(2, keepdim=True)
-    d_scores = d_scores * options.scale
+    if options.scale != 1:
+        d_scores = d_scores * options.scale
     if arguments.weight is None:
         d_scores = d_scores.to(product)
         d_query = _joined(torch.bmm(d_scores, rows.keys), heads)
@@ -205,7 +205,7 @@ def _additive_backward(
         else:
             squares[b] += hidden.mul_(part[..., None]).sum(1)
     # Of d_query the plain sum is one over S, and 0.
-    d_query.neg_().mul_(vector[:, None])
+    d_query.mul_(-vector[:, None])
     d_keys = squares.neg_().add_(d_scores.sum(1)[:, :, None]).mul_(vector[:, None])
     if covered:
         d_cover_weight *= vector
