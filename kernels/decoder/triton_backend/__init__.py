@@ -14,6 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
+from kernels.backend import use_backend
 from kernels.decoder import reference
 from kernels.decoder.torch_backend import _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
@@ -308,10 +309,11 @@ def _differentiable(
     call: Call, grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    vectors, state, alpha = reference.attention_decoder(
-        call.inputs, call.weights, call.state, call.memory, call.kind, call.scale, call.residual,
-        call.masks,
-    )  # fmt: skip
+    with use_backend("reference"):  # its attention, too
+        vectors, state, alpha = reference.attention_decoder(
+            call.inputs, call.weights, call.state, call.memory, call.kind, call.scale,
+            call.residual, call.masks,
+        )  # fmt: skip
     pairs = [
         (result, grad.to(result.dtype))
         for result, grad in zip((vectors, *state, alpha), grads, strict=True)
