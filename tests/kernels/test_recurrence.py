@@ -68,8 +68,9 @@ def test_torch_backend_equals_reference(kind, directions, lengths, dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives_with_options(kind):
-    arguments = make(kind, 3, 3, 2, 4, norm=True)
-    options = {"kind": kind, "lengths": torch.tensor([3, 0, 2]), **options_of(kind, 3, 3, 4, 0)}
+    # Of few units the deviation may be near 0, and n(x) then has large derivatives.
+    arguments = make(kind, 3, 3, 2, 16, norm=True)
+    options = {"kind": kind, "lengths": torch.tensor([3, 0, 2]), **options_of(kind, 3, 3, 16, 0)}
     found = []
     for backend in ("reference", "torch"):
         tensors = {k: v.clone().requires_grad_() for k, v in arguments.items()}
@@ -132,7 +133,7 @@ def test_what_is_kept_for_the_backward_pass(kind, backend, dtype, norm):
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
 def test_recomputing_in_half_precision(kind, norm):
-    dtype = torch.bfloat16
+    dtype = torch.float16
     arguments = make(kind, 6, 5, 8, 16, norm=norm)
     truth = run("reference", arguments, kind=kind)
     kept = run("torch", arguments, dtype, kind=kind)
