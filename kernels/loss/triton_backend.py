@@ -238,6 +238,9 @@ def _differentiable(
     needed: tuple[bool, ...],
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
+    # Of views: with tied embeddings hidden is made from the weight, whose gradient must not count
+    # that path here as well.
+    hidden, weight, bias = (None if t is None else t.view_as(t) for t in (hidden, weight, bias))
     loss = reference.linear_cross_entropy(
         hidden, weight, targets, bias, settings.smoothing, settings.ignore_index,
         settings.reduction,

@@ -167,3 +167,14 @@ def test_targets_outside_the_vocabulary():
     hidden, weight = torch.zeros(2, 5), torch.zeros(13, 5)
     with use_backend("triton"), pytest.raises(ValueError, match=r"expected 0\.\.12"):
         linear_cross_entropy(hidden, weight, torch.tensor([0, 13]))
+
+
+def test_a_hidden_state_made_from_the_weight_twice_differentiated():
+    """Tied embeddings: the weight's gradient counts each path once, create_graph or not."""
+    *tensors, targets = make(5, 3, 7)
+    weight = tensors[1].to(DEVICE, torch.float32).requires_grad_()
+    with use_backend("triton"):
+        loss = linear_cross_entropy(weight[:5].tanh(), weight, targets.to(DEVICE))
+    (plain,) = torch.autograd.grad(loss, weight, retain_graph=True)
+    (again,) = torch.autograd.grad(loss, weight, create_graph=True)
+    assert (plain - again).norm() <= 50 * torch.finfo(torch.float32).eps * plain.norm()

@@ -309,6 +309,10 @@ def _differentiable(
     call: Call, grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
+    # Of views: an argument may have been made from another one, whose gradient must not count that
+    # path here as well.
+    flat = tuple(None if t is None else t.view_as(t) for t in flatten(call))
+    call = unflatten(call, flat)
     with use_backend("reference"):  # its attention, too
         vectors, state, alpha = reference.attention_decoder(
             call.inputs, call.weights, call.state, call.memory, call.kind, call.scale,
@@ -319,7 +323,6 @@ def _differentiable(
         for result, grad in zip((vectors, *state, alpha), grads, strict=True)
         if result is not None and grad is not None
     ]
-    flat = flatten(call)
     found = iter(
         torch.autograd.grad(
             [result for result, _ in pairs],
