@@ -142,6 +142,7 @@ class CaptionTrainingConfig:
     # Bengio et al. 2015: inputs that the model wrote itself, a share that grows from 0 to this
     scheduled_sampling: float = 0.0
     samples: int = 5  # self_critical: captions drawn for each image
+    temperature: float = 1.0  # self_critical: of the distribution they are drawn from
     # self_critical: what a sample's reward is compared with, the greedy caption's or the mean of
     # the image's other samples'
     baseline: Literal["greedy", "samples"] = "greedy"
@@ -294,6 +295,10 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
         if training.baseline == "samples" and training.samples < 2:
             raise UsageError(
                 f"{where}: 'training.baseline: samples' needs at least 2 'training.samples'"
+            )
+        if not 0.05 <= training.temperature <= 20:
+            raise UsageError(
+                f"{where}: 'training.temperature' is {training.temperature}; expected 0.05 to 20"
             )
         if training.scheduled_sampling:
             raise UsageError(

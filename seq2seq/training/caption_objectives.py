@@ -129,11 +129,13 @@ class SelfCritical(nn.Module):
     """Self-critical sequence training (Rennie et al. 2017, eq. 5-7): captions are drawn from the
     model, and those of more reward than a baseline become likelier,
 
-        loss = sum_n -(r(y_n) - b_n) log p(y_n),      y_n drawn from p
+        loss = sum_n -(r(y_n) - b_n) log p(y_n),      y_n drawn from p = softmax(logits / t)
 
-    with K captions for each image. b is the reward of the image's greedy caption, or the mean of
-    its other K - 1 captions (Luo 2020). Dropout and batch statistics are off throughout: captions
-    are drawn from the model whose gradient is taken. An image is encoded once for all of it.
+    with K captions for each image. A temperature t below 1 draws captions nearer to those that
+    search finds: a model trained on smoothed labels is flat, and what it draws scores far below. b
+    is the reward of the image's greedy caption, or the mean of its other K - 1 captions (Luo
+    2020). Dropout and batch statistics are off throughout: captions are drawn from the model whose
+    gradient is taken. An image is encoded once for all of it.
     """
 
     def __init__(
@@ -141,12 +143,14 @@ class SelfCritical(nn.Module):
         model: CaptioningModel,
         reward: Reward,
         samples: int,
+        temperature: float,
         baseline: str,
         max_length: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.model, self.reward, self.samples = model, reward, samples
+        self.temperature = temperature
         self.baseline, self.max_length, self.seed = baseline, max_length, seed
 
     def forward(
@@ -171,10 +175,10 @@ class SelfCritical(nn.Module):
             vectors, _ = self.model(encoded, rows, inputs)
             projection = self.model.projection
             losses = linear_cross_entropy(
-                vectors.flatten(0, 1),
+                vectors.flatten(0, 1) / self.temperature,
                 projection.weight,
                 targets.flatten(),
-                projection.bias,
+                projection.bias / self.temperature,
                 reduction="none",
             ).view_as(targets)  # (N, T)
         loss = (losses.sum(1) * advantage.to(losses)).sum()
@@ -213,7 +217,7 @@ class SelfCritical(nn.Module):
         logits, state = self.model.step(first, state)
         prompts = [(*number, index) for index in indices for _ in range(self.samples)]
         keys = [row_key(self.seed, n % self.samples, p) for n, p in enumerate(prompts)]
-        rollout = Rollout(self.model, state, logits, prompts, keys, Sampling())
+        rollout = Rollout(self.model, state, logits, prompts, keys, Sampling(self.temperature))
         drawn: list[list[int]] = [[] for _ in range(count)]
         finished, live = [False] * count, list(range(count))
         for _ in range(self.max_length + 1):

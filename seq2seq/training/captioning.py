@@ -104,6 +104,7 @@ class CaptioningTask:
             self.model,
             reward,
             options.samples,
+            options.temperature,
             options.baseline,
             self.config.data.max_length,
             self.config.seed,

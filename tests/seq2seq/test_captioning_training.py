@@ -13,7 +13,7 @@ pytest.importorskip("PIL")
 
 from seq2seq import Captioner, UsageError
 from seq2seq.config import config_from_dict
-from seq2seq.data.caption_batches import IGNORE, CaptionBatches
+from seq2seq.data.caption_batches import IGNORE, CaptionBatches, pad_captions
 from seq2seq.models import CaptioningModel
 from seq2seq.training import checkpoints
 from seq2seq.training.averages import MovingAverage
@@ -261,7 +261,7 @@ class _Reward:
 def test_self_critical_gradient_makes_rewarded_words_likelier(drawings, tmp_path, baseline):
     task = make_task(drawings, tmp_path)
     model, batch = task.model, next(task.epoch(0, 0))
-    objective = SelfCritical(model, _Reward(), 6, baseline, max_length=5, seed=1)
+    objective = SelfCritical(model, _Reward(), 6, 0.7, baseline, max_length=5, seed=1)
     objective.train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     rewards = []
@@ -278,7 +278,7 @@ def test_self_critical_gradient_makes_rewarded_words_likelier(drawings, tmp_path
 def test_the_same_batch_draws_the_same_captions(drawings, tmp_path):
     task = make_task(drawings, tmp_path)
     batch = next(task.epoch(0, 0))
-    objective = SelfCritical(task.model, _Reward(), 3, "samples", max_length=4, seed=1)
+    objective = SelfCritical(task.model, _Reward(), 3, 1.0, "samples", max_length=4, seed=1)
     encoded = task.model.eval().encode(batch.source)
     indices = batch.images.tolist()
     first, finished = objective._draw(encoded, indices, (0, 1))
@@ -286,6 +286,31 @@ def test_the_same_batch_draws_the_same_captions(drawings, tmp_path):
     assert first != objective._draw(encoded, indices, (0, 2))[0]
     assert len(first) == 36 and max(map(len, first)) <= 4
     assert all(whole or len(ids) == 4 for ids, whole in zip(first, finished, strict=True))
+
+
+def test_self_critical_gradient_is_that_of_the_distribution_drawn_from(drawings, tmp_path):
+    """d loss / d bias = (1 / temperature) sum_nt advantage_n (p_nt - 1[y_nt])."""
+    task = make_task(drawings, tmp_path)
+    model, batch = task.model, next(task.epoch(0, 0))
+    objective = SelfCritical(model, _Reward(), 4, 0.5, "samples", max_length=4, seed=1)
+    loss, _ = objective(batch.source, None, batch.images, (0, 1))
+    (found,) = torch.autograd.grad(loss, model.projection.bias)
+    model.eval()
+    with torch.no_grad():
+        encoded, indices = model.encode(batch.source), batch.images.tolist()
+        drawn, finished = objective._draw(encoded, indices, (0, 1))
+        rows = torch.arange(len(indices)).repeat_interleave(4)
+        rewards = _Reward()(drawn, None)
+        advantage = rewards - objective._baselines(encoded, indices, rewards)
+        inputs, targets = pad_captions(drawn)
+        for row, (ids, whole) in enumerate(zip(drawn, finished, strict=True)):
+            if not whole:
+                targets[row, len(ids)] = IGNORE
+        vectors, _ = model(encoded, rows, inputs)
+        p = (model.projection(vectors) / 0.5).softmax(-1)
+        wrong = p - torch.nn.functional.one_hot(targets.clamp(min=0), p.shape[-1])
+        wrong = wrong * (targets != IGNORE).unsqueeze(2) * advantage.view(-1, 1, 1).to(p)
+    torch.testing.assert_close(found, wrong.sum((0, 1)) / 0.5, rtol=1e-4, atol=1e-5)
 
 
 def test_the_reward_wants_the_end(drawings, tmp_path):
