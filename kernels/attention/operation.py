@@ -182,12 +182,14 @@ def _differentiable_backward(
     call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    results = reference.attention(call.arguments, call.options)
+    # Views: where one argument was made from another, the gradient of each stops at itself.
+    arguments = Arguments(*(None if t is None else t.view_as(t) for t in call.arguments))
+    results = reference.attention(arguments, call.options)
     pairs = [(r, g.to(r.dtype)) for r, g in zip(results, grads, strict=True) if g is not None]
     found = iter(
         torch.autograd.grad(
             [result for result, _ in pairs],
-            [tensor for tensor, want in zip(call.arguments, wanted, strict=True) if want],
+            [tensor for tensor, want in zip(arguments, wanted, strict=True) if want],
             [grad for _, grad in pairs],
             create_graph=True,
             allow_unused=True,

@@ -270,8 +270,9 @@ def _differentiable_backward(
     call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    arguments, options = call.arguments, call.options
-    parts = []
+    # Views: where one argument was made from another, the gradient of each stops at itself.
+    arguments = Arguments(*(None if t is None else t.view_as(t) for t in call.arguments))
+    options, parts = call.options, []
     for d, backward in enumerate(call.reverse):
         own = [None if t is None else t[d] for t in (*arguments[1:], *options[1:3])]
         *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = own

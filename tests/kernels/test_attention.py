@@ -261,3 +261,20 @@ def test_wrong_projection_is_named():
 
 def test_the_names_are_public():
     assert {"additive_attention", "concat_attention", "dot_attention"} <= set(kernels.__all__)
+
+
+def test_second_derivatives_where_arguments_are_made_from_each_other():
+    """Each path counts once: keys are made from x, the query from the keys."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, dtype=torch.float64)
+    second = []
+    for backend in ("reference", "torch"):
+        with use_backend(backend):
+            keys = torch.tanh(x) * 2
+            query = keys * keys + x
+            context = additive_attention(query, keys, query * keys, weight)
+            context = dot_attention(context, keys, context)
+            (first,) = torch.autograd.grad(context.square().sum(), x, create_graph=True)
+            second.append(torch.autograd.grad(first.sin().sum(), x)[0])
+    torch.testing.assert_close(second[1], second[0], rtol=1e-10, atol=1e-10)
