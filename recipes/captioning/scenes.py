@@ -16,7 +16,7 @@ SIZES = ("small", "large")
 COUNTS = (1, 2, 3)
 RELATIONS = ("left", "above")  # of the first group to the second
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
-_SINGLE = 0.25  # share of the scenes with one group alone
+_SINGLE = 0.3  # share of the scenes with one group alone
 
 
 @dataclass(frozen=True)
