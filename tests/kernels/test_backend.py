@@ -66,15 +66,6 @@ def test_triton_not_installed_is_said(monkeypatch):
         resolve("recurrence", torch.zeros(1))
 
 
-def test_options_without_a_kernel_refuse_triton_too():
-    gru = kernels.GRU(3, 4, layer_norm=True)
-    with (
-        kernels.use_backend("triton"),
-        pytest.raises(RuntimeError, match=r"layer_norm.*no 'triton'"),
-    ):
-        gru(torch.zeros(2, 1, 3))
-
-
 def test_triton_has_no_float64():
     gru = kernels.GRU(3, 4, dtype=torch.float64)
     with kernels.use_backend("triton"), pytest.raises(RuntimeError, match="no float64"):
