@@ -15,12 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.caption_directory import (
-    ALL_FILES,
-    SavedCaptioningModel,
-    read_captioning_model,
-    write_captioning_model,
-)
 from seq2seq.config import CaptionDecodingConfig, CaptioningConfig
 from seq2seq.data.caption_batches import BOS, whole_images
 from seq2seq.data.features import check_features, pad_features, read_features
@@ -31,6 +25,7 @@ from seq2seq.model_card import caption_card
 from seq2seq.models import CaptioningModel, Encoded
 from seq2seq.models.search_steps import DecodingWeights
 from seq2seq.pretrained import device_named, model_folder
+from seq2seq.unit_models import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.units import END, UNK, Units
 
 if TYPE_CHECKING:
@@ -112,20 +107,20 @@ class Captioner:
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        saved = read_captioning_model(directory)
+        saved = read_model(directory, "captioning")
         return cls(saved.model.to(place), saved.units, saved.config, saved.readme)
 
     def save_pretrained(
         self, directory: str | os.PathLike[str], card: dict[str, Any] | None = None
     ) -> None:
-        """Write the model directory (see ``seq2seq.caption_directory``), replacing what is there;
+        """Write the model directory (see ``seq2seq.unit_models``), replacing what is there;
         ``card`` as in ``Translator.save_pretrained``. Raises UsageError for an unknown key in it,
         RunError where the files cannot be written."""
         if card is not None or self.readme is None:
             parameters = sum(parameter.numel() for parameter in self.model.parameters())
             self.readme = caption_card(self.config, parameters, card)
-        saved = SavedCaptioningModel(self.model, self.units, self.config, self.readme)
-        write_captioning_model(saved, Path(directory))
+        saved = SavedModel(self.model, self.units, self.config, self.readme)
+        write_model(saved, Path(directory))
 
     def push_to_hub(
         self,

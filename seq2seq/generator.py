@@ -23,12 +23,6 @@ from seq2seq.data.text import Text, as_documents, encode_text
 from seq2seq.decoding import beam_search
 from seq2seq.decoding.sampling import Rollout, Sampling, row_key
 from seq2seq.errors import UsageError
-from seq2seq.language_directory import (
-    ALL_FILES,
-    SavedLanguageModel,
-    read_language_model,
-    write_language_model,
-)
 from seq2seq.model_card import language_card
 from seq2seq.models import LanguageModel
 from seq2seq.models.language_steps import LanguageSteps, StepState
@@ -36,6 +30,7 @@ from seq2seq.perplexity import Cache, Dynamic, Segment, TextScore, evaluate, los
 from seq2seq.precision import resolve_precision
 from seq2seq.pretrained import device_named, model_folder
 from seq2seq.stopping import Writer
+from seq2seq.unit_models import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.units import END, UNK, Units
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -108,13 +103,13 @@ class TextGenerator:
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        saved = read_language_model(folder)
+        saved = read_model(folder, "generation")
         return cls(saved.model.to(place), saved.units, saved.config, saved.readme)
 
     def save_pretrained(
         self, directory: str | os.PathLike[str], card: dict[str, Any] | None = None
     ) -> None:
-        """Write the model directory (see ``seq2seq.language_directory``), replacing what is there.
+        """Write the model directory (see ``seq2seq.unit_models``), replacing what is there.
 
         ``card`` fills the model card (keys: ``seq2seq.model_card.CARD_KEYS``); without it the
         card that the model was loaded with is kept, or a plain one written.
@@ -124,8 +119,8 @@ class TextGenerator:
         if card is not None or self.readme is None:
             parameters = sum(parameter.numel() for parameter in self.model.parameters())
             self.readme = language_card(self.config, parameters, card)
-        saved = SavedLanguageModel(self.model, self.units, self.config, self.readme)
-        write_language_model(saved, Path(directory))
+        saved = SavedModel(self.model, self.units, self.config, self.readme)
+        write_model(saved, Path(directory))
 
     def push_to_hub(
         self, repo_id: str, *, private: bool | None = None, token: str | bool | None = None

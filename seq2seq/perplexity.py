@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seq2seq.data.text import Corpus
 from seq2seq.errors import RunError, UsageError
 from seq2seq.models.language import LanguageModel, LanguageState
+from seq2seq.models.mode import evaluating
 from seq2seq.units import END
 
 _STEPS = 256  # of a window: memory grows with it, the figures do not depend on it
@@ -133,7 +134,7 @@ def evaluate(
     segments = _segments(corpus, rows, warm_up, cold_window)
     side_by_side = max(rows, _ROWS) if cold_window else rows
     total = 0.0
-    with _evaluating(model), _restored(model, dynamic is not None) as first:
+    with evaluating(model), _restored(model, dynamic is not None) as first:
         for number in range(0, len(segments), side_by_side):
             group = segments[number : number + side_by_side]
             found = _read(model, group, corpus.documents, place, cache, dynamic, first)
@@ -148,7 +149,7 @@ def losses(model: LanguageModel, segments: list[Segment], documents: bool) -> li
     place = next(model.parameters()).device
     order = sorted(range(len(segments)), key=lambda i: segments[i].start - segments[i].end)
     found = [0.0] * len(segments)
-    with _evaluating(model):
+    with evaluating(model):
         for at in range(0, len(order), _ROWS):
             rows = order[at : at + _ROWS]
             group = [segments[i] for i in rows]
@@ -270,16 +271,6 @@ def _adapt(model: nn.Module, loss: Tensor, options: Dynamic, first: list[Tensor]
         gradients = torch.autograd.grad(loss, parameters)
     for parameter, gradient, began in zip(parameters, gradients, first, strict=True):
         parameter.sub_(gradient, alpha=options.rate).lerp_(began, options.decay)
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 @contextlib.contextmanager

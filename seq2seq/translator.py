@@ -21,6 +21,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.model_card import model_card
 from seq2seq.model_directory import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.models import TranslationModel
+from seq2seq.models.mode import evaluating
 from seq2seq.models.translation import DecodingWeights
 from seq2seq.pretrained import device_named, model_folder
 from seq2seq.tokenizer import Tokenizer
@@ -248,7 +249,7 @@ class Translator:
         sources = self._encode(texts, first_line)
         results: list[list[Translation]] = [[_EMPTY] for _ in texts]
         place = next(self.model.parameters()).device
-        with torch.inference_mode(), _evaluating(self.model), _products(place, precision):
+        with torch.inference_mode(), evaluating(self.model), _products(place, precision):
             weights = self.model.decoding_weights()
             for batch in _batches([len(ids) for ids in sources], settings.batch_size):
                 found = self._search(
@@ -402,17 +403,6 @@ _BREAKS = re.compile("[\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 def _one_line(text: str) -> str:
     """Byte pieces can spell any character: a line break would shift all lines that follow."""
     return _BREAKS.sub(" ", text.replace("\0", "")).strip()
-
-
-@contextlib.contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Dropout off, and back to what it was: training translates its validation set in between."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _products(place: torch.device, precision: Precision) -> contextlib.AbstractContextManager:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from seq2seq.data.caption_batches import BOS, IGNORE, pad_captions
 from seq2seq.decoding import Rollout, Sampling, greedy_search
 from seq2seq.decoding.sampling import row_key
 from seq2seq.models import CaptioningModel, Encoded, SearchState
+from seq2seq.models.mode import evaluating
 from seq2seq.units import END, UNK
 
 # (captions as ids, the end among them where they came to it; rows of the training set) -> rewards
@@ -235,14 +235,3 @@ class SelfCritical(nn.Module):
                 rollout.keep(kept)
                 live = [live[place] for place in kept]
         return drawn, finished
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off, and back to what it was."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -29,8 +29,9 @@ from seq2seq.data.features import Features
 from seq2seq.data.image_cache import cache_images
 from seq2seq.errors import UsageError
 from seq2seq.models import CaptioningModel, Encoded
+from seq2seq.models.mode import evaluating
 from seq2seq.training import checkpoints
-from seq2seq.training.caption_objectives import CaptionLoss, SelfCritical, evaluating
+from seq2seq.training.caption_objectives import CaptionLoss, SelfCritical
 from seq2seq.training.task import Carried, Loss
 from seq2seq.units import END, UNITS_FILE, UNK, Units, load_units, save_units, train_units
 
