@@ -122,7 +122,7 @@ def _dot_tile(problem: Problem, chip: Chip) -> Tile:
     while steps > 16 and rows * -(-problem.steps // steps) < chip.processors:
         steps //= 2
     inner = min(64 if problem.bytes == 2 else 32, max(16, power_of_two(problem.size)))
-    return Tile(steps, 32, inner, 0, 4)
+    return Tile(steps, 32, inner, 0, 8 if steps == 64 else 4)  # or registers spill (sm_80)
 
 
 def _columns(problem: Problem, chip: Chip) -> Columns:
