@@ -47,7 +47,7 @@ def left(saved: Saved) -> bool:
 def forward(
     found: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
 ) -> Results:
-    inputs = arguments.inputs.detach().to(found.product).transpose(0, 1).contiguous()  # (T, B, I)
+    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), found.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     layers = []
     # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
@@ -62,7 +62,7 @@ def forward(
             )  # fmt: skip
     sequences, hidden, cells, spaces = zip(*layers, strict=True)
     outputs = sequences[0] if directions == 1 else torch.cat(sequences, 2)  # (T, B, D*H)
-    outputs = outputs.transpose(0, 1).to(found.output, copy=True).contiguous()
+    outputs = _contiguous(outputs.transpose(0, 1), found.output)
     hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
     gates = _side_by_side(spaces) if keep else None
     saved = Saved(gates, _side_by_side(sequences), cell, extra=None, seen=None)
@@ -81,12 +81,12 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
     d_outputs, d_hidden, d_cell = grads
-    inputs = arguments.inputs.detach().to(found.product).transpose(0, 1).contiguous()  # (T, B, I)
+    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), found.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     parts = [None] * directions
     if d_outputs is not None:
-        arriving = d_outputs.transpose(0, 1).to(found.product)
-        parts = [part.contiguous() for part in arriving.chunk(directions, 2)]  # (T, B, H)
+        arriving = d_outputs.transpose(0, 1).chunk(directions, 2)
+        parts = [_contiguous(part, found.product) for part in arriving]  # (T, B, H)
     layers = []
     for d in range(directions):
         sequence = saved.states[d]  # (T, B, H)
@@ -104,9 +104,7 @@ def backward(
     stacked = [total.transpose(0, 1), *map(_side_by_side, rest)]
     stacked += [None] * (len(arguments) - len(stacked))
     return tuple(
-        grad.to(argument.dtype).contiguous()
-        if want and argument is not None and grad is not None
-        else None
+        _owned(grad, argument.dtype) if want and argument is not None and grad is not None else None
         for grad, argument, want in zip(stacked, arguments, wanted, strict=True)
     )
 
@@ -140,3 +138,13 @@ def _states(found: Precision, arguments: Arguments, d: int) -> list[Tensor]:
 def _side_by_side(tensors: tuple[Tensor, ...]) -> Tensor:
     """A leading dimension D; of one direction it is a view: its workspace is long."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
+
+
+def _contiguous(view: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy in one pass, where ``to`` would keep the view's order and need a second one."""
+    return view.new_empty(view.shape, dtype=dtype).copy_(view)
+
+
+def _owned(grad: Tensor, dtype: torch.dtype) -> Tensor:
+    """Contiguous, in memory that no other gradient has: oneDNN's are all its own."""
+    return grad if grad.dtype == dtype and grad.is_contiguous() else _contiguous(grad, dtype)
