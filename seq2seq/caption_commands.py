@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -100,7 +101,9 @@ def caption(options: argparse.Namespace) -> int:
     suffixes = _suffixes(captioner)
     paths = [path for name in options.images for path in _files(Path(name), suffixes)]
     settings = _settings(options, captioner)
-    plot, failed = options.attention_plot, 0
+    if options.attention_plot:
+        _check_drawable(captioner)
+    drawn, failed = None, 0
     with _output(options.output) as sink:
         for start in range(0, len(paths), settings.batch_size):
             batch = paths[start : start + settings.batch_size]
@@ -111,13 +114,14 @@ def caption(options: argparse.Namespace) -> int:
                 if found.error is not None:
                     failed += 1
                     _log.error("%s", found.error)
-                elif plot:
-                    _draw(captioner, path, settings, options.precision, plot)
-                    plot = None
+                elif drawn is None:
+                    drawn = path
                 sink.write(_lines(path, found, options))
             sink.flush()
-    if plot:
-        raise UsageError(f"--attention-plot {plot}: no image could be captioned")
+    if options.attention_plot:  # last: a picture that cannot be written loses no caption
+        if drawn is None:
+            raise UsageError(f"--attention-plot {options.attention_plot}: no image was captioned")
+        _draw(captioner, drawn, settings, options.precision, options.attention_plot)
     return 1 if failed else 0
 
 
@@ -177,13 +181,20 @@ def _json(values: dict[str, Any]) -> str:
     return json.dumps(values, ensure_ascii=False) + "\n"
 
 
+def _check_drawable(captioner: Captioner) -> None:
+    """What the configuration says already, before hours of captioning."""
+    model = captioner.config.model
+    if model.encoder.kind == "features":
+        raise UsageError("--attention-plot: this model reads features, there is no image to draw")
+    if model.encoder.pooled or model.decoder.attention == "none":
+        raise UsageError("--attention-plot: this model attends to no grid that could be drawn")
+
+
 def _draw(
     captioner: Captioner, path: Path, settings: CaptionDecodingConfig, precision: Any, picture: str
 ) -> None:
     from seq2seq.caption_plots import attention_overlay
 
-    if captioner.config.model.encoder.kind == "features":
-        raise UsageError("--attention-plot: this model reads features, there is no image to draw")
     found = captioner.caption([path], decoding=settings, precision=precision, attention=True)[0]
     best = found.captions[0]
     places = 0 if best.attention is None else best.attention.shape[1]
@@ -201,7 +212,7 @@ def _suffixes(captioner: Captioner) -> frozenset[str]:
 
 
 def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
         return [path]  # whatever is wrong with it, reading it will say
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     if not found:

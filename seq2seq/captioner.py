@@ -173,13 +173,15 @@ class Captioner:
             UsageError: ``images`` is no list; a setting out of range.
             RunError: the device is out of memory; the model gives no numbers (NaN).
         """
-        if isinstance(images, (str, os.PathLike)) or not isinstance(images, Sequence):
-            raise UsageError("images is one image; expected a list: caption([image])")
+        if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+            kind = type(images).__name__
+            raise UsageError(f"images is {kind}; expected a list: caption([image])")
         if precision not in ("fp32", "bf16"):
             raise UsageError(f"precision is {precision!r}; expected 'fp32' or 'bf16'")
         settings = _settings(decoding or self.config.decoding, beam_size, batch_size)
-        if not 1 <= n_best <= settings.beam_size:
-            raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
+        if not isinstance(n_best, int) or not 1 <= n_best <= settings.beam_size:
+            most = f"{settings.beam_size} (beam_size)"
+            raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
         results: list[Captioned] = []
         with self._deciding(precision):
             weights = self.model.decoding_weights()
@@ -250,14 +252,12 @@ class Captioner:
         encoder = self.config.model.encoder
         try:
             if encoder.kind != "features":
-                if isinstance(image, (Tensor, np.ndarray)):
-                    kind = type(image).__name__
-                    raise UsageError(f"an image is a {kind}; expected a file or a Pillow image")
                 return read_image(image, self.config.data.image_size)
-            if isinstance(image, np.ndarray):
-                image = torch.from_numpy(image)
-            if isinstance(image, Tensor):
+            if isinstance(image, (Tensor, np.ndarray)):
                 return check_features(image, encoder.size, "features")
+            if not isinstance(image, (str, os.PathLike)):
+                kind = type(image).__name__
+                raise ImageError(f"features are {kind}; expected a .npy file or an array")
             if not str(image).endswith(".npy"):
                 raise ImageError(
                     f"{image}: this model reads features computed beforehand; expected a .npy file"

@@ -234,7 +234,7 @@ def _captions(row: dict, name: str, where: str) -> tuple[list[str], bool]:
 
 
 def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:
-    missing = [name for name in entries if not (metadata.parent / name).is_file()]
+    missing = [name for name in entries if not os.path.isfile(metadata.parent / name)]
     if missing:
         others = f" (and {len(missing) - 1:,} more are missing)" if len(missing) > 1 else ""
         raise UsageError(

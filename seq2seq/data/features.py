@@ -55,13 +55,21 @@ def read_features(path: str | Path, size: int) -> Tensor:
     """One .npy file -> (S, F) float32. Raises ImageError where that is not what it holds."""
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header of any size, too
         raise ImageError(f"{path}: features cannot be read ({error})") from None
-    return check_features(torch.from_numpy(np.ascontiguousarray(found)), size, str(path))
+    if not isinstance(found, np.ndarray):
+        raise ImageError(f"{path}: an archive of several arrays (.npz); expected one array (.npy)")
+    return check_features(found, size, str(path))
 
 
-def check_features(features: Tensor, size: int, name: str) -> Tensor:
-    """(F,) or (S, F) -> (S, F) float32."""
+def check_features(features: Tensor | np.ndarray, size: int, name: str) -> Tensor:
+    """(F,) or (S, F) -> (S, F) float32. Raises ImageError for other shapes and no real numbers."""
+    if isinstance(features, np.ndarray):
+        if features.dtype.kind not in "fiu":
+            raise ImageError(f"{name}: features of type {features.dtype}; expected real numbers")
+        features = torch.from_numpy(features.astype(np.float32))
+    if features.is_complex():
+        raise ImageError(f"{name}: features of type {features.dtype}; expected real numbers")
     features = features.unsqueeze(0) if features.dim() == 1 else features
     if features.dim() != 2 or features.shape[1] != size or not len(features):
         raise ImageError(

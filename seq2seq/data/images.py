@@ -10,6 +10,7 @@ Colour profiles are not applied: values are taken for sRGB.
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterable
@@ -58,8 +59,9 @@ def read_image(source: str | Path | Image.Image, size: int) -> torch.Tensor:
         (3, P, P) uint8.
 
     Raises:
-        ImageError: no such file, an empty or truncated file, none of FORMATS, more than
-            MAX_PIXELS pixels (found out before decoding), floating-point pixels.
+        ImageError: neither a file's name nor a Pillow image, no such file, an empty or truncated
+            file, none of FORMATS, more than MAX_PIXELS pixels (found out before decoding),
+            floating-point pixels.
         UsageError: a size below 1.
     """
     if size < 1:
@@ -68,7 +70,12 @@ def read_image(source: str | Path | Image.Image, size: int) -> torch.Tensor:
         name = getattr(source, "filename", "") or "image"
         _check_pixels(name, *source.size)
         return _decode(source, size, name)
+    if not isinstance(source, (str, os.PathLike)):  # open() takes numbers, too: open files
+        kind = type(source).__name__
+        raise ImageError(f"an image is {kind}; expected the name of a file or a Pillow image")
     name = str(source)
+    if "\0" in name:
+        raise ImageError(f"{name!r}: no name of a file (it holds a null character)")
     try:
         with open(source, "rb") as stream:
             if not stream.read(1):
