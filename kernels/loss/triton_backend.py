@@ -103,8 +103,10 @@ def linear_cross_entropy(
     """See kernels.linear_cross_entropy."""
     settings = _Settings(label_smoothing, ignore_index, reduction, precision(hidden).product)
     _check_targets(targets, ignore_index, weight.shape[0])
+    # The kernel steps through both by one.
+    bias = None if bias is None else bias.contiguous()
     with torch.autocast(hidden.device.type, enabled=False):
-        return _Loss.apply(hidden, weight, bias, targets, settings)
+        return _Loss.apply(hidden, weight, bias, targets.contiguous(), settings)
 
 
 class _Settings(NamedTuple):

@@ -323,3 +323,16 @@ def test_compiled_without_a_graph_break(backend):
             results.append((total, query.grad))
     for plain, traced in zip(*results, strict=True):
         assert torch.equal(plain, traced)
+
+
+def test_lengths_need_not_be_contiguous():
+    """The operator converts other integers than the kernel's, which lays them out anew."""
+    arguments = make("dot", 3, 4, 5, 8, 6)
+    lengths = torch.tensor([5, 2, 2, 5, 0, 1], dtype=torch.int32)
+    compare("dot", arguments, lengths=lengths[::2])
+    compare("dot", arguments, lengths=lengths[1:2].expand(3))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_values_without_columns_have_weights(form):
+    compare(form, make(form, 2, 3, 5, 8, 0), lengths=torch.tensor([5, 3]))

@@ -178,3 +178,17 @@ def test_a_hidden_state_made_from_the_weight_twice_differentiated():
     (plain,) = torch.autograd.grad(loss, weight, retain_graph=True)
     (again,) = torch.autograd.grad(loss, weight, create_graph=True)
     assert (plain - again).norm() <= 50 * torch.finfo(torch.float32).eps * plain.norm()
+
+
+def test_targets_and_bias_need_not_be_contiguous():
+    hidden, weight, bias, targets = make(6, 5, 11)
+    found = []
+    for backend in ("triton", "reference"):
+        tensors = [t.to(DEVICE, torch.float32) for t in (hidden, weight)]
+        apart = torch.stack([bias, -bias], 1).to(DEVICE, torch.float32)[:, 0].requires_grad_()
+        strided = torch.stack([targets, targets.roll(1)], 1).to(DEVICE)[:, 0]
+        with use_backend(backend):
+            loss = linear_cross_entropy(*tensors, strided, apart)
+        found.append((loss.detach(), *torch.autograd.grad(loss, apart)))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)

@@ -59,7 +59,7 @@ def _forward(
     if return_weights and found.output != torch.float32:
         weights = torch.empty_like(scores, dtype=found.output)
     tiles = triton.cdiv(problem.steps, tile.steps)
-    if context.numel():
+    if statistics.numel():  # values without columns have weights all the same
         with _on(query.device):
             forward_kernel[(problem.batch * problem.heads * tiles,)](
                 *given.pointers, context, scores, weights, statistics, options.scale,
@@ -129,7 +129,7 @@ class _Given:
         self.values = values.to(product).contiguous()
         lengths, mask = options.lengths, options.mask
         if lengths is not None:
-            lengths = lengths.to(device, torch.int32)
+            lengths = lengths.to(device, torch.int32).contiguous()
         if mask is not None:
             mask = mask.contiguous().view(torch.uint8)
         optional = (
@@ -235,7 +235,7 @@ def _add_chunk(
     )
     d_context = d_context.to(given.values.dtype).contiguous()
     tiles = triton.cdiv(problem.steps, tile.steps)
-    if not problem.sources or not d_context.numel():
+    if not problem.sources or not statistics.numel():
         sums.d_query[:, t] = 0
         return
     with _on(statistics.device):
