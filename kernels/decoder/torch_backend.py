@@ -228,8 +228,9 @@ class _Forward:
                 mask = self.output_mask[min(t, self.output_mask.shape[0] - 1)]
                 torch.mul(self.raw[t], mask, out=self.vectors[t])
             feed = self.vectors[t] if self.feed is not None else None
-        attention = None if self.keys is None else self.alpha.transpose(0, 1)
-        return self.vectors.transpose(0, 1), attention
+        # Copies: the backward pass reads its own, whatever becomes of the results meanwhile.
+        attention = None if self.keys is None else self.alpha.transpose(0, 1).clone()
+        return self.vectors.transpose(0, 1).clone(), attention
 
     def _layer_output(self, number: int, layer: _Layer, h: Tensor, x: Tensor, t: int) -> Tensor:
         weights = self.layer_weights[number]
@@ -586,4 +587,5 @@ def _split(
     if static is not None:
         d_ih = torch.cat([_rows(static, kind, "x"), d_ih], 1)
     d_hh = _rows(d_weight[width:].t(), kind, "h")
-    return [d_ih, d_hh, _rows(d_bias, kind, "x"), _rows(d_bias, kind, "h")]
+    # two tensors, of an Elman cell, too: the optimizer and clipping change them in place
+    return [d_ih, d_hh, _rows(d_bias, kind, "x"), _rows(d_bias.clone(), kind, "h")]

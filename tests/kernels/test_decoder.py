@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from kernels.backend import use_backend
+from kernels.backend import interpreted, use_backend
 from kernels.decoder import (
     DecoderState,
     DecoderWeights,
@@ -394,3 +394,32 @@ def test_second_backward_is_a_clear_error():
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="backward was called twice"):
         loss.backward()
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_results_may_be_changed_before_the_backward_pass(backend):
+    """What the backward pass reads is its own: pictures mask attention in place, for one."""
+    if backend == "triton" and not interpreted() and not torch.cuda.is_available():
+        pytest.skip("needs a GPU or Triton's interpreter")
+    device = "cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"
+    leaves, call = make("lstm", "additive")
+    found = []
+    for change in (False, True):
+        own = {k: v.float().to(device).requires_grad_() for k, v in leaves.items()}
+        vectors, state, attention = call(own, backend)
+        loss = vectors.sum() + state.hidden.sum()
+        if change:
+            for result in (vectors, attention, *state):
+                result.detach().zero_()
+        found.append(torch.autograd.grad(loss, list(own.values()), allow_unused=True))
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
+def test_gradients_of_two_biases_are_two_tensors(kind):
+    leaves, call = make(kind, "dot")
+    leaves = {k: v.requires_grad_() for k, v in leaves.items()}
+    vectors, *_ = call(leaves, "torch")
+    one, two = torch.autograd.grad(vectors.sum(), (leaves["bi0"], leaves["bh0"]))
+    assert one.untyped_storage().data_ptr() != two.untyped_storage().data_ptr()

@@ -135,7 +135,7 @@ def results(call: Call, made: Buffers) -> tuple[Tensor | None, ...]:
     if made.fed is not None:
         feed = (made.vectors[-1] if len(made.vectors) else made.fed[0]).to(output, copy=True)
     if made.alpha is not None:
-        alpha = made.alpha.transpose(0, 1).to(output)
+        alpha = made.alpha.transpose(0, 1).to(output, copy=True)  # the backward pass reads its own
     vectors = made.vectors.transpose(0, 1).clone(memory_format=torch.contiguous_format)
     return vectors, made.carry.to(output, copy=True), cell, feed, alpha
 
