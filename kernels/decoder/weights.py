@@ -105,13 +105,13 @@ def check(
             raise ValueError(
                 f"masks: found shape {tuple(mask.shape)}; expected (T or 1, {batch}, {units})"
             )
+    if len(masks.between) not in (0, layers - 1):
+        raise ValueError(
+            f"masks.between: found {len(masks.between)} masks; expected none or L-1 = {layers - 1}"
+        )
     for number, layer in enumerate(weights.layers):
-        width = inputs.shape[2] + fed if number == 0 else size
-        if layer.weight_ih.shape != (gates_of(kind) * size, width):
-            raise ValueError(
-                f"weights.layers[{number}].weight_ih has shape {tuple(layer.weight_ih.shape)}; "
-                f"expected {(gates_of(kind) * size, width)}"
-            )
+        inside = inputs.shape[2] + fed if number == 0 else size
+        _check_layer(number, layer, gates_of(kind) * size, inside, size)
     depth = size if memory is None else size + memory.values.shape[2]
     if weights.output.shape[1] != depth:
         raise ValueError(
@@ -132,12 +132,35 @@ def check(
             f"memory.keys {tuple(memory.keys.shape)} and memory.values "
             f"{tuple(memory.values.shape)} must agree in (B={batch}, S)"
         )
+    if weights.query is not None and weights.query.shape[1:] != (size,):
+        raise ValueError(
+            f"weights.query has shape {tuple(weights.query.shape)}; expected (Q, {size})"
+        )
     query = size if weights.query is None else weights.query.shape[0]
+    if weights.score is not None and weights.score.shape != (query,):
+        raise ValueError(
+            f"weights.score has shape {tuple(weights.score.shape)}; expected ({query},)"
+        )
     if memory.keys.shape[2] != query:
         raise ValueError(
             f"memory.keys has width {memory.keys.shape[2]}, queries have {query}; "
             "expected equal ones"
         )
+
+
+def _check_layer(number: int, layer: LayerWeights, gates: int, inside: int, size: int) -> None:
+    """``gates``: rows of the weights; ``inside``: I of the layer."""
+    if (layer.norm_weight is None) != (layer.norm_bias is None):
+        raise ValueError(
+            f"weights.layers[{number}]: norm_weight, norm_bias: found one of them; expected both "
+            "or none"
+        )
+    shapes = ((gates, inside), (gates, size), (gates,), (gates,), (size,), (size,))
+    for name, tensor, shape in zip(LayerWeights._fields, layer, shapes, strict=True):
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(
+                f"weights.layers[{number}].{name} has shape {tuple(tensor.shape)}; expected {shape}"
+            )
 
 
 def _check_gate(weights: DecoderWeights, size: int, values: int | None) -> None:

@@ -373,6 +373,11 @@ def test_the_prepared_step_of_a_source_without_words():
     [
         ("hidden", (2, 3, 7), "state.hidden"),
         ("ih0", (28, 5), "weight_ih"),
+        ("hh0", (28, 6), "weight_hh"),
+        ("bi0", (1,), "bias_ih"),
+        ("bh0", (27,), "bias_hh"),
+        ("query", (6, 8), "weights.query"),
+        ("score", (5,), "weights.score"),
         ("output", (9, 3), "weights.output"),
         ("keys", (3, 4, 6), "memory.keys"),
         ("inputs", (3, 4), "inputs"),
@@ -423,3 +428,17 @@ def test_gradients_of_two_biases_are_two_tensors(kind):
     vectors, *_ = call(leaves, "torch")
     one, two = torch.autograd.grad(vectors.sum(), (leaves["bi0"], leaves["bh0"]))
     assert one.untyped_storage().data_ptr() != two.untyped_storage().data_ptr()
+
+
+def test_a_mask_for_each_layer_but_the_last():
+    leaves, _ = make("lstm", "none", layers=3)
+    weights = tuple(
+        LayerWeights(*(leaves[f"{name}{n}"] for name in ("ih", "hh", "bi", "bh"))) for n in range(3)
+    )
+    with pytest.raises(ValueError, match=r"masks\.between: found 1 masks"):
+        attention_decoder(
+            leaves["inputs"],
+            DecoderWeights(weights, leaves["output"]),
+            DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"]),
+            masks=DropoutMasks((torch.ones(1, 3, 7, dtype=torch.float64),)),
+        )
