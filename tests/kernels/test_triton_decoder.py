@@ -311,3 +311,9 @@ def test_the_rule_always_finds_tiles(
     assert all(n & (n - 1) == 0 for n in (*sizes, tiles.row_block))
     assert price(tiles, problem, CHIPS[arch]) > 0
     assert isinstance(tiles, Tiles)
+
+
+def test_values_without_columns_are_a_clear_error():
+    leaves, call = make("lstm", "additive", sizes=(3, 4, 5, 6, 7, 0, 9))
+    with pytest.raises(RuntimeError, match="values have 0 columns"):
+        run({k: v.to(DEVICE) for k, v in leaves.items()}, call, "triton", torch.float32)

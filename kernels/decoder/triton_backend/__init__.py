@@ -45,10 +45,15 @@ def attention_decoder(
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     """See kernels.attention_decoder.
 
-    Raises RuntimeError for what has no kernel: context gate and sentinel, and layer normalisation
-    after some layers only.
+    Raises RuntimeError for what has no kernel: context gate and sentinel, layer normalisation
+    after some layers only, and values without columns.
     """
     check_offered(weights)
+    if memory is not None and not memory.values.size(2):
+        raise RuntimeError(
+            "attention_decoder: memory.values have 0 columns, for which the 'triton' backend has "
+            "no kernel; use 'auto' or 'torch'"
+        )
     call = Call(
         inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs),
         asked_schedule(),
