@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -135,19 +136,20 @@ def evaluate(options: argparse.Namespace) -> int:
     images = list(rows["image"])
     if captioner.config.model.encoder.kind == "features":
         images = _features_of(captioner, images, options.data)
-    started = time.perf_counter()
-    results = captioner.caption(images, decoding=settings, precision=options.precision)
-    seconds = time.perf_counter() - started
-    texts = [found.text for found in results]  # a reference without its image: no score at all
+    # Opened first: hours of captioning are not for a file that cannot be written.
+    with _output(options.output) if options.output else contextlib.nullcontext() as sink:
+        started = time.perf_counter()
+        results = captioner.caption(images, decoding=settings, precision=options.precision)
+        seconds = time.perf_counter() - started
+        texts = [found.text for found in results]  # a reference without its image: no score at all
+        if sink:
+            for path, text in zip(rows["image"], texts, strict=True):
+                sink.write(_json({"image": Path(path).name, "caption": text}))
     scores = score_captions(texts, list(rows["captions"]))
     print(
         f"seq2seq: {len(texts)} images in {seconds:.1f} s ({len(texts) / seconds:.1f} images/s)",
         file=sys.stderr,
     )
-    if options.output:
-        with _output(options.output) as sink:
-            for path, text in zip(rows["image"], texts, strict=True):
-                sink.write(_json({"image": Path(path).name, "caption": text}))
     if options.json:
         print(json.dumps({"images": len(texts), "scores": dataclasses.asdict(scores)}, indent=2))
     else:
@@ -241,11 +243,16 @@ def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecod
 
 @contextlib.contextmanager
 def _output(path: str | None) -> Iterator[IO[str]]:
+    """Names of files that are no UTF-8 are written as the bytes they are."""
     if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")
         yield sys.stdout
         return
     try:
-        stream = open(path, "w", encoding="utf-8")  # noqa: SIM115  the caller's errors pass by
+        stream = open(  # noqa: SIM115  the caller's errors pass by
+            path, "w", encoding="utf-8", errors="surrogateescape"
+        )
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
     with stream:

@@ -196,6 +196,7 @@ def _file_name(row: dict, where: str) -> str:
         raise UsageError(
             f"{where}: no 'file_name'; it has: {', '.join(map(str, row)) or 'nothing'}"
         )
+    _check_unicode(name, f"{where}: 'file_name'")
     place = PurePosixPath(name)
     if place.is_absolute() or Path(name).is_absolute() or ".." in place.parts:
         raise UsageError(
@@ -228,9 +229,19 @@ def _captions(row: dict, name: str, where: str) -> tuple[list[str], bool]:
         if not isinstance(text, str):
             kind = type(text).__name__
             raise UsageError(f"{where}: caption {number} of '{name}' is {kind}; expected text")
-        if not text.strip():
+        _check_unicode(text, f"{where}: caption {number} of '{name}'")
+        if not text.replace("\0", " ").strip():
             raise UsageError(f"{where}: caption {number} of '{name}' is blank; leave it out")
     return [" ".join(text.replace("\0", " ").split()) for text in texts], whole
+
+
+def _check_unicode(text: str, where: str) -> None:
+    """JSON can spell half of a surrogate pair, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise UsageError(f"{where} holds {half}, half a character; expected Unicode") from None
 
 
 def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 
@@ -456,6 +457,18 @@ def test_a_picture_that_cannot_be_written_loses_no_caption(saved, images, tmp_pa
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == paths[:3]
     assert "too long" in err and f"{tmp_path}: cannot be written" in err
+
+
+def test_names_that_are_no_utf8_are_written_as_they_are(saved, images, tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.png"
+    try:
+        with open(name, "wb") as stream:
+            stream.write(images[0].read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    out = tmp_path / "captions.txt"
+    assert main(["caption", str(saved), os.fsdecode(name), "--output", str(out)]) == 0
+    assert out.read_bytes().startswith(name + b"\t")
 
 
 def test_misuse_of_the_command_exits_2(saved, tmp_path, capsys):

@@ -140,6 +140,21 @@ def test_not_utf8(tmp_path):
     refused(place, "line 1", "UTF-8")
 
 
+def test_half_a_character(tmp_path):
+    rows = [r'{"file_name": "a.png", "caption": "a \ud800 dog"}']
+    refused(folder(tmp_path, rows), r"caption 1 of 'a.png' holds '\ud800'")
+    rows = [r'{"file_name": "\ud800.png", "caption": "a dog"}']
+    refused(folder(tmp_path, rows), r"'file_name' holds '\ud800'")
+
+
+def test_a_caption_of_null_characters_is_blank(tmp_path):
+    refused(folder(tmp_path, [row("a.png", "\0 ")]), "is blank")
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    refused(folder(tmp_path, [row("a" * 300 + ".png", "x")]), "is not there")
+
+
 def test_bad_csv(tmp_path):
     place = folder(tmp_path, ["file_name,caption", "a.png,A dog, running ."], name="metadata.csv")
     refused(place, "line 2: 3 fields; expected 2")
