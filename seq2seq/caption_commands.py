@@ -203,6 +203,8 @@ def _draw(
     side = round(places**0.5)
     if best.attention is None or side * side != places or places == 1:
         raise UsageError("--attention-plot: this model attends to no grid that could be drawn")
+    if not best.tokens:
+        raise UsageError(f"--attention-plot: the caption of {path} is empty: no word to draw")
     attention_overlay(path, best.tokens, best.attention, picture)
 
 

@@ -15,6 +15,8 @@ from seq2seq.config.checks import (
 from seq2seq.config.translation import Attention
 from seq2seq.errors import UsageError
 
+MAX_IMAGE_SIZE = 4096  # pixels a side; a mistyped or strangers' number must not fill the memory
+
 
 @dataclass
 class AugmentationConfig:
@@ -231,6 +233,12 @@ def check(config: CaptioningConfig, where: str) -> None:
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{where}: '{key}' is {value}; expected 0 to 1")
+    sizes = {"image_size": data.image_size, "augmentation.size": data.augmentation.size}
+    for key, value in sizes.items():
+        if (value or 0) > MAX_IMAGE_SIZE:
+            raise UsageError(
+                f"{where}: 'data.{key}' is {value}; expected at most {MAX_IMAGE_SIZE} pixels a side"
+            )
     check_run(config, where, has_validation=bool(data.validation))
     _check_encoder(encoder, where)
     _check_together(config, where)

@@ -519,6 +519,8 @@ def test_captions_are_cleaned(options, kind, expected):
             "at least 2",
         ),
         ({"units": {"kinds": "words"}}, "did you mean 'units.kind'"),
+        ({"data": {"image_size": 10**7}}, "expected at most 4096 pixels a side"),
+        ({"data": {"augmentation": {"size": 5000}}}, "expected at most 4096 pixels a side"),
     ],
 )
 def test_configurations_that_make_no_sense(values, message):
