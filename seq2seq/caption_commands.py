@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.errors import UsageError
+from seq2seq.options import add_machine, number, whole
 
 if TYPE_CHECKING:
     from seq2seq.captioner import Captioned, Captioner
@@ -59,7 +60,7 @@ def add_caption(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     parser.add_argument("--json", action="store_true", help="JSON lines")
-    parser.add_argument("--n-best", type=_whole(1), default=1, metavar="N", help="captions of each")
+    parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
     parser.add_argument(
         "--attention-plot",
         metavar="PNG",
@@ -79,21 +80,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
     for name, (least, text) in _SETTINGS.items():
-        group.add_argument(
-            f"--{name.replace('_', '-')}", type=_whole(least), metavar="N", help=text
-        )
-    group.add_argument("--length-penalty", type=_number, metavar="X", help="0: none")
-    group = parser.add_argument_group("machine")
-    group.add_argument(
-        "--precision",
-        choices=["fp32", "bf16"],
-        default="fp32",
-        help="bf16: products in half precision (default: fp32)",
-    )
-    group.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads")
-    group.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: auto)"
-    )
+        group.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
+    group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
+    add_machine(parser)
 
 
 def caption(options: argparse.Namespace) -> int:
@@ -259,22 +248,3 @@ def _output(path: str | None) -> Iterator[IO[str]]:
         raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
     with stream:
         yield stream
-
-
-def _whole(least: int) -> Any:
-    def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
-        return int(text)
-
-    return convert
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
-    return value

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq import caption_commands, generation_commands
 from seq2seq.errors import RunError, UsageError
+from seq2seq.options import add_machine, number, whole
 
 if TYPE_CHECKING:
     from seq2seq.config import DecodingConfig
@@ -176,7 +177,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     translate.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     _decoding_options(translate)
     translate.add_argument(
-        "--n-best", type=_whole(1), default=1, metavar="N", help="translations of each line"
+        "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
     )
     translate.add_argument("--scores", action="store_true", help="write the score before the text")
     translate.add_argument(
@@ -197,7 +198,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     evaluate.add_argument(
         "--bootstrap",
-        type=_whole(0),
+        type=whole(0),
         default=1000,
         metavar="N",
         help="resamples for the 95%% interval (default: 1000; 0: no interval)",
@@ -244,46 +245,17 @@ def _command(group: Any, name: str, summary: str, epilog: str | None) -> argpars
 
 def _decoding_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
-    group.add_argument("--beam-size", type=_whole(1), metavar="K", help="1: greedy search")
-    group.add_argument("--batch-size", type=_whole(1), metavar="N", help="sentences at a time")
-    group.add_argument("--length-penalty", type=_number, metavar="X", help="0: none")
-    group.add_argument("--coverage-penalty", type=_number, metavar="X", help="0: none")
+    group.add_argument("--beam-size", type=whole(1), metavar="K", help="1: greedy search")
+    group.add_argument("--batch-size", type=whole(1), metavar="N", help="sentences at a time")
+    group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
+    group.add_argument("--coverage-penalty", type=number, metavar="X", help="0: none")
     group.add_argument(
-        "--no-repeat-ngram", type=_whole(0), metavar="N", help="no N-gram twice; 0: off"
+        "--no-repeat-ngram", type=whole(0), metavar="N", help="no N-gram twice; 0: off"
     )
     group.add_argument(
-        "--max-length-ratio", type=_number, metavar="X", help="longest target / source, in subwords"
+        "--max-length-ratio", type=number, metavar="X", help="longest target / source, in subwords"
     )
-    group = parser.add_argument_group("machine")
-    group.add_argument(
-        "--precision",
-        choices=["fp32", "bf16"],
-        default="fp32",
-        help="bf16: products in half precision (default: fp32)",
-    )
-    group.add_argument("--threads", type=_whole(1), metavar="N", help="CPU threads")
-    group.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: auto)"
-    )
-
-
-def _whole(least: int) -> Any:
-    def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
-        return int(text)
-
-    return convert
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
-    return value
+    add_machine(parser)
 
 
 def _split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
