@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.model_card import caption_card
 from seq2seq.models import CaptioningModel, Encoded
 from seq2seq.models.search_steps import DecodingWeights
-from seq2seq.pretrained import device_named, model_folder
+from seq2seq.pretrained import device_named, model_folder, upload
 from seq2seq.unit_models import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.units import END, UNK, Units
 
@@ -133,20 +132,15 @@ class Captioner:
         commit_message: str = "Upload captioning model",
     ) -> str:
         """Upload the model directory to ``repo_id`` (made if new) in one commit; return its URL."""
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message,
-                revision=branch,
-                create_pr=create_pr,
-            )
-        return str(commit)
+        return upload(
+            self.save_pretrained,
+            repo_id,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+        )
 
     def caption(
         self,

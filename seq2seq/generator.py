@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import os
 import secrets
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from seq2seq.models import LanguageModel
 from seq2seq.models.language_steps import LanguageSteps, StepState
 from seq2seq.perplexity import Cache, Dynamic, Segment, TextScore, evaluate, losses
 from seq2seq.precision import resolve_precision
-from seq2seq.pretrained import device_named, model_folder
+from seq2seq.pretrained import device_named, model_folder, upload
 from seq2seq.stopping import Writer
 from seq2seq.unit_models import ALL_FILES, SavedModel, read_model, write_model
 from seq2seq.units import END, UNK, Units
@@ -129,16 +128,13 @@ class TextGenerator:
 
         Errors of huggingface_hub (no access, no network) pass through unchanged.
         """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            commit = api.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message="Upload language model"
-            )
-        return str(commit)
+        return upload(
+            self.save_pretrained,
+            repo_id,
+            commit_message="Upload language model",
+            private=private,
+            token=token,
+        )
 
     # --- writing ---------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -79,3 +80,31 @@ def model_folder(
             f"model {name}: no such directory, and the hub cannot be reached ({reason})"
         ) from None
     return Path(folder)
+
+
+def upload(
+    save: Callable[[str], None],
+    repo_id: str,
+    *,
+    commit_message: str,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    branch: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """Have ``save`` write a model directory, and upload it to ``repo_id`` (made if new) in one
+    commit; return its URL. Errors of huggingface_hub (no access, no network) pass through."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+    with tempfile.TemporaryDirectory() as folder:
+        save(folder)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            commit_message=commit_message,
+            revision=branch,
+            create_pr=create_pr,
+        )
+    return str(commit)

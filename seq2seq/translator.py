@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from seq2seq.model_directory import ALL_FILES, SavedModel, read_model, write_mod
 from seq2seq.models import TranslationModel
 from seq2seq.models.mode import evaluating
 from seq2seq.models.translation import DecodingWeights
-from seq2seq.pretrained import device_named, model_folder
+from seq2seq.pretrained import device_named, model_folder, upload
 from seq2seq.tokenizer import Tokenizer
 
 Precision = Literal["fp32", "bf16"]
@@ -161,20 +160,15 @@ class Translator:
 
         Errors of huggingface_hub (no access, no network) pass through unchanged.
         """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        repo_id = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=folder,
-                commit_message=commit_message,
-                revision=branch,
-                create_pr=create_pr,
-            )
-        return str(commit)
+        return upload(
+            self.save_pretrained,
+            repo_id,
+            commit_message=commit_message,
+            private=private,
+            token=token,
+            branch=branch,
+            create_pr=create_pr,
+        )
 
     def translate(
         self,
