@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from torch import Tensor
 
 from kernels import backend
-from kernels.decoder import reference, torch_backend
+from kernels.decoder import operation, reference
+from kernels.decoder.call import Call
 from kernels.decoder.reference import decoder_step
 from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.step import (
@@ -25,6 +24,8 @@ from kernels.decoder.weights import (
     Memory,
     check,
 )
+from kernels.precision import precision
+from kernels.recurrence.schedule import asked_schedule
 
 __all__ = [
     "DecoderState",
@@ -80,13 +81,12 @@ def attention_decoder(
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
     chosen = backend.resolve("attention_decoder", inputs, triton=True)
-    module = _backend(chosen)
-    return module.attention_decoder(inputs, weights, state, memory, kind, scale, residual, masks)
-
-
-def _backend(name: str) -> ModuleType:
-    if name == "triton":
-        from kernels.decoder import triton_backend  # imports triton
-
-        return triton_backend
-    return reference if name == "reference" else torch_backend
+    if chosen == "reference" or (chosen == "torch" and weights.sentinel is not None):
+        return reference.attention_decoder(
+            inputs, weights, state, memory, kind, scale, residual, masks
+        )
+    call = Call(
+        inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs),
+        asked_schedule(),
+    )  # fmt: skip
+    return operation.attention_decoder(call, chosen)

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention.masking import masked_softmax, padding, without_padding
+from kernels.decoder.gates import bias as _bias
+from kernels.decoder.gates import columns as _columns
 from kernels.decoder.sentinel import Sentinel, attend
-from kernels.decoder.torch_backend import _bias, _columns
 from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
 from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 

@@ -8,60 +8,52 @@ nothing of size (B, T, S, Q).
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 from torch import Tensor
 
-from kernels.backend import use_backend
-from kernels.decoder import reference
-from kernels.decoder.torch_backend import _rows
+from kernels.decoder.call import Call
+from kernels.decoder.gates import rows as _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
 from kernels.decoder.triton_backend.launch import backward_loop, forward_loop
-from kernels.decoder.triton_backend.prepare import Buffers, Call, Prepared, buffers, prepare
-from kernels.decoder.weights import (
-    DecoderState,
-    DecoderWeights,
-    DropoutMasks,
-    LayerWeights,
-    Memory,
+from kernels.decoder.triton_backend.prepare import (
+    Buffers,
+    Prepared,
+    buffers,
+    kept,
+    prepare,
+    restored,
 )
-from kernels.precision import precision
-from kernels.recurrence.schedule import asked_schedule
+from kernels.decoder.weights import DecoderWeights
 
-__all__ = ["attention_decoder"]
+__all__ = ["backward", "forward"]
 
 
-def attention_decoder(
-    inputs: Tensor,
-    weights: DecoderWeights,
-    state: DecoderState,
-    memory: Memory | None,
-    kind: str,
-    scale: float,
-    residual: bool,
-    masks: DropoutMasks,
-) -> tuple[Tensor, DecoderState, Tensor | None]:
-    """See kernels.attention_decoder.
+def forward(call: Call, keep: bool, dry: bool) -> tuple[tuple[Tensor | None, ...], list[Tensor]]:
+    """-> vectors (B, T, A), final hidden, cell, feed, attention weights (B, T, S), and what the
+    backward pass needs. ``dry``: nothing is launched, the shapes are right.
 
     Raises RuntimeError for what has no kernel: context gate and sentinel, layer normalisation
     after some layers only, and values without columns.
     """
-    check_offered(weights)
-    if memory is not None and not memory.values.size(2):
+    check_offered(call.weights)
+    if call.memory is not None and not call.memory.values.size(2):
         raise RuntimeError(
             "attention_decoder: memory.values have 0 columns, for which the 'triton' backend has "
             "no kernel; use 'auto' or 'torch'"
         )
-    call = Call(
-        inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs),
-        asked_schedule(),
-    )  # fmt: skip
-    flat = flatten(call)
-    with torch.autocast(inputs.device.type, enabled=False):
-        vectors, hidden, cell, feed, alpha = _Loop.apply(call, *flat)
-    return vectors, DecoderState(hidden, cell, feed), alpha
+    prepared = prepare(call)
+    made = buffers(call, prepared)
+    if not dry and made.vectors.numel():
+        forward_loop(call, prepared, made, save=keep)
+    return results(call, made), kept(call, made) if keep else []
+
+
+def backward(
+    call: Call, saved: list[Tensor], grads: tuple[Tensor | None, ...]
+) -> list[Tensor | None]:
+    """Gradients of the differentiable places of ``call.flatten``, in their order."""
+    return _gradients(call, prepare(call), restored(call, saved), grads)
 
 
 def check_offered(weights: DecoderWeights) -> None:
@@ -77,57 +69,6 @@ def check_offered(weights: DecoderWeights) -> None:
             f"attention_decoder: layers {[n for n, there in enumerate(normed) if there]} of "
             f"{len(normed)} have layer normalisation; the 'triton' backend expects all or none, "
             "use 'auto' or 'torch'"
-        )
-
-
-LAYER = len(LayerWeights._fields)
-
-
-def flatten(call: Call) -> tuple[Tensor | None, ...]:
-    """Every tensor that may have a gradient, in the order of ``_gradients``."""
-    weights, state, memory = call.weights, call.state, call.memory
-    return (
-        call.inputs, *state, None if memory is None else memory.keys,
-        None if memory is None else memory.values, weights.query, weights.score, weights.output,
-        *(tensor for layer in weights.layers for tensor in layer),
-    )  # fmt: skip
-
-
-def unflatten(call: Call, flat: tuple[Tensor | None, ...]) -> Call:
-    """``call`` with the tensors of ``flat`` in their places."""
-    inputs, hidden, cell, feed, keys, values, query, score, output, *rest = flat
-    layers = tuple(LayerWeights(*rest[k : k + LAYER]) for k in range(0, len(rest), LAYER))
-    weights = call.weights._replace(layers=layers, output=output, query=query, score=score)
-    memory = None if keys is None else Memory(keys, values, call.memory.lengths)
-    return Call(
-        inputs, weights, DecoderState(hidden, cell, feed), memory, call.masks, call.kind,
-        call.scale, call.residual, call.found, call.schedule,
-    )  # fmt: skip
-
-
-class _Loop(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, call: Call, *flat: Tensor | None) -> tuple[Tensor | None, ...]:
-        prepared = prepare(call)
-        made = buffers(call, prepared)
-        if made.vectors.numel():
-            forward_loop(call, prepared, made, save=any(ctx.needs_input_grad))
-        ctx.save_for_backward(*flat)
-        ctx.call, ctx.prepared, ctx.made = call, prepared, made
-        ctx.set_materialize_grads(False)
-        return results(call, made)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        call = unflatten(ctx.call, ctx.saved_tensors)
-        wanted = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-            return (None, *_differentiable(call, grads, wanted))
-        with torch.autocast(call.inputs.device.type, enabled=False):
-            found = _gradients(call, ctx.prepared, ctx.made, grads)
-        return None, *(
-            None if gradient is None or not want else gradient.to(tensor.dtype)
-            for gradient, tensor, want in zip(found, ctx.saved_tensors, wanted, strict=True)
         )
 
 
@@ -257,7 +198,8 @@ def _collect(
         d_output = torch.cat([torch.mm(d_raw.t(), seen), torch.mm(d_raw.t(), top)], 1)
         d_memory = _memory_gradients(call, prepared, made, found, top)
     return (
-        d_inputs, found["d_hidden"], found["d_cell"], found["d_feed"], *d_memory, d_output, *flat
+        d_inputs, found["d_hidden"], found["d_cell"], found["d_feed"], *d_memory, d_output,
+        *(None,) * 6, *flat,
     )  # fmt: skip
 
 
@@ -308,33 +250,3 @@ def _additive_keys(prepared: Prepared, queries: Tensor, d_scores: Tensor) -> tup
             Q=width, RAGGED=prepared.lengths is not None, BS=rows, BQ=columns, num_warps=4,
         )  # fmt: skip
     return d_keys, d_score.sum((0, 1))
-
-
-def _differentiable(
-    call: Call, grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
-) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    # Of views: an argument may have been made from another one, whose gradient must not count that
-    # path here as well.
-    flat = tuple(None if t is None else t.view_as(t) for t in flatten(call))
-    call = unflatten(call, flat)
-    with use_backend("reference"):  # its attention, too
-        vectors, state, alpha = reference.attention_decoder(
-            call.inputs, call.weights, call.state, call.memory, call.kind, call.scale,
-            call.residual, call.masks,
-        )  # fmt: skip
-    pairs = [
-        (result, grad.to(result.dtype))
-        for result, grad in zip((vectors, *state, alpha), grads, strict=True)
-        if result is not None and grad is not None
-    ]
-    found = iter(
-        torch.autograd.grad(
-            [result for result, _ in pairs],
-            [tensor for tensor, want in zip(flat, wanted, strict=True) if want],
-            [grad for _, grad in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return [next(found) if want else None for want in wanted]

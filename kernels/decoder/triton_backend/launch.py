@@ -15,9 +15,10 @@ import triton
 from torch import Tensor
 
 from kernels.backend import interpreted
+from kernels.decoder.call import Call
 from kernels.decoder.triton_backend.backward import backward_kernel
 from kernels.decoder.triton_backend.forward import forward_kernel
-from kernels.decoder.triton_backend.prepare import Buffers, Call, Prepared
+from kernels.decoder.triton_backend.prepare import Buffers, Prepared
 from kernels.decoder.triton_backend.tiles import Problem, Tiles, key_width, pick
 from kernels.recurrence.schedule import chip_of, power_of_two
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision

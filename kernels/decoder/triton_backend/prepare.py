@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from kernels.decoder.torch_backend import _bias, _columns
-from kernels.decoder.weights import DecoderState, DecoderWeights, DropoutMasks, Memory
-from kernels.precision import Precision
-
-
-@dataclass(frozen=True)
-class Call:
-    """The arguments of one attention_decoder."""
-
-    inputs: Tensor  # (B, T, E)
-    weights: DecoderWeights
-    state: DecoderState
-    memory: Memory | None
-    masks: DropoutMasks
-    kind: str
-    scale: float
-    residual: bool
-    found: Precision
-    schedule: str  # what use_schedule asks for
-
-    @property
-    def normed(self) -> bool:
-        return self.weights.layers[0].norm_weight is not None
-
-    @property
-    def shown(self) -> bool:
-        """Whether a layer's output is something else than its state."""
-        return self.normed or bool(self.masks.between) or (
-            self.residual and len(self.weights.layers) > 1
-        )  # fmt: skip
+from kernels.decoder.call import Call
+from kernels.decoder.gates import bias as _bias
+from kernels.decoder.gates import columns as _columns
 
 
 @dataclass(frozen=True)
@@ -180,3 +153,33 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
     return Buffers(
         gates, states, carry, cells, shown, statistics, queries, alpha, contexts, fed, vectors, raw
     )
+
+
+def kept(call: Call, made: Buffers) -> list[Tensor]:
+    """What the backward pass needs of the buffers, as one list; an empty vector stands for what is
+    absent, or a view of another."""
+    own: dict[str, Tensor | None] = {f.name: getattr(made, f.name) for f in fields(made)}
+    own["carry"] = None
+    for name in _views(call):
+        own[name] = None
+    return [made.states.new_empty(0) if t is None else t for t in own.values()]
+
+
+def restored(call: Call, saved: list[Tensor]) -> Buffers:
+    """The inverse of ``kept``, but for ``carry``."""
+    names = [f.name for f in fields(Buffers)]
+    own = {n: None if t.dim() == 1 else t for n, t in zip(names, saved, strict=True)}
+    for name in _views(call):
+        if name == "shown":
+            own[name] = own["states"][:, 1:]
+        else:
+            own[name] = own["fed"][1:] if name == "vectors" else own["vectors"]
+    return Buffers(**own)
+
+
+def _views(call: Call) -> list[str]:
+    """Which buffers are views of others, in an order in which they can be made."""
+    found = [] if call.shown else ["shown"]
+    if call.state.feed is not None and call.found.product == call.found.output:
+        found.append("vectors")
+    return found if call.masks.output is not None else [*found, "raw"]

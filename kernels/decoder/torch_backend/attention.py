@@ -1,0 +1,100 @@
+"""Attention backwards: one step, and the sums over all steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.decoder.call import Call
+from kernels.decoder.torch_backend.buffers import Buffers
+from kernels.decoder.torch_backend.scores import additive_backward
+
+_aten = torch.ops.aten
+
+
+class AttentionBackward:
+    """Gradient of one attention step, and the sums over steps of keys, values and weights.
+
+    ``d_attention`` (B, T, S): that of the attention weights themselves, or None.
+    """
+
+    def __init__(self, call: Call, made: Buffers, d_attention: Tensor | None) -> None:
+        weights, (keys, values, _) = call.weights, call.memory
+        product = call.found.product
+        self.call, self.made, self.d_attention = call, made, d_attention
+        self.keys, self.values = keys, values.to(product)
+        self.query = None if weights.query is None else weights.query.to(product)
+        self.gate = None if weights.gate is None else weights.gate.to(product)
+        self.dot_keys = keys.to(product) if weights.score is None else None
+        steps, batch, _ = made.alpha.shape
+        self.d_context = values.new_empty(steps, batch, values.shape[2], dtype=product)
+        self.d_scores = torch.empty_like(made.alpha)
+        self.d_queries = None
+        if weights.query is not None:
+            self.d_queries = torch.empty_like(made.queries, dtype=product)
+        if weights.score is not None:
+            self.squares = torch.zeros_like(keys)  # sum over t of d_score * tanh^2
+            self.d_score = torch.zeros_like(weights.score)
+        if weights.gate is not None:
+            self.d_gates = torch.empty_like(made.beta, dtype=product)  # (T, B, G) before sigmoid
+
+    def step(self, t: int, d_context: Tensor) -> Tensor:
+        """d_context (B, D) -> its share of the gradient of the hidden state (B, H)."""
+        if self.gate is None:
+            return self._attend(t, d_context)
+        beta = self.made.beta[t]  # (B, G)
+        d_beta = d_context * self.made.contexts[t]
+        d_beta = d_beta.sum(1, keepdim=True) if beta.shape[1] == 1 else d_beta
+        d_gate = self.d_gates[t].copy_(_aten.sigmoid_backward(d_beta.to(beta.dtype), beta))
+        return self._attend(t, d_context * beta) + torch.mm(d_gate, self.gate)
+
+    def _attend(self, t: int, d_context: Tensor) -> Tensor:
+        dtype, score = self.made.alpha.dtype, self.call.weights.score
+        d_context = self.d_context[t].copy_(d_context)
+        d_alpha = torch.bmm(self.values, d_context.unsqueeze(2)).squeeze(2).to(dtype)
+        if self.d_attention is not None:
+            d_alpha = d_alpha + self.d_attention[:, t]
+        d_scores = torch._softmax_backward_data(d_alpha, self.made.alpha[t], 1, dtype)
+        self.d_scores[t] = d_scores
+        if score is None:
+            d_scores = (d_scores * self.call.scale).to(self.dot_keys.dtype)
+            d_query = torch.bmm(d_scores.unsqueeze(1), self.dot_keys).squeeze(1)  # (B, Q)
+        else:
+            d_query = additive_backward(
+                self.made.queries[t], self.keys, score, d_scores, self.squares, self.d_score
+            )
+        if self.query is None:
+            return d_query.to(dtype)
+        self.d_queries[t].copy_(d_query)
+        return torch.mm(self.d_queries[t], self.query).to(dtype)
+
+    def _hidden(self) -> Tensor:
+        """What was asked with, (T, B, H)."""
+        return self.made.tops[:, :, self.values.shape[2] :]
+
+    def collect_gate(self) -> tuple[Tensor | None, Tensor | None]:
+        if self.gate is None:
+            return None, None
+        dtype = self.made.alpha.dtype
+        d_gates = self.d_gates.flatten(0, 1)  # (T*B, G)
+        hidden = self._hidden().flatten(0, 1)  # (T*B, H)
+        return torch.mm(d_gates.t(), hidden).to(dtype), d_gates.sum(0, dtype=dtype)
+
+    def collect(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Of keys, values, query weight and score weight."""
+        dtype, product = self.made.alpha.dtype, self.values.dtype
+        alpha = self.made.alpha.permute(1, 2, 0).to(product)  # (B, S, T)
+        d_values = torch.bmm(alpha, self.d_context.transpose(0, 1)).to(dtype)
+        hidden = self._hidden()
+        d_query = d_score = None
+        if self.query is not None:
+            d_query = torch.mm(self.d_queries.flatten(0, 1).t(), hidden.flatten(0, 1)).to(dtype)
+        if self.call.weights.score is None:
+            queries = hidden if self.query is None else self.made.queries.to(product)
+            scores = (self.d_scores * self.call.scale).permute(1, 2, 0).to(product)
+            d_keys = torch.bmm(scores, queries.transpose(0, 1)).to(dtype)  # (B, S, Q)
+        else:
+            total = self.d_scores.sum(0).unsqueeze(2)  # (B, S, 1)
+            d_keys = (total - self.squares) * self.call.weights.score
+            d_score = self.d_score
+        return d_keys, d_values, d_query, d_score

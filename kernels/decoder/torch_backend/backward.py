@@ -1,0 +1,118 @@
+"""The loop backwards, and the products over all steps after it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.decoder.call import Call
+from kernels.decoder.gates import joined, rows
+from kernels.decoder.torch_backend.attention import AttentionBackward
+from kernels.decoder.torch_backend.buffers import Buffers
+from kernels.decoder.torch_backend.cells import cell_backward
+from kernels.decoder.torch_backend.forward import at_step, embedded, static_weight
+
+_aten = torch.ops.aten
+Norms = list[tuple[Tensor, Tensor] | None]
+
+
+def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+    """``grads`` of the results of the forward pass -> those of ``call.flatten``'s places."""
+    d_vectors, d_hidden, d_cell, d_feed, d_attention = grads
+    inputs, product, dtype = call.inputs, call.found.product, call.inputs.dtype
+    batch, steps, _ = inputs.shape
+    layers, size = len(made.layers), call.state.hidden.shape[2]
+    weights = [
+        joined(layer, call.kind, 0 if number else inputs.shape[2]).to(product)
+        for number, layer in enumerate(call.weights.layers)
+    ]  # (C, I + H) each
+    output = call.weights.output.to(product)
+    d_raw = torch.empty_like(made.raw, dtype=product)  # (T, B, A) before tanh
+    d_gates = [torch.empty_like(layer.gates, dtype=product) for layer in made.layers]
+    attention = None if call.memory is None else AttentionBackward(call, made, d_attention)
+    zero = inputs.new_zeros(batch, size)
+    d_h = [zero if d_hidden is None else d_hidden[n] for n in range(layers)]
+    d_c = [zero if d_cell is None else d_cell[n] for n in range(layers)]
+    norms: Norms = [None] * layers
+    if d_vectors is None:
+        d_vectors = inputs.new_zeros(batch, steps, d_raw.shape[2])
+    d_vectors = d_vectors.transpose(0, 1)  # (T, B, A)
+    for t in reversed(range(steps)):
+        d = d_vectors[t] if d_feed is None else d_vectors[t] + d_feed
+        if call.masks.output is not None:
+            d = d * at_step(call.masks.output, t)
+        d_raw[t].copy_(_aten.tanh_backward(d, made.raw[t]))
+        d_top = torch.mm(d_raw[t], output).to(dtype)  # (B, D + H)
+        d_x = d_top[:, d_top.shape[1] - size :]  # gradient of the top layer's output
+        if attention is not None:
+            d_x = d_x + attention.step(t, d_top[:, : d_top.shape[1] - size])
+        for number in reversed(range(layers)):
+            if number + 1 < layers and call.masks.between:
+                d_x = d_x * at_step(call.masks.between[number], t)
+            d_skip = d_x if call.residual and number else None
+            if made.layers[number].norm is not None:
+                d_x = _norm_backward(call, made, number, t, d_x, norms)
+            d_sums, carry, d_c[number] = cell_backward(
+                call.kind, made.layers[number], t, d_h[number] + d_x, d_c[number]
+            )
+            d_gates[number][t].copy_(d_sums)
+            d_rows = torch.mm(d_gates[number][t], weights[number]).to(dtype)  # (B, I + H)
+            inside = d_rows.shape[1] - size
+            d_h[number] = d_rows[:, inside:] if carry is None else d_rows[:, inside:] + carry
+            d_x = d_rows[:, :inside]
+            if d_skip is not None:
+                d_x = d_x + d_skip
+        if call.state.feed is not None:
+            d_feed = d_x
+    d_state = (torch.stack(d_h), torch.stack(d_c) if call.kind == "lstm" else None, d_feed)
+    return _collect(call, made, d_state, d_raw, d_gates, attention, norms)
+
+
+def _norm_backward(
+    call: Call, made: Buffers, number: int, t: int, d: Tensor, norms: Norms
+) -> Tensor:
+    """Through the normalisation of a layer's output; adds to the layer's gradients in ``norms``."""
+    weights, layer = call.weights.layers[number], made.layers[number]
+    mean, inverse = layer.norm[0, t], layer.norm[1, t]
+    d, d_weight, d_bias = _aten.native_layer_norm_backward(
+        d, layer.hidden[t + 1], [d.shape[1]], mean, inverse, weights.norm_weight,
+        weights.norm_bias, [True, True, True],
+    )  # fmt: skip
+    old = norms[number]
+    norms[number] = (d_weight, d_bias) if old is None else (old[0] + d_weight, old[1] + d_bias)
+    return d
+
+
+def _collect(
+    call: Call,
+    made: Buffers,
+    d_state: tuple[Tensor | None, ...],
+    d_raw: Tensor,
+    d_gates: list[Tensor],
+    attention: AttentionBackward | None,
+    norms: Norms,
+) -> list[Tensor | None]:
+    """The products over all steps."""
+    dtype, size, kind = call.inputs.dtype, call.state.hidden.shape[2], call.kind
+    batch, steps, _ = call.inputs.shape
+    first = d_gates[0].flatten(0, 1)  # (T*B, C)
+    d_inputs = torch.mm(first, static_weight(call)).to(dtype)
+    d_inputs = d_inputs.view(steps, batch, -1).transpose(0, 1) if d_inputs.numel() else None
+    d_output = torch.mm(d_raw.flatten(0, 1).t(), made.tops.flatten(0, 1)).to(dtype)
+    flat: list[Tensor | None] = []
+    for number, layer in enumerate(made.layers):
+        d = d_gates[number].flatten(0, 1)  # (T*B, C)
+        d_weight = torch.mm(layer.rows.flatten(0, 1).t(), d).to(dtype)  # (I + H, C)
+        inside = d_weight.shape[0] - size
+        d_ih = rows(d_weight[:inside].t(), kind, "x")
+        if number == 0:
+            static = torch.mm(first.t(), embedded(call)).to(dtype)  # (C, E)
+            d_ih = torch.cat([rows(static, kind, "x"), d_ih], 1)
+        d_bias = d.sum(0, dtype=dtype)
+        # two tensors, of an Elman cell, too: the optimizer and clipping change them in place
+        biases = rows(d_bias, kind, "x"), rows(d_bias.clone(), kind, "h")
+        flat += [d_ih, rows(d_weight[inside:].t(), kind, "h"), *biases]
+        flat += norms[number] or (None, None)
+    d_memory = (None,) * 4 if attention is None else attention.collect()
+    d_gate = (None, None) if attention is None else attention.collect_gate()
+    return [d_inputs, *d_state, *d_memory, d_output, *d_gate, *(None,) * 4, *flat]

@@ -1,0 +1,87 @@
+"""What the forward loop leaves for the backward one, time-major."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from kernels.decoder.call import Call
+from kernels.decoder.weights import gates_of
+
+
+class LayerBuffers(NamedTuple):
+    """C gate columns; I: the layer's input inside the loop."""
+
+    rows: Tensor  # (T, B, I + H) the loop's product rows [input; hidden], product dtype
+    gates: Tensor  # (T, B, C) activations
+    hidden: Tensor  # (T + 1, B, H)
+    cell: Tensor | None  # (T + 1, B, H)
+    cell_tanh: Tensor | None  # (T, B, H)
+    norm: Tensor | None  # (2, T, B, 1) mean and 1 / deviation of the layer's output
+
+
+class Buffers(NamedTuple):
+    """Half precision where a product reads it (product dtype), else the dtype of the inputs."""
+
+    tops: Tensor  # (T, B, D + H) [context; hidden], product dtype
+    raw: Tensor  # (T, B, A) attentional vectors before their mask
+    alpha: Tensor | None  # (T, B, S) attention weights
+    queries: Tensor | None  # (T, B, Q), where they are not the hidden states themselves
+    beta: Tensor | None  # (T, B, G) the context gate
+    contexts: Tensor | None  # (T, B, D) before it, product dtype
+    layers: tuple[LayerBuffers, ...]
+
+
+def allocate(call: Call) -> Buffers:
+    inputs, weights, state, memory = call.inputs, call.weights, call.state, call.memory
+    product = call.found.product
+    batch, steps, _ = inputs.shape
+    size, width = state.hidden.shape[2], weights.output.shape[0]
+
+    def new(*shape: int) -> Tensor:
+        return inputs.new_empty(steps, batch, *shape)
+
+    def narrow(*shape: int) -> Tensor:
+        return inputs.new_empty(steps, batch, *shape, dtype=product)
+
+    columns = (4 if call.kind == "gru" else gates_of(call.kind)) * size
+    layers = []
+    for number, layer in enumerate(weights.layers):
+        inside = size
+        if number == 0:
+            inside = 0 if state.feed is None else width
+        cell = None if state.cell is None else inputs.new_empty(steps + 1, batch, size)
+        layers.append(
+            LayerBuffers(
+                narrow(inside + size),
+                new(columns),
+                inputs.new_empty(steps + 1, batch, size),
+                cell,
+                None if cell is None else new(size),
+                None if layer.norm_weight is None else inputs.new_empty(2, steps, batch, 1),
+            )
+        )
+    alpha = queries = beta = contexts = None
+    if memory is not None:
+        alpha = new(memory.keys.shape[1])
+        if weights.query is not None or weights.score is not None:
+            queries = new(memory.keys.shape[2])
+        if weights.gate is not None:
+            beta, contexts = new(weights.gate.shape[0]), narrow(memory.values.shape[2])
+    depth = weights.output.shape[1]
+    return Buffers(narrow(depth), new(width), alpha, queries, beta, contexts, tuple(layers))
+
+
+def kept(made: Buffers) -> list[Tensor]:
+    """As one list; an absent tensor is an empty vector."""
+    flat = [*made[:-1], *(tensor for layer in made.layers for tensor in layer)]
+    return [made.raw.new_empty(0) if tensor is None else tensor for tensor in flat]
+
+
+def restored(saved: list[Tensor], layers: int) -> Buffers:
+    """The inverse of ``kept``."""
+    flat = [None if tensor.dim() == 1 else tensor for tensor in saved]
+    head, size = len(Buffers._fields) - 1, len(LayerBuffers._fields)
+    parts = (flat[head + n * size : head + (n + 1) * size] for n in range(layers))
+    return Buffers(*flat[:head], tuple(LayerBuffers(*part) for part in parts))

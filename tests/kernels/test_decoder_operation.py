@@ -1,0 +1,133 @@
+"""The attention decoder as a registered operator: torch.compile and what it relies on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels import use_backend
+from kernels.decoder import (
+    DecoderState,
+    DecoderWeights,
+    LayerWeights,
+    Memory,
+    attention_decoder,
+    operation,
+)
+from kernels.decoder.call import differentiable
+from tests.kernels.test_decoder import make
+
+KINDS = (("lstm", "additive"), ("gru", "general"), ("tanh", "none"))
+
+
+def arguments(monkeypatch, kind, score, backend, dtype, **options):
+    """What the operator is called with, caught at the door."""
+    caught = []
+
+    class Door:
+        @staticmethod
+        def attention_decoder(*flat):
+            caught.extend(flat)
+            raise InterruptedError
+
+    leaves, call = make(kind, score, **options)
+    leaves = {name: leaf.to(dtype).requires_grad_() for name, leaf in leaves.items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(operation.torch.ops, "kernels", Door, raising=False)
+        with pytest.raises(InterruptedError):
+            call(leaves, backend)
+    return caught
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize(("kind", "score"), KINDS)
+@pytest.mark.parametrize("full", [False, True])
+def test_the_operator_keeps_its_contract(monkeypatch, kind, score, backend, full):
+    """Schema, fake version, autograd formula and tracing, as torch.library checks them."""
+    dtype = torch.float64 if backend == "torch" else torch.float32
+    options = {"layers": 2, "norm": True, "dropout": "plain"} if full else {}
+    if full and backend == "torch" and score != "none":
+        options["gate"] = "scalar"
+    flat = arguments(monkeypatch, kind, score, backend, dtype, **options)
+    assert len(flat) == operation.CALL + 1
+    torch.library.opcheck(torch.ops.kernels.attention_decoder.default, tuple(flat))
+
+
+def test_places_say_what_has_gradients(monkeypatch):
+    flat = arguments(monkeypatch, "lstm", "additive", "torch", torch.float32, dropout="plain")
+    tensors, places, layers = flat[:3]
+    last = differentiable(layers)
+    for tensor, place in zip(tensors, places, strict=True):
+        assert tensor.requires_grad == (place < last)
+
+
+def plain(kind, layers=1):
+    """A function of leaves and lengths that torch.compile can take."""
+
+    def run(leaves, lengths):
+        names = ("ih", "hh", "bi", "bh")
+        stack = tuple(LayerWeights(*(leaves[f"{k}{n}"] for k in names)) for n in range(layers))
+        weights = DecoderWeights(
+            stack, leaves["output"], leaves.get("query"), leaves.get("score")
+        )  # fmt: skip
+        state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves["feed"])
+        memory = Memory(leaves["keys"], leaves["values"], lengths) if "keys" in leaves else None
+        return attention_decoder(leaves["inputs"], weights, state, memory, kind=kind, scale=0.7)
+
+    return run
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize(("kind", "score"), KINDS)
+def test_compiled_without_a_graph_break(backend, kind, score):
+    leaves, _ = make(kind, score, layers=2)
+    torch._dynamo.reset()
+    run, results = plain(kind, 2), []
+    lengths = torch.tensor([5, 0, 1])
+    for function in (run, torch.compile(run, fullgraph=True, backend="aot_eager")):
+        own = {name: leaf.float().requires_grad_() for name, leaf in leaves.items()}
+        with use_backend(backend):
+            vectors, state, alpha = function(own, lengths)
+        loss = vectors.square().sum() + state.hidden.sum()
+        if alpha is not None:
+            loss = loss + alpha.square().sum()
+        results.append((vectors, *torch.autograd.grad(loss, list(own.values()))))
+    for eager, traced in zip(*results, strict=True):
+        assert torch.equal(eager, traced)
+
+
+def test_compiled_under_autocast():
+    leaves, _ = make("lstm", "additive")
+    leaves = {name: leaf.float() for name, leaf in leaves.items()}
+    torch._dynamo.reset()
+    run, lengths = plain("lstm"), torch.tensor([5, 0, 1])
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run(leaves, lengths)[0], compiled(leaves, lengths)[0])
+
+
+def test_one_compilation_serves_every_batch_and_length():
+    torch._dynamo.reset()
+    run = plain("gru")
+    compiled = torch.compile(run, fullgraph=True, dynamic=True, backend="aot_eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for batch, steps, source in ((3, 4, 5), (5, 7, 6), (4, 3, 8)):
+            leaves, _ = make("gru", "additive", sizes=(batch, steps, source, 6, 7, 8, 9))
+            leaves = {name: leaf.float() for name, leaf in leaves.items()}
+            lengths = torch.tensor([source, 0, 1] + [source - 1] * (batch - 3))
+            assert torch.equal(compiled(leaves, lengths)[0], run(leaves, lengths)[0])
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_second_derivatives(backend):
+    """Of a gradient's norm, against autograd through the reference."""
+    found = {}
+    for name in ("reference", backend):
+        leaves, call = make("lstm", "additive", sizes=(3, 2, 3, 4, 4, 4, 4))
+        own = {k: v.float().requires_grad_() for k, v in leaves.items()}
+        vectors = call(own, name)[0]
+        first = torch.autograd.grad(vectors.square().sum(), list(own.values()), create_graph=True)
+        norm = sum(gradient.square().sum() for gradient in first)
+        found[name] = torch.autograd.grad(norm, list(own.values()), allow_unused=True)
+    for one, other in zip(found["reference"], found[backend], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
