@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from kernels import backend
-from kernels.decoder import operation, reference
+from kernels.decoder import operation, reference, unfed
 from kernels.decoder.call import Call
 from kernels.decoder.reference import decoder_step
 from kernels.decoder.sentinel import Sentinel
@@ -71,6 +71,9 @@ def attention_decoder(
     With weights.sentinel the softmax has one more place, the decoder's own memory: see
     kernels/decoder/sentinel.py. The torch backend then runs on autograd's tape, as the reference.
 
+    Without input feeding nothing of attention returns into the cells: each layer then is one
+    ``recurrence`` over all steps, and attention one call with T queries (kernels/decoder/unfed.py).
+
     inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
     the attention weights (B, T, S; None without ``memory``); gradients flow through all three.
     ``residual`` adds a layer's input to its output from the second layer on. Under autocast the
@@ -85,6 +88,8 @@ def attention_decoder(
         return reference.attention_decoder(
             inputs, weights, state, memory, kind, scale, residual, masks
         )
+    if state.feed is None and weights.sentinel is None:
+        return unfed.attention_decoder(inputs, weights, state, memory, kind, scale, residual, masks)
     call = Call(
         inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs),
         asked_schedule(),

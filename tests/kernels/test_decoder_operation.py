@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
-from kernels import use_backend
+from kernels import decoder, use_backend
 from kernels.decoder import (
     DecoderState,
     DecoderWeights,
@@ -14,7 +16,8 @@ from kernels.decoder import (
     attention_decoder,
     operation,
 )
-from kernels.decoder.call import differentiable
+from kernels.decoder.call import Call, differentiable
+from kernels.precision import precision
 from tests.kernels.test_decoder import make
 
 KINDS = (("lstm", "additive"), ("gru", "general"), ("tanh", "none"))
@@ -131,3 +134,31 @@ def test_second_derivatives(backend):
         found[name] = torch.autograd.grad(norm, list(own.values()), allow_unused=True)
     for one, other in zip(found["reference"], found[backend], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize(("kind", "score"), KINDS)
+def test_without_feeding_the_loop_gives_what_the_recurrence_gives(
+    monkeypatch, kind, score, backend
+):
+    """kernels.attention_decoder then runs no loop; the operator still can."""
+    leaves, call = make(kind, score, layers=2, feeding=False, dropout="plain", norm=True)
+    dtype = torch.float64 if backend == "torch" else torch.float32
+    results = []
+    for loop in (False, True):
+        own = {name: leaf.to(dtype).requires_grad_() for name, leaf in leaves.items()}
+        with monkeypatch.context() as patch:
+            if loop:
+                patch.setattr(decoder.unfed, "attention_decoder", partial(as_loop, backend))
+            vectors, state, _ = call(own, backend, residual=True)
+        loss = vectors.square().sum() + state.hidden.square().sum()
+        results.append((vectors, *torch.autograd.grad(loss, list(own.values()))))
+    near = 1e-11 if backend == "torch" else 2e-5
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=near, atol=near)
+
+
+def as_loop(backend, inputs, weights, state, memory, kind, scale, residual, masks):
+    found = precision(inputs)
+    made = Call(inputs, weights, state, memory, masks, kind, scale, residual, found)
+    return operation.attention_decoder(made, backend)
