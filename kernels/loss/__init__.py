@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from torch import Tensor
 
 from kernels import backend
-from kernels.loss import reference, torch_backend
+from kernels.loss import operation, reference
 
 __all__ = ["linear_cross_entropy"]
 
@@ -31,7 +29,7 @@ def linear_cross_entropy(
     ``reduction`` "mean" (over targets other than ``ignore_index``; 0 if there are none), "sum"
     or "none" (N,). Under autocast the products run in its dtype, the softmax in fp32. The torch
     and triton backends work in chunks of rows and make the gradients along with the loss ("none":
-    triton in chunks, logits again in the backward pass; torch all at once).
+    in the backward pass, where the logits are made again).
 
     Raises ValueError for shapes that do not fit, an unknown reduction, a smoothing outside
     [0, 1) and targets outside the vocabulary; for the last, the triton backend on a GPU fails by an
@@ -42,6 +40,8 @@ def linear_cross_entropy(
             f"hidden has shape {tuple(hidden.shape)}, weight {tuple(weight.shape)}; "
             "expected (N, H) and (V, H)"
         )
+    if not weight.shape[0]:
+        raise ValueError("weight has shape (0, H); expected at least one word")
     if targets.shape != hidden.shape[:1]:
         raise ValueError(f"targets has shape {tuple(targets.shape)}; expected ({len(hidden)},)")
     if bias is not None and bias.shape != weight.shape[:1]:
@@ -51,14 +51,11 @@ def linear_cross_entropy(
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= value < 1")
     chosen = backend.resolve("linear_cross_entropy", hidden, triton=True)
-    return _backend(chosen, reduction).linear_cross_entropy(
-        hidden, weight, targets, bias, label_smoothing, ignore_index, reduction
+    if chosen == "reference":
+        return reference.linear_cross_entropy(
+            hidden, weight, targets, bias, label_smoothing, ignore_index, reduction
+        )
+    settings = (float(label_smoothing), ignore_index)
+    return operation.linear_cross_entropy(
+        hidden, weight, bias, targets, settings, reduction, chosen
     )
-
-
-def _backend(name: str, reduction: str) -> ModuleType:
-    if name == "triton":
-        from kernels.loss import triton_backend  # imports triton
-
-        return triton_backend
-    return reference if name == "reference" or reduction == "none" else torch_backend

@@ -14,16 +14,17 @@ again.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.loss import reference
-from kernels.precision import precision
 from kernels.recurrence.schedule import power_of_two
+
+if TYPE_CHECKING:
+    from kernels.loss.operation import Settings
 
 _CHUNK_BYTES = 1 << 27  # of logits: enough rows for the products, little beside the weights
 _BLOCK = 4096  # words of a row at once
@@ -91,32 +92,7 @@ def row_kernel(
                 tl.store(logits + v, (d * scale).to(logits.dtype.element_ty), mask=there)
 
 
-def linear_cross_entropy(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    bias: Tensor | None,
-    label_smoothing: float,
-    ignore_index: int,
-    reduction: str,
-) -> Tensor:
-    """See kernels.linear_cross_entropy."""
-    settings = _Settings(label_smoothing, ignore_index, reduction, precision(hidden).product)
-    _check_targets(targets, ignore_index, weight.shape[0])
-    # The kernel steps through both by one.
-    bias = None if bias is None else bias.contiguous()
-    with torch.autocast(hidden.device.type, enabled=False):
-        return _Loss.apply(hidden, weight, bias, targets.contiguous(), settings)
-
-
-class _Settings(NamedTuple):
-    smoothing: float
-    ignore_index: int
-    reduction: str
-    product: torch.dtype
-
-
-def _check_targets(targets: Tensor, ignore_index: int, words: int) -> None:
+def check_targets(targets: Tensor, ignore_index: int, words: int) -> None:
     """On the device by an assertion there, since a look at the values would wait for it."""
     fine = ((targets >= 0) & (targets < words) | (targets == ignore_index)).all()
     if targets.is_cuda:
@@ -129,58 +105,12 @@ def _check_targets(targets: Tensor, ignore_index: int, words: int) -> None:
         )
 
 
-class _Loss(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        settings: _Settings,
-    ) -> Tensor:
-        needed = ctx.needs_input_grad[:3]
-        ctx.settings = settings
-        if settings.reduction == "none":
-            losses, _ = _chunks(hidden, weight, bias, targets, settings, None, (False,) * 3)
-            ctx.save_for_backward(hidden, weight, bias, targets)
-            return losses.to(hidden.dtype)
-        losses, grads = _chunks(hidden, weight, bias, targets, settings, None, needed)
-        total, scale = losses.sum(dtype=torch.float64), losses.new_ones(())
-        if settings.reduction == "mean":
-            scale = scale / (targets != settings.ignore_index).sum().clamp(min=1)
-        ctx.save_for_backward(hidden, weight, bias, targets, *grads, scale)
-        return (total * scale).to(hidden.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
-        settings, needed = ctx.settings, ctx.needs_input_grad[:3]
-        hidden, weight, bias, targets, *made = ctx.saved_tensors
-        if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-            found = _differentiable(hidden, weight, bias, targets, settings, d_loss, needed)
-        elif settings.reduction == "none":
-            scales = d_loss.to(torch.float32).contiguous()
-            with torch.autocast(hidden.device.type, enabled=False):
-                _, found = _chunks(hidden, weight, bias, targets, settings, scales, needed)
-        else:
-            *grads, scale = made
-            found = [None if g is None else g * (d_loss * scale) for g in grads]
-        return (
-            *(
-                None if gradient is None else gradient.to(tensor.dtype)
-                for gradient, tensor in zip(found, (hidden, weight, bias), strict=True)
-            ),
-            None,
-            None,
-        )
-
-
-def _chunks(
+def chunks(
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     targets: Tensor,
-    settings: _Settings,
+    settings: Settings,
     scales: Tensor | None,
     needed: tuple[bool, ...],
 ) -> tuple[Tensor, list[Tensor | None]]:
@@ -191,6 +121,8 @@ def _chunks(
     # what an ignored row holds must not reach the weights, were it NaN times zero
     h = hidden.masked_fill(~kept.unsqueeze(1), 0).to(settings.product)
     w = weight.to(settings.product)
+    # The kernel steps through both by one.
+    bias = None if bias is None else bias.contiguous()
     losses = hidden.new_empty(rows, dtype=torch.float32)
     d_hidden = hidden.new_empty(hidden.shape, dtype=torch.float32) if needed[0] else None
     d_weight = weight.new_zeros(weight.shape, dtype=torch.float32) if needed[1] else None
@@ -228,25 +160,3 @@ def _chunks(
         if d_bias is not None:
             d_bias -= share.sum()
     return losses, [d_hidden, d_weight, d_bias]
-
-
-def _differentiable(
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    targets: Tensor,
-    settings: _Settings,
-    d_loss: Tensor,
-    needed: tuple[bool, ...],
-) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    # Of views: with tied embeddings hidden is made from the weight, whose gradient must not count
-    # that path here as well.
-    hidden, weight, bias = (None if t is None else t.view_as(t) for t in (hidden, weight, bias))
-    loss = reference.linear_cross_entropy(
-        hidden, weight, targets, bias, settings.smoothing, settings.ignore_index,
-        settings.reduction,
-    )  # fmt: skip
-    wanted = [t for t, want in zip((hidden, weight, bias), needed, strict=True) if want]
-    found = iter(torch.autograd.grad(loss, wanted, d_loss.to(loss.dtype), create_graph=True))
-    return [next(found) if want else None for want in needed]

@@ -8,15 +8,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 class Allocations(TorchDispatchMode):
     """Bytes of the storages that operations made: the largest, and the most there were at once.
 
-    Inside a registered operator no mode is active: ``backend``'s forward and backward functions are
-    patched to turn this one on again.
+    Inside a registered operator no mode is active: ``backend``'s ``functions`` are patched to turn
+    this one on again.
     """
 
-    def __init__(self, monkeypatch=None, backend=None):
+    def __init__(self, monkeypatch=None, backend=None, functions=("forward", "backward")):
         super().__init__()
         self.largest = self.peak = 0
         self.alive = {}
-        for name in () if backend is None else ("forward", "backward"):
+        for name in () if backend is None else functions:
             monkeypatch.setattr(backend, name, self._seen(getattr(backend, name)))
 
     def _seen(self, function):

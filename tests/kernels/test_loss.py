@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from kernels.backend import use_backend
 from kernels.loss import linear_cross_entropy, torch_backend
+from tests.kernels.allocations import Allocations
 
 
 def make(rows=11, size=5, words=13, seed=0):
@@ -67,24 +68,13 @@ def test_no_targets_give_zero_loss_and_zero_gradients():
         assert loss == 0 and all(g.abs().max() == 0 for g in grads)
 
 
-def test_never_holds_all_logits(monkeypatch):
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    largest = 0
-
-    class Count(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            nonlocal largest
-            out = function(*args, **(kwargs or {}))
-            if isinstance(out, torch.Tensor):
-                largest = max(largest, out.numel())
-            return out
-
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_never_holds_all_logits(monkeypatch, reduction):
+    count = Allocations(monkeypatch, torch_backend, ("chunks",))
     monkeypatch.setattr(torch_backend, "_CHUNK_BYTES", 4 * 100 * 8)
     hidden, weight = torch.randn(64, 3), torch.randn(100, 3)
-    with Count():
-        run("torch", torch.float32, (hidden, weight), torch.randint(100, (64,)))
-    assert largest == 8 * 100
+    run("torch", torch.float32, (hidden, weight), torch.randint(100, (64,)), reduction=reduction)
+    assert count.largest == 4 * 8 * 100
 
 
 def test_extreme_logits_stay_finite():
@@ -113,6 +103,7 @@ def test_bf16_autocast_stays_close():
         ({"targets": torch.tensor([0])}, "targets has shape"),
         ({"bias": torch.zeros(3)}, "bias has shape"),
         ({"weight": torch.zeros(13, 4)}, "weight"),
+        ({"weight": torch.zeros(0, 5)}, "at least one word"),
         ({"reduction": "max"}, "reduction"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
     ],

@@ -1,0 +1,186 @@
+"""The vocabulary loss as one PyTorch operator, on the torch or triton backend.
+
+A registered operator is opaque to ``torch.compile`` and ``torch.export``. Its gradients are made
+along with the loss, while the logits of a chunk are there, and only scaled in the backward pass.
+With the reduction "none" each row's loss has a gradient of its own, which is known in the backward
+pass alone: there the logits are made again, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.loss import reference, torch_backend
+from kernels.precision import precision
+
+
+class Settings(NamedTuple):
+    smoothing: float
+    ignore_index: int
+    product: torch.dtype  # of the operands of products
+    state: torch.dtype  # of sums, losses and gradients
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    settings: tuple[float, int],
+    reduction: str,
+    backend: str,
+) -> Tensor:
+    """See kernels.linear_cross_entropy; ``settings``: label smoothing and ignore_index."""
+    grad = torch.is_grad_enabled()
+    needed = [grad and t is not None and t.requires_grad for t in (hidden, weight, bias)]
+    found = precision(hidden)
+    loss, *_ = torch.ops.kernels.linear_cross_entropy(
+        hidden, weight, bias, targets, *settings, found.product, found.state, backend, reduction,
+        needed,
+    )  # fmt: skip
+    return loss
+
+
+def _backend(name: str) -> ModuleType:
+    if name == "torch":
+        return torch_backend
+    from kernels.loss import triton_backend  # imports triton
+
+    return triton_backend
+
+
+_SHARED = (
+    "Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, float smoothing, "
+    "int ignore_index, ScalarType product, ScalarType state, str backend, str reduction"
+)
+CALL = 10  # arguments that both operators share
+# Absent tensors come and go as empty ones: operators cannot return None.
+_library = torch.library.Library("kernels", "FRAGMENT")
+_library.define(
+    f"linear_cross_entropy({_SHARED}, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
+_library.define(
+    f"linear_cross_entropy_backward({_SHARED}, Tensor d_losses, bool[] needed) "
+    "-> (Tensor, Tensor, Tensor)"
+)
+
+
+@torch.library.impl(_library, "linear_cross_entropy", "CompositeExplicitAutograd")
+def _forward(*flat: Any) -> tuple[Tensor, ...]:
+    """-> loss, the gradients of hidden, weight and bias, and the factor that they still need."""
+    hidden, weight, bias, targets, *settings, backend, reduction = flat[:CALL]
+    needed, settings, module = flat[CALL], Settings(*settings), _backend(backend)
+    targets = targets.contiguous()
+    module.check_targets(targets, settings.ignore_index, weight.shape[0])
+    scale = hidden.new_ones((), dtype=settings.state)
+    with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
+        if reduction == "none":
+            losses, _ = module.chunks(
+                hidden, weight, bias, targets, settings, None, (False,) * 3
+            )  # fmt: skip
+            return (losses.to(hidden.dtype), *_or_empty([None] * 3, hidden), scale)
+        losses, grads = module.chunks(
+            hidden, weight, bias, targets, settings, None, tuple(needed)
+        )  # fmt: skip
+        total = losses.sum(dtype=torch.float64)
+        if reduction == "mean":
+            scale = scale / (targets != settings.ignore_index).sum().clamp(min=1)
+    return ((total * scale).to(hidden.dtype), *_or_empty(grads, hidden), scale)
+
+
+@torch.library.impl(_library, "linear_cross_entropy_backward", "CompositeExplicitAutograd")
+def _backward(*flat: Any) -> tuple[Tensor, ...]:
+    """Of reduction "none"."""
+    hidden, weight, bias, targets, *settings, backend, _ = flat[:CALL]
+    d_losses, needed = flat[CALL:]
+    settings = Settings(*settings)
+    with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
+        _, grads = _backend(backend).chunks(
+            hidden, weight, bias, targets.contiguous(), settings,
+            d_losses.to(settings.state).contiguous(), tuple(needed),
+        )  # fmt: skip
+    return _or_empty(grads, hidden)
+
+
+def _or_empty(grads: list[Tensor | None], like: Tensor) -> tuple[Tensor, ...]:
+    return tuple(like.new_empty(0) if grad is None else grad for grad in grads)
+
+
+@torch.library.register_fake("kernels::linear_cross_entropy", lib=_library)
+def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
+    hidden, state, reduction, needed = flat[0], flat[7], flat[9], flat[CALL]
+    if reduction == "none":
+        loss, needed = hidden.new_empty(hidden.shape[0]), (False,) * 3
+    else:
+        loss = hidden.new_empty(())
+    return loss, *_fake_gradients(flat, needed), hidden.new_empty((), dtype=state)
+
+
+@torch.library.register_fake("kernels::linear_cross_entropy_backward", lib=_library)
+def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
+    return _fake_gradients(flat, flat[-1])
+
+
+def _fake_gradients(flat: tuple[Any, ...], needed: list[bool]) -> tuple[Tensor, ...]:
+    grads = [
+        tensor.new_empty(tensor.shape, dtype=flat[7]) if want and tensor is not None else None
+        for tensor, want in zip(flat[:3], needed, strict=True)
+    ]
+    return _or_empty(grads, flat[0])
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    hidden, weight, bias, targets, *ctx.rest = inputs[:CALL]
+    ctx.has_bias = bias is not None
+    ctx.save_for_backward(hidden, weight, hidden if bias is None else bias, targets, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _autograd(ctx: Any, d_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    hidden, weight, bias, targets, *grads, scale = ctx.saved_tensors
+    tensors = (hidden, weight, bias if ctx.has_bias else None)
+    smoothing, ignore_index, *_, reduction = ctx.rest
+    wanted = list(ctx.needs_input_grad[:3])
+    if d_loss is None:
+        return (None,) * (CALL + 1)
+    if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
+        options = (smoothing, ignore_index, reduction)
+        found = _differentiable_backward(tensors, targets, options, d_loss, wanted)
+    elif reduction == "none":
+        found = torch.ops.kernels.linear_cross_entropy_backward(
+            *tensors, targets, *ctx.rest, d_loss, wanted
+        )
+    else:
+        found = [grad * (d_loss * scale) for grad in grads]
+    found = [
+        grad.to(tensor.dtype) if want else None
+        for grad, tensor, want in zip(found, tensors, wanted, strict=True)
+    ]
+    return (*found, *(None,) * (CALL - 2))
+
+
+torch.library.register_autograd(
+    "kernels::linear_cross_entropy", _autograd, setup_context=_save, lib=_library
+)
+
+
+def _differentiable_backward(
+    tensors: tuple[Tensor | None, ...],
+    targets: Tensor,
+    options: tuple[float, int, str],
+    d_loss: Tensor,
+    wanted: list[bool],
+) -> list[Tensor | None]:
+    """The same gradients by autograd through the reference, so that they have gradients too."""
+    # Of views: with tied embeddings hidden is made from the weight, whose gradient must not count
+    # that path here as well.
+    hidden, weight, bias = (None if t is None else t.view_as(t) for t in tensors)
+    loss = reference.linear_cross_entropy(hidden, weight, targets, bias, *options)
+    leaves = [t for t, want in zip((hidden, weight, bias), wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(loss, leaves, d_loss.to(loss.dtype), create_graph=True))
+    return [next(found) if want else None for want in wanted]

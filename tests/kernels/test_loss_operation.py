@@ -1,0 +1,73 @@
+"""The vocabulary loss as a registered operator."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernels.backend import use_backend
+from kernels.loss import linear_cross_entropy
+from tests.kernels.test_loss import make
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_operator_keeps_its_contract(backend, reduction, with_bias):
+    dtype = torch.float64 if backend == "torch" else torch.float32
+    *tensors, targets = make()
+    hidden, weight, bias = (t.to(dtype).requires_grad_() for t in tensors)
+    needed = [True, True, with_bias]
+    torch.library.opcheck(
+        torch.ops.kernels.linear_cross_entropy.default,
+        (
+            hidden, weight, bias if with_bias else None, targets, 0.1, -100, dtype, dtype, backend,
+            reduction, needed,
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_compiled_without_a_graph_break(backend, reduction):
+    def run(hidden, weight, bias, targets):
+        loss = linear_cross_entropy(hidden, weight, targets, bias, 0.1, reduction=reduction)
+        return loss.square().sum()
+
+    torch._dynamo.reset()
+    *tensors, targets = make()
+    results = []
+    for function in (run, torch.compile(run, fullgraph=True, backend="aot_eager")):
+        leaves = [t.float().requires_grad_() for t in tensors]
+        with use_backend(backend):
+            loss = function(*leaves, targets)
+        results.append((loss, *torch.autograd.grad(loss, leaves)))
+    for eager, traced in zip(*results, strict=True):
+        assert torch.equal(eager, traced)
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_what_needs_no_gradient_gets_none(frozen):
+    *tensors, targets = make()
+    leaves = [t.requires_grad_(k != frozen) for k, t in enumerate(tensors)]
+    results = []
+    for backend in ("torch", "reference"):
+        with use_backend(backend):
+            loss = linear_cross_entropy(leaves[0], leaves[1], targets, leaves[2])
+        results.append(torch.autograd.grad(loss, [t for t in leaves if t.requires_grad]))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_second_derivatives_of_the_torch_backend(reduction):
+    *tensors, targets = make(5, 3, 7)
+    leaves = [t.requires_grad_() for t in tensors]
+
+    def run(hidden, weight, bias):
+        with use_backend("torch"):
+            return linear_cross_entropy(hidden, weight, targets, bias, 0.1, reduction=reduction)
+
+    assert torch.autograd.gradgradcheck(run, leaves)
