@@ -12,7 +12,9 @@ from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.step import (
     StepMemory,
     StepWeights,
+    input_sums,
     prepared_step,
+    reads_rows,
     step_memory,
     step_weights,
 )
@@ -38,7 +40,9 @@ __all__ = [
     "StepWeights",
     "attention_decoder",
     "decoder_step",
+    "input_sums",
     "prepared_step",
+    "reads_rows",
     "step_memory",
     "step_weights",
 ]

@@ -5,23 +5,30 @@ first: [step input; hidden] is one product with one packed weight, each bias is 
 and values are zero past a length. The embedding's share of the gates is
 computed once for each different token of a step: of 320 hypotheses about 110 differ.
 
+The backend is that which prepared the weights: PyTorch's operators (this file), or, inside
+``use_backend("triton")``, the kernels in triton_backend/step, which join the weights otherwise.
+
 Gate columns are those of ``torch_backend``: LSTM i f o | g, GRU r z | n_x | n_h, Elman a.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention.masking import masked_softmax, padding, without_padding
+from kernels.backend import resolve
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
 from kernels.decoder.sentinel import Sentinel, attend
 from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
 from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+
+if TYPE_CHECKING:
+    from kernels.decoder.triton_backend.step import JoinedWeights
 
 _BLOCK = 1 << 18  # elements of tanh(q + k) held at once; 1 MiB in float32, a part of L2
 
@@ -51,15 +58,26 @@ class StepMemory(NamedTuple):
     """Made by ``step_memory`` from Memory. What lies past a length is zero."""
 
     keys: Tensor  # (B, S, Q)
-    values: Tensor  # (B, S, D)
+    values: Tensor | None  # (B, S, D); None: folded
     padded: Tensor | None  # (B, S), True past a length; None: all S positions are real
+    folded: Tensor | None = None  # (B, S, A): values through the output's weight, Triton alone
 
 
 def step_weights(
     weights: DecoderWeights, kind: str, inputs: int, product: torch.dtype
-) -> StepWeights:
+) -> StepWeights | JoinedWeights:
     """Prepare ``weights`` of a decoder of ``kind`` for steps on inputs of ``inputs`` (E) numbers,
-    with products in the dtype ``product``; norms and scores keep their dtype."""
+    with products in the dtype ``product``; norms and scores keep their dtype.
+
+    Raises RuntimeError for what the 'triton' backend, if it is chosen, has no kernel for: the
+    sentinel, layer normalisation after some layers only, float64.
+    """
+    if _chosen(weights.output) == "triton":
+        if product == torch.float64:
+            raise RuntimeError("step_weights: the 'triton' backend has no float64; use 'torch'")
+        from kernels.decoder.triton_backend.step import joined_weights  # imports triton
+
+        return joined_weights(weights, kind, inputs, product)
     first, query = weights.layers[0], weights.query
     embedding = _columns(first.weight_ih[:, :inputs], kind, "x")  # (C, E)
     return StepWeights(
@@ -100,9 +118,35 @@ def _prepare(layer: LayerWeights, kind: str, given: int | None, product: torch.d
     )
 
 
-def step_memory(memory: Memory) -> StepMemory:
+def reads_rows(weights: StepWeights | JoinedWeights) -> bool:
+    """Whether ``prepared_step`` reads, of its inputs, just the rows that it is asked for: then they
+    may be a whole vocabulary's, with tokens as rows, and picking them is no work beforehand."""
+    return not isinstance(weights, StepWeights)
+
+
+def input_sums(inputs: Tensor, weights: StepWeights | JoinedWeights) -> Tensor:
+    """inputs (V, E) -> their share of the gates of layer 0, with its bias (V, C), in the products'
+    dtype: what ``prepared_step`` takes with ``summed``. Made once for a whole vocabulary, it spares
+    every step that product (Devlin 2017, "Sharp models on dull hardware")."""
+    if isinstance(weights, StepWeights):
+        return prepared_linear(inputs, weights.inputs)
+    from kernels.decoder.triton_backend import step
+
+    return step.input_sums(inputs, weights)
+
+
+def step_memory(memory: Memory, weights: StepWeights | JoinedWeights | None = None) -> StepMemory:
     """Prepare ``memory``. Attention runs in the dtype of the state, whatever that of the products:
-    it is small, and casting its operands costs more than it saves."""
+    it is small, and casting its operands costs more than it saves.
+
+    weights: those of the steps. The Triton backend can then put the values through the output's
+    weight here, once for a source, where that spares the steps more than it costs them.
+    """
+    if weights is not None and reads_rows(weights):
+        from kernels.decoder.triton_backend.step import joined_memory
+
+        keys, values, folded, padded = joined_memory(memory, weights)
+        return StepMemory(keys, values, padded, folded)
     keys, values, lengths = memory
     padded = padding(lengths, *keys.shape[:2], keys.device)
     return StepMemory(
@@ -114,21 +158,52 @@ def step_memory(memory: Memory) -> StepMemory:
 def prepared_step(
     inputs: Tensor,
     rows: Tensor | None,
-    weights: StepWeights,
+    weights: StepWeights | JoinedWeights,
     state: DecoderState,
     memory: StepMemory | None,
     kind: str,
     scale: float = 1.0,
     residual: bool = False,
+    summed: bool = False,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     """What ``reference.decoder_step`` computes, without dropout masks and without gradients.
 
-    inputs (U, E), rows (N,): hypothesis i is fed inputs[rows[i]]; None: inputs are (N, E). The
-    K = N / B hypotheses of a source are side by side and share its memory. Returns attentional
-    vectors (N, A), the next state, attention weights (N, S) or None.
+    inputs (U, E), rows (N,): hypothesis i is fed inputs[rows[i]]; None: inputs are (N, E). With
+    ``summed`` they are ``input_sums`` (U, C) instead. The K = N / B hypotheses of a source are side
+    by side and share its memory. Returns attentional vectors (N, A), the next state, attention
+    weights (N, S) or None.
+
+    The Triton backend is one launch, or one a phase (kernels.recurrence.schedule.use_schedule), and
+    can be captured in a CUDA graph; steps with the same weights must follow one another.
+
+    Raises RuntimeError for weights prepared for another backend than the chosen one, and, of the
+    Triton backend, ValueError that names a tensor whose shape is wrong.
     """
+    joined = reads_rows(weights)
+    chosen = _chosen(inputs, state.hidden)
+    if (chosen == "triton") != joined:
+        raise RuntimeError(
+            f"prepared_step: backend {chosen!r} is chosen, the weights were prepared for "
+            f"{'triton' if joined else 'torch'!r}; call step_weights and prepared_step under the "
+            "same use_backend"
+        )
+    if memory is not None and memory.values is None and not joined:
+        raise RuntimeError(
+            "prepared_step: memory was prepared for the 'triton' backend; call step_memory anew"
+        )
     with torch.autocast(inputs.device.type, enabled=False):  # the weights say what to multiply in
-        return _step(inputs, rows, weights, state, memory, kind, scale, residual)
+        if joined:
+            from kernels.decoder.triton_backend.step import joined_step
+
+            tensors = None
+            if memory is not None:
+                tensors = (memory.keys, memory.values, memory.folded, memory.padded)
+            return joined_step(inputs, rows, weights, state, tensors, kind, scale, residual, summed)
+        return _step(inputs, rows, weights, state, memory, kind, scale, residual, summed)
+
+
+def _chosen(*tensors: Tensor) -> str:
+    return resolve("prepared_step", *tensors, triton=True)
 
 
 def _step(
@@ -140,10 +215,17 @@ def _step(
     kind: str,
     scale: float,
     residual: bool,
+    summed: bool,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     dtype = state.hidden.dtype
-    sums = prepared_linear(inputs, weights.inputs).to(dtype)  # (U, C)
-    sums = sums if rows is None else sums.index_select(0, rows)  # (N, C)
+    if summed and weights.sentinel is not None:
+        raise ValueError("prepared_step: the sentinel reads the inputs themselves; summed is True")
+    sums = inputs if summed else prepared_linear(inputs, weights.inputs)
+    sums = sums.to(dtype)  # (U, C)
+    if rows is not None:
+        sums = sums.index_select(0, rows)  # (N, C)
+    elif summed:
+        sums = sums.clone()  # it is added to in place
     x, hidden, cell = state.feed, [], []
     for number, layer in enumerate(weights.layers):
         h = state.hidden[number]  # (N, H)
@@ -209,7 +291,7 @@ def _attend(
     hidden: Tensor, weights: StepWeights, memory: StepMemory, scale: float, own: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """hidden (N, H) -> context (N, D), attention weights (N, S); ``own`` (N, H): the sentinel."""
-    keys, values, padded = memory
+    keys, values, padded, _ = memory
     query = hidden  # (N, Q)
     if weights.query is not None:
         query = prepared_linear(hidden, weights.query)

@@ -1,0 +1,248 @@
+"""Launches of a step's kernel, one for each phase or one for all. Nothing is read back from the
+device and nothing allocated depends on data, so a step can be captured in a CUDA graph."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kernels.backend import interpreted
+from kernels.decoder.triton_backend.step.kernel import step_kernel
+from kernels.decoder.triton_backend.step.tiles import Problem, Tiles, blocks_of, phases, pick
+from kernels.decoder.triton_backend.step.weights import JoinedWeights
+from kernels.decoder.weights import DecoderState
+from kernels.recurrence.schedule import asked_schedule, chip_of, power_of_two
+from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
+
+INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second would wait for ever
+# keys (B, S, Q), values (B, S, D) or None, folded values (B, S, A) or None, padded (B, S) or None
+StepMemoryTensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+
+
+def joined_step(
+    inputs: Tensor,
+    rows: Tensor | None,
+    weights: JoinedWeights,
+    state: DecoderState,
+    memory: StepMemoryTensors | None,
+    kind: str,
+    scale: float,
+    residual: bool,
+    summed: bool,
+) -> tuple[Tensor, DecoderState, Tensor | None]:
+    """As kernels.decoder.prepared_step. ``summed``: inputs are ``input_sums`` (U, C)."""
+    _check(inputs, rows, weights, state, memory, summed)
+    problem = problem_of(weights, state, memory, kind, summed)
+    tiles = pick(problem, chip_of(inputs.device), asked_schedule())
+    layers, batch, size = state.hidden.shape
+
+    def new(*shape: int) -> Tensor:
+        return inputs.new_empty(shape, dtype=torch.float32)
+
+    given = DecoderState(*(None if t is None else t.contiguous() for t in state))
+    hidden, cell = torch.empty_like(given.hidden), None
+    if given.cell is not None:
+        cell = torch.empty_like(given.cell)
+    vectors = hidden.new_empty(batch, problem.width)
+    shown = problem.normed or (residual and layers > 1)
+    keys = values = folded = padded = alpha = None
+    parts = contexts = hidden  # a pointer must point somewhere; constants keep it from being used
+    if memory is not None:
+        keys, values, folded, padded = (None if t is None else t.contiguous() for t in memory)
+        alpha = keys.new_empty(batch, problem.source)
+        parts = new(blocks_of(problem, tiles), batch, problem.source)
+        if folded is None:
+            contexts = new(batch, problem.values)
+    some = hidden
+    pointers = (
+        inputs.contiguous(), _or(None if rows is None else rows.contiguous(), some), weights.first,
+        weights.deep, weights.biases, weights.ask, _or(weights.score, some),
+        _or(weights.gate_bias, some), weights.context, _or(weights.gain, some),
+        _or(weights.shift, some), given.hidden, _or(given.cell, some), _or(given.feed, some),
+        _or(keys, some), _or(folded if values is None else values, some), _or(padded, some),
+        hidden, _or(cell, some), new(layers, batch, size) if shown else hidden, parts,
+        new(batch, problem.width), new(batch, problem.gate), contexts, _or(alpha, some), vectors,
+        weights.counter[:2], weights.counter[2:],
+    )  # fmt: skip
+    if batch:
+        found = Options(
+            given.feed is not None, residual and layers > 1, shown, summed, rows is not None,
+            padded is not None, weights.inputs,
+        )  # fmt: skip
+        fixed = constants(problem, tiles, found, input_precision(weights.first))
+        _launch(pointers, scale, fixed, problem, tiles, weights.counter)
+    after = DecoderState(hidden, cell, None if state.feed is None else vectors)
+    return vectors, after, alpha
+
+
+class Options(NamedTuple):
+    """What a step has beyond its sizes; each choice is a kernel of its own."""
+
+    feed: bool
+    residual: bool
+    shown: bool
+    summed: bool
+    gather: bool
+    ragged: bool
+    inputs: int  # E
+
+
+def problem_of(
+    weights: JoinedWeights,
+    state: DecoderState,
+    memory: StepMemoryTensors | None,
+    kind: str,
+    summed: bool,
+) -> Problem:
+    layers, batch, size = state.hidden.shape
+    width, values = weights.context.shape
+    keys = source = 0
+    beams, folded = 1, False
+    if memory is not None:
+        sources, source, keys = memory[0].shape
+        beams, folded = batch // max(1, sources), memory[1] is None
+    inside = (0 if summed else weights.inputs) + (0 if state.feed is None else width)
+    return Problem(
+        kind, batch, max(1, beams), source, size, width, values, keys, weights.queries > 0,
+        0 if memory is None else weights.gate, weights.score is not None, layers, inside, folded,
+        weights.gain is not None, weights.first.element_size(),
+    )  # fmt: skip
+
+
+def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) -> dict[str, Any]:
+    """Of the kernel, but PHASE."""
+    blocks = blocks_of(problem, tiles)
+    return {
+        "KIND": problem.kind,
+        "E": options.inputs,
+        "H": problem.size,
+        "A": problem.width,
+        "D": problem.values,
+        "Q": problem.keys,
+        "G": problem.gate,
+        "FEED": options.feed,
+        "QUERY": problem.asks,
+        "ADDITIVE": problem.additive,
+        "NORM": problem.normed,
+        "RESIDUAL": options.residual,
+        "SHOWN": options.shown,
+        "SUMMED": options.summed,
+        "GATHER": options.gather,
+        "FOLDED": problem.folded,
+        "RAGGED": options.ragged,
+        "LAYERS": problem.layers,
+        "CELL_ROWS": tiles.cell_rows,
+        "CELL_UNITS": tiles.cell_units,
+        "CELL_STAGES": tiles.cell_stages,
+        "ROWS_OF_TILE": tiles.rows,
+        "COLUMNS": tiles.columns,
+        "STAGES": tiles.stages,
+        "ROWS": min(tiles.rows, power_of_two(problem.rows)),
+        "INNER": tiles.inner,
+        "SCORES": tiles.scores,
+        "BLOCKS": blocks,
+        "NB": power_of_two(max(1, blocks)),
+        "BEAMS": tiles.beams,
+        "POSITIONS": tiles.positions,
+        "ATTENDED": tiles.attended,
+        "BROW": max(16, power_of_two(problem.size)),
+        "PRECISION": precision,
+        "MAX_SPIN": debug_spins(),
+    }
+
+
+def _launch(
+    pointers: tuple[Tensor, ...],
+    scale: float,
+    fixed: dict[str, Any],
+    problem: Problem,
+    tiles: Tiles,
+    counter: Tensor,
+) -> None:
+    options: dict[str, Any] = {"num_warps": tiles.warps, "num_stages": 1}
+    numbers = (problem.rows, problem.beams, problem.source)
+
+    def run(phase: str, layers: tuple[int, int], programs: int) -> None:
+        step_kernel[(programs,)](
+            *pointers, scale, *layers, *numbers, programs, 0, PHASE=phase, **fixed, **options
+        )
+
+    listed = list(phases(problem, tiles))
+    with _on(counter.device):
+        if tiles.schedule == "persistent":
+            # More programs than the largest phase has tiles would only wait.
+            programs = min(tiles.programs, max(count for *_, count in listed))
+            if interpreted():
+                programs = INTERPRETED_PROGRAMS
+            else:
+                options["launch_cooperative_grid"] = True
+            run("all", (0, problem.layers), programs)
+        else:
+            for phase, layer, count in listed:
+                own = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
+                run(phase, own, count)
+    if debug_spins() and int(counter[2]):
+        counter.zero_()
+        raise RuntimeError(
+            f"prepared_step, schedule {tiles.schedule!r}: a barrier was not reached by all "
+            f"programs within {debug_spins()} reads; the results are wrong. Please report the "
+            "sizes."
+        )
+
+
+def _check(
+    inputs: Tensor,
+    rows: Tensor | None,
+    weights: JoinedWeights,
+    state: DecoderState,
+    memory: StepMemoryTensors | None,
+    summed: bool,
+) -> None:
+    """Raises ValueError that names the argument: a kernel would read what is not there."""
+    layers, columns = weights.biases.shape
+    batch, size = state.hidden.size(1), weights.ask.size(1)
+    width, values = weights.context.shape
+    fed = weights.first.size(1) - weights.inputs - size
+    across = columns if summed else weights.inputs
+    expected: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+        ("inputs", inputs, (inputs.size(0) if rows is not None else batch, across)),
+        ("rows", rows, (batch,)),
+        ("state.hidden", state.hidden, (layers, batch, size)),
+        ("state.cell", state.cell, (layers, batch, size)),
+        ("state.feed", state.feed, (batch, fed)),
+    ]
+    if memory is not None:
+        keys, plain, folded, padded = memory
+        sources, source, _ = keys.shape
+        queries = weights.queries or size
+        expected += [
+            ("memory.keys", keys, (sources, source, queries)),
+            ("memory.values", plain, (sources, source, values)),
+            ("memory.folded", folded, (sources, source, width)),
+            ("memory.padded", padded, (sources, source)),
+        ]
+        if batch != sources * (batch // max(1, sources)):
+            raise ValueError(
+                f"state.hidden holds {batch} hypotheses, memory {sources} sources; expected as "
+                "many hypotheses for each source"
+            )
+    for name, tensor, shape in expected:
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {shape}")
+    if (state.feed is None) != (fed == 0):
+        raise ValueError(
+            f"state.feed is {'None' if state.feed is None else 'given'}; the weights of layer 0 "
+            f"are prepared for {fed} columns of it"
+        )
+
+
+def _on(device: torch.device) -> AbstractContextManager[None]:
+    """Triton launches on the current device, which need not be the tensors'."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    return other if tensor is None else tensor

@@ -1,0 +1,385 @@
+"""The phases of one step of search as device functions; ``kernel.py`` puts them in order.
+
+A row is a hypothesis; the K = ``beams`` hypotheses of a source lie side by side and read its keys
+and values where they are. State, keys, values and products each have their own dtype: what a
+product reads is cast to its weight's on the way, sums and element-wise maths are float32. What
+other programs of the same launch have written is read past L1.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels.decoder.triton_backend.attend import half_way
+from kernels.recurrence.triton_backend.cells import (
+    elman_forward,
+    gru_forward,
+    lstm_forward,
+    sigmoid,
+    tanh,
+)
+
+
+@triton.jit
+def multiply_joined(
+    total, weight, place, gate, there, x, x_at, feed, hidden, at, live,
+    X: tl.constexpr, F: tl.constexpr, H: tl.constexpr, FROM: tl.constexpr, SPLIT: tl.constexpr,
+    BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """total (BM, BN) + [x[x_at]; feed[at]; hidden[at]] weight[place]^T without the first FROM of
+    the X + F + H columns, in one loop: each loop of its own would wait for its first block.
+
+    SPLIT: a GRU's columns, of which gate 3 has no weight on x and feed, gate 2 none on hidden.
+    """
+    OUTSIDE: tl.constexpr = X + F
+    INNER: tl.constexpr = OUTSIDE + H
+    dtype = weight.dtype.element_ty
+    for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
+        inner = k + tl.arange(0, BK)
+        recurrent = inner >= OUTSIDE
+        rows = tl.load(
+            hidden + at[:, None] * H + (inner - OUTSIDE)[None, :],
+            mask=live[:, None] & (recurrent & (inner < INNER))[None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        ).to(dtype)
+        if X > FROM:
+            rows += tl.load(
+                x + x_at[:, None] * X + inner[None, :],
+                mask=live[:, None] & (inner < X)[None, :],
+                other=0.0,
+                cache_modifier=".cg",
+            ).to(dtype)
+        if F > 0:
+            rows += tl.load(
+                feed + at[:, None] * F + (inner - X)[None, :],
+                mask=live[:, None] & ((inner >= X) & (inner < OUTSIDE))[None, :],
+                other=0.0,
+            ).to(dtype)
+        used = there[None, :] & (inner < INNER)[:, None]
+        if SPLIT:
+            used = used & (
+                ((gate != 2)[None, :] & recurrent[:, None])
+                | ((gate != 3)[None, :] & (inner < OUTSIDE)[:, None])
+            )
+        w = tl.load(weight + place[None, :] * INNER + inner[:, None], mask=used, other=0.0)
+        total = tl.dot(rows, w, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
+def layer_tile(
+    tile, sums, bias, x, rows, feed, hidden, cell, weight, hidden_out, cell_out, shown, batch,
+    KIND: tl.constexpr, X: tl.constexpr, F: tl.constexpr, H: tl.constexpr,
+    SUMMED: tl.constexpr, GATHER: tl.constexpr, SHOWN: tl.constexpr, RESIDUAL: tl.constexpr,
+    BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A layer's cell for BM rows and BH units; hidden, cell and what is written are the layer's.
+
+    x (., X) is read at ``rows`` (N,) with GATHER. SUMMED: sums (., C) hold its share of the gates
+    with the bias, and x is not read. SHOWN: the output goes to ``shown``, too, with x added where
+    there is a RESIDUAL.
+    """
+    GATES: tl.constexpr = 4 if (KIND == "lstm" or KIND == "gru") else 1
+    across = tl.cdiv(H, BH)
+    unit = (tile % across) * BH
+    b = (tile // across) * BM + tl.arange(0, BM)
+    j = unit + tl.arange(0, BH)
+    live = b < batch
+    own = j < H
+    active = live[:, None] & own[None, :]
+    at = b[:, None] * H + j[None, :]
+    x_at = b.to(tl.int64)
+    if GATHER:
+        x_at = tl.load(rows + b, mask=live, other=0).to(tl.int64)
+    # What the cell reads is asked for before the product, so that it is there after it.
+    before = tl.load(hidden + at, mask=active, other=0.0).to(tl.float32)
+    if KIND == "lstm":
+        old = tl.load(cell + at, mask=active, other=0.0).to(tl.float32)
+    if SUMMED:
+        of_sums = sums + x_at[:, None] * (GATES * H) + j[None, :]
+        s0 = tl.load(of_sums, mask=active, other=0.0).to(tl.float32)
+        if GATES > 1:
+            s1 = tl.load(of_sums + H, mask=active, other=0.0).to(tl.float32)
+            s2 = tl.load(of_sums + 2 * H, mask=active, other=0.0).to(tl.float32)
+            s3 = tl.load(of_sums + 3 * H, mask=active, other=0.0).to(tl.float32)
+    else:
+        s0 = tl.load(bias + j, mask=own, other=0.0)[None, :]
+        if GATES > 1:
+            s1 = tl.load(bias + H + j, mask=own, other=0.0)[None, :]
+            s2 = tl.load(bias + 2 * H + j, mask=own, other=0.0)[None, :]
+            s3 = tl.load(bias + 3 * H + j, mask=own, other=0.0)[None, :]
+
+    column = tl.arange(0, GATES * BH)  # alternates between the gates of a unit
+    gate = column % GATES
+    total = tl.zeros((BM, GATES * BH), tl.float32)
+    total = multiply_joined(
+        total, weight, gate * H + unit + column // GATES, gate, unit + column // GATES < H,
+        x, x_at, feed, hidden, b, live, X, F, H, X if SUMMED else 0, KIND == "gru",
+        BK, STAGES, PRECISION,
+    )  # fmt: skip
+    if GATES == 1:
+        new = elman_forward(total + s0, KIND == "relu")
+    else:
+        even, odd = total.reshape(BM, BH, 2, 2).split()
+        p0, p2 = even.split()
+        p1, p3 = odd.split()
+        if KIND == "lstm":
+            _, _, _, opened, kept = lstm_forward(p0 + s0, p1 + s1, p3 + s3, p2 + s2, old)
+            new = opened * tanh(kept)
+            tl.store(cell_out + at, kept.to(cell_out.dtype.element_ty), mask=active)
+        else:
+            _, _, _, new = gru_forward(p0 + s0, p1 + s1, p2 + s2, p3 + s3, before)
+    tl.store(hidden_out + at, new.to(hidden_out.dtype.element_ty), mask=active)
+    if SHOWN:
+        if RESIDUAL:
+            new += tl.load(x + at, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
+        tl.store(shown + at, new, mask=active)
+
+
+@triton.jit
+def norm_row(
+    b, x, hidden, gain, shift, shown, H: tl.constexpr, RESIDUAL: tl.constexpr, BROW: tl.constexpr
+):
+    """shown[b] = layer normalisation of hidden[b] (+ x[b])."""
+    j = tl.arange(0, BROW)
+    own = j < H
+    h = tl.load(hidden + b * H + j, mask=own, other=0.0, cache_modifier=".cg").to(tl.float32)
+    mean = tl.sum(h, 0) / H
+    centred = tl.where(own, h - mean, 0.0)
+    inverse = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / H + 1e-5)
+    y = centred * inverse * tl.load(gain + j, mask=own, other=0.0)
+    y += tl.load(shift + j, mask=own, other=0.0)
+    if RESIDUAL:
+        y += tl.load(x + b * H + j, mask=own, other=0.0, cache_modifier=".cg").to(tl.float32)
+    tl.store(shown + b * H + j, y, mask=own)
+
+
+@triton.jit
+def ask_tile(
+    tile, top, weight, score, keys, gate_bias, parts, sums, gates, vectors, batch, beams, sources,
+    scale,
+    H: tl.constexpr, A: tl.constexpr, Q: tl.constexpr, G: tl.constexpr, QUERY: tl.constexpr,
+    ADDITIVE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, ROWS: tl.constexpr,
+    BS: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """All that reads the top layer's output (N, H) for BM rows: BN columns of the query, whose part
+    of every score goes to ``parts`` at once; or of the output's share of it, to ``sums``; or of
+    the context gate. weight (Q + A + G, H), without the Q rows where ``top`` is the query itself.
+    Q 0: no attention, and the output is done: tanh to ``vectors``.
+
+    A score is a sum over the query's columns, so each program adds up those it has just made,
+    and whoever needs the score adds up the parts: one wait less than with whole queries.
+    """
+    SCORED: tl.constexpr = (Q + BN - 1) // BN
+    ASKED: tl.constexpr = Q if QUERY else 0
+    OUT: tl.constexpr = (A + BN - 1) // BN
+    across: tl.constexpr = SCORED + OUT + (G + BN - 1) // BN
+    block = tile % across
+    first = (tile // across) * BM
+    b = first + tl.arange(0, BM)
+    live = b < batch
+    n = tl.arange(0, BN)
+    base = 0
+    limit = ASKED
+    if block < SCORED:
+        n += block * BN
+    elif block < SCORED + OUT:
+        n += (block - SCORED) * BN
+        base = ASKED
+        limit = A
+    else:
+        n += (block - SCORED - OUT) * BN
+        base = ASKED + A
+        limit = G
+    total = tl.zeros((BM, BN), tl.float32)
+    if QUERY or block >= SCORED:
+        total = multiply_joined(
+            total, weight, base + n, n, n < limit, top, b, top, top, b, live,
+            0, 0, H, 0, False, BK, STAGES, PRECISION,
+        )  # fmt: skip
+    if block < SCORED:
+        r = first + tl.arange(0, ROWS)
+        if QUERY:
+            query = total
+            if ROWS < BM:  # the rows past the last are zero: adding them takes them out
+                query = tl.sum(tl.reshape(total, (BM // ROWS, ROWS, BN)), 0)
+        else:
+            query = tl.load(
+                top + r[:, None] * H + n[None, :],
+                mask=(r < batch)[:, None] & (n < Q)[None, :],
+                other=0.0,
+                cache_modifier=".cg",
+            ).to(tl.float32)
+        score_rows(
+            query, r, n, r < batch, n < Q, score, keys,
+            parts + block * batch.to(tl.int64) * sources, beams, sources, scale, Q, ADDITIVE, BS,
+        )  # fmt: skip
+    elif block < SCORED + OUT:
+        at = b[:, None] * A + n[None, :]
+        active = live[:, None] & (n < A)[None, :]
+        if Q > 0:
+            tl.store(sums + at, total, mask=active)
+        else:
+            tl.store(vectors + at, tanh(total).to(vectors.dtype.element_ty), mask=active)
+    else:
+        total += tl.load(gate_bias + n, mask=n < G, other=0.0)[None, :]
+        active = live[:, None] & (n < G)[None, :]
+        tl.store(gates + b[:, None] * G + n[None, :], sigmoid(total), mask=active)
+
+
+@triton.jit
+def score_rows(
+    query, r, n, live, own, score, keys, parts, beams, sources, scale,
+    Q: tl.constexpr, ADDITIVE: tl.constexpr, BS: tl.constexpr,
+):  # fmt: skip
+    """Columns n of the queries of rows r (ROWS, BN), and keys (B, S, Q) -> their part of every
+    score, at parts (N, S). Additive scores lack the sum of v, which is the same in all: with
+    tanh(x) = 1 - 2 half_way(x) the softmax does not see the 1."""
+    used = live[:, None, None] & own[None, None, :]
+    if ADDITIVE:
+        factor = -2.0 * tl.load(score + n, mask=own, other=0.0)[None, None, :]
+    else:
+        query = query * scale
+    source = (r // beams).to(tl.int64) * sources
+    for start in range(0, sources, BS):
+        s = start + tl.arange(0, BS)
+        k = tl.load(
+            keys + (source[:, None] + s[None, :])[:, :, None] * Q + n[None, None, :],
+            mask=used & (s < sources)[None, :, None],
+            other=0.0,
+        ).to(tl.float32)
+        if ADDITIVE:
+            part = tl.sum(half_way(query[:, None, :] + k) * factor, 2)
+        else:
+            part = tl.sum(query[:, None, :] * k, 2)
+        tl.store(
+            parts + r.to(tl.int64)[:, None] * sources + s[None, :],
+            part,
+            mask=live[:, None] & (s < sources)[None, :],
+        )
+
+
+@triton.jit
+def whole_scores(
+    parts, padded, r, s, real, first, batch, sources,
+    BLOCKS: tl.constexpr, NB: tl.constexpr, RAGGED: tl.constexpr,
+):  # fmt: skip
+    """The scores of rows r at source positions s from their BLOCKS parts, always added up in the
+    same order; -inf past the length. ``first``: of the source's positions in ``padded``."""
+    block = tl.arange(0, NB)
+    here = s < sources
+    stride = batch.to(tl.int64) * sources
+    found = tl.load(
+        parts + block[:, None, None] * stride + (r.to(tl.int64) * sources)[None, :, None]
+        + s[None, None, :],
+        mask=(block < BLOCKS)[:, None, None] & real[None, :, None] & here[None, None, :],
+        other=0.0,
+        cache_modifier=".cg",
+    )  # fmt: skip
+    if RAGGED:
+        here = here & (tl.load(padded + first + s, mask=here, other=1) == 0)
+    return tl.where(here[None, :], tl.sum(found, 0), -float("inf"))
+
+
+@triton.jit
+def value_columns(values, first, s, n, there, sources, WIDTH: tl.constexpr):
+    """values[s, n] (BS, BN) of the source whose positions begin at ``first``."""
+    return tl.load(
+        values + (first + s)[:, None] * WIDTH + n[None, :],
+        mask=(s < sources)[:, None] & there[None, :],
+        other=0.0,
+    ).to(tl.float32)
+
+
+@triton.jit
+def attend_tile(
+    tile, parts, padded, values, sums, gates, alpha, contexts, vectors, batch, beams, sources,
+    WIDTH: tl.constexpr, FOLDED: tl.constexpr, G: tl.constexpr, RAGGED: tl.constexpr,
+    BLOCKS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, BS: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """BN columns for KB hypotheses of one source: softmax of the scores, made again by each program
+    that needs it, and the weighted sum of values (B, S, WIDTH). FOLDED: the values went through the
+    output's weight before, WIDTH is A, and the output is tanh(sums + what attention found); else
+    the context goes to ``contexts``. The first column's program stores the weights.
+    """
+    across = tl.cdiv(WIDTH, BN)
+    of_source = tl.cdiv(beams, KB)
+    n = (tile % across) * BN + tl.arange(0, BN)
+    there = n < WIDTH
+    source = (tile // across) // of_source
+    k = ((tile // across) % of_source) * KB + tl.arange(0, KB)
+    real = k < beams
+    r = source * beams + k
+    first = source.to(tl.int64) * sources
+    at = r[:, None] * WIDTH + n[None, :]
+    active = real[:, None] & there[None, :]
+    s = tl.arange(0, BS)
+    x = value_columns(values, first, s, n, there, sources, WIDTH)  # they need not wait for scores
+    scores = whole_scores(parts, padded, r, s, real, first, batch, sources, BLOCKS, NB, RAGGED)
+    if FOLDED:
+        hidden = tl.load(sums + at, mask=active, other=0.0, cache_modifier=".cg")
+    highest = tl.max(scores, 1)
+    base = tl.where(highest == -float("inf"), 0.0, highest)  # nothing to attend to so far
+    part = tl.exp(scores - base[:, None])
+    total = tl.sum(part, 1)
+    found = tl.sum(part[:, :, None] * x[None, :, :], 1)  # (KB, BN)
+    for start in range(BS, sources, BS):
+        x = value_columns(values, first, start + s, n, there, sources, WIDTH)
+        more = whole_scores(
+            parts, padded, r, start + s, real, first, batch, sources, BLOCKS, NB, RAGGED
+        )
+        higher = tl.maximum(highest, tl.max(more, 1))
+        base = tl.where(higher == -float("inf"), 0.0, higher)
+        shrink = tl.exp(highest - base)
+        part = tl.exp(more - base[:, None])
+        total = total * shrink + tl.sum(part, 1)
+        found = found * shrink[:, None] + tl.sum(part[:, :, None] * x[None, :, :], 1)
+        highest = higher
+    whole = tl.where(total > 0, total, 1.0)  # a source of length 0: all is zero
+    found = found / whole[:, None]
+    if G == 1:
+        found *= tl.load(gates + r, mask=real, other=0.0, cache_modifier=".cg")[:, None]
+    elif G > 1:
+        found *= tl.load(gates + at, mask=active, other=0.0, cache_modifier=".cg")
+    if FOLDED:
+        y = tanh(hidden + found)
+        tl.store(vectors + at, y.to(vectors.dtype.element_ty), mask=active)
+    else:
+        tl.store(contexts + at, found, mask=active)
+    if tile % across == 0:
+        to = alpha + r.to(tl.int64)[:, None] * sources + s[None, :]
+        for start in range(0, sources, BS):
+            if start > 0:
+                scores = whole_scores(
+                    parts, padded, r, start + s, real, first, batch, sources, BLOCKS, NB, RAGGED
+                )
+            weights = tl.exp(scores - base[:, None]) / whole[:, None]
+            tl.store(
+                to + start,
+                weights.to(alpha.dtype.element_ty),
+                mask=real[:, None] & (start + s < sources)[None, :],
+            )
+
+
+@triton.jit
+def output_tile(
+    tile, contexts, weight, sums, vectors, batch, D: tl.constexpr, A: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """vectors = tanh(sums + contexts (N, D) weight (A, D)^T), where the values are not folded."""
+    across = tl.cdiv(A, BN)
+    b = (tile // across) * BM + tl.arange(0, BM)
+    n = (tile % across) * BN + tl.arange(0, BN)
+    live = b < batch
+    at = b[:, None] * A + n[None, :]
+    active = live[:, None] & (n < A)[None, :]
+    total = tl.load(sums + at, mask=active, other=0.0, cache_modifier=".cg")
+    total = multiply_joined(
+        total, weight, n, n, n < A, contexts, b, contexts, contexts, b, live,
+        0, 0, D, 0, False, BK, STAGES, PRECISION,
+    )  # fmt: skip
+    tl.store(vectors + at, tanh(total).to(vectors.dtype.element_ty), mask=active)

@@ -1,0 +1,217 @@
+"""Which schedule and which tiles run a step of search: a cost model, as for the loop.
+
+A phase costs a wait (a barrier, or a launch), a chain of latencies, what its programs read from L2
+and, where it makes additive scores, their tanh. The prices are those of
+``decoder.triton_backend.tiles``; none is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+from kernels.decoder.triton_backend.tiles import EXPONENTIALS, NAMES
+from kernels.recurrence.schedule import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+
+WARPS = 8
+ELEMENTS = 8192  # of a block in registers, of three dimensions
+REPLAYED = 1.0  # microseconds of a launch in a CUDA graph; LAUNCH is without one
+MOST_ROWS = 32  # of a product's tile: from 64 on another instruction might add up another way
+
+
+class Problem(NamedTuple):
+    kind: str
+    rows: int  # N
+    beams: int  # K
+    source: int  # S
+    size: int  # H
+    width: int  # A
+    values: int  # D
+    keys: int  # Q; 0: no attention
+    asks: bool  # whether the query is a product
+    gate: int  # G; 0: no context gate
+    additive: bool
+    layers: int
+    inputs: int  # columns of layer 0 that are read besides hidden: E, unless summed, and A if fed
+    folded: bool  # values went through the output's weight
+    normed: bool
+    bytes: int  # of an element of a product
+
+
+class Tiles(NamedTuple):
+    schedule: str  # of NAMES
+    programs: int  # at most, of the persistent schedule
+    cell_rows: int
+    cell_units: int
+    cell_stages: int
+    rows: int  # of the other products
+    columns: int
+    stages: int
+    inner: int
+    attended: int  # columns of values
+    beams: int  # hypotheses of a source at once
+    scores: int  # source positions at once, ask
+    positions: int  # attend
+    warps: int = WARPS
+
+
+def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
+    """The cheapest that fits. ``asked``: what ``use_schedule`` asks for; without it "persistent",
+    in which a wait costs no more than a launch does even in a CUDA graph.
+
+    Raises RuntimeError for a schedule that a step does not have.
+    """
+    name = asked.split()[0] if asked else "persistent"
+    if name not in NAMES:
+        raise RuntimeError(
+            f"prepared_step: schedule {name!r} is the recurrence's alone; "
+            f"expected one of {', '.join(NAMES)}"
+        )
+    half = problem.bytes == 2
+    heights = [n for n in (16, MOST_ROWS) if n <= max(16, power_of_two(problem.rows))]
+    slots = 4 if problem.kind in ("lstm", "gru") else 1
+    most = 4096 if half else 512  # numbers of a product's tile that eight warps hold
+    cells = [(r, u) for r, u in product(heights, (16 // slots, 8, 16, 32, 64)) if u * slots >= 16]
+    cell_rows, cell_units = min(
+        ((r, u) for r, u in cells if r * u * slots <= most),
+        key=lambda t: (_layers(problem, chip, *t), t),
+    )
+    others = [t for t in product(heights, (16, 32, 64)) if t[0] * t[1] <= most]
+    widths = (8, 16, 32, 64, 128)
+    rows, columns, attended = min(
+        ((*t, w) for t, w in product(others, widths)),
+        key=lambda t: (_ask(problem, chip, *t[:2]) + _attend(problem, chip, *t), t),
+    )
+    beams = min(16, power_of_two(problem.beams))
+    blocks = power_of_two(-(-max(1, problem.keys) // columns))
+    there = min(rows, power_of_two(problem.rows))
+    longest = min(128, power_of_two(max(1, problem.source)))
+    inner = 128 if half else 32
+    return Tiles(
+        name, chip.processors, cell_rows, cell_units,
+        _stages(chip, problem.bytes, inner, cell_rows * 3, cell_units * slots),
+        rows, columns, _stages(chip, problem.bytes, inner, rows, columns), inner, attended, beams,
+        _block(ELEMENTS // (there * columns), longest),
+        _block(ELEMENTS // (beams * max(blocks, attended)), longest),
+    )  # fmt: skip
+
+
+def _block(most: int, longest: int) -> int:
+    return max(1, min(longest, most))
+
+
+def _stages(chip: Chip, width: int, inner: int, rows: int, columns: int) -> int:
+    """Blocks in flight: enough bytes to keep L2 busy, and within shared memory. The rows may be
+    float32."""
+    if width == 4:
+        return 1
+    stage = inner * (4 * rows + width * columns)
+    return max(2, min(5, chip.shared_memory * 3 // 4 // stage))
+
+
+def blocks_of(problem: Problem, tiles: Tiles) -> int:
+    """Parts that a score is made in."""
+    return -(-problem.keys // tiles.columns)
+
+
+def folds(
+    batch: int, source: int, values: int, width: int, width_in_bytes: int, chip: Chip
+) -> bool:
+    """Whether values (B, S, D) are better multiplied once with the output's weight (A, D): a step
+    then reads (B, S, A) of them and has a phase and a product less."""
+    more = batch * source * (width - values) * width_in_bytes / chip.l2
+    return more <= BARRIER + LATENCY + width * values * width_in_bytes / chip.l2
+
+
+def _layers(problem: Problem, chip: Chip, rows: int, units: int) -> float:
+    slots = 4 if problem.kind in ("lstm", "gru") else 1
+    first = _product(problem, chip, problem.size * slots, problem.inputs + problem.size, rows,
+                     units * slots)  # fmt: skip
+    deep = _product(problem, chip, problem.size * slots, 2 * problem.size, rows, units * slots)
+    return first + (problem.layers - 1) * deep
+
+
+def _ask(problem: Problem, chip: Chip, rows: int, columns: int) -> float:
+    read = sum(_tiles_across(problem, columns)) * columns
+    if not problem.asks:
+        read -= _tiles_across(problem, columns)[0] * columns
+    found = _product(problem, chip, read, problem.size, rows, columns)
+    if problem.keys:
+        tiles = -(-problem.rows // rows) * _tiles_across(problem, columns)[0]
+        elements = min(rows, problem.rows) * problem.source * columns
+        each = elements * problem.bytes * chip.processors / chip.l2
+        if problem.additive:
+            each += elements / EXPONENTIALS
+        found += -(-tiles // chip.processors) * each
+    return found
+
+
+def _tiles_across(problem: Problem, columns: int) -> tuple[int, int, int]:
+    """Of the score, the output and the gate."""
+    return (
+        -(-problem.keys // columns), -(-problem.width // columns), -(-problem.gate // columns)
+    )  # fmt: skip
+
+
+def _attend(problem: Problem, chip: Chip, rows: int, columns: int, attended: int) -> float:
+    """With the output's product where the values are not folded."""
+    if not problem.keys:
+        return 0.0
+    beams = min(16, power_of_two(problem.beams))
+    groups = problem.rows // problem.beams * -(-problem.beams // beams)
+    width = problem.width if problem.folded else problem.values
+    rounds = -(-groups * -(-width // attended) // chip.processors)
+    blocks = -(-problem.keys // columns)
+    parts = 4 * blocks * min(beams, problem.beams) * problem.source
+    read = parts + problem.source * attended * problem.bytes
+    block = _block(ELEMENTS // (beams * max(power_of_two(blocks), attended)), 128)
+    chains = -(-problem.source // block) - 1  # blocks beyond the first wait for their own reading
+    found = rounds * (read * chip.processors / chip.l2 + chains * LATENCY)
+    if not problem.folded:
+        found += _product(problem, chip, problem.width, problem.values, rows, columns)
+    return found
+
+
+def _product(
+    problem: Problem, chip: Chip, columns: int, inner: int, tile_rows: int, tile_columns: int
+) -> float:
+    """Microseconds beyond waits and latencies of a product (rows, inner) by (inner, columns)."""
+    tiles = -(-problem.rows // tile_rows) * -(-columns // tile_columns)
+    rounds = -(-tiles // chip.processors)
+    height = min(tile_rows, problem.rows)
+    read = (height + tile_columns) * inner * problem.bytes
+    rate = chip.products if problem.bytes == 2 else chip.products / 16
+    return rounds * max(read * chip.processors / chip.l2, tile_rows * tile_columns * inner / rate)
+
+
+def phases(problem: Problem, tiles: Tiles) -> Iterator[tuple[str, int, int]]:
+    """Name, layer (0 where there is none to tell) and number of tiles, in their order."""
+    row_tiles = -(-problem.rows // tiles.rows)
+    cells = -(-problem.rows // tiles.cell_rows) * -(-problem.size // tiles.cell_units)
+    for layer in range(problem.layers):
+        yield "layer", layer, cells
+        if problem.normed:
+            yield "norm", layer, problem.rows
+    yield "ask", 0, row_tiles * sum(_tiles_across(problem, tiles.columns))
+    if problem.keys:
+        width = problem.width if problem.folded else problem.values
+        groups = problem.rows // problem.beams * -(-problem.beams // tiles.beams)
+        yield "attend", 0, groups * -(-width // tiles.attended)
+        if not problem.folded:
+            yield "output", 0, row_tiles * -(-problem.width // tiles.columns)
+
+
+def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = True) -> float:
+    """Predicted microseconds of a step, launches included; ``graph``: replayed in a CUDA graph.
+    Not measured."""
+    count = len(list(phases(problem, tiles)))
+    launch = REPLAYED if graph else LAUNCH
+    waits = launch + (count - 1) * BARRIER if tiles.schedule == "persistent" else count * launch
+    return (
+        waits
+        + count * LATENCY
+        + _layers(problem, chip, tiles.cell_rows, tiles.cell_units)
+        + _ask(problem, chip, tiles.rows, tiles.columns)
+        + _attend(problem, chip, tiles.rows, tiles.columns, tiles.attended)
+    )
