@@ -85,7 +85,7 @@ def test_self_critical_training_raises_the_reward_and_resumes(drawings, learned,
     common = {
         "objective": "self_critical", "start_from": str(learned), "max_steps": 32,
         "learning_rate": 5e-3, "schedule": "constant", "word_loss": 0.0, "word_epochs": 0,
-        "ema_decay": 0.0, "samples": 4, "validate_every": 16, "log_every": 4,
+        "ema_decay": 0.0, "samples": 8, "validate_every": 16, "log_every": 4,
     }  # fmt: skip
     from seq2seq.training import loop
 
