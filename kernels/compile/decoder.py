@@ -30,14 +30,15 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
         for batch, steps, source, size in SHAPE_SETS[shapes]:
             for dtype in dtypes:
                 for backward in (False, True)[: 1 if steps == 1 else 2]:
-                    problem = Problem(
+                    plain = Problem(
                         kind, batch, size, size, size, size, source, 2 if options else 1, True,
                         DTYPES[dtype], backward, steps,
                     )  # fmt: skip
-                    tiles = rule.pick(problem, CHIPS[arch])
-                    for one in _kernels(problem, tiles, dtype, options, arch):
-                        key = (dtype, backward, str(one.constants))
-                        found.setdefault(key, one)
+                    for problem in (plain, plain._replace(gate=size, sentinel=True)):
+                        tiles = rule.pick(problem, CHIPS[arch])
+                        for one in _kernels(problem, tiles, dtype, options, arch):
+                            key = (dtype, backward, str(one.constants))
+                            found.setdefault(key, one)
     return list(found.values()) + [_keys_backward(dtype) for dtype in dtypes]
 
 
@@ -54,14 +55,15 @@ def _kernels(
         forward_phases,
     )
 
-    chosen = Options(True, options, options, options, options, True, shown=options, d_alpha=options)
+    norms = -1 if options else 0
+    chosen = Options(True, norms, options, options, options, True, shown=options, d_alpha=options)
     if problem.steps == 1:
         chosen = chosen._replace(save=False)
     fixed = constants(problem, tiles, chosen, "ieee") | {"MAX_SPIN": 0}
     function = backward_kernel if problem.backward else forward_kernel
     phases = ["all"]
     if tiles.schedule == "step":
-        listed = (backward_phases if problem.backward else forward_phases)(problem, tiles, options)
+        listed = (backward_phases if problem.backward else forward_phases)(problem, tiles, norms)
         phases = list(dict.fromkeys(name for name, *_ in listed))
     cells = f"{tiles.cell_rows}x{tiles.cell_units}"
     for phase in phases:
@@ -69,6 +71,7 @@ def _kernels(
             label=(
                 f"{'backward' if problem.backward else 'forward':8} {problem.kind:4} "
                 f"{problem.size:4} {dtype:5} {phase:7} {cells:>6} {tiles.rows}x{tiles.columns}"
+                f"{' sentinel' if problem.sentinel else ''}"
             ),
             function=function,
             constants=fixed | {"PHASE": phase},
@@ -108,7 +111,9 @@ def _type(name: str, product: str, options: bool) -> str:
     """With ``options``, as under autocast: results, masks and arriving gradients in float32."""
     always = (
         "biases", "carry", "cells", "gain", "shift", "statistics", "queries", "score", "alpha",
-        "d_alpha", "d_top", "d_scores", "d_skip", "d_shown", "d_hidden", "d_cell", "d_feed",
+        "d_alpha", "d_top", "d_scores", "d_skip", "gate_bias", "betas", "sentinel_bias",
+        "sentinel_keys", "sentinel_alpha", "d_sentinel_scores", "d_shown", "d_hidden", "d_cell",
+        "d_feed",
     )  # fmt: skip
     if name in always:
         return "*fp32"
@@ -121,6 +126,8 @@ def _type(name: str, product: str, options: bool) -> str:
     tensors = (
         "weight_first", "weight_deep", "gates", "states", "shown", "between",
         "query_weight", "keys", "values", "contexts", "output_weight", "output_mask", "raw",
-        "vectors", "fed", "d_vectors", "d_raw", "d_contexts", "d_queries", "d_gates",
+        "sentinel_weight", "sentinel_gates", "sentinels", "sentinel_key", "gate_weight", "ungated",
+        "d_betas", "d_sentinel_gates", "d_sentinel_keys", "vectors", "fed", "d_vectors", "d_raw",
+        "d_contexts", "d_queries", "d_gates",
     )  # fmt: skip
     return f"*{product}" if name in tensors else "i32"

@@ -41,7 +41,8 @@ class Call:
 
     @property
     def normed(self) -> bool:
-        return self.weights.layers[0].norm_weight is not None
+        """Whether any layer has layer normalisation."""
+        return any(layer.norm_weight is not None for layer in self.weights.layers)
 
     @property
     def shown(self) -> bool:

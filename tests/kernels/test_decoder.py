@@ -50,7 +50,7 @@ def make(
         inside = embed + (width if feeding else 0) if n == 0 else size
         leaves[f"ih{n}"], leaves[f"hh{n}"] = new(gates, inside), new(gates, size)
         leaves[f"bi{n}"], leaves[f"bh{n}"] = new(gates), new(gates)
-        if norm:
+        if norm is True or (norm and n in norm):  # all layers, or those named
             leaves[f"nw{n}"], leaves[f"nb{n}"] = new(size) + 1, new(size)
     key = {"additive": 6, "general": 4}.get(score, size)
     if score != "none":

@@ -9,14 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import use_backend
-from kernels.decoder import (
-    DecoderState,
-    DecoderWeights,
-    LayerWeights,
-    Memory,
-    attention_decoder,
-)
 from kernels.decoder.triton_backend import launch
 from kernels.decoder.triton_backend.tiles import Problem, Tiles, pick, price
 from kernels.recurrence.schedule import CHIPS, Schedule, use_schedule
@@ -58,6 +50,48 @@ def test_every_cell_and_score(kind, score):
     compare(*make(kind, score))
 
 
+PLACES = {
+    "one gate": {"gate": "scalar"},
+    "gates": {"gate": "vector"},
+    "sentinel": {"sentinel": True},
+    "sentinel and gate": {"sentinel": True, "gate": "scalar"},
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize(
+    ("kind", "score"),
+    [("lstm", "additive"), ("lstm", "general"), ("lstm", "dot"), ("gru", "additive"),
+     ("gru", "dot"), ("tanh", "general"), ("relu", "additive")],
+)  # fmt: skip
+def test_context_gate_and_sentinel(kind, score, name):
+    """Lengths are 5, 0 and 1: one row's attention is all the sentinel's."""
+    compare(*make(kind, score, **PLACES[name]))
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "relu"])
+def test_a_sentinel_above_every_kind_of_top_layer(kind, layers, feeding):
+    """What its gate reads: the embedding and what is fed, the embedding alone, a layer below."""
+    options = {"layers": layers, "feeding": feeding, "dropout": "plain" if layers > 1 else None}
+    compare(*make(kind, "general", sentinel=True, **options), residual=layers > 1)
+
+
+@pytest.mark.parametrize("schedule", ["step", "persistent"])
+@pytest.mark.parametrize(("kind", "norm"), [("lstm", {1}), ("gru", {0, 2}), ("tanh", {2})])
+def test_normalisation_after_some_layers_beside_everything_else(kind, norm, schedule):
+    options = {"layers": 3, "norm": norm, "dropout": "plain", "sentinel": True, "gate": "vector"}
+    with use_schedule(schedule):
+        compare(*make(kind, "additive", **options), residual=True)
+
+
+@pytest.mark.parametrize("norm", [{0}, {1}])
+@pytest.mark.parametrize("residual", [False, True])
+def test_normalisation_after_some_layers(norm, residual):
+    compare(*make("lstm", "additive", layers=2, norm=norm), residual=residual)
+
+
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
 def test_deep_with_norm_residual_and_dropout_of_each_step(kind, schedule):
@@ -93,9 +127,10 @@ def test_options_apart(kind, score, options):
     ],
 )
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
-def test_odd_sizes(sizes, schedule):
+@pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "vector"}], ids=["", "both"])
+def test_odd_sizes(sizes, schedule, options):
     with use_schedule(schedule):
-        compare(*make("lstm", "additive", sizes=sizes))
+        compare(*make("lstm", "additive", sizes=sizes, **options))
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -104,16 +139,21 @@ def test_odd_sizes(sizes, schedule):
     score=st.sampled_from(SCORES),
     feeding=st.booleans(),
     sizes=st.tuples(*(st.integers(1, high) for high in (4, 3, 19, 5, 9, 7, 10))),
+    gate=st.sampled_from([None, "scalar", "vector"]),
+    sentinel=st.booleans(),
 )
-def test_any_sizes(kind, score, feeding, sizes):
-    compare(*make(kind, score, feeding=feeding, sizes=sizes))
+def test_any_sizes(kind, score, feeding, sizes, gate, sentinel):
+    options = {} if score == "none" else {"gate": gate, "sentinel": sentinel}
+    compare(*make(kind, score, feeding=feeding, sizes=sizes, **options))
 
 
+@pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "vector"}], ids=["", "both"])
 @pytest.mark.parametrize("score", ["additive", "general", "none"])
-def test_half_precision(score):
+def test_half_precision(score, options):
     """bfloat16 products are wrong in the interpreter; float16 stands for both there. Only the 200
     roundings of the float32 tests are fewer: those of a step's few stores."""
-    compare(*make("lstm", score, layers=2), dtype=torch.float16, factor=8)
+    options = {} if score == "none" else options
+    compare(*make("lstm", score, layers=2, **options), dtype=torch.float16, factor=8)
 
 
 def test_autocast_rounds_only_the_products():
@@ -126,8 +166,9 @@ def test_autocast_rounds_only_the_products():
     assert 0 < (vectors - exact[0]).norm() < 8 * torch.finfo(torch.float16).eps * exact[0].norm()
 
 
-def test_padding_may_hold_anything_and_has_no_gradient():
-    leaves, call = make("lstm", "additive")  # lengths 5, 0, 1
+@pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "scalar"}], ids=["", "both"])
+def test_padding_may_hold_anything_and_has_no_gradient(options):
+    leaves, call = make("lstm", "additive", **options)  # lengths 5, 0, 1
     for name in ("keys", "values"):
         leaves[name][1], leaves[name][2, 1:] = float("nan"), float("inf")
     found, grads = run({k: v.to(DEVICE) for k, v in leaves.items()}, call, "triton", torch.float32)
@@ -181,15 +222,20 @@ class AcrossProcesses:
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU the other tests use the barrier")
-def test_programs_wait_for_each_other_across_processes(monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [{"norm": True}, {"norm": {0}, "sentinel": True, "gate": "vector"}],
+    ids=["normed", "sentinel, gate, one norm"],
+)
+def test_programs_wait_for_each_other_across_processes(monkeypatch, options):
     """Three programs, two layers, several tiles in each product: each phase needs what others
     wrote in the one before."""
     for name in ("forward_kernel", "backward_kernel"):
         monkeypatch.setattr(launch, name, AcrossProcesses(getattr(launch, name)))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
     leaves, call = make(
-        "gru", "additive", layers=2, norm=True, dropout="plain", sizes=(4, 2, 5, 3, 18, 4, 17)
-    )
+        "gru", "additive", layers=2, dropout="plain", sizes=(4, 2, 5, 3, 18, 4, 17), **options
+    )  # fmt: skip
     compare(leaves, call, residual=True)
 
 
@@ -203,8 +249,9 @@ def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
         call({k: v.float() for k, v in leaves.items()}, "triton")
 
 
-def test_two_runs_are_bit_identical():
-    leaves, call = make("lstm", "additive", layers=2, sizes=(5, 3, 20, 6, 20, 8, 9))
+@pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "vector"}], ids=["", "both"])
+def test_two_runs_are_bit_identical(options):
+    leaves, call = make("lstm", "additive", layers=2, sizes=(5, 3, 20, 6, 20, 8, 9), **options)
     leaves = {k: v.to(DEVICE) for k, v in leaves.items()}
     (first, a), (second, b) = (run(leaves, call, "triton", torch.float32) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(first, second, strict=True))
@@ -251,32 +298,6 @@ def test_without_gradients_nothing_is_kept_for_them():
     assert not vectors.requires_grad and torch.equal(vectors.double(), expected[0])
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"norms": True}, r"layers \[1\] of 2 have layer normalisation"),
-        ({"gate": True}, "no kernel for weights.gate"),
-    ],
-)
-def test_what_has_no_kernel_says_so(changed, message):
-    leaves, _ = make("lstm", "additive", layers=2)
-    leaves = {k: v.float().to(DEVICE) for k, v in leaves.items()}
-    norm = torch.ones(7, device=DEVICE) if "norms" in changed else None
-    layers = (
-        LayerWeights(*(leaves[f"{n}0"] for n in ("ih", "hh", "bi", "bh"))),
-        LayerWeights(*(leaves[f"{n}1"] for n in ("ih", "hh", "bi", "bh")), norm, norm),
-    )
-    weights = DecoderWeights(layers, leaves["output"], leaves["query"], leaves["score"])
-    if "gate" in changed:
-        weights = weights._replace(
-            gate=torch.zeros(1, 7, device=DEVICE), gate_bias=torch.zeros(1, device=DEVICE)
-        )
-    state = DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"])
-    memory = Memory(leaves["keys"], leaves["values"])
-    with use_backend("triton"), pytest.raises(RuntimeError, match=message):
-        attention_decoder(leaves["inputs"], weights, state, memory)
-
-
 def test_the_recurrences_schedule_is_refused():
     leaves, call = make("lstm", "none")
     leaves = {k: v.float().to(DEVICE) for k, v in leaves.items()}
@@ -297,19 +318,21 @@ def test_the_recurrences_schedule_is_refused():
     backward=st.booleans(),
     arch=st.sampled_from(sorted(CHIPS)),
     steps=st.integers(1, 2),
+    extras=st.booleans(),
 )
 def test_the_rule_always_finds_tiles(
-    kind, batch, size, width, values, fed, width_in_bytes, backward, arch, steps
+    kind, batch, size, width, values, fed, width_in_bytes, backward, arch, steps, extras
 ):
     problem = Problem(
         kind, batch, size, width, values, size if values else 0, 30, 2, fed, width_in_bytes,
-        backward, steps,
+        backward, steps, values if extras else 0, bool(extras and values),
     )  # fmt: skip
     tiles = pick(problem, CHIPS[arch])
     assert tiles.schedule == ("step" if steps == 1 else "persistent")
     sizes = (tiles.cell_rows, tiles.cell_units, tiles.rows, tiles.columns, tiles.inner)
     assert all(n & (n - 1) == 0 for n in (*sizes, tiles.row_block))
-    assert price(tiles, problem, CHIPS[arch]) > 0
+    without = problem._replace(gate=0, sentinel=False)
+    assert price(tiles, problem, CHIPS[arch]) >= price(tiles, without, CHIPS[arch]) > 0
     assert isinstance(tiles, Tiles)
 
 

@@ -1,10 +1,13 @@
 """Backward through the decoder's steps, the mirror of ``forward.py``. Phases of a step:
 
     output   d_raw W_o: gradients of the context and of the top layer's output
-    attend   of the scores and the query                       (a program takes a whole row)
-    query    d_query W_q, added to that of the top layer's output
+    attend   of the scores and the query, of context gate and sentinel's key
+                                                                (a program takes a whole row)
+    query    d_query W_q, and what the context gate sends, added to that of the top layer's output;
+             what the sentinel sends into its gate, and into the top layer's cell or state
     norm     of layer normalisation, then of the cell           (a program takes a whole row)
-    layer    d_gates W: gradients of a layer's input and of its state one step earlier
+    layer    d_gates W: gradients of a layer's input and of its state one step earlier, of the
+             top layer with the share of the sentinel's gate
 
 What ends a phase goes on in the same tile where nothing else is missing: the gradient of a layer's
 output goes through its mask and its cell at once, that of the fed vector through tanh. The
@@ -69,19 +72,19 @@ def cell_backward(
 @triton.jit
 def into_layer(
     d, b, j, active, between, masked, gates, states_before, cells_before, d_hidden, d_cell,
-    d_gates, d_skip, d_shown,
+    d_gates, d_skip, d_shown, normed,
     KIND: tl.constexpr, H: tl.constexpr, BETWEEN: tl.constexpr, RESIDUAL: tl.constexpr,
-    NORM: tl.constexpr,
 ):  # fmt: skip
-    """d: gradient of a layer's output, after its mask. Goes through mask and cell; with NORM it
-    waits in ``d_shown`` for the norm phase. ``d_skip`` (B, H) keeps what the residual passes on."""
+    """d: gradient of a layer's output, after its mask. Goes through mask and cell; where the layer
+    is ``normed`` it waits in ``d_shown`` for the norm phase. ``d_skip`` (B, H) keeps what the
+    residual passes on."""
     at = b * H + j
     if BETWEEN:
         if masked:
             d *= tl.load(between + at, mask=active, other=0.0).to(tl.float32)
     if RESIDUAL:
         tl.store(d_skip + at, d, mask=active)
-    if NORM:
+    if normed:
         tl.store(d_shown + at, d, mask=active)
     else:
         cell_backward(
@@ -112,13 +115,46 @@ def norm_row(
 
 
 @triton.jit
+def into_sentinel(
+    b, column, active, d_contexts, alpha, d_keys, key_weight, gates, states, cells, d_gates,
+    d_hidden, d_cell, batch,
+    KIND: tl.constexpr, H: tl.constexpr, Q: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The gradient of the sentinel s = g * m is alpha d_context + d_key W_s. Writes d_gates (B, H),
+    of the sums of g; the share of m = tanh(c), or h, is added to what arrives at c, or h."""
+    at = b[:, None] * H + column[None, :]
+    d = tl.load(d_contexts + at, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
+    d *= tl.load(alpha + b, mask=b < batch, other=0.0)[:, None]
+    d = multiply(
+        d, d_keys, b, key_weight, column, column < H, batch, Q, Q, 1, H, BK, STAGES, PRECISION
+    )
+    opened = tl.load(gates + at, mask=active, other=0.0).to(tl.float32)
+    if KIND == "lstm":
+        memory = tanh(tl.load(cells + at, mask=active, other=0.0))
+        back = d * opened * (1.0 - memory * memory)
+        to = d_cell + at
+    else:
+        memory = tl.load(states + at, mask=active, other=0.0).to(tl.float32)
+        back = d * opened
+        to = d_hidden + at
+    d *= memory * opened * (1.0 - opened)
+    tl.store(d_gates + at, d.to(d_gates.dtype.element_ty), mask=active)
+    back += tl.load(to, mask=active, other=0.0, cache_modifier=".cg")
+    tl.store(to, back, mask=active)
+    tl.debug_barrier()  # the cell's gradient reads it, perhaps by other threads than wrote it
+
+
+@triton.jit
 def hidden_part(
-    b, part, d_gates, weight, d_hidden, batch, KIND: tl.constexpr, H: tl.constexpr,
-    INNER: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-    STAGES: tl.constexpr, PRECISION: tl.constexpr,
+    b, part, d_gates, weight, d_hidden, batch, d_sentinel, sentinel_weight, top,
+    KIND: tl.constexpr, H: tl.constexpr,
+    INNER: tl.constexpr, SENTINEL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """d_hidden (B, H) = d_gates (B, C) times the recurrent columns of a layer's weight, plus what
-    went straight (GRU)."""
+    went straight (GRU), plus, SENTINEL, of the ``top`` layer, d_sentinel (B, H), of the sums of the
+    sentinel's gate, times its recurrent columns."""
     C: tl.constexpr = 4 * H if (KIND == "lstm" or KIND == "gru") else H
     n = part * BN + tl.arange(0, BN)
     active = (b < batch)[:, None] & (n < H)[None, :]
@@ -138,6 +174,12 @@ def hidden_part(
         total = multiply(
             total, d_gates, b, weight, n, n < H, batch, C, C, 1, INNER, BK, STAGES, PRECISION
         )
+    if SENTINEL:
+        if top:
+            total = multiply(
+                total, d_sentinel, b, sentinel_weight, n, n < H, batch,
+                H, H, 1, INNER, BK, STAGES, PRECISION,
+            )  # fmt: skip
     tl.store(d_hidden + at, total, mask=active)
 
 
@@ -152,6 +194,15 @@ def backward_kernel(
     gain,  # (L, H) float32, NORM
     statistics,  # (L, T, B, 2) float32, NORM
     between,  # (L-1, T or 1, B, H), BETWEEN
+    sentinel_weight,  # (H, IN' + H), SENTINEL
+    sentinel_gates,  # (T, B, H) opened
+    sentinels,  # (T, B, H)
+    sentinel_key,  # (Q, H)
+    sentinel_keys,  # (T, B, Q) float32
+    sentinel_alpha,  # (T, B) float32
+    gate_weight,  # (G, H), G > 0
+    betas,  # (T, B, G) float32
+    ungated,  # (T, B, D)
     query_weight,  # (Q, H), QUERY
     queries,  # (T, B, Q) float32, QUERY
     keys,
@@ -165,7 +216,11 @@ def backward_kernel(
     d_vectors,  # (T, B, A)
     d_alpha,  # (T, B, S), D_ALPHA
     d_raw,  # (T, B, A) -> of the sums before tanh; FEED: [T-1] given, the others made here
-    d_contexts,  # (T, B, D) ->
+    d_contexts,  # (T, B, D) -> of the contexts before their gate
+    d_betas,  # (T, B, G) -> of the sums of the context gate, G > 0
+    d_sentinel_gates,  # (T, B, H) -> of the sums of the sentinel's gate, SENTINEL
+    d_sentinel_keys,  # (T, B, Q) ->
+    d_sentinel_scores,  # (T, B) float32 ->
     d_top,  # (B, H) float32, scratch
     d_scores,  # (T, B, S) float32 ->
     d_queries,  # (T, B, Q) ->
@@ -200,6 +255,9 @@ def backward_kernel(
     FEED: tl.constexpr,
     ADDITIVE: tl.constexpr,
     QUERY: tl.constexpr,
+    G: tl.constexpr,
+    SENTINEL: tl.constexpr,
+    DEEP: tl.constexpr,
     NORM: tl.constexpr,
     RESIDUAL: tl.constexpr,
     BETWEEN: tl.constexpr,
@@ -236,6 +294,8 @@ def backward_kernel(
         to_gates = d_gates + (layer * steps + t * wide) * C
         before = (layer * (steps + 1) + t * wide) * H
         to_shown = d_shown + (layer * steps + t * wide) * H
+        to_sentinel = d_sentinel_gates + t * wide * H
+        top_normed = (NORM >> last) & 1 == 1 if NORM > 0 else NORM == -1
 
         if ALL or PHASE == "output":
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
@@ -263,7 +323,7 @@ def backward_kernel(
                     into_layer(
                         total, b[:, None], column[None, :], active, between, False, of_gates,
                         states + before, cells + before, d_hidden + layer * H, d_cell + layer * H,
-                        to_gates, d_skip, to_shown, KIND, H, BETWEEN, RESIDUAL, NORM,
+                        to_gates, d_skip, to_shown, top_normed, KIND, H, BETWEEN, RESIDUAL,
                     )  # fmt: skip
 
         if D > 0 and (ALL or PHASE == "attend"):
@@ -281,7 +341,10 @@ def backward_kernel(
                     query, keys + first * Q, values + first * D, score, alpha + row * sources,
                     d_contexts + row * D, d_alpha + row * sources, d_scores + row * sources,
                     d_queries + row * Q, scale, length, sources,
-                    Q, D, ADDITIVE, D_ALPHA, BS, BQ, BD,
+                    betas + row * G, ungated + row * D, d_betas + row * G, sentinels + row * H,
+                    sentinel_keys + row * Q, sentinel_alpha + row, d_sentinel_scores + row,
+                    d_sentinel_keys + row * Q,
+                    Q, D, ADDITIVE, D_ALPHA, G, SENTINEL, BS, BQ, BD,
                 )  # fmt: skip
 
         if D > 0 and (ALL or PHASE == "query"):
@@ -301,10 +364,24 @@ def backward_kernel(
                 else:
                     more = tl.load(of_query + at, mask=active, other=0.0, cache_modifier=".cg")
                     total += more.to(tl.float32)
+                if G > 0:
+                    total = multiply(
+                        total, d_betas + t * wide * G, b, gate_weight, column, column < H, batch,
+                        G, G, 1, H, INNER, STAGES, PRECISION,
+                    )  # fmt: skip
+                if SENTINEL:
+                    into_sentinel(
+                        b, column, active, d_contexts + t * wide * D, sentinel_alpha + t * wide,
+                        d_sentinel_keys + t * wide * Q, sentinel_key,
+                        sentinel_gates + t * wide * H, states + before + wide * H,
+                        cells + before + wide * H, to_sentinel, d_hidden + layer * H,
+                        d_cell + layer * H, batch,
+                        KIND, H, Q, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                    )  # fmt: skip
                 into_layer(
                     total, b[:, None], column[None, :], active, between, False, of_gates,
                     states + before, cells + before, d_hidden + layer * H, d_cell + layer * H,
-                    to_gates, d_skip, to_shown, KIND, H, BETWEEN, RESIDUAL, NORM,
+                    to_gates, d_skip, to_shown, top_normed, KIND, H, BETWEEN, RESIDUAL,
                 )  # fmt: skip
 
         for down in range(0, last_layer - first_layer):
@@ -313,15 +390,17 @@ def backward_kernel(
             of_gates = gates + (layer * steps + t * wide) * C
             to_gates = d_gates + (layer * steps + t * wide) * C
             before = (layer * (steps + 1) + t * wide) * H
-            if NORM and (ALL or PHASE == "norm"):
-                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
-                for one in range(program, batch, programs):
-                    norm_row(
-                        one, d_shown + (layer * steps + t * wide) * H,
-                        statistics + (layer * steps + t * wide) * 2, gain + n * H, of_gates,
-                        states + before, states + before + wide * H, cells + before,
-                        d_hidden + layer * H, d_cell + layer * H, to_gates, KIND, H, BROW,
-                    )  # fmt: skip
+            normed = (NORM >> n) & 1 == 1 if NORM > 0 else NORM == -1
+            if NORM != 0 and (ALL or PHASE == "norm"):
+                if normed:
+                    passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+                    for one in range(program, batch, programs):
+                        norm_row(
+                            one, d_shown + (layer * steps + t * wide) * H,
+                            statistics + (layer * steps + t * wide) * 2, gain + n * H, of_gates,
+                            states + before, states + before + wide * H, cells + before,
+                            d_hidden + layer * H, d_cell + layer * H, to_gates, KIND, H, BROW,
+                        )  # fmt: skip
             if ALL or PHASE == "layer":
                 passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
                 if n == 0:
@@ -336,6 +415,11 @@ def backward_kernel(
                                 total, to_gates, b, weight_first, column, column < IN, batch,
                                 OF_X, C, 1, IN + H, INNER, STAGES, PRECISION,
                             )  # fmt: skip
+                            if SENTINEL and not DEEP:
+                                total = multiply(
+                                    total, to_sentinel, b, sentinel_weight, column, column < IN,
+                                    batch, H, H, 1, IN + H, INNER, STAGES, PRECISION,
+                                )  # fmt: skip
                             active = (b < batch)[:, None] & (column < IN)[None, :]
                             at = b[:, None] * A + column[None, :]
                             if t == 0:
@@ -359,7 +443,9 @@ def backward_kernel(
                         else:
                             hidden_part(
                                 b, part - fed_tiles, to_gates, weight_first + IN, d_hidden, batch,
-                                KIND, H, IN + H, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                                to_sentinel, sentinel_weight + IN, True,
+                                KIND, H, IN + H, SENTINEL and not DEEP, ROWS_OF_TILE, COLUMNS,
+                                INNER, STAGES, PRECISION,
                             )  # fmt: skip
                 else:
                     weight = weight_deep + (n - 1 + 0 * wide) * C * 2 * H
@@ -375,6 +461,13 @@ def backward_kernel(
                                 total, to_gates, b, weight, column, column < H, batch,
                                 OF_X, C, 1, 2 * H, INNER, STAGES, PRECISION,
                             )  # fmt: skip
+                            if SENTINEL and DEEP:
+                                if n == last:
+                                    total = multiply(
+                                        total, to_sentinel, b, sentinel_weight, column,
+                                        column < H, batch,
+                                        H, H, 1, 2 * H, INNER, STAGES, PRECISION,
+                                    )  # fmt: skip
                             if RESIDUAL:
                                 total += tl.load(
                                     d_skip + b[:, None] * H + column[None, :], mask=active,
@@ -384,6 +477,7 @@ def backward_kernel(
                                 (n - 1) * tl.maximum(between_rows * steps, batch).to(tl.int64)
                                 + t * between_rows.to(tl.int64)
                             ) * H  # fmt: skip
+                            waits = (NORM >> (n - 1)) & 1 == 1 if NORM > 0 else NORM == -1
                             below_before = (below * (steps + 1) + t * wide) * H
                             into_layer(
                                 total, b[:, None], column[None, :], active, mask, True,
@@ -391,12 +485,14 @@ def backward_kernel(
                                 states + below_before, cells + below_before,
                                 d_hidden + below * H, d_cell + below * H,
                                 d_gates + (below * steps + t * wide) * C, d_skip,
-                                d_shown + (below * steps + t * wide) * H,
-                                KIND, H, BETWEEN, RESIDUAL, NORM,
+                                d_shown + (below * steps + t * wide) * H, waits,
+                                KIND, H, BETWEEN, RESIDUAL,
                             )  # fmt: skip
                         else:
                             hidden_part(
                                 b, part - hidden_tiles, to_gates, weight + H,
                                 d_hidden + layer * H, batch,
-                                KIND, H, 2 * H, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                                to_sentinel, sentinel_weight + H, n == last,
+                                KIND, H, 2 * H, SENTINEL and DEEP, ROWS_OF_TILE, COLUMNS,
+                                INNER, STAGES, PRECISION,
                             )  # fmt: skip

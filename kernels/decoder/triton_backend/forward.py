@@ -1,8 +1,9 @@
 """Forward through the decoder's steps: each phase of a step once, for both schedules.
 
-    layer    sums of the gates as one product over [input; hidden], and the cell
+    layer    sums of the gates as one product over [input; hidden], and the cell; above the top
+             layer's cell the sentinel, whose gate is one more product over the same rows
     norm     layer normalisation of a layer's output          (a program takes a whole row)
-    query    W_q h
+    query    W_q h, the context gate, the sentinel's key: tiles of up to three products
     attend   scores, softmax, context                          (a program takes a whole row)
     output   tanh(W_o [context; h]) times its mask
 
@@ -21,7 +22,13 @@ import triton.language as tl
 
 from kernels.decoder.triton_backend.attend import attend_row
 from kernels.decoder.triton_backend.products import multiply, next_phase
-from kernels.recurrence.triton_backend.cells import elman_forward, gru_forward, lstm_forward, tanh
+from kernels.recurrence.triton_backend.cells import (
+    elman_forward,
+    gru_forward,
+    lstm_forward,
+    sigmoid,
+    tanh,
+)
 
 # Numbers that change from call to call: specialising on them would compile again.
 VARYING = [
@@ -69,11 +76,17 @@ def layer_tile(
     SAVE: tl.constexpr, SHOWN: tl.constexpr, RESIDUAL: tl.constexpr, BETWEEN: tl.constexpr,
     masked, BM: tl.constexpr, BH: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     PRECISION: tl.constexpr,
+    shows=True, top=False, sentinel_weight=0, sentinel_bias=0, sentinel_gates=0, sentinels=0,
+    SENTINEL: tl.constexpr = False,
 ):  # fmt: skip
     """A layer's cell for BM rows and BH units; all pointers at this step's rows of the layer.
 
     FIRST: ``sums`` (B, C) hold the embedding's share and the biases, else ``biases`` (C,) do;
     x (B, IN), IN the layer's input inside the loop. ``masked``: whether the mask after it applies.
+    ``shows``: False where a norm phase follows, which makes what SHOWN asks for.
+    SENTINEL: where the layer is the ``top`` one, ``sentinels`` (B, H) get
+    sigmoid(sentinel_weight [x; hidden] + bias) * tanh(c') (or h'), and ``sentinel_gates`` (B, H),
+    which with FIRST hold the embedding's share and the bias, the sigmoid (SAVE).
     """
     GATES: tl.constexpr = 4 if (KIND == "lstm" or KIND == "gru") else 1
     C: tl.constexpr = GATES * H
@@ -137,13 +150,39 @@ def layer_tile(
     tl.store(carry + at, new, mask=active)
     tl.store(states + at, new.to(states.dtype.element_ty), mask=active)
     if SHOWN:
-        y = new
-        if RESIDUAL and not FIRST:
-            y += tl.load(x + at, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
-        if BETWEEN:
-            if masked:
-                y *= tl.load(between + at, mask=active, other=0.0).to(tl.float32)
-        tl.store(shown + at, y.to(shown.dtype.element_ty), mask=active)
+        if shows:
+            y = new
+            if RESIDUAL and not FIRST:
+                y += tl.load(x + at, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
+            if BETWEEN:
+                if masked:
+                    y *= tl.load(between + at, mask=active, other=0.0).to(tl.float32)
+            tl.store(shown + at, y.to(shown.dtype.element_ty), mask=active)
+    if SENTINEL:
+        if top:
+            added = tl.zeros((BM, BH), tl.float32)
+            if IN > 0:
+                added = multiply(
+                    added, x, b, sentinel_weight, j, own, batch, IN, IN, IN + H, 1, BK, STAGES,
+                    PRECISION,
+                )  # fmt: skip
+            added = multiply(
+                added, hidden, b, sentinel_weight + IN, j, own, batch, H, H, IN + H, 1, BK, STAGES,
+                PRECISION,
+            )  # fmt: skip
+            if FIRST:
+                added += tl.load(sentinel_gates + at, mask=active, other=0.0).to(tl.float32)
+            else:
+                added += tl.load(sentinel_bias + j, mask=own, other=0.0)[None, :]
+            opened = sigmoid(added)
+            if SAVE:
+                to_gates = opened.to(sentinel_gates.dtype.element_ty)
+                tl.store(sentinel_gates + at, to_gates, mask=active)
+            if KIND == "lstm":
+                opened *= tanh(cell)
+            else:
+                opened *= new
+            tl.store(sentinels + at, opened.to(sentinels.dtype.element_ty), mask=active)
 
 
 @triton.jit
@@ -190,6 +229,24 @@ def query_tile(
 
 
 @triton.jit
+def gate_tile(
+    tile, top, weight, bias, betas, batch, H: tl.constexpr, G: tl.constexpr, BM: tl.constexpr,
+    BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """betas (B, G) = sigmoid(top (B, H) weight (G, H)^T + bias (G,))"""
+    across = tl.cdiv(G, BN)
+    b = (tile // across) * BM + tl.arange(0, BM)
+    n = (tile % across) * BN + tl.arange(0, BN)
+    total = tl.zeros((BM, BN), tl.float32)
+    total = multiply(
+        total, top, b, weight, n, n < G, batch, H, H, H, 1, BK, STAGES, PRECISION
+    )  # fmt: skip
+    total = sigmoid(total + tl.load(bias + n, mask=n < G, other=0.0)[None, :])
+    active = (b < batch)[:, None] & (n < G)[None, :]
+    tl.store(betas + b[:, None] * G + n[None, :], total, mask=active)
+
+
+@triton.jit
 def output_tile(
     tile, context, top, weight, mask, raw, vectors, fed, batch,
     H: tl.constexpr, D: tl.constexpr, A: tl.constexpr, MASK: tl.constexpr, FED: tl.constexpr,
@@ -220,6 +277,12 @@ def output_tile(
         tl.store(fed + at, y.to(fed.dtype.element_ty), mask=active)
 
 
+@triton.jit
+def after(program, begun, programs):
+    """The first tile of a program where ``begun`` tiles of another kind come before, in turn."""
+    return (program + programs - begun % programs) % programs
+
+
 @triton.jit(do_not_specialize=VARYING)
 def forward_kernel(
     biases,  # (L-1, C) float32
@@ -234,6 +297,17 @@ def forward_kernel(
     shift,
     statistics,  # (L, T, B, 2) float32, NORM
     between,  # (L-1, T or 1, B, H), BETWEEN
+    sentinel_weight,  # (H, IN' + H) on the top layer's [input; hidden], SENTINEL
+    sentinel_bias,  # (H,) float32, of a deep one
+    sentinel_gates,  # (T, B, H): of one layer the embedding's share and bias -> opened, SAVE
+    sentinels,  # (T, B, H)
+    sentinel_key,  # (Q, H)
+    sentinel_keys,  # (T, B, Q) float32
+    sentinel_alpha,  # (T, B) float32, SAVE
+    gate_weight,  # (G, H), G > 0
+    gate_bias,  # (G,) float32
+    betas,  # (T, B, G) float32
+    ungated,  # (T, B, D), SAVE: contexts before the gate
     query_weight,  # (Q, H), QUERY
     queries,  # (T, B, Q) float32, QUERY
     keys,  # (B, S, Q)
@@ -272,12 +346,15 @@ def forward_kernel(
     FEED: tl.constexpr,
     ADDITIVE: tl.constexpr,
     QUERY: tl.constexpr,
-    NORM: tl.constexpr,
+    G: tl.constexpr,  # columns of the context gate; 0: none
+    SENTINEL: tl.constexpr,
+    NORM: tl.constexpr,  # bit n: layer n has layer normalisation; -1: all have
     RESIDUAL: tl.constexpr,
     BETWEEN: tl.constexpr,
     MASK: tl.constexpr,
     RAGGED: tl.constexpr,
     SHOWN: tl.constexpr,
+    DEEP: tl.constexpr,  # SENTINEL: whether the top layer is not the first
     APART: tl.constexpr,
     SAVE: tl.constexpr,
     CELL_ROWS: tl.constexpr,  # tiles of the layer phase: rows, units
@@ -312,6 +389,8 @@ def forward_kernel(
             mask = between + (n * tl.maximum(between_rows * steps, batch).to(tl.int64)
                               + t * between_rows.to(tl.int64)) * H  # fmt: skip
             masked = n + 1 < layers
+            normed = (NORM >> n) & 1 == 1 if NORM > 0 else NORM == -1
+            is_top = n + 1 == layers
             of_gates = gates + (layer * steps + t * wide) * C
             if ALL or PHASE == "layer":
                 passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
@@ -321,8 +400,11 @@ def forward_kernel(
                             tile, of_gates, biases,
                             fed + t * wide * A, states + old, weight_first, of_gates,
                             states + new, carry, cells + old, cells + new, to, mask, batch,
-                            True, KIND, IN, H, SAVE, SHOWN and not NORM, RESIDUAL, BETWEEN,
+                            True, KIND, IN, H, SAVE, SHOWN and NORM != -1, RESIDUAL, BETWEEN,
                             masked, CELL_ROWS, CELL_UNITS, INNER, STAGES, PRECISION,
+                            not normed, is_top, sentinel_weight, sentinel_bias,
+                            sentinel_gates + t * wide * H, sentinels + t * wide * H,
+                            SENTINEL and not DEEP,
                         )  # fmt: skip
                 else:
                     for tile in range(program, cell_tiles, programs):
@@ -331,27 +413,51 @@ def forward_kernel(
                             weight_deep + (n - 1 + 0 * wide) * C * 2 * H, of_gates,
                             states + new, carry + layer * H, cells + old, cells + new, to, mask,
                             batch,
-                            False, KIND, H, H, SAVE, SHOWN and not NORM, RESIDUAL, BETWEEN,
+                            False, KIND, H, H, SAVE, SHOWN and NORM != -1, RESIDUAL, BETWEEN,
                             masked, CELL_ROWS, CELL_UNITS, INNER, STAGES, PRECISION,
+                            not normed, is_top, sentinel_weight, sentinel_bias,
+                            sentinel_gates + t * wide * H, sentinels + t * wide * H,
+                            SENTINEL and DEEP,
                         )  # fmt: skip
-            if NORM and (ALL or PHASE == "norm"):
-                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
-                for b in range(program, batch, programs):
-                    norm_row(
-                        b, x, carry + layer * H, gain + n * H, shift + n * H,
-                        statistics + (layer * steps + t * wide) * 2, to, mask, n > 0, masked,
-                        H, RESIDUAL, BETWEEN, BROW,
-                    )  # fmt: skip
+            if NORM != 0 and (ALL or PHASE == "norm"):
+                if normed:
+                    passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+                    for b in range(program, batch, programs):
+                        norm_row(
+                            b, x, carry + layer * H, gain + n * H, shift + n * H,
+                            statistics + (layer * steps + t * wide) * 2, to, mask, n > 0, masked,
+                            H, RESIDUAL, BETWEEN, BROW,
+                        )  # fmt: skip
         top = shown + ((layers - 1) * shown_rows.to(tl.int64) + t * wide) * H
         context = contexts + t * wide * D
         of_queries = queries + t * wide * Q
-        if QUERY and (ALL or PHASE == "query"):
+        of_keys = sentinel_keys + t * wide * Q
+        of_betas = betas + t * wide * G
+        if (QUERY or G > 0 or SENTINEL) and (ALL or PHASE == "query"):
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
-            for tile in range(program, row_tiles * tl.cdiv(Q, COLUMNS), programs):
-                query_tile(
-                    tile, top, query_weight, of_queries, batch, H, Q, ROWS_OF_TILE, COLUMNS,
-                    INNER, STAGES, PRECISION,
-                )  # fmt: skip
+            query_tiles = row_tiles * tl.cdiv(Q if QUERY else 0, COLUMNS)
+            gate_tiles = row_tiles * tl.cdiv(G, COLUMNS)
+            key_tiles = row_tiles * tl.cdiv(Q if SENTINEL else 0, COLUMNS)
+            if QUERY:
+                for tile in range(program, query_tiles, programs):
+                    query_tile(
+                        tile, top, query_weight, of_queries, batch, H, Q, ROWS_OF_TILE, COLUMNS,
+                        INNER, STAGES, PRECISION,
+                    )  # fmt: skip
+            # Each kind's tiles begin with the program after the one before's last.
+            if SENTINEL:
+                for tile in range(after(program, query_tiles, programs), key_tiles, programs):
+                    query_tile(
+                        tile, sentinels + t * wide * H, sentinel_key, of_keys, batch, H, Q,
+                        ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                    )  # fmt: skip
+            if G > 0:
+                begun = query_tiles + key_tiles
+                for tile in range(after(program, begun, programs), gate_tiles, programs):
+                    gate_tile(
+                        tile, top, gate_weight, gate_bias, of_betas, batch, H, G, ROWS_OF_TILE,
+                        COLUMNS, INNER, STAGES, PRECISION,
+                    )  # fmt: skip
         if D > 0 and (ALL or PHASE == "attend"):
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
             for b in range(program, batch, programs):
@@ -366,6 +472,9 @@ def forward_kernel(
                     query, keys + first * Q, values + first * D, score,
                     alpha + (t * wide + b) * sources, context + b * D, scale, length, sources,
                     Q, D, ADDITIVE, BS, BQ, BD,
+                    of_betas + b * G, ungated + (t * wide + b) * D,
+                    sentinels + (t * wide + b) * H, of_keys + b * Q, sentinel_alpha + t * wide + b,
+                    G, SENTINEL, SAVE,
                 )  # fmt: skip
         if ALL or PHASE == "output":
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)

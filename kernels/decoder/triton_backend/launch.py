@@ -19,7 +19,13 @@ from kernels.decoder.call import Call
 from kernels.decoder.triton_backend.backward import backward_kernel
 from kernels.decoder.triton_backend.forward import forward_kernel
 from kernels.decoder.triton_backend.prepare import Buffers, Prepared
-from kernels.decoder.triton_backend.tiles import Problem, Tiles, key_width, pick
+from kernels.decoder.triton_backend.tiles import (
+    Problem,
+    Tiles,
+    key_width,
+    pick,
+    query_products,
+)
 from kernels.recurrence.schedule import chip_of, power_of_two
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
@@ -43,7 +49,15 @@ def problem_of(call: Call, source: int, backward: bool) -> Problem:
         torch.finfo(call.found.product).bits // 8,
         backward,
         call.inputs.size(1),
+        0 if weights.gate is None else weights.gate.size(0),
+        weights.sentinel is not None,
     )
+
+
+def norms_of(call: Call) -> int:
+    """Bit n: layer n has layer normalisation; -1: all layers have."""
+    there = [layer.norm_weight is not None for layer in call.weights.layers]
+    return -1 if all(there) else sum(1 << n for n, normed in enumerate(there) if normed)
 
 
 def forward_loop(
@@ -61,7 +75,12 @@ def forward_loop(
         prepared.biases, prepared.first,
         prepared.deep, made.gates, made.states, made.carry, _or(made.cells, some), made.shown,
         _or(prepared.gain, some), _or(prepared.shift, some), _or(made.statistics, some),
-        _or(prepared.between, some), _or(prepared.query, some), _or(made.queries, some),
+        _or(prepared.between, some), _or(prepared.sentinel, some),
+        _or(prepared.sentinel_bias, some), _or(made.sentinel_gates, some),
+        _or(made.sentinels, some), _or(prepared.sentinel_key, some), _or(made.sentinel_keys, some),
+        _or(made.sentinel_alpha, some), _or(prepared.gate, some), _or(prepared.gate_bias, some),
+        _or(made.betas, some), _or(made.ungated, some), _or(prepared.query, some),
+        _or(made.queries, some),
         _or(prepared.keys, some), _or(prepared.values, some), _or(prepared.score, some),
         _or(prepared.lengths, some), _or(made.alpha, some), _or(made.contexts, some),
         prepared.output, _or(prepared.output_mask, some), made.raw, made.vectors,
@@ -73,7 +92,7 @@ def forward_loop(
         save=save,
     )
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
-    phases = list(forward_phases(problem, tiles, call.normed))
+    phases = list(forward_phases(problem, tiles, norms_of(call)))
     numbers = _numbers(call, prepared, made, source)
     _launch(forward_kernel, pointers, numbers, fixed, phases, problem, tiles)
 
@@ -92,42 +111,48 @@ def backward_loop(
     tiles = pick(problem, chip_of(call.inputs.device), call.schedule)
     some = made.states
     names = (
-        "d_raw", "d_contexts", "d_top", "d_scores", "d_queries", "d_skip", "d_shown", "d_hidden",
+        "d_raw", "d_contexts", "d_betas", "d_sentinel_gates", "d_sentinel_keys",
+        "d_sentinel_scores", "d_top", "d_scores", "d_queries", "d_skip", "d_shown", "d_hidden",
         "d_cell", "d_gates", "d_feed",
     )  # fmt: skip
     pointers = (
         prepared.first, prepared.deep, made.gates, made.states, _or(made.cells, some), made.shown,
         _or(prepared.gain, some), _or(made.statistics, some), _or(prepared.between, some),
-        _or(prepared.query, some), _or(made.queries, some), _or(prepared.keys, some),
-        _or(prepared.values, some), _or(prepared.score, some), _or(prepared.lengths, some),
-        _or(made.alpha, some), prepared.output, _or(prepared.output_mask, some), made.raw,
-        d_vectors, _or(d_alpha, some), *(_or(grads[name], some) for name in names),
+        _or(prepared.sentinel, some), _or(made.sentinel_gates, some), _or(made.sentinels, some),
+        _or(prepared.sentinel_key, some), _or(made.sentinel_keys, some),
+        _or(made.sentinel_alpha, some), _or(prepared.gate, some), _or(made.betas, some),
+        _or(made.ungated, some), _or(prepared.query, some), _or(made.queries, some),
+        _or(prepared.keys, some), _or(prepared.values, some), _or(prepared.score, some),
+        _or(prepared.lengths, some), _or(made.alpha, some), prepared.output,
+        _or(prepared.output_mask, some), made.raw, d_vectors, _or(d_alpha, some),
+        *(_or(grads[name], some) for name in names),
     )  # fmt: skip
     options = options_of(call, prepared)._replace(d_alpha=d_alpha is not None)
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
-    phases = list(backward_phases(problem, tiles, call.normed))
+    phases = list(backward_phases(problem, tiles, norms_of(call)))
     numbers = _numbers(call, prepared, made, source)
     _launch(backward_kernel, pointers, numbers, fixed, phases, problem, tiles)
 
 
-def forward_phases(problem: Problem, tiles: Tiles, normed: bool) -> Iterator[Phase]:
-    """Of one step, in their order."""
+def forward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phase]:
+    """Of one step, in their order; ``norms``: see ``norms_of``."""
     batch = problem.batch
     rows = triton.cdiv(batch, tiles.rows)
     cells = triton.cdiv(batch, tiles.cell_rows) * triton.cdiv(problem.size, tiles.cell_units)
     for layer in range(problem.layers):
         yield "layer", layer, cells
-        if normed:
+        if norms >> layer & 1:
             yield "norm", layer, batch
-    if problem.queries:
-        yield "query", 0, rows * triton.cdiv(problem.queries, tiles.columns)
+    asked = query_products(problem)
+    if asked:
+        yield "query", 0, rows * sum(triton.cdiv(one.columns, tiles.columns) for one in asked)
     if problem.values:
         yield "attend", 0, batch
     yield "output", 0, rows * triton.cdiv(problem.width, tiles.columns)
 
 
-def backward_phases(problem: Problem, tiles: Tiles, normed: bool) -> Iterator[Phase]:
-    """Of one step, in their order."""
+def backward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phase]:
+    """Of one step, in their order; ``norms``: see ``norms_of``."""
     rows = triton.cdiv(problem.batch, tiles.rows)
     hidden = triton.cdiv(problem.size, tiles.columns)
     yield "output", 0, rows * (triton.cdiv(problem.values, tiles.columns) + hidden)
@@ -135,7 +160,7 @@ def backward_phases(problem: Problem, tiles: Tiles, normed: bool) -> Iterator[Ph
         yield "attend", 0, problem.batch
         yield "query", 0, rows * hidden
     for layer in reversed(range(problem.layers)):
-        if normed:
+        if norms >> layer & 1:
             yield "norm", layer, problem.batch
         inside = hidden
         if layer == 0:
@@ -162,7 +187,7 @@ class Options(NamedTuple):
     """What a loop has beyond its sizes; each choice is a kernel of its own."""
 
     additive: bool
-    normed: bool
+    norms: int  # see norms_of
     residual: bool
     between: bool  # dropout masks between layers
     mask: bool  # and on the attentional vector
@@ -176,7 +201,7 @@ class Options(NamedTuple):
 def options_of(call: Call, prepared: Prepared) -> Options:
     return Options(
         prepared.score is not None,
-        call.normed,
+        norms_of(call),
         call.residual and len(call.weights.layers) > 1,
         prepared.between is not None,
         prepared.output_mask is not None,
@@ -196,7 +221,10 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
         "FEED": problem.fed,
         "ADDITIVE": options.additive,
         "QUERY": problem.queries > 0,
-        "NORM": options.normed,
+        "G": problem.gate,
+        "SENTINEL": problem.sentinel,
+        "DEEP": problem.layers > 1 and problem.sentinel,
+        "NORM": options.norms,
         "RESIDUAL": options.residual,
         "BETWEEN": options.between,
         "MASK": options.mask,

@@ -23,11 +23,17 @@ class Prepared:
     static_bias: Tensor  # (C,)
     output: Tensor  # (A, D + H)
     query: Tensor | None  # (Q, H)
+    gate: Tensor | None  # (G, H)
+    gate_bias: Tensor | None  # (G,) float32
+    sentinel: Tensor | None  # (H, IN' + H) on the top layer's [input; hidden] inside the loop
+    sentinel_static: Tensor | None  # (H, E) on the embedding, where the top layer is the first
+    sentinel_bias: Tensor | None  # (H,) float32
+    sentinel_key: Tensor | None  # (Q, H)
     score: Tensor | None  # (Q,) float32
     keys: Tensor | None  # (B, S, Q)
     values: Tensor | None  # (B, S, D)
     lengths: Tensor | None  # (B,) int32
-    gain: Tensor | None  # (L, H) float32
+    gain: Tensor | None  # (L, H) float32, 1 for a layer without normalisation
     shift: Tensor | None
     between: Tensor | None  # (L-1, T or 1, B, H)
     output_mask: Tensor | None  # (T or 1, B, A)
@@ -46,6 +52,12 @@ class Buffers:
     queries: Tensor | None  # (T, B, Q) float32
     alpha: Tensor | None  # (T, B, S) float32
     contexts: Tensor | None  # (T, B, D)
+    betas: Tensor | None  # (T, B, G) float32
+    ungated: Tensor | None  # (T, B, D)
+    sentinel_gates: Tensor | None  # (T, B, H), of one layer begin as the embedding's sums
+    sentinels: Tensor | None  # (T, B, H)
+    sentinel_keys: Tensor | None  # (T, B, Q) float32
+    sentinel_alpha: Tensor | None  # (T, B) float32
     fed: Tensor | None  # (T+1, B, A)
     vectors: Tensor  # (T, B, A)
     raw: Tensor  # (T, B, A)
@@ -71,8 +83,11 @@ def prepare(call: Call) -> Prepared:
     static = _columns(first.weight_ih[:, :embedding], call.kind, "x").to(found.product)
     gain = shift = None
     if call.normed:
-        gain = torch.stack([layer.norm_weight for layer in weights.layers]).float()
-        shift = torch.stack([layer.norm_bias for layer in weights.layers]).float()
+        gain = first_weight.new_ones(len(weights.layers), size, dtype=torch.float32)
+        shift = torch.zeros_like(gain)
+        for number, layer in enumerate(weights.layers):
+            if layer.norm_weight is not None:
+                gain[number], shift[number] = layer.norm_weight, layer.norm_bias
     memory = call.memory
     keys = values = lengths = None
     if memory is not None:
@@ -87,8 +102,11 @@ def prepare(call: Call) -> Prepared:
         static,
         _bias(first, call.kind).to(found.product),
         weights.output.to(found.product).contiguous(),
-        None if weights.query is None else weights.query.to(found.product).contiguous(),
-        None if weights.score is None else weights.score.float().contiguous(),
+        _of(weights.query, found.product),
+        _of(weights.gate, found.product),
+        _of(weights.gate_bias, torch.float32),
+        *_sentinel(call),
+        _of(weights.score, torch.float32),
         keys,
         values,
         lengths,
@@ -97,6 +115,21 @@ def prepare(call: Call) -> Prepared:
         _between(call.masks.between),
         None if call.masks.output is None else call.masks.output.contiguous(),
     )
+
+
+def _of(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype).contiguous()
+
+
+def _sentinel(call: Call) -> tuple[Tensor | None, ...]:
+    """Its gate's weight inside the loop, and on the embedding, its bias, the key's weight."""
+    own, product = call.weights.sentinel, call.found.product
+    if own is None:
+        return None, None, None, None
+    static = call.inputs.size(2) if len(call.weights.layers) == 1 else 0
+    inside = torch.cat([own.weight_x[:, static:], own.weight_h], 1).to(product)  # (H, IN' + H)
+    embedded = own.weight_x[:, :static].to(product) if static else None
+    return inside, embedded, _of(own.bias, torch.float32), _of(own.key, product)
 
 
 def _between(masks: tuple[Tensor, ...]) -> Tensor | None:
@@ -131,12 +164,16 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
     shown = states[:, 1:]
     if call.shown:
         shown = new(layers, steps, batch, size, dtype=found.product)
-    queries = alpha = contexts = None
+    queries = alpha = contexts = betas = ungated = None
     if prepared.keys is not None:
         alpha = new(steps, batch, prepared.keys.size(1))
         contexts = new(steps, batch, prepared.values.size(2), dtype=found.product)
         if prepared.query is not None:
             queries = new(steps, batch, prepared.keys.size(2))
+        if prepared.gate is not None:
+            betas = new(steps, batch, prepared.gate.size(0))
+            ungated = torch.empty_like(contexts)
+    sentinel = _sentinel_buffers(call, prepared, embedded)
     fed = None
     vectors = None
     if state.feed is not None:
@@ -151,8 +188,25 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
         raw = new(steps, batch, width, dtype=found.output)
     statistics = new(layers, steps, batch, 2) if call.normed else None
     return Buffers(
-        gates, states, carry, cells, shown, statistics, queries, alpha, contexts, fed, vectors, raw
-    )
+        gates, states, carry, cells, shown, statistics, queries, alpha, contexts, betas, ungated,
+        *sentinel, fed, vectors, raw,
+    )  # fmt: skip
+
+
+def _sentinel_buffers(
+    call: Call, prepared: Prepared, embedded: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Its gates, values, keys and weights; embedded (T*B, E)."""
+    if prepared.sentinel is None:
+        return None, None, None, None
+    steps, (batch, size) = call.inputs.size(1), call.state.hidden.shape[1:]
+    gates = embedded.new_empty(steps, batch, size)
+    if prepared.sentinel_static is not None:
+        bias = prepared.sentinel_bias.to(embedded.dtype)
+        torch.addmm(bias, embedded, prepared.sentinel_static.t(), out=gates.view(-1, size))
+    keys = gates.new_empty(steps, batch, prepared.keys.size(2), dtype=torch.float32)
+    alpha = gates.new_empty(steps, batch, dtype=torch.float32)
+    return gates, torch.empty_like(gates), keys, alpha
 
 
 def kept(call: Call, made: Buffers) -> list[Tensor]:

@@ -8,6 +8,7 @@ prices are the predictions where no GPU is at hand. Chips and rates are those of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class Problem(NamedTuple):
     bytes: int  # of an element of a product
     backward: bool
     steps: int
+    gate: int = 0  # G, columns of the context gate; 0: none
+    sentinel: bool = False
 
 
 class Tiles(NamedTuple):
@@ -81,15 +84,15 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
             tile_rows * columns <= most
         )
 
-    def cheapest(found: list[Product], choices: list[tuple[int, int]], per: int) -> tuple[int, int]:
+    def cheapest(
+        spent: Callable[[int, int], float], choices: list[tuple[int, int]], per: int = 1
+    ) -> tuple[int, int]:
         fitting = [(r, c) for r, c in choices if fits(r, c * per)]
-        return min(
-            fitting, key=lambda t: (sum(cost(problem, chip, p, t[0], t[1] * per) for p in found), t)
-        )
+        return min(fitting, key=lambda t: (spent(*t), t))
 
     units = (8, 16, 32) if slots == 4 else (16, 32, 64)
-    cell = cheapest(layer_products(problem), list(product(rows, units)), slots)
-    other = cheapest(other_products(problem), list(product(rows, (16, 32, 64))), 1)
+    cell = cheapest(lambda r, c: _layers(problem, chip, r, c), list(product(rows, units)), slots)
+    other = cheapest(lambda r, c: _others(problem, chip, r, c), list(product(rows, (16, 32, 64))))
     widest_row = max(16, power_of_two(max(problem.values, key_width(problem))))
     # In float32 the forward kernel's assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half or problem.backward else WARPS // 2
@@ -112,44 +115,73 @@ def layer_products(problem: Problem) -> list[Product]:
     return [first] + [Product(gates, 2 * size)] * (problem.layers - 1)
 
 
-def other_products(problem: Problem) -> list[Product]:
-    """Of a forward or a backward step, but the forward one's layers."""
+def query_products(problem: Problem) -> list[Product]:
+    """Of a forward step's query phase, which share their tiles out together."""
+    columns = (problem.queries, key_width(problem) if problem.sentinel else 0, problem.gate)
+    return [Product(each, problem.size) for each in columns if each]
+
+
+def other_phases(problem: Problem) -> list[list[Product]]:
+    """Products of a forward or a backward step, but the forward one's layers, by phase."""
     size, width, values = problem.size, problem.width, problem.values
-    asks = problem.queries > 0
     if not problem.backward:
-        found = [Product(problem.queries, size)] if asks else []
-        return [*found, Product(width, values + size)]
-    found = [Product(values + size, width)]
-    found += [Product(size, problem.queries)] if asks else []
-    layers = layer_products(problem)
-    return [*found, *(Product(layer.inner, layer.columns) for layer in layers)]
+        asked = query_products(problem)
+        return [*([asked] if asked else []), [Product(width, values + size)]]
+    found = [[Product(values + size, width)]]
+    # Here a tile does all of them, one after the other.
+    inner = problem.queries + problem.gate + (key_width(problem) if problem.sentinel else 0)
+    found += [[Product(size, inner)]] if inner else []
+    layers = [Product(one.inner, one.columns) for one in layer_products(problem)]
+    if problem.sentinel:
+        layers[-1] = Product(layers[-1].columns, layers[-1].inner + size)
+    return found + [[one] for one in layers]
 
 
 def cost(problem: Problem, chip: Chip, product: Product, rows: int, columns: int) -> float:
     """Microseconds that a product spends beyond waits and latencies."""
-    tiles = -(-problem.batch // rows) * -(-product.columns // columns)
-    rounds = -(-tiles // chip.processors)
-    read = (rows + columns) * product.inner * problem.bytes
+    return phase_cost(problem, chip, [product], rows, columns)
+
+
+def phase_cost(
+    problem: Problem, chip: Chip, products: list[Product], rows: int, columns: int
+) -> float:
+    """The same for products whose tiles are shared out together."""
+    across = sum(-(-one.columns // columns) for one in products)
+    rounds = -(-(-(-problem.batch // rows) * across) // chip.processors)
+    inner = max(one.inner for one in products)
+    read = (rows + columns) * inner * problem.bytes
     rate = chip.products if problem.bytes == 2 else chip.products / 16
-    return rounds * max(read * chip.processors / chip.l2, rows * columns * product.inner / rate)
+    return rounds * max(read * chip.processors / chip.l2, rows * columns * inner / rate)
+
+
+def _layers(problem: Problem, chip: Chip, rows: int, units: int) -> float:
+    """The forward layer phases of a step; above the top one the sentinel's gate."""
+    products, columns = layer_products(problem), units * _slots(problem)
+    total = sum(cost(problem, chip, one, rows, columns) for one in products)
+    if problem.sentinel:
+        total += cost(problem, chip, Product(problem.size, products[-1].inner), rows, units)
+    return total
+
+
+def _others(problem: Problem, chip: Chip, rows: int, columns: int) -> float:
+    return sum(phase_cost(problem, chip, one, rows, columns) for one in other_phases(problem))
 
 
 def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
     """Predicted microseconds of a step. Not measured."""
     wait = BARRIER if tiles.schedule == "persistent" else LAUNCH
-    phases, total = 0, 0.0
+    phases = len(other_phases(problem))
+    total = _others(problem, chip, tiles.rows, tiles.columns)
     if not problem.backward:
-        slots = _slots(problem)
-        for one in layer_products(problem):
-            total += cost(problem, chip, one, tiles.cell_rows, tiles.cell_units * slots)
-            phases += 1
-    for one in other_products(problem):
-        total += cost(problem, chip, one, tiles.rows, tiles.columns)
-        phases += 1
+        total += _layers(problem, chip, tiles.cell_rows, tiles.cell_units)
+        phases += problem.layers
     if problem.values:
         rounds = -(-problem.batch // chip.processors)
         keys, read = key_width(problem), problem.values + key_width(problem)
         reading = problem.source * read * problem.bytes * chip.processors / chip.l2
         total += rounds * (reading + problem.source * keys / EXPONENTIALS)
-        phases += 1 + (problem.backward and not problem.queries)
+        # Going back there is a query phase also where it holds no product.
+        phases += 1 + (
+            problem.backward and not (problem.queries or problem.gate or problem.sentinel)
+        )
     return total + phases * (wait + LATENCY)
