@@ -73,7 +73,7 @@ def attention_decoder(
         a_t   = tanh(W_o [c_t; h_t]) * output mask     Luong et al. 2015, eq. 5
 
     With weights.sentinel the softmax has one more place, the decoder's own memory: see
-    kernels/decoder/sentinel.py. The torch backend then runs on autograd's tape, as the reference.
+    kernels/decoder/sentinel.py.
 
     Without input feeding nothing of attention returns into the cells: each layer then is one
     ``recurrence`` over all steps, and attention one call with T queries (kernels/decoder/unfed.py).
@@ -88,7 +88,7 @@ def attention_decoder(
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
     chosen = backend.resolve("attention_decoder", inputs, triton=True)
-    if chosen == "reference" or (chosen == "torch" and weights.sentinel is not None):
+    if chosen == "reference":
         return reference.attention_decoder(
             inputs, weights, state, memory, kind, scale, residual, masks
         )

@@ -160,14 +160,14 @@ def test_a_gate_without_memory_or_of_another_width_is_refused():
         call({**leaves, "gate_bias": leaves["gate_bias"][:3]}, "torch")
 
 
-def test_gradcheck_of_a_penalty_on_the_attention_and_of_the_gate():
-    """The doubly stochastic penalty of Xu et al. 2015 (eq. 14) needs d loss / d attention; the
-    torch backend, whose graph can be gone through once only, is held to the reference above."""
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_gradcheck_of_a_penalty_on_the_attention_and_of_the_gate(backend):
+    """The doubly stochastic penalty of Xu et al. 2015 (eq. 14) needs d loss / d attention."""
     leaves, call = make("lstm", "additive", sizes=(3, 3, 4, 2, 2, 2, 2), gate="scalar")
     names = list(leaves)
 
     def function(*tensors):
-        *_, attention = call(dict(zip(names, tensors, strict=True)), "reference")
+        *_, attention = call(dict(zip(names, tensors, strict=True)), backend)
         return (1 - attention.sum(1)).square().sum(1)
 
     assert torch.autograd.gradcheck(function, [leaves[n].requires_grad_() for n in names])
@@ -201,6 +201,47 @@ def test_a_sentinel_in_every_backend(kind):
     *_, attention = call(leaves, "torch")
     assert attention[1].abs().max() == 0  # lengths[1] is 0: all of it is the sentinel's
     assert bool((attention.sum(2) < 1).all())
+
+
+@pytest.mark.parametrize(("feeding", "gate"), [(True, "vector"), (False, None)])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize(("kind", "score"), list(itertools.product(KINDS, SCORES[:3])))
+def test_a_sentinel_equals_the_reference(kind, score, layers, feeding, gate):
+    """Its gate reads the embedding and what is fed, the embedding alone, or a layer below."""
+    options = {"dropout": "plain", "norm": {1}} if layers > 1 else {}
+    leaves, call = make(
+        kind, score, sentinel=True, layers=layers, feeding=feeding, gate=gate, **options
+    )
+    assert_same(leaves, call, torch.float64, 1e-12, residual=layers > 1)
+
+
+@pytest.mark.parametrize("score", SCORES[:3])
+def test_gradcheck_of_the_sentinel_written_by_hand(score):
+    """Of everything, with a penalty on the attention; numbers against the torch backend itself."""
+    leaves, call = make("lstm", score, sizes=(3, 2, 3, 2, 2, 2, 2), sentinel=True, gate="scalar")
+    names = list(leaves)
+
+    def function(*tensors):
+        vectors, state, attention = call(dict(zip(names, tensors, strict=True)), "torch")
+        return vectors, state.hidden, state.cell, attention.sum(1).square()
+
+    assert torch.autograd.gradcheck(function, [leaves[n].requires_grad_() for n in names])
+
+
+@pytest.mark.parametrize("sentinel", [False, True])
+@pytest.mark.parametrize("score", SCORES[:3])
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_padding_may_hold_anything_and_has_no_gradient(score, sentinel, backend):
+    leaves, call = make("lstm", score, sentinel=sentinel)  # lengths 5, 0, 1
+    expected, _ = run(leaves, call, backend, torch.float64)
+    leaves = {name: leaf.detach().clone() for name, leaf in leaves.items()}
+    for name in ("keys", "values"):
+        leaves[name][1], leaves[name][2, 1:] = float("nan"), float("inf")
+    found, grads = run(leaves, call, backend, torch.float64)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert all(torch.isfinite(gradient).all() for gradient in grads.values())
+    for name in ("keys", "values"):
+        assert grads[name][1].eq(0).all() and grads[name][2, 1:].eq(0).all()
 
 
 def test_a_sentinel_that_does_not_fit_is_refused():
@@ -254,8 +295,9 @@ def test_gradcheck_of_the_reference():
     assert torch.autograd.gradcheck(function, [leaves[n].requires_grad_() for n in names])
 
 
-def test_bf16_autocast_stays_within_one_percent():
-    leaves, call = make("lstm", "additive", sizes=(16, 6, 9, 32, 48, 64, 48), seed=3)
+@pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "scalar"}], ids=["", "both"])
+def test_bf16_autocast_stays_within_one_percent(options):
+    leaves, call = make("lstm", "additive", sizes=(16, 6, 9, 32, 48, 64, 48), seed=3, **options)
     leaves = {k: v * (0.2 if v.dim() == 2 else 1) for k, v in leaves.items()}
     expected, expected_grads = run(leaves, call, "reference", torch.float64)
     with torch.autocast("cpu", torch.bfloat16):

@@ -2,10 +2,11 @@
 
 What need not wait for the loop is done outside it: the embedding's share of the gates is one
 product before the loop; every weight gradient, and the gradient of the values, is one product
-after it. Inside the loop only the truly sequential products remain, one per layer and step,
-with [input; hidden] as one row. Products run in bf16 under autocast; states, gates and softmax
-stay in fp32. Additive scoring is recomputed in the backward pass, a block of sentences
-at a time that fits a core's cache, so that no (B, T, S, Q) tensor exists.
+after it. Inside the loop only the truly sequential products remain, one per layer and step, with
+[input; hidden] as one row; the sentinel's gate is more columns of the top layer's. Products run in
+bf16 under autocast; states, gates and softmax stay in fp32. Additive scoring is recomputed in the
+backward pass, a block of sentences at a time that fits a core's cache, so that no (B, T, S, Q)
+tensor exists.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def forward(call: Call, keep: bool, dry: bool) -> tuple[tuple[Tensor | None, ...
     if state.feed is not None:
         feed = vectors[-1].clone() if call.inputs.shape[1] else state.feed.clone()
     # Copies: the backward pass reads its own, whatever becomes of the results meanwhile.
-    alpha = None if made.alpha is None else made.alpha.transpose(0, 1).clone()
+    alpha = None
+    if call.memory is not None:
+        alpha = made.alpha[:, :, : call.memory.keys.shape[1]].transpose(0, 1).clone()
     vectors = vectors.transpose(0, 1).clone()
     return (vectors, hidden, cell, feed, alpha), kept(made) if keep else []
 

@@ -5,30 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.attention.masking import padding, without_padding
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.scores import additive_backward
+from kernels.decoder.torch_backend.sentinel import SentinelBackward
 
 _aten = torch.ops.aten
 
 
 class AttentionBackward:
     """Gradient of one attention step, and the sums over steps of keys, values and weights.
+    After a step ``d_sentinel`` (B, H) is that of the sentinel as a value.
 
     ``d_attention`` (B, T, S): that of the attention weights themselves, or None.
     """
 
     def __init__(self, call: Call, made: Buffers, d_attention: Tensor | None) -> None:
-        weights, (keys, values, _) = call.weights, call.memory
+        weights, (keys, values, lengths) = call.weights, call.memory
+        hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
+        keys, values = without_padding(keys, hole), without_padding(values, hole)
         product = call.found.product
         self.call, self.made, self.d_attention = call, made, d_attention
         self.keys, self.values = keys, values.to(product)
         self.query = None if weights.query is None else weights.query.to(product)
         self.gate = None if weights.gate is None else weights.gate.to(product)
         self.dot_keys = keys.to(product) if weights.score is None else None
+        self.sentinel = None if weights.sentinel is None else SentinelBackward(call, made)
         steps, batch, _ = made.alpha.shape
         self.d_context = values.new_empty(steps, batch, values.shape[2], dtype=product)
-        self.d_scores = torch.empty_like(made.alpha)
+        self.d_scores = made.alpha.new_empty(steps, batch, keys.shape[1])
         self.d_queries = None
         if weights.query is not None:
             self.d_queries = torch.empty_like(made.queries, dtype=product)
@@ -54,8 +60,12 @@ class AttentionBackward:
         d_alpha = torch.bmm(self.values, d_context.unsqueeze(2)).squeeze(2).to(dtype)
         if self.d_attention is not None:
             d_alpha = d_alpha + self.d_attention[:, t]
-        d_scores = torch._softmax_backward_data(d_alpha, self.made.alpha[t], 1, dtype)
-        self.d_scores[t] = d_scores
+        if self.sentinel is not None:
+            d_own = (d_context * self.made.sentinels[t]).sum(1, keepdim=True)  # (B, 1)
+            d_alpha = torch.cat([d_alpha, d_own.to(dtype)], 1)
+            self.d_sentinel = self.made.alpha[t, :, -1:] * d_context
+        every = torch._softmax_backward_data(d_alpha, self.made.alpha[t], 1, dtype)
+        d_scores = self.d_scores[t].copy_(every[:, : self.keys.shape[1]])
         if score is None:
             d_scores = (d_scores * self.call.scale).to(self.dot_keys.dtype)
             d_query = torch.bmm(d_scores.unsqueeze(1), self.dot_keys).squeeze(1)  # (B, Q)
@@ -63,10 +73,20 @@ class AttentionBackward:
             d_query = additive_backward(
                 self.made.queries[t], self.keys, score, d_scores, self.squares, self.d_score
             )
+        if self.sentinel is not None:
+            d_query = d_query + self._sentinel_score(t, every[:, -1:])
         if self.query is None:
             return d_query.to(dtype)
         self.d_queries[t].copy_(d_query)
         return torch.mm(self.d_queries[t], self.query).to(dtype)
+
+    def _sentinel_score(self, t: int, d: Tensor) -> Tensor:
+        """d (B, 1) -> its share of the gradient of the query (B, Q)."""
+        query = self._hidden()[t] if self.made.queries is None else self.made.queries[t]
+        d_query, d_score = self.sentinel.score(t, query.to(d.dtype), d)
+        if d_score is not None:
+            self.d_score += d_score
+        return d_query
 
     def _hidden(self) -> Tensor:
         """What was asked with, (T, B, H)."""
@@ -83,7 +103,8 @@ class AttentionBackward:
     def collect(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Of keys, values, query weight and score weight."""
         dtype, product = self.made.alpha.dtype, self.values.dtype
-        alpha = self.made.alpha.permute(1, 2, 0).to(product)  # (B, S, T)
+        sources = self.keys.shape[1]
+        alpha = self.made.alpha[:, :, :sources].permute(1, 2, 0).to(product)  # (B, S, T)
         d_values = torch.bmm(alpha, self.d_context.transpose(0, 1)).to(dtype)
         hidden = self._hidden()
         d_query = d_score = None

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from kernels.decoder.call import Call
-from kernels.decoder.gates import joined, rows
+from kernels.decoder.gates import rows
 from kernels.decoder.torch_backend.attention import AttentionBackward
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.cells import cell_backward
-from kernels.decoder.torch_backend.forward import at_step, embedded, static_weight
+from kernels.decoder.torch_backend.forward import at_step
+from kernels.decoder.torch_backend.sums import embedded, loop_weights, static_weight
 
 _aten = torch.ops.aten
 Norms = list[tuple[Tensor, Tensor] | None]
@@ -22,13 +23,11 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
     inputs, product, dtype = call.inputs, call.found.product, call.inputs.dtype
     batch, steps, _ = inputs.shape
     layers, size = len(made.layers), call.state.hidden.shape[2]
-    weights = [
-        joined(layer, call.kind, 0 if number else inputs.shape[2]).to(product)
-        for number, layer in enumerate(call.weights.layers)
-    ]  # (C, I + H) each
+    weights = loop_weights(call)  # (C, I + H) each
     output = call.weights.output.to(product)
     d_raw = torch.empty_like(made.raw, dtype=product)  # (T, B, A) before tanh
-    d_gates = [torch.empty_like(layer.gates, dtype=product) for layer in made.layers]
+    # (T, B, C) each; of the top layer with the sums of the sentinel's gate beside, (T, B, C + H)
+    d_gates = [d_raw.new_empty(steps, batch, len(weight)) for weight in weights]
     attention = None if call.memory is None else AttentionBackward(call, made, d_attention)
     zero = inputs.new_zeros(batch, size)
     d_h = [zero if d_hidden is None else d_hidden[n] for n in range(layers)]
@@ -46,6 +45,8 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
         d_x = d_top[:, d_top.shape[1] - size :]  # gradient of the top layer's output
         if attention is not None:
             d_x = d_x + attention.step(t, d_top[:, : d_top.shape[1] - size])
+            if attention.sentinel is not None:
+                _into_memory(attention, t, d_gates[-1][t, :, -size:], d_h, d_c)
         for number in reversed(range(layers)):
             if number + 1 < layers and call.masks.between:
                 d_x = d_x * at_step(call.masks.between[number], t)
@@ -55,7 +56,7 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
             d_sums, carry, d_c[number] = cell_backward(
                 call.kind, made.layers[number], t, d_h[number] + d_x, d_c[number]
             )
-            d_gates[number][t].copy_(d_sums)
+            d_gates[number][t, :, : d_sums.shape[1]].copy_(d_sums)
             d_rows = torch.mm(d_gates[number][t], weights[number]).to(dtype)  # (B, I + H)
             inside = d_rows.shape[1] - size
             d_h[number] = d_rows[:, inside:] if carry is None else d_rows[:, inside:] + carry
@@ -66,6 +67,15 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
             d_feed = d_x
     d_state = (torch.stack(d_h), torch.stack(d_c) if call.kind == "lstm" else None, d_feed)
     return _collect(call, made, d_state, d_raw, d_gates, attention, norms)
+
+
+def _into_memory(
+    attention: AttentionBackward, t: int, d_sums: Tensor, d_h: list[Tensor], d_c: list[Tensor]
+) -> None:
+    """Adds what the sentinel sends back to what arrives at the top layer's cell, or state."""
+    d = attention.sentinel.step(t, attention.d_sentinel, d_sums)
+    arriving = d_h if attention.made.layers[-1].cell is None else d_c
+    arriving[-1] = arriving[-1] + d
 
 
 def _norm_backward(
@@ -98,21 +108,30 @@ def _collect(
     first = d_gates[0].flatten(0, 1)  # (T*B, C)
     d_inputs = torch.mm(first, static_weight(call)).to(dtype)
     d_inputs = d_inputs.view(steps, batch, -1).transpose(0, 1) if d_inputs.numel() else None
+    static = torch.mm(first.t(), embedded(call)).to(dtype)  # (C, E)
     d_output = torch.mm(d_raw.flatten(0, 1).t(), made.tops.flatten(0, 1)).to(dtype)
     flat: list[Tensor | None] = []
     for number, layer in enumerate(made.layers):
         d = d_gates[number].flatten(0, 1)  # (T*B, C)
         d_weight = torch.mm(layer.rows.flatten(0, 1).t(), d).to(dtype)  # (I + H, C)
-        inside = d_weight.shape[0] - size
-        d_ih = rows(d_weight[:inside].t(), kind, "x")
+        d_weight = d_weight.t()  # (C, I + H)
         if number == 0:
-            static = torch.mm(first.t(), embedded(call)).to(dtype)  # (C, E)
-            d_ih = torch.cat([rows(static, kind, "x"), d_ih], 1)
+            d_weight = torch.cat([static, d_weight], 1)
+        columns, inside = layer.gates.shape[2], d_weight.shape[1] - size
         d_bias = d.sum(0, dtype=dtype)
+        if attention is not None and attention.sentinel is not None:  # in the end, the top layer's
+            own = d_weight[columns:]  # (H, I + H)
+            d_sentinel = own[:, :inside], own[:, inside:], d_bias[columns:].clone()
+        d_weight, d_bias = d_weight[:columns], d_bias[:columns]
         # two tensors, of an Elman cell, too: the optimizer and clipping change them in place
         biases = rows(d_bias, kind, "x"), rows(d_bias.clone(), kind, "h")
-        flat += [d_ih, rows(d_weight[inside:].t(), kind, "h"), *biases]
+        flat += [rows(d_weight[:, :inside], kind, "x"), rows(d_weight[:, inside:], kind, "h")]
+        flat += biases
         flat += norms[number] or (None, None)
     d_memory = (None,) * 4 if attention is None else attention.collect()
     d_gate = (None, None) if attention is None else attention.collect_gate()
-    return [d_inputs, *d_state, *d_memory, d_output, *d_gate, *(None,) * 4, *flat]
+    if attention is None or attention.sentinel is None:
+        d_own = (None,) * 4
+    else:
+        d_own = (*d_sentinel, attention.sentinel.collect())
+    return [d_inputs, *d_state, *d_memory, d_output, *d_gate, *d_own, *flat]

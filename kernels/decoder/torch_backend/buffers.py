@@ -26,10 +26,13 @@ class Buffers(NamedTuple):
 
     tops: Tensor  # (T, B, D + H) [context; hidden], product dtype
     raw: Tensor  # (T, B, A) attentional vectors before their mask
-    alpha: Tensor | None  # (T, B, S) attention weights
+    alpha: Tensor | None  # (T, B, S) attention weights; (T, B, S + 1) with the sentinel's
     queries: Tensor | None  # (T, B, Q), where they are not the hidden states themselves
     beta: Tensor | None  # (T, B, G) the context gate
     contexts: Tensor | None  # (T, B, D) before it, product dtype
+    sentinel_gates: Tensor | None  # (T, B, H)
+    sentinels: Tensor | None  # (T, B, H)
+    sentinel_keys: Tensor | None  # (T, B, Q)
     layers: tuple[LayerBuffers, ...]
 
 
@@ -63,14 +66,19 @@ def allocate(call: Call) -> Buffers:
             )
         )
     alpha = queries = beta = contexts = None
+    sentinel: tuple[Tensor | None, ...] = (None, None, None)
     if memory is not None:
-        alpha = new(memory.keys.shape[1])
+        alpha = new(memory.keys.shape[1] + (weights.sentinel is not None))
         if weights.query is not None or weights.score is not None:
             queries = new(memory.keys.shape[2])
         if weights.gate is not None:
             beta, contexts = new(weights.gate.shape[0]), narrow(memory.values.shape[2])
-    depth = weights.output.shape[1]
-    return Buffers(narrow(depth), new(width), alpha, queries, beta, contexts, tuple(layers))
+        if weights.sentinel is not None:
+            sentinel = new(size), new(size), new(memory.keys.shape[2])
+    return Buffers(
+        narrow(weights.output.shape[1]), new(width), alpha, queries, beta, contexts, *sentinel,
+        tuple(layers),
+    )  # fmt: skip
 
 
 def kept(made: Buffers) -> list[Tensor]:

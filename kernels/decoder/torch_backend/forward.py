@@ -5,24 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.attention.masking import padding
+from kernels.attention.masking import padding, without_padding
 from kernels.decoder.call import Call
-from kernels.decoder.gates import bias, columns, joined
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.cells import cell_forward
 from kernels.decoder.torch_backend.scores import additive_scores
+from kernels.decoder.torch_backend.sentinel import open_sentinel, sentinel_score
+from kernels.decoder.torch_backend.sums import loop_biases, loop_weights, static_sums
 
 
 def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
     """Fills ``made`` and ``vectors`` (T, B, A), which may be ``made.raw``."""
     inputs, weights, product = call.inputs, call.weights, call.found.product
     size, masks = call.state.hidden.shape[2], call.masks
-    statics = _embedded_gates(call)  # (T, B, C)
-    biases = [bias(layer, call.kind) for layer in weights.layers]
-    stack = [
-        joined(layer, call.kind, 0 if number else inputs.shape[2]).t().contiguous().to(product)
-        for number, layer in enumerate(weights.layers)
-    ]  # (I + H, C) each
+    biases = loop_biases(call)
+    statics = static_sums(call, biases[0])  # (T, B, C)
+    stack = [weight.t().contiguous() for weight in loop_weights(call)]  # (I + H, C) each
     for number, layer in enumerate(made.layers):
         layer.hidden[0] = call.state.hidden[number]
         if layer.cell is not None:
@@ -36,9 +34,13 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
             if inside:
                 rows[:, :inside].copy_(x)
             rows[:, inside:].copy_(layer.hidden[t])
-            gates = layer.gates[t].copy_(torch.mm(rows, stack[number]))
-            gates.add_(biases[number] if number else statics[t])
-            x = _layer_output(call, made, number, cell_forward(call.kind, layer, t), x, t)
+            gates, sums = layer.gates[t], torch.mm(rows, stack[number])
+            columns, added = gates.shape[1], biases[number] if number else statics[t]
+            gates.copy_(sums[:, :columns]).add_(added[..., :columns])
+            h = cell_forward(call.kind, layer, t)
+            if columns < sums.shape[1]:
+                open_sentinel(made, t, sums[:, columns:] + added[..., columns:])
+            x = _layer_output(call, made, number, h, x, t)
         top = made.tops[t]
         top[:, top.shape[1] - size :].copy_(x)
         if attention is not None:
@@ -52,24 +54,6 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
 def at_step(mask: Tensor, t: int) -> Tensor:
     """Of a mask (T or 1, ...)."""
     return mask[min(t, mask.shape[0] - 1)]
-
-
-def embedded(call: Call) -> Tensor:
-    """The inputs of all steps, (T*B, E), time-major, in the dtype of products."""
-    return call.inputs.transpose(0, 1).to(call.found.product).reshape(-1, call.inputs.shape[2])
-
-
-def static_weight(call: Call) -> Tensor:
-    """(C, E): what of the first layer's weight meets the embedding."""
-    weight = call.weights.layers[0].weight_ih[:, : call.inputs.shape[2]]
-    return columns(weight, call.kind, "x").to(call.found.product)
-
-
-def _embedded_gates(call: Call) -> Tensor:
-    """The embedding's share of the first layer's gates, with its bias, (T, B, C)."""
-    batch, steps, _ = call.inputs.shape
-    sums = torch.mm(embedded(call), static_weight(call).t()).to(call.inputs.dtype)
-    return sums.add_(bias(call.weights.layers[0], call.kind)).view(steps, batch, sums.shape[1])
 
 
 def _layer_output(
@@ -96,20 +80,25 @@ class _Attention:
     def __init__(self, call: Call, made: Buffers) -> None:
         weights, (keys, values, lengths) = call.weights, call.memory
         product, dtype = call.found.product, call.inputs.dtype
-        self.call, self.made, self.keys = call, made, keys
-        self.values = values.to(product)
+        hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
+        self.call, self.made, self.keys = call, made, without_padding(keys, hole)
+        self.values = without_padding(values, hole).to(product)
+        self.hole = hole
         self.query = None if weights.query is None else weights.query.to(product)
         self.gate = None if weights.gate is None else weights.gate.to(product)  # (G, H)
-        self.dot_keys = keys.to(product) if weights.score is None else None
+        self.dot_keys = self.keys.to(product) if weights.score is None else None
         self.mask, self.empty = None, False
-        if lengths is not None:
-            self.hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
-            self.mask = torch.zeros_like(self.hole, dtype=dtype)
-            self.mask.masked_fill_(self.hole, torch.finfo(dtype).min)
-            self.empty = bool((lengths == 0).any())
+        if hole is not None:
+            self.mask = torch.zeros_like(hole, dtype=dtype)
+            self.mask.masked_fill_(hole, torch.finfo(dtype).min)
+            # with a sentinel there is no row where all is padding
+            self.empty = weights.sentinel is None and bool((lengths == 0).any())
+        self.sentinel_key = None
+        if weights.sentinel is not None:
+            self.sentinel_key = weights.sentinel.key.to(product)  # (Q, H)
 
     def step(self, t: int, top: Tensor) -> None:
-        """Fills alpha[t] (B, S) and the context part of ``top`` (B, D + H)."""
+        """Fills alpha[t] (B, S [+ 1]) and the context part of ``top`` (B, D + H)."""
         made, alpha = self.made, self.made.alpha[t]
         width = self.values.shape[2]
         hidden = top[:, width:]  # (B, H)
@@ -123,10 +112,17 @@ class _Attention:
             scores = additive_scores(query_kept, self.keys, self.call.weights.score)
         if self.mask is not None:
             scores += self.mask
+        if self.sentinel_key is not None:
+            asked = query.to(alpha.dtype) if made.queries is None else query_kept
+            own = sentinel_score(self.call, made, self.sentinel_key, t, asked)
+            scores = torch.cat([scores, own], 1)
         torch.softmax(scores, 1, out=alpha)
         if self.empty:
             alpha.masked_fill_(self.hole, 0.0)
-        context = torch.bmm(alpha.to(self.values.dtype).unsqueeze(1), self.values).squeeze(1)
+        seen = alpha[:, : self.keys.shape[1]].to(self.values.dtype)  # (B, S)
+        context = torch.bmm(seen.unsqueeze(1), self.values).squeeze(1)  # (B, D)
+        if self.sentinel_key is not None:
+            context = torch.addcmul(context.to(alpha.dtype), alpha[:, -1:], made.sentinels[t])
         if self.gate is not None:
             beta = made.beta[t].copy_(torch.mm(hidden, self.gate.t()))  # (B, G)
             beta.add_(self.call.weights.gate_bias).sigmoid_()
