@@ -178,6 +178,19 @@ def test_sums_of_inputs_on_the_torch_backend():
     assert torch.equal(sums, before)
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("score", SCORES)
+def test_a_single_hypothesis(score, name):
+    """Its query reads the weight as a whole, and before it waits."""
+    options = dict(OPTIONS[name])
+    residual = options.pop("residual", False)
+    if score == "none":
+        options = {k: v for k, v in options.items() if k != "gate"}
+    leaves, _ = make("lstm", score, sizes=(1, 1, 20, 3, 19, 18, 35), **options)
+    layers = options.get("layers", 1)
+    compare(*steps(leaves, "lstm", layers, residual, sources=1, lengths=(17,), rows=None))
+
+
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
 @pytest.mark.parametrize(
     ("sizes", "sources", "lengths"),
@@ -272,16 +285,20 @@ def test_two_runs_are_bit_identical():
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU the other tests use the barrier")
+@pytest.mark.parametrize("rows", [20, 1])
 @pytest.mark.parametrize("gate", [None, "vector"])
-def test_programs_wait_for_each_other_across_processes(monkeypatch, gate):
+def test_programs_wait_for_each_other_across_processes(monkeypatch, gate, rows):
     """Three programs, two layers, several tiles in each phase: each needs what others wrote in the
-    one before. The counter is zero again at the end."""
+    one before. The counter is zero again at the end. A single row reads weights before it waits."""
     monkeypatch.setattr(launch, "step_kernel", AcrossProcesses(launch.step_kernel))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
     leaves, _ = make(
-        "gru", "additive", layers=2, norm=True, gate=gate, sizes=(20, 1, 5, 3, 36, 18, 33)
+        "gru", "additive", layers=2, norm=True, gate=gate, sizes=(rows, 1, 5, 3, 36, 18, 33)
     )
-    found, expected = steps(leaves, "gru", 2, True, sources=4, lengths=(5, 2, 1, 0), rows=None)
+    sources = (
+        {"sources": 4, "lengths": (5, 2, 1, 0)} if rows > 1 else {"sources": 1, "lengths": (4,)}
+    )
+    found, expected = steps(leaves, "gru", 2, True, rows=None, **sources)
     compare(found, expected)
 
 
@@ -383,11 +400,11 @@ def test_the_rule_always_finds_tiles(
 ):
     problem = Problem(
         kind, sources * beams, beams, source, size, width, values, size if attends else 0, True, 0,
-        True, 2, width, folded, False, width_in_bytes,
+        True, 2, width, 0, folded, False, width_in_bytes, 4,
     )  # fmt: skip
     tiles = pick(problem, CHIPS[arch])
     assert tiles.schedule == "persistent"
-    numbers = (*tiles[2:5][:2], tiles.rows, tiles.columns, tiles.inner, *tiles[9:])
+    numbers = (*tiles[2:5][:2], tiles.rows, tiles.columns, tiles.inner, *tiles[9:-2])
     assert all(n > 0 and n & (n - 1) == 0 for n in numbers)
     assert all(count > 0 for *_, count in phases(problem, tiles))
     assert price(tiles, problem, CHIPS[arch]) > 0

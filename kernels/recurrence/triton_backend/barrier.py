@@ -19,8 +19,19 @@ def wait_for_group(counter, expected, status, MAX_SPIN: tl.constexpr):
     MAX_SPIN > 0 bounds the wait (debugging): then ``status`` is set to 1 and the group runs on,
     with wrong numbers, instead of hanging the GPU; the launch looks at it.
     """
+    arrive(counter)
+    wait_for_others(counter, expected, status, MAX_SPIN)
+
+
+@triton.jit
+def arrive(counter):
+    """The first half: what can do without the others' results may follow before the second."""
     tl.debug_barrier()  # every thread's stores before this program's arrival
     tl.atomic_add(counter, 1, sem="release", scope="gpu")
+
+
+@triton.jit
+def wait_for_others(counter, expected, status, MAX_SPIN: tl.constexpr):
     # Plain reads while waiting: a hundred programs at once would queue for an atomic one.
     arrived = tl.load(counter, volatile=True)
     if MAX_SPIN > 0:

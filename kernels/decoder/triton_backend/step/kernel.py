@@ -19,11 +19,13 @@ import triton.language as tl
 from kernels.decoder.triton_backend.products import next_phase
 from kernels.decoder.triton_backend.step.phases import (
     ask_tile,
+    ask_weight,
     attend_tile,
     layer_tile,
     norm_row,
     output_tile,
 )
+from kernels.recurrence.triton_backend.barrier import arrive, wait_for_others
 
 # Numbers that change from call to call: specialising on them would compile again.
 VARYING = [
@@ -113,6 +115,7 @@ def step_kernel(
     COLUMNS: tl.constexpr,
     STAGES: tl.constexpr,
     ROWS: tl.constexpr,  # of these, the ones that can be there: a power of two
+    WHOLE: tl.constexpr,  # their inner side, where their weight is read early, else 0
     INNER: tl.constexpr,  # block of the products' inner side
     SCORES: tl.constexpr,  # source positions at once, ask
     BLOCKS: tl.constexpr,  # of the query's columns; NB: the power of two from there
@@ -170,14 +173,32 @@ def step_kernel(
                     )  # fmt: skip
     top = shown + (LAYERS - 1) * layer_rows
     if ALL or PHASE == "ask":
-        passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
         across = BLOCKS + tl.cdiv(A, COLUMNS) + tl.cdiv(G, COLUMNS)
-        for tile in range(program, row_tiles * across, programs):
-            ask_tile(
-                tile, top, ask, score, keys, gate_bias, parts, sums, gates, vectors, batch, beams,
-                sources, scale, H, A, Q, G, QUERY, ADDITIVE, ROWS_OF_TILE, COLUMNS, ROWS, SCORES,
-                INNER, STAGES, PRECISION,
-            )  # fmt: skip
+        if WHOLE > 0:
+            if ALL:
+                if passed > 0:
+                    arrive(counter)
+            tiles = batch * across
+            early = ask_weight(program, tiles, ask, H, A, Q, G, QUERY, COLUMNS, WHOLE)
+            if ALL:
+                if passed > 0:
+                    wait_for_others(counter, passed * programs, status, MAX_SPIN)
+            passed += 1
+            for tile in range(program, tiles, programs):
+                ask_tile(
+                    tile, early, top, ask, score, keys, gate_bias, parts, sums, gates, vectors,
+                    batch, beams, sources, scale, H, A, Q, G, QUERY, ADDITIVE, 1,
+                    COLUMNS, 1, SCORES, WHOLE, INNER, STAGES, PRECISION,
+                )  # fmt: skip
+                early = ask_weight(tile + programs, tiles, ask, H, A, Q, G, QUERY, COLUMNS, WHOLE)
+        else:
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            for tile in range(program, row_tiles * across, programs):
+                ask_tile(
+                    tile, program, top, ask, score, keys, gate_bias, parts, sums, gates, vectors,
+                    batch, beams, sources, scale, H, A, Q, G, QUERY, ADDITIVE, ROWS_OF_TILE,
+                    COLUMNS, ROWS, SCORES, WHOLE, INNER, STAGES, PRECISION,
+                )  # fmt: skip
     if Q > 0 and (ALL or PHASE == "attend"):
         passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
         WIDTH: tl.constexpr = A if FOLDED else D

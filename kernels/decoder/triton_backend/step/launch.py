@@ -104,11 +104,11 @@ def problem_of(
     if memory is not None:
         sources, source, keys = memory[0].shape
         beams, folded = batch // max(1, sources), memory[1] is None
-    inside = (0 if summed else weights.inputs) + (0 if state.feed is None else width)
     return Problem(
         kind, batch, max(1, beams), source, size, width, values, keys, weights.queries > 0,
-        0 if memory is None else weights.gate, weights.score is not None, layers, inside, folded,
-        weights.gain is not None, weights.first.element_size(),
+        0 if memory is None else weights.gate, weights.score is not None, layers,
+        0 if summed else weights.inputs, 0 if state.feed is None else width, folded,
+        weights.gain is not None, weights.first.element_size(), state.hidden.element_size(),
     )  # fmt: skip
 
 
@@ -141,6 +141,7 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
         "COLUMNS": tiles.columns,
         "STAGES": tiles.stages,
         "ROWS": min(tiles.rows, power_of_two(problem.rows)),
+        "WHOLE": tiles.whole,
         "INNER": tiles.inner,
         "SCORES": tiles.scores,
         "BLOCKS": blocks,

@@ -158,48 +158,80 @@ def norm_row(
 
 
 @triton.jit
+def ask_columns(tile, A: tl.constexpr, Q: tl.constexpr, G: tl.constexpr, QUERY: tl.constexpr,
+                BN: tl.constexpr):  # fmt: skip
+    """Which columns a tile of ``ask_tile`` has: its block of all; numbers within the query, the
+    output or the gate; how many of the weight's rows come before those, and how many there are."""
+    SCORED: tl.constexpr = (Q + BN - 1) // BN
+    ASKED: tl.constexpr = Q if QUERY else 0
+    OUT: tl.constexpr = (A + BN - 1) // BN
+    block = tile % (SCORED + OUT + (G + BN - 1) // BN)
+    begin = block
+    base = 0
+    limit = ASKED
+    if block >= SCORED + OUT:
+        begin = block - SCORED - OUT
+        base = ASKED + A
+        limit = G
+    elif block >= SCORED:
+        begin = block - SCORED
+        base = ASKED
+        limit = A
+    return block, begin * BN + tl.arange(0, BN), base, limit
+
+
+@triton.jit
+def ask_weight(
+    tile, tiles, weight, H: tl.constexpr, A: tl.constexpr, Q: tl.constexpr, G: tl.constexpr,
+    QUERY: tl.constexpr, BN: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    """All of a tile's weight, (WHOLE, BN): read while others have not arrived yet."""
+    _, n, base, limit = ask_columns(tile, A, Q, G, QUERY, BN)
+    limit = tl.where(tile < tiles, limit, 0)
+    inner = tl.arange(0, WHOLE)
+    return tl.load(
+        weight + (base + n)[None, :] * H + inner[:, None],
+        mask=(n < limit)[None, :] & (inner < H)[:, None],
+        other=0.0,
+    )
+
+
+@triton.jit
 def ask_tile(
-    tile, top, weight, score, keys, gate_bias, parts, sums, gates, vectors, batch, beams, sources,
-    scale,
+    tile, early, top, weight, score, keys, gate_bias, parts, sums, gates, vectors, batch, beams,
+    sources, scale,
     H: tl.constexpr, A: tl.constexpr, Q: tl.constexpr, G: tl.constexpr, QUERY: tl.constexpr,
     ADDITIVE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, ROWS: tl.constexpr,
-    BS: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+    BS: tl.constexpr, WHOLE: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """All that reads the top layer's output (N, H) for BM rows: BN columns of the query, whose part
     of every score goes to ``parts`` at once; or of the output's share of it, to ``sums``; or of
     the context gate. weight (Q + A + G, H), without the Q rows where ``top`` is the query itself.
-    Q 0: no attention, and the output is done: tanh to ``vectors``.
+    Q 0: no attention, and the output is done: tanh to ``vectors``. WHOLE, for a single row (BM 1):
+    ``early`` is ``ask_weight``; else it is not used.
 
     A score is a sum over the query's columns, so each program adds up those it has just made,
     and whoever needs the score adds up the parts: one wait less than with whole queries.
     """
     SCORED: tl.constexpr = (Q + BN - 1) // BN
-    ASKED: tl.constexpr = Q if QUERY else 0
     OUT: tl.constexpr = (A + BN - 1) // BN
-    across: tl.constexpr = SCORED + OUT + (G + BN - 1) // BN
-    block = tile % across
-    first = (tile // across) * BM
+    block, n, base, limit = ask_columns(tile, A, Q, G, QUERY, BN)
+    first = (tile // (SCORED + OUT + (G + BN - 1) // BN)) * BM
     b = first + tl.arange(0, BM)
     live = b < batch
-    n = tl.arange(0, BN)
-    base = 0
-    limit = ASKED
-    if block < SCORED:
-        n += block * BN
-    elif block < SCORED + OUT:
-        n += (block - SCORED) * BN
-        base = ASKED
-        limit = A
-    else:
-        n += (block - SCORED - OUT) * BN
-        base = ASKED + A
-        limit = G
     total = tl.zeros((BM, BN), tl.float32)
-    if QUERY or block >= SCORED:
-        total = multiply_joined(
-            total, weight, base + n, n, n < limit, top, b, top, top, b, live,
-            0, 0, H, 0, False, BK, STAGES, PRECISION,
-        )  # fmt: skip
+    if WHOLE > 0:
+        inner = tl.arange(0, WHOLE)
+        row = tl.load(top + first * H + inner, mask=inner < H, other=0.0, cache_modifier=".cg")
+        row = row.to(weight.dtype.element_ty).to(tl.float32)  # as a product's operands are
+        total += tl.sum(row[:, None] * early.to(tl.float32), 0)[None, :]
+    else:
+        if QUERY or block >= SCORED:
+            total = multiply_joined(
+                total, weight, base + n, n, n < limit, top, b, top, top, b, live,
+                0, 0, H, 0, False, BK, STAGES, PRECISION,
+            )  # fmt: skip
     if block < SCORED:
         r = first + tl.arange(0, ROWS)
         if QUERY:

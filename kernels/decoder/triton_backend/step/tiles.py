@@ -15,7 +15,8 @@ from kernels.decoder.triton_backend.tiles import EXPONENTIALS, NAMES
 from kernels.recurrence.schedule import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
 
 WARPS = 8
-ELEMENTS = 8192  # of a block in registers, of three dimensions
+ELEMENTS = 8192  # of a block of three dimensions that eight warps hold in registers
+WHOLE = 32768  # bytes of a weight that eight warps hold in registers
 REPLAYED = 1.0  # microseconds of a launch in a CUDA graph; LAUNCH is without one
 MOST_ROWS = 32  # of a product's tile: from 64 on another instruction might add up another way
 
@@ -33,10 +34,12 @@ class Problem(NamedTuple):
     gate: int  # G; 0: no context gate
     additive: bool
     layers: int
-    inputs: int  # columns of layer 0 that are read besides hidden: E, unless summed, and A if fed
+    embedding: int  # columns of layer 0 that are read: E, or 0 where they are summed
+    feed: int  # A, or 0
     folded: bool  # values went through the output's weight
     normed: bool
     bytes: int  # of an element of a product
+    state_bytes: int  # and of the state
 
 
 class Tiles(NamedTuple):
@@ -53,7 +56,8 @@ class Tiles(NamedTuple):
     beams: int  # hypotheses of a source at once
     scores: int  # source positions at once, ask
     positions: int  # attend
-    warps: int = WARPS
+    whole: int  # inner side of ask's product, where each program reads its weight early; else 0
+    warps: int
 
 
 def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
@@ -81,19 +85,23 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     widths = (8, 16, 32, 64, 128)
     rows, columns, attended = min(
         ((*t, w) for t, w in product(others, widths)),
-        key=lambda t: (_ask(problem, chip, *t[:2]) + _attend(problem, chip, *t), t),
+        key=lambda t: (_ask(problem, chip, name, *t[:2]) + _attend(problem, chip, *t), t),
     )
     beams = min(16, power_of_two(problem.beams))
     blocks = power_of_two(-(-max(1, problem.keys) // columns))
     there = min(rows, power_of_two(problem.rows))
+    # In float32 the assembler stops at 128 registers of eight warps and spills.
+    warps = WARPS if half else WARPS // 2
+    elements = ELEMENTS * warps // WARPS
     longest = min(128, power_of_two(max(1, problem.source)))
     inner = 128 if half else 32
     return Tiles(
         name, chip.processors, cell_rows, cell_units,
-        _stages(chip, problem.bytes, inner, cell_rows * 3, cell_units * slots),
-        rows, columns, _stages(chip, problem.bytes, inner, rows, columns), inner, attended, beams,
-        _block(ELEMENTS // (there * columns), longest),
-        _block(ELEMENTS // (beams * max(blocks, attended)), longest),
+        _stages(problem, chip, inner, _parts(problem) * cell_rows, cell_units * slots),
+        rows, columns, _stages(problem, chip, inner, rows, columns), inner, attended, beams,
+        _block(elements // (there * columns), longest),
+        _block(elements // (beams * max(blocks, attended)), longest),
+        _whole(problem, chip, columns), warps,
     )  # fmt: skip
 
 
@@ -101,13 +109,25 @@ def _block(most: int, longest: int) -> int:
     return max(1, min(longest, most))
 
 
-def _stages(chip: Chip, width: int, inner: int, rows: int, columns: int) -> int:
-    """Blocks in flight: enough bytes to keep L2 busy, and within shared memory. The rows may be
-    float32."""
-    if width == 4:
+def _parts(problem: Problem) -> int:
+    """Tensors that a row of a layer's product is read from."""
+    return max(2, 1 + (problem.embedding > 0) + (problem.feed > 0))
+
+
+def _stages(problem: Problem, chip: Chip, inner: int, rows: int, columns: int) -> int:
+    """Blocks in flight: enough bytes to keep L2 busy, within shared memory."""
+    if problem.bytes == 4:
         return 1
-    stage = inner * (4 * rows + width * columns)
+    stage = inner * (problem.state_bytes * rows + problem.bytes * columns)
     return max(2, min(5, chip.shared_memory * 3 // 4 // stage))
+
+
+def _whole(problem: Problem, chip: Chip, columns: int) -> int:
+    """Of a single row, where a program has one tile of ask at most and registers hold its weight:
+    the weight does not depend on the layers, and is read while they are waited for."""
+    inner = max(16, power_of_two(problem.size))
+    alone = problem.rows == 1 and sum(_tiles_across(problem, columns)) <= chip.processors
+    return inner if alone and inner * columns * problem.bytes <= WHOLE else 0
 
 
 def blocks_of(problem: Problem, tiles: Tiles) -> int:
@@ -126,23 +146,27 @@ def folds(
 
 def _layers(problem: Problem, chip: Chip, rows: int, units: int) -> float:
     slots = 4 if problem.kind in ("lstm", "gru") else 1
-    first = _product(problem, chip, problem.size * slots, problem.inputs + problem.size, rows,
-                     units * slots)  # fmt: skip
-    deep = _product(problem, chip, problem.size * slots, 2 * problem.size, rows, units * slots)
+    size, gates = problem.size, problem.size * slots
+    inner = problem.embedding + problem.feed + size
+    first = _product(problem, chip, gates, inner, rows, units * slots)
+    deep = _product(problem, chip, gates, 2 * size, rows, units * slots)
     return first + (problem.layers - 1) * deep
 
 
-def _ask(problem: Problem, chip: Chip, rows: int, columns: int) -> float:
+def _ask(problem: Problem, chip: Chip, schedule: str, rows: int, columns: int) -> float:
     read = sum(_tiles_across(problem, columns)) * columns
     if not problem.asks:
         read -= _tiles_across(problem, columns)[0] * columns
     found = _product(problem, chip, read, problem.size, rows, columns)
+    if schedule == "persistent" and _whole(problem, chip, columns):
+        found = max(0.0, found - BARRIER)  # while waiting
     if problem.keys:
         tiles = -(-problem.rows // rows) * _tiles_across(problem, columns)[0]
-        elements = min(rows, problem.rows) * problem.source * columns
-        each = elements * problem.bytes * chip.processors / chip.l2
+        height = min(rows, problem.rows)
+        read_once = -(-height // problem.beams) * problem.source * columns * problem.bytes
+        each = read_once * chip.processors / chip.l2
         if problem.additive:
-            each += elements / EXPONENTIALS
+            each += height * problem.source * columns / EXPONENTIALS
         found += -(-tiles // chip.processors) * each
     return found
 
@@ -212,6 +236,6 @@ def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = True) -> flo
         waits
         + count * LATENCY
         + _layers(problem, chip, tiles.cell_rows, tiles.cell_units)
-        + _ask(problem, chip, tiles.rows, tiles.columns)
+        + _ask(problem, chip, tiles.schedule, tiles.rows, tiles.columns)
         + _attend(problem, chip, tiles.rows, tiles.columns, tiles.attended)
     )
