@@ -197,11 +197,17 @@ def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -
         if problem.bytes == 4:  # products without tensor cores unroll the block
             inner = min(inner, 32)
         inner = 1 << (inner.bit_length() - 1)  # a power of two, as Triton's blocks are
+        while inner > 64 and _up(problem.size, inner // 2) < _up(problem.size, inner):
+            inner //= 2  # 768 is three blocks of 256, but two of 512
     columns = units if problem.backward else problem.slots * units
     # More than that in a tile, and four warps spill (python -m kernels.compile shows it).
     most = 512 if problem.backward else 4096
     warps = 8 if problem.bytes == 4 or sequences * columns > most else 4
     return Schedule(name, sequences, units, inner, warps)
+
+
+def _up(size: int, block: int) -> int:
+    return -(-size // block) * block
 
 
 def shared_bytes(schedule: Schedule, problem: Problem) -> int:
