@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from seq2seq.config import CaptionModelConfig, ModelConfig
 from seq2seq.errors import UsageError
 from seq2seq.models.dropout import dropout_mask
 from seq2seq.models.encoder import recurrent_layer
+
+if TYPE_CHECKING:
+    from kernels.decoder.triton_backend.step import JoinedWeights
 
 
 class Decoder(nn.Module):
@@ -145,7 +148,7 @@ class Decoder(nn.Module):
             masks=self._masks(embedded),
         )
 
-    def step_weights(self, product: torch.dtype) -> StepWeights:
+    def step_weights(self, product: torch.dtype) -> StepWeights | JoinedWeights:
         """The parameters as ``step`` wants them, for products in the dtype ``product``."""
         first, fed = self.layers[0], self.output_size if self.feeding else 0
         return step_weights(self.weights(), self.kind, first.input_size - fed, product)
@@ -156,12 +159,14 @@ class Decoder(nn.Module):
         rows: Tensor | None,
         state: DecoderState,
         memory: StepMemory | None,
-        weights: StepWeights,
+        weights: StepWeights | JoinedWeights,
+        summed: bool = False,
     ) -> tuple[Tensor, DecoderState, Tensor | None]:
-        """One step of decoding: embedded (U, E), of which hypothesis i is fed row rows[i] (N,), or
-        its own row i where rows is None -> (N, A), state, attention (N, S) or None."""
+        """One step of decoding: embedded (U, E), or its share of the gates (U, C) with ``summed``,
+        of which hypothesis i is fed row rows[i] (N,), or its own row i where rows is None
+        -> (N, A), state, attention (N, S) or None."""
         return prepared_step(
-            embedded, rows, weights, state, memory, self.kind, self.scale, self.residual
+            embedded, rows, weights, state, memory, self.kind, self.scale, self.residual, summed
         )
 
     def _masks(self, embedded: Tensor) -> DropoutMasks:

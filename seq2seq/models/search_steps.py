@@ -4,23 +4,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kernels.decoder import DecoderState, Memory, StepMemory, StepWeights, step_memory
+from kernels.decoder import (
+    DecoderState,
+    Memory,
+    StepMemory,
+    StepWeights,
+    input_sums,
+    reads_rows,
+    step_memory,
+)
 from kernels.precision import precision
 from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 from seq2seq.models.decoder import Decoder
+
+if TYPE_CHECKING:
+    from kernels.decoder.triton_backend.step import JoinedWeights
+
+_LARGEST_TABLE = 1 << 28  # bytes of a vocabulary's sums
 
 
 class DecodingWeights(NamedTuple):
     """The parameters that a step multiplies with, prepared once for many steps. Later changes of
     the model do not reach them."""
 
-    embedding: Tensor  # (V, E)
-    decoder: StepWeights
+    embedding: Tensor  # (V, E), or (V, C): summed
+    summed: bool  # whether it is the embedding's share of the gates
+    decoder: StepWeights | JoinedWeights
     projection: PreparedLinear  # (V, A)
 
 
@@ -38,20 +52,30 @@ class SearchState:
 def decoding_weights(
     embedding: nn.Embedding, decoder: Decoder, projection: nn.Linear
 ) -> DecodingWeights:
-    """Prepared for products in the dtype that autocast has here."""
+    """Prepared for products in the dtype that autocast has here. Where a step reads its rows by
+    itself (in Triton), a vocabulary that is not too large goes through the gates' weight here, once
+    for all steps."""
     product = precision(projection.weight).product
+    inputs, prepared = embedding.weight.detach(), decoder.step_weights(product)
+    summed = reads_rows(prepared) and _table_bytes(inputs, decoder, product) <= _LARGEST_TABLE
     return DecodingWeights(
-        embedding.weight.detach(),
-        decoder.step_weights(product),
+        input_sums(inputs, prepared) if summed else inputs,
+        summed,
+        prepared,
         prepare_linear(projection.weight, projection.bias, product),
     )
+
+
+def _table_bytes(inputs: Tensor, decoder: Decoder, product: torch.dtype) -> int:
+    gates = 4 if decoder.kind in ("lstm", "gru") else 1
+    return len(inputs) * gates * decoder.layers[0].hidden_size * product.itemsize
 
 
 def first_state(
     decoder: DecoderState, memory: Memory | None, weights: DecodingWeights
 ) -> SearchState:
     """One hypothesis for each source."""
-    prepared = None if memory is None else step_memory(memory)
+    prepared = None if memory is None else step_memory(memory, weights.decoder)
     rows = torch.arange(decoder.hidden.shape[1], device=decoder.hidden.device)
     return SearchState(decoder, prepared, rows, weights)
 
@@ -60,11 +84,14 @@ def first_state(
 def step(decoder: Decoder, tokens: Tensor, state: SearchState) -> tuple[Tensor, SearchState]:
     """One token for each hypothesis: tokens (N,) -> logits (N, V). No gradients."""
     weights, rows = state.weights, None
-    if tokens.device.type == "cpu":  # elsewhere, finding the different ones costs a wait
-        tokens, rows = torch.unique(tokens, return_inverse=True)  # (U,), (N,)
-    embedded = weights.embedding.index_select(0, tokens)  # (U, E)
+    if reads_rows(weights.decoder):
+        inputs, rows = weights.embedding, tokens
+    else:
+        if tokens.device.type == "cpu":  # elsewhere, finding the different ones costs a wait
+            tokens, rows = torch.unique(tokens, return_inverse=True)  # (U,), (N,)
+        inputs = weights.embedding.index_select(0, tokens)  # (U, E)
     vectors, after, attention = decoder.step(
-        embedded, rows, state.decoder, state.memory, weights.decoder
+        inputs, rows, state.decoder, state.memory, weights.decoder, weights.summed
     )
     logits = prepared_linear(vectors, weights.projection)  # (N, V)
     return logits, replace(state, decoder=after, attention=attention)
