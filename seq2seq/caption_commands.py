@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.errors import UsageError
-from seq2seq.options import add_machine, number, whole
+from seq2seq.options import add_machine, number, picture, whole
 
 if TYPE_CHECKING:
     from seq2seq.captioner import Captioned, Captioner
@@ -63,6 +63,7 @@ def add_caption(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
     parser.add_argument(
         "--attention-plot",
+        type=picture,
         metavar="PNG",
         help="where each word of the first image's caption looked",
     )

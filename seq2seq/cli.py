@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq import caption_commands, generation_commands
 from seq2seq.errors import RunError, UsageError
-from seq2seq.options import add_machine, number, whole
+from seq2seq.options import add_machine, number, picture, whole
 
 if TYPE_CHECKING:
     from seq2seq.config import DecodingConfig
@@ -181,7 +181,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     )
     translate.add_argument("--scores", action="store_true", help="write the score before the text")
     translate.add_argument(
-        "--attention-plot", metavar="PNG", help="heat map of the first line that is not blank"
+        "--attention-plot",
+        type=picture,
+        metavar="PNG",
+        help="heat map of the first line that is not blank",
     )
 
     evaluate = _command(group, "evaluate", "score translations", _EVALUATE_EXAMPLES)
@@ -225,7 +228,10 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     plot = _command(group, "plot", "draw the learning curve of a run", None)
     plot.add_argument("run", metavar="RUN_DIR", help="the 'output' of the configuration")
     plot.add_argument(
-        "--output", metavar="PNG", help="picture to write (default: RUN_DIR/learning_curve.png)"
+        "--output",
+        type=picture,
+        metavar="PNG",
+        help="picture to write (default: RUN_DIR/learning_curve.png)",
     )
     return parser, group.choices
 

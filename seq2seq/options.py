@@ -28,6 +28,13 @@ def number(text: str) -> float:
     return value
 
 
+def picture(text: str) -> str:
+    """The type of an option: a file to draw into."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of a picture that ends in .png")
+    return text
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """--precision, --threads, --device"""
     group = parser.add_argument_group("machine")

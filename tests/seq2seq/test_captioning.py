@@ -453,10 +453,12 @@ def test_command_caption_draws_where_words_looked(saved, images, tmp_path):
 def test_a_picture_that_cannot_be_written_loses_no_caption(saved, images, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     paths = [str(path) for path in (*images[:3], "a" * 300)]
-    assert main(["caption", str(saved), *paths, "--attention-plot", str(tmp_path)]) == 1
+    picture = tmp_path / "there.png"
+    picture.mkdir()
+    assert main(["caption", str(saved), *paths, "--attention-plot", str(picture)]) == 1
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == paths[:3]
-    assert "too long" in err and f"{tmp_path}: cannot be written" in err
+    assert "too long" in err and f"{picture}: cannot be written" in err
 
 
 def test_names_that_are_no_utf8_are_written_as_they_are(saved, images, tmp_path):

@@ -332,6 +332,12 @@ def test_attention_plot(run, model, tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_another_kind_is_refused_at_once(run, model, tmp_path):
+    status, _, err = run("translate", model, "--attention-plot", tmp_path / "a.jpg", stdin=b"a\n")
+    assert status == 2
+    assert "a.jpg' is no name of a picture that ends in .png" in err
+
+
 def test_attention_plot_of_blank_lines(run, model, tmp_path):
     status, out, err = run("translate", model, "--attention-plot", tmp_path / "a.png", stdin=b"\n")
     assert (status, out) == (2, "\n")
