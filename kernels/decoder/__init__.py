@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from kernels import backend
 from kernels.decoder import operation, reference, unfed
 from kernels.decoder.call import Call
+from kernels.decoder.check import check, check_values
 from kernels.decoder.reference import decoder_step
 from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.step import (
@@ -24,7 +26,6 @@ from kernels.decoder.weights import (
     DropoutMasks,
     LayerWeights,
     Memory,
-    check,
 )
 from kernels.precision import precision
 from kernels.recurrence.schedule import asked_schedule
@@ -83,12 +84,16 @@ def attention_decoder(
     ``residual`` adds a layer's input to its output from the second layer on. Under autocast the
     products run in its dtype, states and softmax in that of ``inputs``, which the results have.
 
-    Raises ValueError for shapes that do not fit together.
+    Raises ValueError for shapes that do not fit together, for tensors of another device than
+    ``inputs``, or, without autocast, of another dtype, and for lengths outside 0..S; for these, the
+    loop fails on CUDA by an assertion on the device instead, which needs no waiting.
     """
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
     chosen = backend.resolve("attention_decoder", inputs, triton=True)
     if chosen == "reference":
+        if not torch.compiler.is_compiling():
+            check_values(memory)
         return reference.attention_decoder(
             inputs, weights, state, memory, kind, scale, residual, masks
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 from kernels.backend import use_backend
 from kernels.decoder import reference, torch_backend
 from kernels.decoder.call import Call, differentiable, flatten, unflatten
+from kernels.decoder.check import check_values
 from kernels.decoder.weights import DecoderState
 from kernels.precision import Precision
 
@@ -97,7 +98,9 @@ class _Given(NamedTuple):
 
 @torch.library.impl(_library, "attention_decoder", "CompositeExplicitAutograd")
 def _forward(*flat: Any) -> tuple[Any, ...]:
-    return _run(_Given(*flat[:CALL]), flat[CALL], dry=False)
+    given = _Given(*flat[:CALL])
+    check_values(given.call().memory)  # here, where a compiled graph runs, too
+    return _run(given, flat[CALL], dry=False)
 
 
 @torch.library.register_fake("kernels::attention_decoder", lib=_library)

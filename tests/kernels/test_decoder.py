@@ -444,6 +444,107 @@ def test_a_kept_graph_can_be_walked_again():
         assert torch.equal(one, other)
 
 
+ARGUMENTS = {
+    "hidden": "state.hidden", "cell": "state.cell", "feed": "state.feed",
+    "ih0": r"weights.layers\[0\].weight_ih", "bh1": r"weights.layers\[1\].bias_hh",
+    "nw1": r"weights.layers\[1\].norm_weight", "output": "weights.output",
+    "query": "weights.query", "score": "weights.score", "gate": "weights.gate",
+    "gate_bias": "weights.gate_bias", "sx": "weights.sentinel.weight_x",
+    "sk": "weights.sentinel.key", "keys": "memory.keys", "values": "memory.values",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "named"), ARGUMENTS.items())
+def test_another_dtype_or_device_names_the_argument(name, named):
+    leaves, call = make("lstm", "additive", layers=2, norm=True, sentinel=True, gate="scalar")
+    with pytest.raises(ValueError, match=f"{named} has dtype torch.float32; expected torch.float6"):
+        call({**leaves, name: leaves[name].float()}, "torch")
+    with pytest.raises(ValueError, match=f"{named} is on meta; expected cpu as inputs"):
+        call({**leaves, name: leaves[name].to("meta")}, "torch")
+
+
+def test_inputs_and_masks_have_a_floating_dtype_in_common():
+    leaves, call = make("lstm", "additive")
+    with pytest.raises(ValueError, match=r"inputs has dtype torch\.int64"):
+        call({**leaves, "inputs": leaves["inputs"].long()}, "torch")
+    weights = DecoderWeights(
+        (LayerWeights(*(leaves[name] for name in ("ih0", "hh0", "bi0", "bh0"))),),
+        leaves["output"], leaves["query"], leaves["score"],
+    )  # fmt: skip
+    state = DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"])
+    memory = Memory(leaves["keys"], leaves["values"])
+    masks = DropoutMasks((), torch.ones(1, 3, 9))
+    with pytest.raises(ValueError, match=r"masks\.output has dtype torch\.float32"):
+        attention_decoder(leaves["inputs"], weights, state, memory, masks=masks)
+
+
+@pytest.mark.parametrize("narrow", ["inputs", "hidden", "keys", "query", "output"])
+@pytest.mark.parametrize("score", ["additive", "general"])
+def test_autocast_may_mix_floating_dtypes(score, narrow):
+    leaves, call = make("lstm", score, sentinel=True, gate="vector")
+    leaves = {name: leaf.float().requires_grad_() for name, leaf in leaves.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        expected, *_ = call(leaves, "torch")
+        leaves[narrow] = leaves[narrow].detach().bfloat16().requires_grad_()
+        vectors, *_ = call(leaves, "torch")
+    assert vectors.dtype == torch.float32
+    assert (vectors - expected).norm() <= 1e-2 * expected.norm()
+    (gradient,) = torch.autograd.grad(vectors.sum(), [leaves[narrow]])
+    assert gradient.dtype == torch.bfloat16 and bool(gradient.isfinite().all())
+
+
+def test_a_half_precision_module_keeps_its_states_in_float32():
+    """Only the products and the results are rounded: the error is that of few roundings."""
+    leaves, call = make(
+        "lstm", "additive", sentinel=True, gate="scalar", sizes=(3, 9, 5, 6, 7, 8, 9)
+    )
+    leaves = {name: leaf.bfloat16().double() for name, leaf in leaves.items()}
+    expected, grads = run(leaves, call, "reference", torch.float64)
+    found, found_grads = run(leaves, call, "torch", torch.bfloat16)
+    for a, b in zip(found, expected, strict=True):
+        assert (a - b).norm() <= 1e-2 * b.norm()
+    for name, b in grads.items():
+        assert found_grads[name].dtype == torch.bfloat16
+        assert (found_grads[name].double() - b).norm() <= 3e-2 * max(1.0, b.norm()), name
+
+
+@pytest.mark.parametrize("feeding", [True, False])
+@pytest.mark.parametrize("wrong", [-1, 6])
+@pytest.mark.parametrize("backend", ["reference", "torch", "triton"])
+def test_lengths_outside_the_source_are_refused(backend, wrong, feeding):
+    if backend == "triton" and not interpreted():
+        pytest.skip("on a GPU an assertion on the device")
+    dtype = torch.float32 if backend == "triton" else torch.float64
+    leaves, call = decoder_of_lengths(torch.tensor([5, wrong, 1]), feeding, dtype)
+    with use_backend(backend), pytest.raises(ValueError, match=f"lengths: found .*{wrong}"):
+        call(*leaves)
+
+
+def test_a_compiled_loop_refuses_lengths_outside_the_source():
+    leaves, call = decoder_of_lengths(torch.tensor([5, 6, 1]), True, torch.float32)
+    with pytest.raises(ValueError, match="lengths: found values from 1 to 6"):
+        torch.compile(call, backend="eager", fullgraph=True)(*leaves)
+
+
+def test_lengths_are_integers():
+    leaves, call = decoder_of_lengths(torch.tensor([5.0, 2.0, 1.0]), True, torch.float64)
+    with pytest.raises(ValueError, match=r"memory\.lengths has dtype torch\.float32"):
+        call(*leaves)
+
+
+def decoder_of_lengths(lengths, feeding, dtype):
+    """Arguments of attention_decoder for ``lengths`` and S = 5, and a function of them."""
+    leaves, _ = make("lstm", "additive", feeding=feeding)
+    leaves = {name: leaf.to(dtype) for name, leaf in leaves.items()}
+    weights = DecoderWeights(
+        (LayerWeights(*(leaves[name] for name in ("ih0", "hh0", "bi0", "bh0"))),),
+        leaves["output"], leaves["query"], leaves["score"],
+    )  # fmt: skip
+    state = DecoderState(leaves["hidden"], leaves["cell"], leaves.get("feed"))
+    memory = Memory(leaves["keys"], leaves["values"], lengths)
+    return (leaves["inputs"], weights, state, memory), attention_decoder
+
+
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_results_may_be_changed_before_the_backward_pass(backend):
     """What the backward pass reads is its own: pictures mask attention in place, for one."""
