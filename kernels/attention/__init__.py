@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.attention import operation, reference
 from kernels.attention.arguments import Arguments, Options
-from kernels.attention.check import check
+from kernels.attention.check import check, check_source_lengths
 from kernels.backend import resolve
 
 __all__ = ["additive_attention", "concat_attention", "dot_attention"]
@@ -59,11 +59,14 @@ def additive_attention(
     What lies past a length or outside a mask has no part in anything; where nothing is left,
     context, weights and gradients are zero. The torch and triton backends never hold
     (B, T, S, H): they need room for O(B*(T+S)*(H+D)) and the weights, and make tanh again in the
-    backward pass. One floating dtype for all, which the results have; float16 and bfloat16 are
-    computed in float32 (on triton, the weights are rounded for their product with the values), and
-    so is everything under torch.autocast, where the results are float32.
+    backward pass, for which the triton backend keeps the scores, (B, N, T, S) in float32, where
+    they take no more room than the arguments: else they would cost another tanh. One floating dtype
+    for all, which the results have; float16 and bfloat16 are computed in float32 (on triton, the
+    weights are rounded for their product with the values), and so is everything under
+    torch.autocast, where the results are float32.
 
-    Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong.
+    Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong;
+    where ``lengths`` are on a GPU, values outside 0 to S fail by an assertion there instead.
     """
     if temperature <= 0:
         raise ValueError(f"temperature: found {temperature}; expected a positive number")
@@ -159,6 +162,7 @@ def _attention(
     check(arguments, options)
     backend = resolve(name, *arguments, triton=True)
     if backend == "reference":
+        check_source_lengths(options.lengths, arguments.keys.size(0), arguments.keys.size(1))
         context, weights = reference.attention(arguments, options)
     else:
         context, weights = operation.attention(

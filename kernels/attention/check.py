@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options
-from kernels.recurrence.check import check_lengths
+from kernels.recurrence.check import check_length_values, check_lengths_form
 
 
 def check(arguments: Arguments, options: Options) -> None:
@@ -43,6 +43,18 @@ def check(arguments: Arguments, options: Options) -> None:
     _check_options(arguments, options)
 
 
+def check_source_lengths(lengths: Tensor | None, batch: int, sources: int) -> None:
+    """From 0 to S. Lengths on the CPU raise ValueError otherwise; those on a GPU fail by an
+    assertion there, since a look at them would wait for it, which no CUDA graph can record."""
+    if lengths is None:
+        return
+    if not lengths.is_cuda:
+        check_length_values(lengths, batch, sources)
+        return
+    fine = ((lengths >= 0) & (lengths <= sources)).all()
+    torch._assert_async(fine, f"lengths: expected 0 to S = {sources}")
+
+
 def _check_options(arguments: Arguments, options: Options) -> None:
     query, keys, values = arguments[:3]
     lengths, mask, scale, window, heads = options
@@ -60,7 +72,9 @@ def _check_options(arguments: Arguments, options: Options) -> None:
     if not abs(scale) < float("inf"):
         raise ValueError(f"scale, temperature: found a scale of {scale}; expected a finite one")
     if lengths is not None:
-        check_lengths(lengths, batch, source)
+        check_lengths_form(lengths, batch)
+        if not lengths.is_cuda and not torch.compiler.is_compiling():
+            check_length_values(lengths, batch, source)
     if mask is not None:
         if mask.shape != (batch, source) or mask.dtype != torch.bool:
             raise ValueError(

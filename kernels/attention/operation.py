@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from kernels.attention import reference, torch_backend
-from kernels.attention.arguments import Arguments, Options
-from kernels.attention.schedule import asked_tiles
+from kernels.attention.arguments import Arguments, Options, problem_of
+from kernels.attention.check import check_source_lengths
+from kernels.attention.schedule import asked_tiles, keeps_scores
 from kernels.precision import Precision, precision
-from kernels.recurrence.check import check_length_values
 
 TENSORS = len(Arguments._fields)
 CALL = TENSORS + len(Options._fields) + 5  # flat arguments in a _Call
@@ -28,7 +28,7 @@ def attention(
     keep = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in arguments
     )
-    context, weights, _ = torch.ops.kernels.attention(
+    context, weights, *_ = torch.ops.kernels.attention(
         *arguments,
         *options,
         backend,
@@ -54,10 +54,12 @@ _SHARED = (
 )
 # Absent tensors come and go as empty ones: operators cannot return None.
 _library = torch.library.Library("kernels", "FRAGMENT")
-_library.define(f"attention({_SHARED}, bool return_weights, bool keep) -> (Tensor, Tensor, Tensor)")
 _library.define(
-    f"attention_backward({_SHARED}, Tensor saved, Tensor? d_context, Tensor? d_weights, "
-    f"bool[] wanted) -> ({', '.join(['Tensor'] * TENSORS)})"
+    f"attention({_SHARED}, bool return_weights, bool keep) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+_library.define(
+    f"attention_backward({_SHARED}, Tensor saved, Tensor scores, Tensor? d_context, "
+    f"Tensor? d_weights, bool[] wanted) -> ({', '.join(['Tensor'] * TENSORS)})"
 )
 
 
@@ -70,24 +72,31 @@ class _Call:
         self.backend, *found, self.tiles = flat[CALL - 5 : CALL]
         self.precision = Precision(*found)
 
+    def keeps_scores(self) -> bool:
+        problem = problem_of(self.arguments, self.options)
+        return self.backend == "triton" and keeps_scores(problem)
+
     def check(self) -> None:
-        lengths, keys = self.options.lengths, self.arguments.keys
-        if lengths is not None:  # not seen yet where a compiled graph runs
-            check_length_values(lengths, keys.size(0), keys.size(1))
+        """What was not seen yet where a compiled graph runs, or where lengths are on a GPU."""
+        keys = self.arguments.keys
+        check_source_lengths(self.options.lengths, keys.size(0), keys.size(1))
 
 
 @torch.library.impl(_library, "attention", "CompositeExplicitAutograd")
-def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """``saved`` is for the backward pass: weights (B, N, T, S) of the torch backend, statistics
-    (B, N, T, 2) of the triton one."""
+def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The last two are for the backward pass. ``saved``: weights (B, N, T, S) of the torch backend,
+    statistics (B, N, T, 2) of the triton one, and its ``scores`` (B, N, T, S) where
+    ``keeps_scores`` says so."""
     call, (return_weights, keep) = _Call(flat), flat[CALL:]
     query = call.arguments.query
     call.check()
+    scores = None
     with torch.autocast(query.device.type, enabled=False), torch.no_grad():
         if call.backend == "triton":
-            context, weights, saved = _triton().forward(
-                call.arguments, call.options, call.precision, call.tiles, return_weights
-            )
+            context, weights, saved, scores = _triton().forward(
+                call.arguments, call.options, call.precision, call.tiles, return_weights,
+                keep and call.keeps_scores(),
+            )  # fmt: skip
         else:
             context, saved = torch_backend.forward(call.arguments, call.options, call.precision)
             weights = saved.to(call.precision.output, copy=keep) if return_weights else None
@@ -96,17 +105,19 @@ def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor]:
         context,
         empty(0, dtype=call.precision.output) if weights is None else weights,
         saved if keep else empty(0, dtype=call.precision.state),
+        empty(0, dtype=torch.float32) if scores is None else scores,
     )
 
 
 @torch.library.impl(_library, "attention_backward", "CompositeExplicitAutograd")
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
-    call, (saved, *grads, wanted) = _Call(flat), flat[CALL:]
+    call, (saved, scores, *grads, wanted) = _Call(flat), flat[CALL:]
     with torch.autocast(saved.device.type, enabled=False), torch.no_grad():
         if call.backend == "triton":
             found = _triton().backward(
-                call.arguments, call.options, call.precision, call.tiles, saved, *grads
-            )
+                call.arguments, call.options, call.precision, call.tiles, saved,
+                scores if scores.numel() else None, *grads,
+            )  # fmt: skip
         else:
             found = torch_backend.backward(
                 call.arguments, call.options, call.precision, saved, *grads
@@ -123,7 +134,7 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
 
 
 @torch.library.register_fake("kernels::attention", lib=_library)
-def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     call, (return_weights, keep) = _Call(flat), flat[CALL:]
     query, keys, values = call.arguments[:3]
     found = call.precision
@@ -131,10 +142,12 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor]:
     rows = (batch, call.options.heads, steps)
     weights = (*rows, keys.size(1)) if return_weights else (0,)
     saved = (*rows, 2 if call.backend == "triton" else keys.size(1))
+    scores = (*rows, keys.size(1)) if keep and call.keeps_scores() else (0,)
     return (
         query.new_empty((batch, steps, values.size(2)), dtype=found.output),
         query.new_empty(weights, dtype=found.output),
         query.new_empty(saved if keep else (0,), dtype=found.state),
+        query.new_empty(scores, dtype=torch.float32),
     )
 
 
@@ -150,27 +163,29 @@ def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    flat, saved = inputs[:CALL], output[2]
+    flat, kept = inputs[:CALL], output[2:]
     ctx.places = [k for k, value in enumerate(flat) if isinstance(value, Tensor)]
-    ctx.save_for_backward(*(flat[k] for k in ctx.places), saved)
+    ctx.save_for_backward(*(flat[k] for k in ctx.places), *kept)
     ctx.rest = [None if isinstance(value, Tensor) else value for value in flat]
-    ctx.mark_non_differentiable(saved)
+    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)
 
 
 def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    *tensors, saved = ctx.saved_tensors
+    *tensors, saved, scores = ctx.saved_tensors
     flat = list(ctx.rest)
     for place, tensor in zip(ctx.places, tensors, strict=True):
         flat[place] = tensor
-    d_context, d_weights, _ = grads
+    d_context, d_weights, *_ = grads
     wanted = list(ctx.needs_input_grad[:TENSORS])
     if d_context is None and d_weights is None:
         found = [None] * TENSORS
     elif torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
         found = _differentiable_backward(_Call(tuple(flat)), (d_context, d_weights), wanted)
     else:
-        found = torch.ops.kernels.attention_backward(*flat, saved, d_context, d_weights, wanted)
+        found = torch.ops.kernels.attention_backward(
+            *flat, saved, scores, d_context, d_weights, wanted
+        )
         found = [f if want else None for f, want in zip(found, wanted, strict=True)]
     return (*found, *(None,) * (CALL + 2 - TENSORS))
 

@@ -1,8 +1,8 @@
 """Which tiles the Triton kernels of attention take: a rule over sizes and chip.
 
 The kernels of additive scores are bound by the number of instructions, counted in the compiled code
-of the tiles that are offered here: a fixed part for each (t, s, h) and a part for each query
-and key that is loaded, which a larger tile shares out over more pairs. Padding counts as work.
+of the tiles that are offered here: for each column h of a block of queries and sources, loading
+included, for each block beside, and for each block of values. Padding counts as work.
 ``use_tiles`` overrides the rule.
 """
 
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from kernels.attention.arguments import Problem
-from kernels.recurrence.schedule import Chip, power_of_two
+from kernels.recurrence.schedule import LAUNCH, Chip, power_of_two
 
 CLOCK = 1700.0  # cycles in a microsecond
 LANES = 128  # instructions of threads that a processor issues in a cycle
@@ -28,13 +28,15 @@ class Tile(NamedTuple):
     size: int  # BH: columns at once; of additive scores, in each of four groups
     width: int  # BD: columns of the values at once
     warps: int
+    narrow: int = 0  # NS: sources of the narrowest block, for the rest; 0: all blocks are whole
+    part: int = 0  # sources of a program, where a second launch makes the context; 0: one launch
 
 
 class Columns(NamedTuple):
     """Of the backward kernel that owns columns of query and keys."""
 
-    steps: int
-    sources: int  # in each of two blocks
+    steps: int  # loaded at once
+    sources: int  # even ones of a block, and as many odd ones
     size: int
     warps: int
 
@@ -46,23 +48,38 @@ class Tiles(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """From the compiled code (sm_90, bfloat16, python -m kernels.compile)."""
+    """Instructions of a thread, from the compiled code (sm_90, bfloat16, Triton 3.9.0)."""
 
-    instructions: float  # of a thread for each (t, s, h), loading included
+    columns: tuple[float, ...]  # for a column h of a block, of each width of ``widths``
+    block: int  # for a block, beside
     resident: int  # programs whose registers fit a processor at once
+    values: int = 0  # for a block of BS sources and BD columns of the values
 
 
-ADDITIVE = {  # (BT, BS, BH, warps) of additive scores
-    (1, 64, 16, 4): Cost(17.3, 3),
-    (2, 32, 16, 2): Cost(12.0, 4),
-    (4, 16, 16, 2): Cost(7.6, 6),
-    (8, 16, 8, 2): Cost(6.4, 6),
-    (16, 16, 8, 4): Cost(6.0, 3),
-    (16, 32, 8, 4): Cost(5.5, 2),
-    (32, 32, 4, 4): Cost(5.2, 2),
+ADDITIVE = {  # (BT, BS, BH, NS, warps) of additive scores
+    (1, 64, 16, 0, 4): Cost((8.5,), 260, 3, 205),
+    (2, 32, 16, 0, 2): Cost((11.7,), 310, 4, 200),
+    (4, 16, 16, 0, 2): Cost((7.4,), 290, 5, 110),
+    (8, 16, 8, 0, 2): Cost((12.4,), 240, 6, 102),
+    (16, 16, 8, 0, 4): Cost((11.5,), 180, 2, 70),
+    (16, 16, 8, 4, 4): Cost((11.5, 4.0), 240, 2, 70),
+    (16, 32, 8, 0, 4): Cost((21.0,), 240, 2, 128),
+    (16, 32, 8, 4, 4): Cost((21.0, 11.5, 4.0), 260, 2, 128),
+    (32, 32, 4, 0, 4): Cost((39.5,), 370, 2, 110),
 }
-DIRECT = Cost(12.0, 2)  # of the formula without shared factors, as under coverage
-COLUMNS = Cost(11.3, 4)  # of the second backward kernel
+SPLIT = {  # the same where a program has one block, and leaves the context to a second launch
+    (1, 16, 64, 0, 4): Cost((2.15,), 120, 3, 105),
+    (2, 16, 32, 0, 4): Cost((3.65,), 120, 4, 105),
+    (4, 16, 16, 0, 4): Cost((6.7,), 120, 4, 105),
+}
+DIRECT = 9.0  # for each (t, s, h) of the formula without shared factors
+COVERED = 14.0  # and with coverage
+COLUMNS = {  # (BT, BS) of the second backward kernel; for each (t, s, h)
+    (1, 16): Cost((8.85,), 490, 4),
+    (2, 8): Cost((9.2,), 250, 4),
+    (4, 4): Cost((10.1,), 140, 6),
+}
+COLUMNS_COVERED = {(2, 4): Cost((23.3,), 200, 5)}
 
 _chosen: ContextVar[str] = ContextVar("kernels_attention_tiles", default="")
 _seen_by_compile = ""  # the same as a plain global, on which torch.compile can guard
@@ -71,7 +88,8 @@ _seen_by_compile = ""  # the same as a plain global, on which torch.compile can 
 @contextlib.contextmanager
 def use_tiles(tiles: Tiles) -> Iterator[None]:
     """Inside the ``with`` block, Triton attention takes these tiles. The backward pass takes those
-    its forward pass was asked to, inside the block or not. All numbers are powers of two."""
+    its forward pass was asked to, inside the block or not. All numbers are powers of two, but for
+    ``narrow`` and ``part``, which may be 0."""
     global _seen_by_compile
     token = _chosen.set(" ".join(str(number) for tile in tiles for number in tile))
     _seen_by_compile = _chosen.get()
@@ -93,24 +111,67 @@ def _read(seen: str) -> str:
     return _chosen.get()
 
 
-def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
-    """The tiles for a problem, or those that are asked for (``asked_tiles``)."""
+def chunk(problem: Problem) -> int:
+    """Queries whose scores, with gradients and weights, take about as much room as query, keys and
+    values in float32 do."""
+    room = problem.heads * (problem.steps + problem.sources) * max(problem.size, problem.width)
+    return max(16, room // max(1, 2 * problem.heads * problem.sources) // 16 * 16)
+
+
+def keeps_scores(problem: Problem) -> bool:
+    """Whether the forward pass keeps its scores for the backward pass: where they cost a tanh for
+    each (t, s, h) to make again, and take no more room than the arguments in float32.
+
+    Coverage needs the slope of every tanh beside the score: it makes both again.
+    """
+    steps, sources, size = problem.steps, problem.sources, problem.size
+    room = steps * size + sources * (size + problem.width)
+    in_one = steps <= chunk(problem)
+    return problem.additive and not problem.covered and in_one and steps * sources <= room
+
+
+def widths(tile: Tile) -> list[int]:
+    """Sources of the blocks of a forward program, which takes as many of each as there are room
+    for, and of the last as many as are left."""
+    if not tile.narrow:
+        return [tile.sources]
+    return [
+        tile.sources,
+        *([4 * tile.narrow] if 4 * tile.narrow < tile.sources else []),
+        tile.narrow,
+    ]
+
+
+def pick(problem: Problem, chip: Chip, asked: str = "", kept: bool = False) -> Tiles:
+    """The tiles for a problem, or those that are asked for (``asked_tiles``); ``kept``: the
+    backward pass has the scores."""
     if asked:
         numbers = [int(word) for word in asked.split()]
-        return Tiles(Tile(*numbers[:5]), Tile(*numbers[5:10]), Columns(*numbers[10:]))
-    tile = _scores_tile(problem, chip)
+        own = len(Tile._fields)
+        forward, scores = Tile(*numbers[:own]), Tile(*numbers[own : 2 * own])
+        return Tiles(forward, scores, Columns(*numbers[2 * own :]))
     narrow = max(16, power_of_two(problem.width))
+    widest = min(128 if problem.bytes == 2 else 64, narrow)
+    if problem.additive and not kept:
+        again = _additive_tile(problem, chip, widest, alone=False)
+    else:
+        again = _again_tile(problem, chip) if kept else _dot_tile(problem, chip)
     return Tiles(
-        tile._replace(width=min(128 if problem.bytes == 2 else 64, narrow)),
-        tile._replace(width=min(64 if problem.bytes == 2 else 32, narrow)),
-        _columns(problem, chip),
+        _additive_tile(problem, chip, widest) if problem.additive else again._replace(width=widest),
+        again._replace(width=min(64 if problem.bytes == 2 else 32, narrow)),
+        min(columns_tiles(problem), key=lambda tile: (columns_price(tile, problem, chip), tile)),
     )
 
 
-def _scores_tile(problem: Problem, chip: Chip) -> Tile:
-    if not problem.additive:
-        return _dot_tile(problem, chip)
-    found = [Tile(t, s, h, 0, warps) for t, s, h, warps in ADDITIVE]
+def additive_tiles(width: int) -> list[Tile]:
+    """What is offered for additive scores."""
+    whole = [Tile(t, s, h, width, warps, n) for t, s, h, n, warps in ADDITIVE]
+    return whole + [Tile(t, s, h, width, warps, n, s) for t, s, h, n, warps in SPLIT]
+
+
+def _additive_tile(problem: Problem, chip: Chip, width: int, alone: bool = True) -> Tile:
+    """The cheapest; if not ``alone``, with whole blocks in one launch, as the backward pass has."""
+    found = [tile for tile in additive_tiles(width) if alone or not (tile.narrow or tile.part)]
     return min(found, key=lambda tile: (forward_price(tile, problem, chip), tile))
 
 
@@ -125,39 +186,84 @@ def _dot_tile(problem: Problem, chip: Chip) -> Tile:
     return Tile(steps, 32, inner, 0, 8 if steps == 64 else 4)  # or registers spill (sm_80)
 
 
-def _columns(problem: Problem, chip: Chip) -> Columns:
-    rows = problem.batch * problem.heads
-    size = 128
-    while size > 32 and (
-        size >= 2 * problem.size or rows * -(-problem.size // size) < chip.processors
-    ):
-        size //= 2
-    steps = 8 if problem.steps > 4 and not problem.covered else 4  # or registers spill
-    return Columns(steps, 4, size, size // 32)  # a thread for each column
+def _again_tile(problem: Problem, chip: Chip) -> Tile:
+    """A product, and little else (32 queries would spill registers on sm_80)."""
+    found = [Tile(16, 32, 16, 64, 4), Tile(64, 32, 16, 64, 8)]
+    return min(found, key=lambda tile: (again_price(tile, problem, chip), tile))
+
+
+def columns_tiles(problem: Problem) -> list[Columns]:
+    """What is offered for the second backward kernel: a thread for each column."""
+    costs = COLUMNS_COVERED if problem.covered else COLUMNS
+    sizes = [size for size in (32, 64, 128) if size == 32 or size < 2 * problem.size]
+    return [Columns(t, s, size, size // 32) for t, s in costs for size in sizes]
 
 
 def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
-    """Predicted microseconds of additive scores: issued instructions, padding included."""
-    cost = ADDITIVE.get((tile.steps, tile.sources, tile.size, tile.warps), DIRECT)
-    padded = _up(problem.sources, tile.sources) * _up(problem.size, 4 * tile.size) * tile.steps
+    """Predicted microseconds of additive attention: issued instructions, padding included."""
     programs = problem.batch * problem.heads * -(-problem.steps // tile.steps)
-    if problem.covered:
-        cost = Cost(max(cost.instructions, DIRECT.instructions), DIRECT.resident)
-    return _microseconds(cost, padded, programs, tile.warps, chip)
+    costs = SPLIT if tile.part else ADDITIVE
+    cost = costs[tile.steps, tile.sources, tile.size, tile.narrow, tile.warps]
+    blocks = -(-problem.width // tile.width), -(-problem.sources // tile.sources)
+    if not tile.part:
+        scores = _scores_instructions(tile, cost, problem, problem.sources)
+        values = blocks[0] * (blocks[1] * cost.values + 100)
+        return _microseconds(scores + values, cost.resident, programs, tile.warps, chip)
+    scores = _scores_instructions(tile, cost, problem, tile.part)
+    parts = -(-problem.sources // tile.part)
+    first = _microseconds(scores, cost.resident, programs * parts, tile.warps, chip)
+    second = _microseconds(blocks[1] * cost.values, 8, programs * blocks[0], tile.warps, chip)
+    return first + LAUNCH + second
+
+
+def _scores_instructions(tile: Tile, cost: Cost, problem: Problem, sources: int) -> float:
+    """Of a thread, for the scores of this many sources."""
+    total, left = 0.0, sources
+    for width, column in zip(widths(tile), cost.columns, strict=True):
+        size = tile.size * (16 if width == tile.narrow else 4)
+        if problem.covered:
+            column, size = COVERED * tile.steps * width / (32 * tile.warps), tile.size
+        blocks = -(-left // width) if width == widths(tile)[-1] else left // width
+        total += blocks * (column * _up(problem.size, size) + cost.block)
+        left -= blocks * width
+    return total
+
+
+def again_price(tile: Tile, problem: Problem, chip: Chip) -> float:
+    """The same of the first backward kernel, where the scores were kept: its product, and what it
+    moves through L2."""
+    programs = problem.batch * problem.heads * -(-problem.steps // tile.steps)
+    rate = chip.products if problem.bytes == 2 else chip.products / 16
+    product = tile.steps * _up(problem.sources, tile.sources) * problem.width / rate
+    rows = programs * (tile.steps + problem.sources) * problem.width * problem.bytes
+    square = 5 * 4 * programs * tile.steps * problem.sources  # scores; weights, gradients twice
+    return -(-programs // chip.processors) * product + (rows + square) / chip.l2
 
 
 def columns_price(tile: Columns, problem: Problem, chip: Chip) -> float:
     """The same of the second backward kernel."""
-    padded = _up(problem.sources, 2 * tile.sources) * _up(problem.steps, tile.steps) * tile.size
+    cost = (COLUMNS_COVERED if problem.covered else COLUMNS)[tile.steps, tile.sources]
+    steps, width = _up(problem.steps, tile.steps), 2 * tile.sources
+    blocks = -(-problem.sources // width)
+    walk = blocks * (steps * width * cost.columns[0] + cost.block)
+    limits = 7.3 * (problem.steps + problem.sources)  # looked for before
     programs = problem.batch * problem.heads * -(-problem.size // tile.size)
-    return _microseconds(COLUMNS, padded, programs, tile.warps, chip)
+    return _microseconds(walk + limits, cost.resident, programs, tile.warps, chip)
 
 
-def _microseconds(cost: Cost, elements: int, programs: int, warps: int, chip: Chip) -> float:
+def backward_price(tiles: Tiles, problem: Problem, chip: Chip, kept: bool) -> float:
+    """Both kernels of the backward pass."""
+    price = again_price if kept else forward_price
+    return price(tiles.scores, problem, chip) + columns_price(tiles.columns, problem, chip)
+
+
+def _microseconds(
+    instructions: float, resident: int, programs: int, warps: int, chip: Chip
+) -> float:
     rounds = -(-programs // chip.processors)  # programs that one processor runs
     # Of the four schedulers' slots; an assumption, until a GPU has shown how well they are filled.
-    filled = min(1.0, 0.25 + 0.3 * min(rounds, cost.resident) * warps / 4)
-    return rounds * elements * cost.instructions / (LANES * CLOCK) / filled
+    filled = min(1.0, 0.25 + 0.3 * min(rounds, resident) * warps / 4)
+    return rounds * instructions * 32 * warps / (LANES * CLOCK) / filled
 
 
 def _up(number: int, block: int) -> int:

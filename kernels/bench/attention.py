@@ -18,7 +18,7 @@ from torch import Tensor
 
 import kernels
 from kernels.attention.arguments import Problem
-from kernels.attention.schedule import columns_price, forward_price, pick
+from kernels.attention.schedule import backward_price, forward_price, keeps_scores, pick
 from kernels.bench.timing import once, quantiles
 from kernels.recurrence.schedule import chip_of
 
@@ -136,9 +136,10 @@ def predicted(case: Case, device: torch.device) -> list[float]:
     width = torch.finfo(DTYPES[case.precision]).bits // 8
     sizes = (case.batch, case.steps, case.sources, 1, case.size, case.size, width)
     problem, chip = Problem(*sizes, additive=True), chip_of(device)
-    tiles = pick(problem, chip)
+    kept = keeps_scores(problem)
+    tiles = pick(problem, chip, kept=kept)
     forward = forward_price(tiles.forward, problem, chip) / 1e3
-    return [forward, 2 * forward + columns_price(tiles.columns, problem, chip) / 1e3]
+    return [forward, forward + backward_price(tiles, problem, chip, kept) / 1e3]
 
 
 def _tensors(case: Case, device: torch.device) -> list[Tensor]:

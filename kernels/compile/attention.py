@@ -6,7 +6,16 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kernels.attention.arguments import Problem
-from kernels.attention.schedule import Tile, Tiles, columns_price, forward_price, pick
+from kernels.attention.schedule import (
+    Columns,
+    Tile,
+    Tiles,
+    again_price,
+    columns_price,
+    forward_price,
+    keeps_scores,
+    pick,
+)
 from kernels.bench.attention import SHAPES
 from kernels.compile.kernel import DTYPES, Kernel
 from kernels.recurrence.schedule import CHIPS
@@ -25,7 +34,7 @@ SHAPE_SETS: dict[str, list[tuple[int, int, int, int]]] = {  # (B, T, S, H)
         ),
     ],
 }
-PASSES = ("forward", "scores", "columns")
+PASSES = ("forward", "context", "scores", "columns")
 
 
 class Configuration(NamedTuple):
@@ -36,13 +45,18 @@ class Configuration(NamedTuple):
     tiles: Tiles
     dtype: str
     options: bool = False  # ragged, masked, with coverage, window and weights
+    kept: bool = False  # the backward pass has the scores
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Batch and lengths are no constants of the kernel: they only led to the tile."""
-        tile = getattr(self.tiles, self.name)
         problem = self.problem._replace(batch=0, steps=0, sources=0)
-        return (self.name, problem, tile, self.dtype, self.options)
+        return (self.name, problem, self.tile, self.dtype, self.options, self.kept)
+
+    @property
+    def tile(self) -> Tile | Columns:
+        """A context of its own has the tile of the scores before it."""
+        return getattr(self.tiles, "forward" if self.name == "context" else self.name)
 
 
 def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> list[Kernel]:
@@ -62,9 +76,14 @@ def configurations(
                     batch, steps, sources, 1, size, size, DTYPES[dtype], additive,
                     covered=additive and options,
                 )  # fmt: skip
-                tiles = pick(problem, CHIPS[arch])
-                for name in PASSES if additive else PASSES[:2]:
-                    one = Configuration(name, problem, tiles, dtype, options)
+                kept = keeps_scores(problem)
+                tiles = pick(problem, CHIPS[arch], kept=kept)
+                for name in PASSES:
+                    if name == "context" and not tiles.forward.part:
+                        continue
+                    if name == "columns" and not additive:
+                        continue
+                    one = Configuration(name, problem, tiles, dtype, options, kept)
                     found.setdefault(one.key, one)
     return list(found.values())
 
@@ -73,37 +92,44 @@ def kernel(configuration: Configuration, arch: int) -> Kernel:
     from kernels.attention.triton_backend.backward import columns_kernel, scores_kernel
     from kernels.attention.triton_backend.forward import forward_kernel
 
-    name, problem, tiles, dtype, options = configuration
-    function = {"forward": forward_kernel, "scores": scores_kernel, "columns": columns_kernel}[name]
-    tile = getattr(tiles, name)
+    name, problem, _, dtype, options, _ = configuration
+    function = {"scores": scores_kernel, "columns": columns_kernel}.get(name, forward_kernel)
+    tile = configuration.tile
     constants = _constants(configuration)
     constants = {k: v for k, v in constants.items() if k in function.arg_names}
-    price = None
-    if name == "columns":
-        price = columns_price(tile, problem, CHIPS[arch])
-    elif problem.additive:
-        price = forward_price(tile, problem, CHIPS[arch])
     return Kernel(
         label=(
             f"{name:8} {'additive' if problem.additive else 'dot':8} {problem.size:4} {dtype:5} "
-            f"{'options' if options else '':7} {' '.join(map(str, tile[:-1]))}"
+            f"{'options' if options else '':7} {' '.join(map(str, tile))}"
         ),
         function=function,
         constants=constants,
-        types={name: _type(name, dtype) for name in function.arg_names if name not in constants},
+        types={n: _type(n, dtype, name) for n in function.arg_names if n not in constants},
         warps=tile.warps,
         stages=1,
         cooperative=False,
         shared=None,
-        price=price,
+        price=_price(configuration, arch),
         facts={**problem._asdict(), "pass": name, "tile": tile._asdict(), "options": options}
         | {"dtype": dtype},
     )
 
 
+def _price(configuration: Configuration, arch: int) -> float | None:
+    """Predicted microseconds; of a forward pass in two launches both, at the first."""
+    name, problem, _, _, _, kept = configuration
+    tile, chip = configuration.tile, CHIPS[arch]
+    if name == "columns":
+        return columns_price(tile, problem, chip)
+    if not problem.additive or name == "context":
+        return None
+    again = name == "scores" and kept
+    return again_price(tile, problem, chip) if again else forward_price(tile, problem, chip)
+
+
 def _constants(configuration: Configuration) -> dict[str, Any]:
-    name, problem, tiles, _, options = configuration
-    tile = getattr(tiles, name)
+    name, problem, _, _, options, kept = configuration
+    tile = configuration.tile
     constants: dict[str, Any] = {
         "N": problem.heads,
         "H": problem.size,
@@ -114,18 +140,27 @@ def _constants(configuration: Configuration) -> dict[str, Any]:
         "WINDOW": options,
         "LENGTHS": True,
         "MASKED": options,
-        "WEIGHTS": options,
+        "WEIGHTS": options and not (name == "forward" and tile.part),
+        "KEPT": kept,
         "BT": tile.steps,
         "BS": tile.sources,
         "BH": tile.size,
         "PRECISION": "tf32x3",
     }
     if isinstance(tile, Tile):
-        constants["BD"] = tile.width
+        constants |= {
+            "BD": tile.width,
+            "NS": tile.narrow or tile.sources,
+            "PART": tile.part,
+            "SCORES": name != "context",
+            "CONTEXT": name == "context" or not tile.part,
+        }
     return constants
 
 
-def _type(name: str, dtype: str) -> str:
+def _type(name: str, dtype: str, kernel: str) -> str:
+    if kernel == "columns" and name in ("d_scores", "d_query"):
+        return "*i64" if name == "d_scores" else "*fp32"
     if name in ("scale", "window"):
         return "fp32"
     if name in ("steps", "sources", "tiles", "width", "rows"):

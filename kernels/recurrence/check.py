@@ -101,14 +101,19 @@ def check_norm(inputs: Tensor, weight_hh: Tensor, kind: str, norm: GateNorm | No
 
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
+    check_lengths_form(lengths, batch)
+    if not torch.compiler.is_compiling():  # values are seen when the compiled graph runs
+        check_length_values(lengths, batch, steps)
+
+
+def check_lengths_form(lengths: Tensor, batch: int) -> None:
+    """(B,) integers of any value; raises ValueError otherwise."""
     if not isinstance(lengths, Tensor):
         raise ValueError(f"lengths: found {type(lengths).__name__}; expected a tensor ({batch},)")
     if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
         raise ValueError(f"lengths: found dtype {lengths.dtype}; expected an integer dtype")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths: found shape {tuple(lengths.shape)}; expected ({batch},)")
-    if not torch.compiler.is_compiling():  # values are seen when the compiled graph runs
-        check_length_values(lengths, batch, steps)
 
 
 def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:

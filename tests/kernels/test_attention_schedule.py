@@ -6,14 +6,18 @@ from hypothesis import strategies as st
 
 from kernels.attention.arguments import Problem
 from kernels.attention.schedule import (
-    ADDITIVE,
     Columns,
     Tile,
     Tiles,
+    additive_tiles,
     asked_tiles,
+    columns_price,
+    columns_tiles,
     forward_price,
+    keeps_scores,
     pick,
     use_tiles,
+    widths,
 )
 from kernels.recurrence.schedule import CHIPS
 from tests.kernels.test_compile import report
@@ -56,25 +60,51 @@ def test_every_option_compiles(tmp_path):
 def test_the_rule_finds_tiles_for_any_size(arch, **sizes):
     problem, chip = Problem(**sizes), CHIPS[arch]
     tiles = pick(problem, chip)
-    assert all(n > 0 and n & (n - 1) == 0 for tile in tiles for n in tile)
+    assert all(n & (n - 1) == 0 for tile in tiles for n in tile)
+    assert all(n > 0 for tile in tiles for n in tile[: 5 if isinstance(tile, Tile) else 4])
     assert min(tiles.forward.sources, tiles.forward.width, tiles.scores.width) >= 16
     if problem.additive:
-        prices = [
-            forward_price(Tile(t, s, h, 16, warps), problem, chip) for t, s, h, warps in ADDITIVE
-        ]
-        assert forward_price(tiles.forward, problem, chip) == min(prices)
+        offered = additive_tiles(tiles.forward.width)
+        prices = [forward_price(tile, problem, chip) for tile in offered]
+        assert forward_price(tiles.forward, problem, chip) == min(prices) > 0
+        prices = [columns_price(tile, problem, chip) for tile in columns_tiles(problem)]
+        assert columns_price(tiles.columns, problem, chip) == min(prices) > 0
 
 
 @pytest.mark.parametrize(("batch", "steps", "least"), [(64, 50, 8), (1, 1, 1), (32, 5, 1)])
 def test_few_queries_take_small_tiles(batch, steps, least):
     problem = Problem(batch, steps, 50, 1, 512, 512, 2, True)
     chosen = pick(problem, CHIPS[90]).forward.steps
-    assert chosen >= 8 if least == 8 else chosen == 1
+    assert chosen >= 8 if least == 8 else chosen <= 2
+
+
+def test_one_query_is_shared_out_over_processors():
+    few, many = (Problem(b, t, 50, 1, 1024, 1024, 2, True) for b, t in ((1, 1), (64, 50)))
+    assert pick(few, CHIPS[90]).forward.part == 16
+    assert pick(many, CHIPS[90]).forward.part == 0
+    assert pick(few, CHIPS[90]).scores.part == 0  # the backward pass has one launch of it
+    assert pick(few._replace(additive=False), CHIPS[90]).forward.part == 0
+
+
+@pytest.mark.parametrize(
+    ("narrow", "expected"), [(0, [32]), (16, [32, 16]), (8, [32, 8]), (4, [32, 16, 4])]
+)
+def test_the_last_blocks_are_narrower(narrow, expected):
+    assert widths(Tile(16, 32, 8, 64, 4, narrow)) == expected
+
+
+def test_kept_scores_take_no_more_room_than_the_arguments():
+    for steps, sources, size in ((50, 50, 512), (200, 200, 1024), (300, 300, 24), (5, 3000, 4)):
+        problem = Problem(8, steps, sources, 2, size, size, 2, True)
+        room = steps * size + 2 * sources * size
+        assert keeps_scores(problem) == (steps * sources <= room), problem
+        assert not keeps_scores(problem._replace(covered=True))  # needs tanh anyway
+        assert not keeps_scores(problem._replace(additive=False))
 
 
 def test_the_rule_can_be_overridden():
     problem = Problem(64, 50, 50, 1, 512, 512, 2, True)
-    tiles = Tiles(Tile(4, 16, 4, 16, 4), Tile(8, 16, 4, 32, 2), Columns(4, 2, 32, 1))
+    tiles = Tiles(Tile(4, 32, 4, 16, 4, 4), Tile(8, 16, 4, 32, 2), Columns(4, 2, 32, 1))
     assert asked_tiles() == ""
     with use_tiles(tiles):
         assert pick(problem, CHIPS[90], asked_tiles()) == tiles

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import additive_attention, concat_attention, dot_attention, use_backend
-from kernels.attention import triton_backend
+from kernels.attention import operation, triton_backend
 from kernels.attention.arguments import Problem
 from kernels.attention.schedule import Columns, Tile, Tiles, use_tiles
 from tests.kernels.allocations import Allocations
@@ -15,7 +15,7 @@ INTERPRETED = not torch.cuda.is_available()
 DEVICE = "cpu" if INTERPRETED else "cuda"
 FORMS = ("additive", "dot")
 # Small blocks, so that small tensors take several, none of them whole.
-TILES = Tiles(Tile(4, 16, 4, 16, 4), Tile(4, 16, 4, 16, 4), Columns(4, 2, 16, 1))
+TILES = Tiles(Tile(4, 16, 4, 16, 4), Tile(4, 16, 4, 16, 4), Columns(2, 2, 16, 1))
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +109,55 @@ def test_results_and_every_gradient(form, option, lengths):
     found = compare(form, arguments, **options)
     if lengths is not None:  # the source of length 0
         assert not any(tensor[1].any() for tensor in found[:5])
+
+
+@pytest.mark.parametrize("option", ["plain", "mask", "heads", "window", "everything"])
+@pytest.mark.parametrize("tile", ["narrow", "split"])
+def test_narrower_blocks_and_two_launches(tile, option):
+    """Blocks of three widths; sources and columns shared out over programs."""
+    forward = Tile(4, 32, 4, 16, 4, 4) if tile == "narrow" else Tile(4, 16, 4, 16, 4, 0, 16)
+    everything = option == "everything"
+    window = 4.5 if everything or option == "window" else 0.0
+    arguments = make("additive", 3, 5, 55, 10, 40, window=window, covered=everything)
+    options = {"lengths": torch.tensor([55, 0, 50]), "window": window}
+    if everything or option == "mask":
+        options["mask"] = torch.rand(3, 55, generator=torch.Generator().manual_seed(2)) < 0.6
+    if everything or option == "heads":
+        options["heads"] = 2
+    compare("additive", arguments, tiles=TILES._replace(forward=forward), **options)
+
+
+@pytest.mark.parametrize("option", ["plain", "window", "mask"])
+def test_scores_made_again_where_they_were_not_kept(option, monkeypatch):
+    """By default these are kept, and so were those of the tests above."""
+    window = 3.5 if option == "window" else 0.0
+    arguments = make("additive", 3, 5, 19, 10, 6, window=window)
+    options = {"lengths": torch.tensor([19, 0, 7]), "window": window}
+    if option == "mask":
+        options["mask"] = torch.rand(3, 19, generator=torch.Generator().manual_seed(2)) < 0.6
+    kept = compare("additive", arguments, **options)
+    monkeypatch.setattr(operation, "keeps_scores", lambda problem: False)
+    again = compare("additive", arguments, **options)
+    for a, b in zip(again, kept, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_kept_for_the_backward_pass():
+    """Inputs, two numbers a query, and scores where they are small beside the inputs."""
+    for size, count in ((24, 2 + 19), (2, 2)):
+        arguments = make("additive", 3, 7, 19, size, size)
+        tensors = {k: v.to(DEVICE, torch.float32).requires_grad_() for k, v in arguments.items()}
+        inputs = {t.untyped_storage().data_ptr() for t in tensors.values()}
+        kept = {}
+
+        def pack(tensor, inputs=inputs, kept=kept):
+            if tensor.untyped_storage().data_ptr() not in inputs:
+                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with use_backend("triton"), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            additive_attention(**tensors)
+        assert sum(kept.values()) == 4 * 3 * 7 * count
 
 
 @pytest.mark.parametrize("form", FORMS)

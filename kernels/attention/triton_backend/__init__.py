@@ -12,13 +12,12 @@ from torch import Tensor
 from kernels.attention.arguments import (
     Arguments,
     Options,
-    Problem,
     by_head,
     problem_of,
     product_precision,
 )
 from kernels.attention.masking import missing, without_padding
-from kernels.attention.schedule import Tiles, pick
+from kernels.attention.schedule import Tiles, chunk, pick
 from kernels.attention.triton_backend.backward import columns_kernel, scores_kernel
 from kernels.attention.triton_backend.forward import forward_kernel
 from kernels.precision import Precision
@@ -28,26 +27,37 @@ __all__ = ["backward", "forward"]
 
 
 def forward(
-    arguments: Arguments, options: Options, found: Precision, asked: str, return_weights: bool
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """-> context (B, T, D), weights (B, N, T, S) or None, statistics (B, N, T, 2)
+    arguments: Arguments,
+    options: Options,
+    found: Precision,
+    asked: str,
+    return_weights: bool,
+    keep_scores: bool,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+    """-> context (B, T, D), weights (B, N, T, S) or None, statistics (B, N, T, 2), and scores
+    (B, N, T, S) float32 or None
 
-    Queries go in chunks (see ``chunk``), but where weights of that size are asked for.
+    Queries go in chunks (see ``chunk``), but where tensors of that size are asked for.
     """
     steps, length = arguments.query.size(1), chunk(problem_of(arguments, options))
-    if return_weights or length >= steps:
-        return _forward(arguments, options, found, asked, return_weights)
+    if return_weights or keep_scores or length >= steps:
+        return _forward(arguments, options, found, asked, return_weights, keep_scores)
     parts = [
-        _forward(_queries(arguments, slice(t, t + length)), options, found, asked, False)
+        _forward(_queries(arguments, slice(t, t + length)), options, found, asked, False, False)
         for t in range(0, steps, length)
     ]
-    contexts, _, statistics = zip(*parts, strict=True)
-    return torch.cat(contexts, 1), None, torch.cat(statistics, 2)
+    contexts, _, statistics, _ = zip(*parts, strict=True)
+    return torch.cat(contexts, 1), None, torch.cat(statistics, 2), None
 
 
 def _forward(
-    arguments: Arguments, options: Options, found: Precision, asked: str, return_weights: bool
-) -> tuple[Tensor, Tensor | None, Tensor]:
+    arguments: Arguments,
+    options: Options,
+    found: Precision,
+    asked: str,
+    return_weights: bool,
+    keep_scores: bool,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
     given = _Given(arguments, options, found, asked)
     problem, tile = given.problem, given.tiles.forward
     rows = (problem.batch, problem.heads, problem.steps)
@@ -56,17 +66,25 @@ def _forward(
     statistics = query.new_empty(*rows, 2, dtype=torch.float32)
     scores = query.new_empty(*rows, problem.sources, dtype=torch.float32)
     weights = scores
-    if return_weights and found.output != torch.float32:
+    if return_weights and (keep_scores or tile.part or found.output != torch.float32):
         weights = torch.empty_like(scores, dtype=found.output)
-    tiles = triton.cdiv(problem.steps, tile.steps)
-    if statistics.numel():  # values without columns have weights all the same
-        with _on(query.device):
-            forward_kernel[(problem.batch * problem.heads * tiles,)](
+    tiles = problem.batch * problem.heads * triton.cdiv(problem.steps, tile.steps)
+    launches = [((tiles,), True, True)]
+    if tile.part:  # scores of parts of the sources, then the context in parts of its columns
+        parts = max(1, triton.cdiv(problem.sources, tile.part))
+        columns = max(1, triton.cdiv(problem.width, tile.width))
+        launches = [((tiles, parts), True, False), ((tiles, columns), False, True)]
+    with _on(query.device):
+        for grid, of_scores, of_context in launches if statistics.numel() else ():
+            forward_kernel[grid](
                 *given.pointers, context, scores, weights, statistics, options.scale,
-                options.window, problem.steps, problem.sources, tiles, **given.constants,
-                WEIGHTS=return_weights, **given.blocks(tile),
+                options.window, problem.steps, problem.sources,
+                triton.cdiv(problem.steps, tile.steps), **given.constants,
+                WEIGHTS=return_weights and of_context, **given.blocks(tile),
+                NS=tile.narrow or tile.sources, PART=tile.part, SCORES=of_scores,
+                CONTEXT=of_context,
             )  # fmt: skip
-    return context, weights if return_weights else None, statistics
+    return context, weights if return_weights else None, statistics, scores if keep_scores else None
 
 
 def _queries(arguments: Arguments, t: slice) -> Arguments:
@@ -84,10 +102,12 @@ def backward(
     found: Precision,
     asked: str,
     statistics: Tensor,
+    scores: Tensor | None,
     d_context: Tensor | None,
     d_weights: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of all arguments; of those that are None, None.
+    """Gradients of all arguments; of those that are None, None. Without ``scores`` of the forward
+    pass they are made again.
 
     Queries go in chunks, so that the (B, N, chunk, S) gradients of the scores take no more room
     than the arguments do.
@@ -101,30 +121,29 @@ def backward(
         t = slice(start, start + length)
         _add_chunk(
             _queries(arguments, t), options, found, asked,
-            statistics[:, :, t].contiguous(), d_context[:, t],
+            statistics[:, :, t].contiguous(),
+            None if scores is None else scores[:, :, t].contiguous(), d_context[:, t],
             None if d_weights is None else d_weights[:, :, t], sums, t,
         )  # fmt: skip
     return sums.collected()
-
-
-def chunk(problem: Problem) -> int:
-    """Queries whose scores, with gradients and weights, take about as much room as query, keys and
-    values in float32 do."""
-    room = problem.heads * (problem.steps + problem.sources) * max(problem.size, problem.width)
-    return max(16, room // max(1, 2 * problem.heads * problem.sources) // 16 * 16)
 
 
 class _Given:
     """The arguments as the kernels take them."""
 
     def __init__(
-        self, arguments: Arguments, options: Options, found: Precision, asked: str
+        self,
+        arguments: Arguments,
+        options: Options,
+        found: Precision,
+        asked: str,
+        kept: bool = False,
     ) -> None:
         query, keys, values, weight, bias, coverage, coverage_weight, centre = arguments
         additive, device = weight is not None, query.device
         product = product_precision(found, additive)
         self.problem = problem_of(arguments, options)
-        self.tiles: Tiles = pick(self.problem, chip_of(device), asked)
+        self.tiles: Tiles = pick(self.problem, chip_of(device), asked, kept)
         self.query, self.keys = query.to(product).contiguous(), keys.to(product).contiguous()
         self.values = values.to(product).contiguous()
         lengths, mask = options.lengths, options.mask
@@ -215,13 +234,14 @@ def _add_chunk(
     found: Precision,
     asked: str,
     statistics: Tensor,
+    scores: Tensor | None,
     d_context: Tensor,
     d_weights: Tensor | None,
     sums: _Sums,
     t: slice,
 ) -> None:
     """Adds the gradients of the queries t, which ``arguments`` hold."""
-    given = _Given(arguments, options, found, asked)
+    given = _Given(arguments, options, found, asked, scores is not None)
     problem, tile, heads = given.problem, given.tiles.scores, options.heads
     # Room for whole blocks of the second kernel, wherever they begin.
     columns = given.tiles.columns
@@ -240,11 +260,12 @@ def _add_chunk(
         return
     with _on(statistics.device):
         scores_kernel[(problem.batch * heads * tiles,)](
-            *given.pointers, statistics, d_context,
+            *given.pointers, statistics, _or(scores, statistics), d_context,
             _or(None if d_weights is None else d_weights.contiguous(), statistics), shares,
             d_scores, _or(d_coverage, d_scores), _or(d_centre, d_scores), options.scale,
             options.window, problem.steps, problem.sources, tiles, width, rows,
-            **given.constants, WEIGHTS=d_weights is not None, **given.blocks(tile),
+            **given.constants, WEIGHTS=d_weights is not None,
+            KEPT=scores is not None, **given.blocks(tile),
         )  # fmt: skip
     inside = (slice(None), slice(None), slice(problem.steps), slice(problem.sources))
     product = given.values.dtype
@@ -258,13 +279,13 @@ def _add_chunk(
     if arguments.weight is None:
         _dot_gradients(given, options, d_scores[inside], sums, t)
         return
-    d_query = torch.empty_like(given.query)
+    d_query = torch.zeros_like(given.query, dtype=torch.float32)
     chosen = {name: given.constants[name] for name in ("N", "H", *_FLAGS)}
     query, keys, _, *optional = given.pointers
     grid = (problem.batch * heads, triton.cdiv(problem.size, columns.size))
     with _on(statistics.device):
         columns_kernel[grid](
-            query, keys, *optional, d_scores, d_query, sums.d_keys, sums.d_weight,
+            query, keys, *optional, d_scores.view(torch.int64), d_query, sums.d_keys, sums.d_weight,
             _or(sums.d_coverage_weight, sums.d_weight), options.scale, options.window,
             problem.steps, problem.sources, width, rows, **chosen, BT=columns.steps,
             BS=columns.sources, BH=columns.size, num_warps=columns.warps, num_stages=1,

@@ -1,10 +1,11 @@
-"""Backward: everything is made again from the inputs and the statistics of the softmax.
+"""Backward: everything is made again from the inputs and the statistics of the softmax, but for
+additive scores that the forward pass could keep.
 
-First, a program for BT queries makes the scores, from them the weights, and the gradients of the
-scores; both go to memory as (B, N, T, S), from where products make the gradients of the values and,
-of dot scores, of query and keys. For additive scores a program then owns BH columns of one row
-of the batch, with all its queries and sources, and makes tanh once more: a thread holds a column
-with a patch of queries and sources, so that every sum stays inside a thread. Sums over the batch
+First, a program for BT queries has the scores, makes from them the weights, and the gradients of
+the scores; both go to memory as (B, N, T, S), from where products make the gradients of the values
+and, of dot scores, of query and keys. For additive scores a program then owns BH columns of one row
+of the batch, with all its queries and sources, and makes tanh: a thread holds a column of a block
+of sources and walks over the queries, so that every sum stays inside a thread. Sums over the batch
 are left to the caller. No atomics: the results are the same bits from run to run.
 """
 
@@ -22,6 +23,7 @@ from kernels.attention.triton_backend.scores import (
     load_vector,
     logistic,
     reach,
+    reciprocal,
     through_window,
 )
 
@@ -30,6 +32,7 @@ from kernels.attention.triton_backend.scores import (
 def scores_kernel(
     query, keys, values, weight, bias, coverage, coverage_weight, centre, lengths, mask,
     statistics,  # as in the forward kernel
+    scores,  # (B, N, T, S) float32 of the forward pass, KEPT
     d_context,  # (B, T, N*D)
     d_weights,  # (B, N, T, S), WEIGHTS
     shares,  # (B, N, rows, width) float32, zeros, as are the next two: the weights
@@ -53,6 +56,7 @@ def scores_kernel(
     LENGTHS: tl.constexpr,
     MASKED: tl.constexpr,
     WEIGHTS: tl.constexpr,
+    KEPT: tl.constexpr,
     BT: tl.constexpr,
     BS: tl.constexpr,
     BH: tl.constexpr,
@@ -87,7 +91,11 @@ def scores_kernel(
         seen, factor = through_window(there, s, place, window, WINDOW)
         inside = there_t[:, None] & there[None, :]
         within = there_t[:, None] & (s < last)[None, :]
-        if ADDITIVE:
+        if KEPT:
+            score = tl.load(
+                scores + at_t[:, None] * sources + s[None, :], mask=inside, other=float("-inf")
+            )
+        elif ADDITIVE:
             covered = tl.zeros((BT, BS), tl.float32)
             if COVERED:
                 covered = tl.load(
@@ -153,57 +161,17 @@ def scores_kernel(
 
 
 @triton.jit
-def load_rows(rows, row, there, h, HS: tl.constexpr, H: tl.constexpr):
-    """(rows, BH) of a (rows, HS) matrix; 0 where there is nothing."""
-    return tl.load(
-        rows + row[:, None] * HS + h[None, :], mask=there[:, None] & (h[None, :] < H), other=0.0
-    ).to(tl.float32)
-
-
-@triton.jit
-def add_to(sums, row, there, h, extra, HS: tl.constexpr, H: tl.constexpr):
-    """Adds (rows, BH) to float32 sums that no other program touches."""
-    to = sums + row[:, None] * HS + h[None, :]
-    inside = there[:, None] & (h[None, :] < H)
-    tl.store(to, tl.load(to, mask=inside, other=0.0) + extra, mask=inside)
-
-
-@triton.jit
-def load_square(square, t, there_t, s, there_s, sources):
-    """(BT, BS, 1) of a (T, S) matrix; 0 where there is nothing."""
-    found = tl.load(
-        square + t[:, None] * sources + s[None, :],
-        mask=there_t[:, None] & there_s[None, :],
-        other=0.0,
-    )
-    return found.to(tl.float32)[:, :, None]
-
-
-@triton.jit
-def small_enough(
-    query, keys, shift, mask, lengths, b, h, steps, sources,
-    HS: tl.constexpr, H: tl.constexpr, LENGTHS: tl.constexpr, MASKED: tl.constexpr,
-    BT: tl.constexpr, BS: tl.constexpr,
-):  # fmt: skip
-    """Whether E(q) E(k) is right, and the product of two of 1 + E(q) E(k) finite, for all queries
-    and sources of these columns."""
-    last = sources
-    if LENGTHS:
-        last = tl.load(lengths + b)
-    most_q = tl.zeros_like(shift)
-    most_k = tl.zeros_like(shift)
-    for start in range(0, steps, BT):
-        t = start + tl.arange(0, BT)
-        q = load_rows(query, t, t < steps, h, HS, H) + shift[None, :]
-        most_q = tl.maximum(most_q, tl.max(q, 0))
-    for start in range(0, last, BS):
-        s = start + tl.arange(0, BS)
-        there = existing(mask, b, s, last, sources, MASKED)
-        most_k = tl.maximum(most_k, tl.max(load_rows(keys, s, there, h, HS, H), 0))
-    most_q = most_q * TWICE
-    most_k = most_k * TWICE
-    right = (most_q + most_k <= 62.0) & (most_q <= 60.0) & (most_k <= 60.0)
-    return tl.min(right.to(tl.int32)) == 1
+def highest(rows, shift, mask, b, h, last, count, HS: tl.constexpr, H: tl.constexpr,
+            MASKED: tl.constexpr):  # fmt: skip
+    """The largest of (count, HS) rows' columns h before ``last``, and of 0, plus the shift."""
+    most = tl.zeros((16, shift.shape[0]), tl.float32)
+    offset = tl.arange(0, 16)
+    for start in range(0, last, 16):
+        there = existing(mask, b, start + offset, last, count, MASKED)
+        own = (rows + start * HS + h)[None, :] + (offset * HS)[:, None]
+        found = tl.load(own, mask=there[:, None] & (h < H)[None, :], other=0.0).to(tl.float32)
+        most = tl.maximum(most, found + shift[None, :])
+    return tl.max(most, 0) * TWICE
 
 
 @triton.jit
@@ -214,66 +182,110 @@ def columns_walk(
     LENGTHS: tl.constexpr, MASKED: tl.constexpr, FAST: tl.constexpr,
     BT: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """Writes d_query and d_keys of the columns h -> sums over queries and sources of d_score * u
-    and, under coverage, of d_score * d tanh / 4 * coverage. Sources go in pairs of blocks, whose
-    reciprocals are shared."""
-    slant = tl.zeros_like(shift)
-    of_cover = tl.zeros_like(shift)
-    if COVERED:
-        w = load_vector(coverage_weight, h, H)[None, None, :]
-    for start in range(0, steps, BT):
-        t = start + tl.arange(0, BT)
-        there_t = t < steps
-        q = load_rows(query, t, there_t, h, HS, H) + shift[None, :]
+    """Adds to d_query and d_keys of the columns h -> sums over queries and sources of d_score * u
+    and, under coverage, of d_score * d tanh / 4 * coverage, (BS, BH) each. Even and odd sources
+    share their reciprocals."""
+    slant = tl.zeros((BS, shift.shape[0]), tl.float32)
+    of_cover = tl.zeros_like(slant)
+    w = load_vector(coverage_weight, h, H) if COVERED else shift
+    last = sources
+    if LENGTHS:
+        last = tl.load(lengths + b)
+    inside = h < H
+    even = 2 * tl.arange(0, BS)
+    # Offsets that are constants come last, which leaves them to the instructions.
+    for begin in range(0, last, 2 * BS):
+        s = begin + even
+        there0 = existing(mask, b, s, last, sources, MASKED)
+        there1 = existing(mask, b, s + 1, last, sources, MASKED)
+        in0 = there0[:, None] & inside[None, :]
+        in1 = there1[:, None] & inside[None, :]
+        own_keys = (keys + begin * HS + h)[None, :] + (even * HS)[:, None]
+        own_sums = (d_keys + begin * HS + h)[None, :] + (even * HS)[:, None]
+        k0 = tl.load(own_keys, mask=in0, other=0.0).to(tl.float32)
+        k1 = tl.load(own_keys + HS, mask=in1, other=0.0).to(tl.float32)
+        if FAST:
+            k0 = tl.exp2(k0 * TWICE)
+            k1 = tl.exp2(k1 * TWICE)
+        d_k0 = tl.zeros_like(slant)
+        d_k1 = tl.zeros_like(slant)
+        for start in range(0, steps, BT):
+            near = True
+            if WINDOW:
+                t = start + tl.arange(0, BT)
+                first, stop, _ = reach(
+                    lengths, centre, b, t, t < steps, window, steps, sources, LENGTHS, True, 1
+                )
+                near = (begin < stop) & (begin + 2 * BS > first)
+            if near:
+                slant, of_cover, d_k0, d_k1 = columns_step(
+                    query + start * HS + h, d_query + start * HS + h,
+                    d_scores + start * (width // 2) + begin // 2, coverage, k0, k1, w, shift, gain,
+                    slant, of_cover, d_k0, d_k1, inside, there0, there1, s, start, steps, sources,
+                    width, HS, COVERED, FAST, BT, BS,
+                )  # fmt: skip
+        add_to(own_sums, gain[None, :] * d_k0, in0)
+        add_to(own_sums + HS, gain[None, :] * d_k1, in1)
+        tl.debug_barrier()  # the next sources' turn adds to what all threads wrote of d_query
+    return slant, of_cover
+
+
+@triton.jit
+def columns_step(
+    query, d_query, d_scores, coverage, k0, k1, w, shift, gain,
+    slant, of_cover, d_k0, d_k1, inside, there0, there1, s, start, steps, sources,
+    width, HS: tl.constexpr, COVERED: tl.constexpr, FAST: tl.constexpr,
+    BT: tl.constexpr, BS: tl.constexpr,
+):  # fmt: skip
+    """BT queries with one block of sources. With factored sums, k0 and k1 are E(k)."""
+    # All loads before the stores, past which none of them moves.
+    found = ()
+    for i in tl.static_range(BT):
+        # (A scalar comparison is no mask in the interpreter.)
+        there = inside & (tl.full(inside.shape, start + i, tl.int32) < steps)
+        q = tl.load(query + i * HS, mask=there, other=0.0).to(tl.float32)
+        # Padded with zeros to whole blocks, and two neighbours at once: half the loads.
+        pairs = tl.load(d_scores + i * (width // 2) + tl.arange(0, BS))
+        old = tl.load(d_query + i * HS, mask=there, other=0.0)
+        found = found + ((there, q + shift, pairs, old),)
+    for i in tl.static_range(BT):
+        there, q, pairs, old = found[i]
+        d0 = pairs.to(tl.int32).to(tl.float32, bitcast=True)[:, None]
+        d1 = (pairs >> 32).to(tl.int32).to(tl.float32, bitcast=True)[:, None]
         if FAST:
             q = tl.exp2(q * TWICE)
-        d_q = tl.zeros_like(q)
-        first, last, _ = reach(
-            lengths, centre, b, t, there_t, window, steps, sources, LENGTHS, WINDOW, BS
-        )
-        for begin in range(first, last, 2 * BS):
-            s0 = begin + tl.arange(0, BS)
-            s1 = s0 + BS
-            there0 = existing(mask, b, s0, last, sources, MASKED)
-            there1 = existing(mask, b, s1, last, sources, MASKED)
-            k0 = load_rows(keys, s0, there0, h, HS, H)
-            k1 = load_rows(keys, s1, there1, h, HS, H)
-            # Padded with zeros to whole blocks: every thread reads all of it, without masks.
-            d0 = tl.load(d_scores + t[:, None] * width + s0[None, :])[:, :, None]
-            d1 = tl.load(d_scores + t[:, None] * width + s1[None, :])[:, :, None]
-            if FAST:
-                a0 = q[:, None, :] * tl.exp2(k0 * TWICE)[None, :, :] + 1.0  # (BT, BS, BH)
-                a1 = q[:, None, :] * tl.exp2(k1 * TWICE)[None, :, :] + 1.0
-                root = tl.rsqrt(a0 * a1)
-                one = root * root
-                u0 = a1 * one
-                u1 = a0 * one
-            else:
-                x0 = q[:, None, :] + k0[None, :, :]
-                x1 = q[:, None, :] + k1[None, :, :]
-                if COVERED:
-                    c0 = load_square(coverage, t, there_t, s0, there0, sources)
-                    c1 = load_square(coverage, t, there_t, s1, there1, sources)
-                    x0 += w * c0
-                    x1 += w * c1
-                u0 = logistic(x0)
-                u1 = logistic(x1)
-            g0 = d0 * u0
-            g1 = d1 * u1
-            slant += tl.sum(tl.sum(g0 + g1, 0), 0)
-            z0 = g0 - g0 * u0  # d tanh is 4 u (1 - u)
-            z1 = g1 - g1 * u1
+            a0 = q[None, :] * k0 + 1.0  # (BS, BH)
+            a1 = q[None, :] * k1 + 1.0
+            one = reciprocal(a0 * a1)
+            u0 = a1 * one
+            u1 = a0 * one
+        else:
+            x0 = q[None, :] + k0
+            x1 = q[None, :] + k1
             if COVERED:
-                of_cover += tl.sum(tl.sum(z0 * c0 + z1 * c1, 0), 0)
-            d_q += tl.sum(z0 + z1, 1)
-            add_to(d_keys, s0, there0, h, gain[None, :] * tl.sum(z0, 0), HS, H)
-            add_to(d_keys, s1, there1, h, gain[None, :] * tl.sum(z1, 0), HS, H)
-        tl.store(
-            d_query + t[:, None] * HS + h[None, :],
-            (gain[None, :] * d_q).to(d_query.dtype.element_ty),
-            mask=there_t[:, None] & (h[None, :] < H),
-        )
-    return slant, of_cover
+                own = coverage + tl.minimum(start + i, steps - 1) * sources + s
+                c0 = tl.load(own, mask=there0, other=0.0).to(tl.float32)[:, None]
+                c1 = tl.load(own + 1, mask=there1, other=0.0).to(tl.float32)[:, None]
+                x0 += w[None, :] * c0
+                x1 += w[None, :] * c1
+            u0 = logistic(x0)
+            u1 = logistic(x1)
+        slant = tl.fma(d1, u1, tl.fma(d0, u0, slant))
+        z0 = u0 - u0 * u0  # d tanh is 4 u (1 - u)
+        z1 = u1 - u1 * u1
+        if COVERED:
+            of_cover += d0 * z0 * c0 + d1 * z1 * c1
+        d_k0 = tl.fma(d0, z0, d_k0)
+        d_k1 = tl.fma(d1, z1, d_k1)
+        d_q = tl.sum(d0 * z0, 0) + tl.sum(d1 * z1, 0)
+        tl.store(d_query + i * HS, old + gain * d_q, mask=there)
+    return slant, of_cover, d_k0, d_k1
+
+
+@triton.jit
+def add_to(sums, extra, inside):
+    """Adds to float32 sums that nobody else touches."""
+    tl.store(sums, tl.load(sums, mask=inside, other=0.0) + extra, mask=inside)
 
 
 @triton.jit(do_not_specialize=[*VARYING, "rows"])
@@ -287,9 +299,9 @@ def columns_kernel(
     centre,
     lengths,
     mask,
-    d_scores,  # (B, N, rows, width) float32, 0 where nothing is
-    d_query,  # (B, T, N*H)
-    d_keys,  # (B, S, N*H) float32, added to, as are the next two
+    d_scores,  # (B, N, rows, width / 2) int64: pairs of float32, 0 where nothing is
+    d_query,  # (B, T, N*H) float32, added to, as are the next three
+    d_keys,  # (B, S, N*H) float32
     d_weight,  # (B, N*H) float32
     d_coverage_weight,  # (B, N*H) float32
     scale,
@@ -312,13 +324,14 @@ def columns_kernel(
     row = tl.program_id(0)
     b = (row // N).to(tl.int64)
     n = row % N
-    h = tl.program_id(1) * BH + tl.arange(0, BH)
+    # Said to be scattered, or loads would give a thread neighbouring columns of a row.
+    h = tl.max_contiguous(tl.program_id(1) * BH + tl.arange(0, BH), 1)
     HS: tl.constexpr = N * H
     query += b * steps * HS + n * H
     keys += b * sources * HS + n * H
     coverage += b * steps * sources
     width = tl.multiple_of(width, 16)
-    d_scores += row.to(tl.int64) * rows * width
+    d_scores += row.to(tl.int64) * rows * (width // 2)
     d_query += b * steps * HS + n * H
     d_keys += b * sources * HS + n * H
     coverage_weight += n * H
@@ -334,12 +347,16 @@ def columns_kernel(
             HS, H, True, WINDOW, LENGTHS, MASKED, False, BT, BS,
         )  # fmt: skip
         own = d_coverage_weight + b * HS + n * H + h
-        tl.store(own, tl.load(own, mask=h < H, other=0.0) + gain * of_cover, mask=h < H)
+        tl.store(own, tl.load(own, mask=h < H, other=0.0) + gain * tl.sum(of_cover, 0), mask=h < H)
     else:
-        right = small_enough(
-            query, keys, shift, mask, lengths, b, h, steps, sources, HS, H, LENGTHS, MASKED, BT, BS
-        )
-        if right:
+        last = sources
+        if LENGTHS:
+            last = tl.load(lengths + b)
+        most_q = highest(query, shift, mask, b, h, steps, steps, HS, H, False)
+        most_k = highest(keys, tl.zeros_like(shift), mask, b, h, last, sources, HS, H, MASKED)
+        # E(q) E(k) is right, and the product of two of 1 + E(q) E(k) finite.
+        right = (most_q + most_k <= 62.0) & (most_q <= 60.0) & (most_k <= 60.0)
+        if tl.min(right.to(tl.int32)) == 1:
             slant, of_cover = columns_walk(
                 query, keys, shift, coverage, coverage_weight, centre, lengths, mask, d_scores,
                 d_query, d_keys, gain, window, b, h, steps, sources, width,
@@ -353,4 +370,4 @@ def columns_kernel(
             )  # fmt: skip
     # tanh is 1 - 2u, and the gradients of a softmax's scores sum to 0, which drops the 1.
     own = d_weight + b * HS + n * H + h
-    tl.store(own, tl.load(own, mask=h < H, other=0.0) - 2.0 * scale * slant, mask=h < H)
+    tl.store(own, tl.load(own, mask=h < H, other=0.0) - 2.0 * scale * tl.sum(slant, 0), mask=h < H)

@@ -1,9 +1,12 @@
-"""Forward: scores, softmax and context in one launch, a program for BT queries.
+"""Forward: scores, softmax and context in one launch, a program for BT queries; or, where these are
+fewer than the chip has processors, in two.
 
 The first loop over the sources makes the scores, with a running maximum and a running sum; the
 second weighs the values. In between the scores lie in memory, (B, N, T, S), which means the cache:
 an accumulator of the context beside the first loop's tile would take the registers of a second
-program, and bound D. Nothing of (B, T, S, H) leaves the registers.
+program, and bound D. Nothing of (B, T, S, H) leaves the registers. In two launches the first loop's
+programs have PART sources each, the second's BD columns of the values, each with its own look at
+all scores of its queries: nothing is combined out of order.
 """
 
 from __future__ import annotations
@@ -21,6 +24,47 @@ from kernels.attention.triton_backend.scores import (
 
 # Specialising on these (equal to 1, divisible by 16) would compile again for another length.
 VARYING = ["steps", "sources", "tiles", "scale", "window"]
+
+
+@triton.jit
+def score_blocks(
+    query, bias, keys, weight, coverage, coverage_weight, mask, scores, scale, window,
+    begin, end, last, steps, sources, b, t, there_t, place, at, most, sums,
+    H: tl.constexpr, HS: tl.constexpr, ADDITIVE: tl.constexpr, BIAS: tl.constexpr,
+    COVERED: tl.constexpr, WINDOW: tl.constexpr, MASKED: tl.constexpr,
+    BT: tl.constexpr, BS: tl.constexpr, BH: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Writes the scores of the sources [begin, end) -> highest scores and sums, these included."""
+    for start in range(begin, end, BS):
+        s = start + tl.arange(0, BS)
+        there = existing(mask, b, s, last, sources, MASKED)
+        seen, _ = through_window(there, s, place, window, WINDOW)
+        if ADDITIVE:
+            covered = tl.zeros((BT, BS), tl.float32)
+            if COVERED:
+                covered = tl.load(
+                    coverage + (b * steps + t)[:, None] * sources + s[None, :],
+                    mask=there_t[:, None] & there[None, :],
+                    other=0.0,
+                ).to(tl.float32)
+            score, _ = additive_tile(
+                query, bias, keys, weight, coverage_weight, covered, scale, t, there_t, s, there,
+                H, HS, BIAS, COVERED, BT, BS, BH,
+            )  # fmt: skip
+        else:
+            score = dot_tile(query, keys, scale, t, there_t, s, there, H, HS, BT, BS, BH, PRECISION)
+        score = tl.where(seen, score, float("-inf"))
+        tl.store(scores + at + s[None, :], score, mask=there_t[:, None] & (s < last)[None, :])
+        most, sums = joined(most, sums, score)
+    return most, sums
+
+
+@triton.jit
+def joined(most, sums, score):
+    """The highest score and the sum of 2^(score - highest) of each query, with another block."""
+    higher = tl.maximum(most, tl.max(score, 1))
+    level = tl.where(higher == float("-inf"), 0.0, higher)  # nothing seen yet
+    return higher, sums * tl.exp2(most - level) + tl.sum(tl.exp2(score - level[:, None]), 1)
 
 
 @triton.jit(do_not_specialize=VARYING)
@@ -57,6 +101,10 @@ def forward_kernel(
     BT: tl.constexpr,
     BS: tl.constexpr,
     BH: tl.constexpr,
+    NS: tl.constexpr,  # sources of the narrowest block, at the end; BS: all are whole
+    PART: tl.constexpr,  # sources of a program of SCORES alone; 0: all
+    SCORES: tl.constexpr,  # the first loop is in this launch
+    CONTEXT: tl.constexpr,  # what follows is
     BD: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
@@ -78,40 +126,75 @@ def forward_kernel(
     )
     most = tl.full((BT,), float("-inf"), tl.float32)
     sums = tl.zeros((BT,), tl.float32)
-    for start in range(first, last, BS):
-        s = start + tl.arange(0, BS)
-        there = existing(mask, b, s, last, sources, MASKED)
-        seen, factor = through_window(there, s, place, window, WINDOW)
-        if ADDITIVE:
-            covered = tl.zeros((BT, BS), tl.float32)
-            if COVERED:
-                covered = tl.load(
-                    coverage + (b * steps + t)[:, None] * sources + s[None, :],
-                    mask=there_t[:, None] & there[None, :],
-                    other=0.0,
-                ).to(tl.float32)
-            score, _ = additive_tile(
-                query, bias, keys, weight, coverage_weight, covered, scale, t, there_t, s, there,
-                H, N * H, BIAS, COVERED, BT, BS, BH,
+    if SCORES:
+        begin = first
+        if PART > 0:
+            begin = tl.maximum(first, tl.program_id(1) * PART)
+            last = tl.minimum(last, tl.program_id(1) * PART + PART)
+        end = last
+        if NS < BS:  # whole blocks, and narrower ones for the rest
+            end = begin + tl.maximum(last - begin, 0) // BS * BS
+        most, sums = score_blocks(
+            query, bias, keys, weight, coverage, coverage_weight, mask, scores, scale, window,
+            begin, end, last, steps, sources, b, t, there_t, place, at, most, sums,
+            H, N * H, ADDITIVE, BIAS, COVERED, WINDOW, MASKED, BT, BS, BH, PRECISION,
+        )  # fmt: skip
+        if 4 * NS < BS:
+            begin = end
+            end += (last - end) // (4 * NS) * (4 * NS)
+            most, sums = score_blocks(
+                query, bias, keys, weight, coverage, coverage_weight, mask, scores, scale, window,
+                begin, end, last, steps, sources, b, t, there_t, place, at, most, sums,
+                H, N * H, ADDITIVE, BIAS, COVERED, WINDOW, MASKED, BT, 4 * NS, BH, PRECISION,
             )  # fmt: skip
-        else:
-            score = dot_tile(
-                query, keys, scale, t, there_t, s, there, H, N * H, BT, BS, BH, PRECISION
-            )
-        score = tl.where(seen, score, float("-inf"))
-        tl.store(scores + at + s[None, :], score, mask=there_t[:, None] & (s < last)[None, :])
-        higher = tl.maximum(most, tl.max(score, 1))
-        level = tl.where(higher == float("-inf"), 0.0, higher)  # nothing seen yet
-        sums = sums * tl.exp2(most - level) + tl.sum(tl.exp2(score - level[:, None]), 1)
-        most = higher
+        if NS < BS:
+            begin = end
+            most, sums = score_blocks(
+                query, bias, keys, weight, coverage, coverage_weight, mask, scores, scale, window,
+                begin, last, last, steps, sources, b, t, there_t, place, at, most, sums,
+                H, N * H, ADDITIVE, BIAS, COVERED, WINDOW, MASKED, BT, NS, 4 * BH, PRECISION,
+            )  # fmt: skip
+    else:
+        for start in range(first, last, BS):
+            s = start + tl.arange(0, BS)
+            inside = there_t[:, None] & (s < last)[None, :]
+            score = tl.load(scores + at + s[None, :], mask=inside, other=float("-inf"))
+            most, sums = joined(most, sums, score)
+    if CONTEXT:
+        finish(
+            context, scores, values, weights, statistics, mask, most, sums, window, row, b, n, t,
+            there_t, place, at, first, last, steps, sources,
+            N, D, WINDOW, MASKED, WEIGHTS, SCORES, BT, BS, BD, PRECISION,
+        )  # fmt: skip
+
+
+@triton.jit
+def finish(
+    context, scores, values, weights, statistics, mask, most, sums, window, row, b, n, t,
+    there_t, place, at, first, last, steps, sources,
+    N: tl.constexpr, D: tl.constexpr, WINDOW: tl.constexpr, MASKED: tl.constexpr,
+    WEIGHTS: tl.constexpr, ALONE: tl.constexpr, BT: tl.constexpr, BS: tl.constexpr,
+    BD: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Writes statistics, context and weights from the scores in memory. ALONE: all columns of the
+    values are this program's; else BD of them, and the first program has the rest."""
     level = tl.where(most == float("-inf"), 0.0, most)
     sums = tl.where(sums == 0.0, 1.0, sums)  # no source at all: context 0
+    from_column = 0
+    to_column = D
+    others = tl.full((BT,), 0, tl.int32)  # of them this program writes
+    if ALONE:
+        tl.debug_barrier()  # the scores of all threads are written
+    else:
+        from_column = tl.program_id(1) * BD
+        to_column = from_column + BD
+        others += tl.program_id(1)
+    own = there_t & (others == 0)
     to = statistics + 2 * (row.to(tl.int64) * steps + t)
-    tl.store(to, level, mask=there_t)
-    tl.store(to + 1, sums, mask=there_t)
+    tl.store(to, level, mask=own)
+    tl.store(to + 1, sums, mask=own)
 
-    tl.debug_barrier()  # the scores of all threads are written
-    for column in range(0, D, BD):
+    for column in range(from_column, to_column, BD):
         d = column + tl.arange(0, BD)
         found = tl.zeros((BT, BD), tl.float32)
         for start in range(first, last, BS):
@@ -144,5 +227,5 @@ def forward_kernel(
             tl.store(
                 weights + at + s[None, :],
                 share.to(weights.dtype.element_ty),
-                mask=there_t[:, None] & (s < sources)[None, :],
+                mask=own[:, None] & (s < sources)[None, :],
             )
