@@ -1,7 +1,8 @@
 """Image features computed beforehand: one array (S, F) for each image, or (F,) where pooled.
 
 Either a .safetensors file with a tensor for each image, under the name of the image's file
-("dog.jpg", or "dog"), or a folder of .npy files, "dog.npy" for "dog.jpg". Nothing is unpickled.
+("dog.jpg", or "dog"), or a folder of .npy files, "dog.jpg.npy" or "dog.npy" for "dog.jpg"; the
+longer name tells dog.jpg from dog.png. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Features:
         """(S, F)"""
         path = Path(image)
         if self._file is None:
-            return read_features(self.place / f"{path.stem}.npy", self.size)
+            whole = self.place / f"{path.name}.npy"
+            found = whole if whole.is_file() else self.place / f"{path.stem}.npy"
+            return read_features(found, self.size)
         name = next((n for n in (path.name, path.stem, image) if n in self._names), None)
         if name is None:
             raise ImageError(f"{image}: {self.place} holds no tensor '{path.name}'")

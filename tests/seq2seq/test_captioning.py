@@ -177,6 +177,9 @@ def test_features_from_one_file_and_from_a_folder(tmp_path):
             Features(place, 4).read(["x/c.jpg"])
     with pytest.raises(ImageError, match=r"shape \(3, 4\); expected \(regions, 5\)"):
         read_features(tmp_path / "a.npy", 5)
+    np.save(tmp_path / "a.png.npy", second.numpy())  # a.jpg and a.png are two images
+    assert torch.equal(Features(tmp_path, 4).one("a.png")[0], second)
+    assert torch.equal(Features(tmp_path, 4).one("a.jpg"), first.half().float())
     np.save(tmp_path / "c.npy", np.array([[1.0, np.nan, 0, 0]]))
     with pytest.raises(ImageError, match="NaN"):
         read_features(tmp_path / "c.npy", 4)
