@@ -1,10 +1,12 @@
-"""The attention decoder's kernels, as ``decoder/triton_backend/tiles.py`` picks them."""
+"""The attention decoder's kernels, as ``decoder/triton_backend/tiles.py`` picks them, with those of
+a step of search."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kernels.compile import decoder_step
 from kernels.compile.kernel import DTYPES, Kernel
 from kernels.decoder.triton_backend import tiles as rule
 from kernels.decoder.triton_backend.tiles import Problem, Tiles
@@ -39,7 +41,8 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
                         for one in _kernels(problem, tiles, dtype, options, arch):
                             key = (dtype, backward, str(one.constants))
                             found.setdefault(key, one)
-    return list(found.values()) + [_keys_backward(dtype) for dtype in dtypes]
+    steps = decoder_step.kernels(arch, shapes, dtypes, options)
+    return [*found.values(), *(_keys_backward(dtype) for dtype in dtypes), *steps]
 
 
 def _kernels(
