@@ -56,7 +56,7 @@ gpu:
 		--plots $(OUT) | tee $(OUT)/recurrent.txt
 	set -o pipefail; $(GPU_PYTHON) -m kernels.bench attention --device cuda --output $(OUT)/attention.json \
 		--plots $(OUT) | tee $(OUT)/attention.txt
-	set -o pipefail; $(GPU_PYTHON) -m kernels.bench decoder loss --device cuda \
+	set -o pipefail; $(GPU_PYTHON) -m kernels.bench decoder step loss --device cuda \
 		--output $(OUT)/decoder.json --plots $(OUT) | tee $(OUT)/decoder.txt
 
 lint: $(READY)

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kernels.bench import attention, decoder, loss, recurrent_cpu, recurrent_gpu
+from kernels.bench import (
+    attention,
+    decoder,
+    decoder_step,
+    loss,
+    recurrent_cpu,
+    recurrent_gpu,
+)
 from kernels.bench.machine import machine
 
 Rows = list[dict[str, Any]]
@@ -33,6 +40,7 @@ OPERATIONS = {
     "recurrent": Operation(recurrent_cpu.run, recurrent_gpu.run, recurrent_gpu.plot),
     "attention": Operation(attention.on_cpu, attention.on_gpu, attention.plot),
     "decoder": Operation(decoder.run_cpu, decoder.run_gpu, decoder.plot),
+    "step": Operation(decoder_step.run_cpu, decoder_step.run_gpu, decoder_step.plot),
     "loss": Operation(loss.run_cpu, loss.run_gpu, loss.plot),
 }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kernels import bench
-from kernels.bench import attention, decoder, loss
+from kernels.bench import attention, decoder, decoder_step, loss
 from kernels.bench import recurrent_cpu as cpu
 from kernels.bench import recurrent_gpu as gpu
 
@@ -134,3 +134,29 @@ def test_a_wrong_decoder_or_loss_is_not_timed(operation, monkeypatch):
     monkeypatch.setattr(operation.Setting, "fused", lambda self: right(self) * 1.1)
     with pytest.raises(RuntimeError, match="kernels fp32 on Case"):
         operation.run_cpu(True, 1)
+
+
+def test_a_step_is_timed_on_the_cpu_and_in_the_interpreter(tmp_path):
+    rows = decoder_step.run_cpu(True, 1)
+    if not torch.cuda.is_available():  # make gpu runs the real thing
+        kept = []
+        rows += decoder_step.run_gpu(True, 1, torch.device("cpu"), kept.append)
+        assert len(kept[-1]) == 5
+    assert not [row for row in rows if "problem" in row]
+    assert all(row["step"][1] > 0 for row in rows)
+    pytest.importorskip("matplotlib")
+    decoder_step.plot(rows, tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+def test_a_step_that_is_wrong_is_not_timed(monkeypatch):
+    right = decoder_step.prepared_step
+
+    def broken(*arguments, **options):
+        vectors, state, weights = right(*arguments, **options)
+        return vectors * 1.01, state, weights
+
+    monkeypatch.setattr(decoder_step, "prepared_step", broken)
+    *prepared, plain = decoder_step.run_cpu(True, 1)
+    assert all(row["problem"].startswith("WRONG") and "step" not in row for row in prepared)
+    assert "step" in plain
