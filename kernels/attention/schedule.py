@@ -54,26 +54,24 @@ class Cost(NamedTuple):
     block: int  # for a block, beside
     resident: int  # programs whose registers fit a processor at once
     values: int = 0  # for a block of BS sources and BD columns of the values
+    narrow: int = 0  # NS of the forward tile
 
 
-ADDITIVE = {  # (BT, BS, BH, NS, warps) of additive scores
-    (1, 64, 16, 0, 4): Cost((8.5,), 260, 3, 205),
-    (2, 32, 16, 0, 2): Cost((11.7,), 310, 4, 200),
-    (4, 16, 16, 0, 2): Cost((7.4,), 290, 5, 110),
-    (8, 16, 8, 0, 2): Cost((12.4,), 240, 6, 102),
-    (16, 16, 8, 0, 4): Cost((11.5,), 180, 2, 70),
-    (16, 16, 8, 4, 4): Cost((11.5, 4.0), 240, 2, 70),
-    (16, 32, 8, 0, 4): Cost((21.0,), 240, 2, 128),
-    (16, 32, 8, 4, 4): Cost((21.0, 11.5, 4.0), 260, 2, 128),
-    (32, 32, 4, 0, 4): Cost((39.5,), 370, 2, 110),
+ADDITIVE = {  # (BT, BS, BH, warps) of additive scores
+    (1, 64, 16, 4): Cost((8.5,), 260, 3, 205),
+    (2, 32, 16, 2): Cost((11.7,), 310, 4, 200),
+    (4, 16, 16, 2): Cost((7.4,), 290, 5, 110),
+    (8, 16, 8, 2): Cost((12.4,), 240, 6, 102),
+    (16, 16, 8, 4): Cost((11.5,), 180, 2, 70),
+    (16, 32, 8, 4): Cost((21.0, 11.5, 4.0), 260, 2, 128, 4),
+    (32, 32, 4, 4): Cost((39.5,), 370, 2, 110),
 }
 SPLIT = {  # the same where a program has one block, and leaves the context to a second launch
-    (1, 16, 64, 0, 4): Cost((2.15,), 120, 3, 105),
-    (2, 16, 32, 0, 4): Cost((3.65,), 120, 4, 105),
-    (4, 16, 16, 0, 4): Cost((6.7,), 120, 4, 105),
+    (1, 16, 64, 4): Cost((2.15,), 120, 3, 105),
+    (2, 16, 32, 4): Cost((3.65,), 120, 4, 105),
+    (4, 16, 16, 4): Cost((6.7,), 120, 4, 105),
 }
-DIRECT = 9.0  # for each (t, s, h) of the formula without shared factors
-COVERED = 14.0  # and with coverage
+COVERED = 14.0  # for each (t, s, h) of the formula without shared factors, with coverage
 COLUMNS = {  # (BT, BS) of the second backward kernel; for each (t, s, h)
     (1, 16): Cost((8.85,), 490, 4),
     (2, 8): Cost((9.2,), 250, 4),
@@ -131,15 +129,23 @@ def keeps_scores(problem: Problem) -> bool:
 
 
 def widths(tile: Tile) -> list[int]:
-    """Sources of the blocks of a forward program, which takes as many of each as there are room
-    for, and of the last as many as are left."""
+    """Sources of the blocks of a forward program."""
     if not tile.narrow:
         return [tile.sources]
-    return [
-        tile.sources,
-        *([4 * tile.narrow] if 4 * tile.narrow < tile.sources else []),
-        tile.narrow,
-    ]
+    middle = [4 * tile.narrow] if 4 * tile.narrow < tile.sources else []
+    return [tile.sources, *middle, tile.narrow]
+
+
+def blocks(tile: Tile, sources: int) -> list[int]:
+    """How many of each width: a small rest is left to narrower ones, which cost more a source."""
+    if not tile.narrow:
+        return [-(-sources // tile.sources)]
+    found = []
+    small = (min(5 * tile.narrow, tile.sources - tile.narrow), 2 * tile.narrow, 0)
+    for width, rest in zip(widths(tile)[:-1], small, strict=False):
+        found.append(max(0, sources + width - rest - 1) // width)
+        sources -= found[-1] * width
+    return [*found, max(0, -(-sources // tile.narrow))]
 
 
 def pick(problem: Problem, chip: Chip, asked: str = "", kept: bool = False) -> Tiles:
@@ -153,7 +159,7 @@ def pick(problem: Problem, chip: Chip, asked: str = "", kept: bool = False) -> T
     narrow = max(16, power_of_two(problem.width))
     widest = min(128 if problem.bytes == 2 else 64, narrow)
     if problem.additive and not kept:
-        again = _additive_tile(problem, chip, widest, alone=False)
+        again = _additive_tile(problem, chip, widest, backward=True)
     else:
         again = _again_tile(problem, chip) if kept else _dot_tile(problem, chip)
     return Tiles(
@@ -164,14 +170,18 @@ def pick(problem: Problem, chip: Chip, asked: str = "", kept: bool = False) -> T
 
 
 def additive_tiles(width: int) -> list[Tile]:
-    """What is offered for additive scores."""
-    whole = [Tile(t, s, h, width, warps, n) for t, s, h, n, warps in ADDITIVE]
-    return whole + [Tile(t, s, h, width, warps, n, s) for t, s, h, n, warps in SPLIT]
+    """What is offered for the forward pass of additive scores."""
+    whole = [
+        Tile(t, s, h, width, warps, cost.narrow) for (t, s, h, warps), cost in ADDITIVE.items()
+    ]
+    return whole + [Tile(t, s, h, width, warps, part=s) for t, s, h, warps in SPLIT]
 
 
-def _additive_tile(problem: Problem, chip: Chip, width: int, alone: bool = True) -> Tile:
-    """The cheapest; if not ``alone``, with whole blocks in one launch, as the backward pass has."""
-    found = [tile for tile in additive_tiles(width) if alone or not (tile.narrow or tile.part)]
+def _additive_tile(problem: Problem, chip: Chip, width: int, backward: bool = False) -> Tile:
+    """The cheapest; the backward pass has whole blocks, in one launch."""
+    found = additive_tiles(width)
+    if backward:
+        found = [tile._replace(narrow=0) for tile in found if not tile.part]
     return min(found, key=lambda tile: (forward_price(tile, problem, chip), tile))
 
 
@@ -203,29 +213,29 @@ def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
     """Predicted microseconds of additive attention: issued instructions, padding included."""
     programs = problem.batch * problem.heads * -(-problem.steps // tile.steps)
     costs = SPLIT if tile.part else ADDITIVE
-    cost = costs[tile.steps, tile.sources, tile.size, tile.narrow, tile.warps]
-    blocks = -(-problem.width // tile.width), -(-problem.sources // tile.sources)
+    cost = costs[tile.steps, tile.sources, tile.size, tile.warps]
+    columns = -(-problem.width // tile.width)
+    rows = -(-problem.sources // tile.sources)
     if not tile.part:
         scores = _scores_instructions(tile, cost, problem, problem.sources)
-        values = blocks[0] * (blocks[1] * cost.values + 100)
+        values = columns * (rows * cost.values + 100)
         return _microseconds(scores + values, cost.resident, programs, tile.warps, chip)
     scores = _scores_instructions(tile, cost, problem, tile.part)
     parts = -(-problem.sources // tile.part)
     first = _microseconds(scores, cost.resident, programs * parts, tile.warps, chip)
-    second = _microseconds(blocks[1] * cost.values, 8, programs * blocks[0], tile.warps, chip)
+    second = _microseconds(rows * cost.values, 8, programs * columns, tile.warps, chip)
     return first + LAUNCH + second
 
 
 def _scores_instructions(tile: Tile, cost: Cost, problem: Problem, sources: int) -> float:
     """Of a thread, for the scores of this many sources."""
-    total, left = 0.0, sources
-    for width, column in zip(widths(tile), cost.columns, strict=True):
+    total = 0.0
+    each = zip(widths(tile), blocks(tile, sources), cost.columns, strict=False)
+    for width, count, column in each:
         size = tile.size * (16 if width == tile.narrow else 4)
         if problem.covered:
             column, size = COVERED * tile.steps * width / (32 * tile.warps), tile.size
-        blocks = -(-left // width) if width == widths(tile)[-1] else left // width
-        total += blocks * (column * _up(problem.size, size) + cost.block)
-        left -= blocks * width
+        total += count * (column * _up(problem.size, size) + cost.block)
     return total
 
 

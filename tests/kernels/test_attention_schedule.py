@@ -11,6 +11,7 @@ from kernels.attention.schedule import (
     Tiles,
     additive_tiles,
     asked_tiles,
+    blocks,
     columns_price,
     columns_tiles,
     forward_price,
@@ -87,10 +88,26 @@ def test_one_query_is_shared_out_over_processors():
 
 
 @pytest.mark.parametrize(
-    ("narrow", "expected"), [(0, [32]), (16, [32, 16]), (8, [32, 8]), (4, [32, 16, 4])]
+    ("sources", "narrow", "expected"),
+    [
+        (50, 0, [2]),
+        (50, 4, [1, 1, 1]),  # 32, 16, 4
+        (52, 4, [1, 1, 1]),
+        (53, 4, [2, 0, 0]),  # a rest of 21 is a whole block
+        (40, 4, [1, 0, 2]),
+        (41, 4, [1, 1, 0]),
+        (64, 4, [2, 0, 0]),
+        (0, 4, [0, 0, 0]),
+        (50, 8, [1, 3]),
+        (57, 8, [2, 0]),
+    ],
 )
-def test_the_last_blocks_are_narrower(narrow, expected):
-    assert widths(Tile(16, 32, 8, 64, 4, narrow)) == expected
+def test_the_last_blocks_are_narrower(sources, narrow, expected):
+    tile = Tile(16, 32, 8, 64, 4, narrow)
+    found = blocks(tile, sources)
+    assert found == expected
+    held = sum(n * width for n, width in zip(found, widths(tile), strict=True))
+    assert held >= sources
 
 
 def test_kept_scores_take_no_more_room_than_the_arguments():

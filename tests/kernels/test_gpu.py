@@ -190,20 +190,32 @@ def test_attention_holds_no_large_tensor():
     assert peak <= 8 * 4 * batch * (steps + sources) * size < 4 * batch * steps * sources * size
 
 
-def test_a_step_of_attention_in_a_cuda_graph():
-    """Masks, since the values of lengths are looked at on the CPU."""
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_step_of_attention_in_a_cuda_graph(masked):
+    """Lengths are checked on the device, where nobody waits for them."""
     query, keys, values, weight, bias = attention_tensors("additive", 8, 5, 50, 512, torch.bfloat16)
-    mask = torch.arange(50, device="cuda") < torch.randint(1, 51, (8, 1), device="cuda")
-    arguments = (query, keys, values, weight, bias)
+    lengths = torch.randint(1, 51, (8,), device="cuda")
+    mask = torch.arange(50, device="cuda") < lengths[:, None]
+    arguments, options = (query, keys, values, weight, bias), {"lengths": lengths}
+    if masked:
+        options = {"mask": mask}
     with torch.no_grad(), kernels.use_backend("triton"):
         for _ in range(3):
-            kernels.additive_attention(*arguments, mask=mask)
+            kernels.additive_attention(*arguments, **options)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            context = kernels.additive_attention(*arguments, mask=mask)
+            context = kernels.additive_attention(*arguments, **options)
         query.copy_(torch.randn_like(query))
         graph.replay()
-        assert torch.equal(context, kernels.additive_attention(*arguments, mask=mask))
+        assert torch.equal(context, kernels.additive_attention(*arguments, **options))
+
+
+@pytest.mark.parametrize("sources", [7, 50])
+def test_few_queries_take_two_launches_of_attention(sources):
+    tensors = attention_tensors("additive", 1, 1, sources, 1024, torch.float32)
+    truth = attend("additive", "torch", [t.detach().double().requires_grad_() for t in tensors])
+    for a, b in zip(attend("additive", "triton", tensors), truth, strict=True):
+        assert relative(a.double(), b) <= 64 * torch.finfo(torch.float32).eps
 
 
 def test_another_length_of_attention_compiles_nothing():

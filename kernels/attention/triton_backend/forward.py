@@ -132,8 +132,9 @@ def forward_kernel(
             begin = tl.maximum(first, tl.program_id(1) * PART)
             last = tl.minimum(last, tl.program_id(1) * PART + PART)
         end = last
-        if NS < BS:  # whole blocks, and narrower ones for the rest
-            end = begin + tl.maximum(last - begin, 0) // BS * BS
+        if NS < BS:  # whole blocks, and narrower ones for a small rest (``blocks`` in schedule.py)
+            small: tl.constexpr = min(5 * NS, BS - NS)
+            end = begin + tl.maximum(last - begin + BS - small - 1, 0) // BS * BS
         most, sums = score_blocks(
             query, bias, keys, weight, coverage, coverage_weight, mask, scores, scale, window,
             begin, end, last, steps, sources, b, t, there_t, place, at, most, sums,
@@ -141,7 +142,7 @@ def forward_kernel(
         )  # fmt: skip
         if 4 * NS < BS:
             begin = end
-            end += (last - end) // (4 * NS) * (4 * NS)
+            end += tl.maximum(last - end + 2 * NS - 1, 0) // (4 * NS) * (4 * NS)
             most, sums = score_blocks(
                 query, bias, keys, weight, coverage, coverage_weight, mask, scores, scale, window,
                 begin, end, last, steps, sources, b, t, there_t, place, at, most, sums,
