@@ -50,7 +50,8 @@ GPU_PYTHON ?= python3
 OUT ?= benchmarks/gpu
 gpu:
 	mkdir -p $(OUT)
-	set -o pipefail; $(GPU_PYTHON) -m pytest -q -m gpu tests/kernels/test_gpu.py 2>&1 \
+	set -o pipefail; $(GPU_PYTHON) -m pytest -q -m gpu tests/kernels/test_gpu.py \
+		tests/kernels/test_gpu_step.py 2>&1 \
 		| tee $(OUT)/tests.txt
 	set -o pipefail; $(GPU_PYTHON) -m kernels.bench recurrent --device cuda --output $(OUT)/recurrent.json \
 		--plots $(OUT) | tee $(OUT)/recurrent.txt

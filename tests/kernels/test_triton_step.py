@@ -404,7 +404,19 @@ def test_the_rule_always_finds_tiles(
     )  # fmt: skip
     tiles = pick(problem, CHIPS[arch])
     assert tiles.schedule == "persistent"
-    numbers = (*tiles[2:5][:2], tiles.rows, tiles.columns, tiles.inner, *tiles[9:-2])
+    numbers = (*tiles[2:5][:2], tiles.rows, tiles.columns, tiles.inner, *tiles[8:-2])
     assert all(n > 0 and n & (n - 1) == 0 for n in numbers)
     assert all(count > 0 for *_, count in phases(problem, tiles))
     assert price(tiles, problem, CHIPS[arch]) > 0
+
+
+def test_few_kernels_serve_a_search_whose_sources_end():
+    """Each other choice of tiles would be compiled anew."""
+    found = set()
+    for sources, source in itertools.product(range(1, 65), (20, 30, 50)):
+        problem = Problem(
+            "lstm", 5 * sources, 5, source, 512, 512, 512, 512, True, 0, True, 1, 0, 512, True,
+            False, 2, 2,
+        )  # fmt: skip
+        found.add(pick(problem, CHIPS[90]))
+    assert len(found) <= 6

@@ -140,7 +140,7 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
         "ROWS_OF_TILE": tiles.rows,
         "COLUMNS": tiles.columns,
         "STAGES": tiles.stages,
-        "ROWS": min(tiles.rows, power_of_two(problem.rows)),
+        "ROWS": tiles.there,
         "WHOLE": tiles.whole,
         "INNER": tiles.inner,
         "SCORES": tiles.scores,

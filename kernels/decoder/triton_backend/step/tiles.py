@@ -7,6 +7,7 @@ and, where it makes additive scores, their tanh. The prices are those of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
@@ -51,6 +52,7 @@ class Tiles(NamedTuple):
     rows: int  # of the other products
     columns: int
     stages: int
+    there: int  # of the rows: what can be there
     inner: int
     attended: int  # columns of values
     beams: int  # hypotheses of a source at once
@@ -64,6 +66,9 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     """The cheapest that fits. ``asked``: what ``use_schedule`` asks for; without it "persistent",
     in which a wait costs no more than a launch does even in a CUDA graph.
 
+    Sources end and hypotheses with them, and each other choice of tiles is another kernel to
+    compile: the choice is that of the next larger of a few numbers of rows and positions.
+
     Raises RuntimeError for a schedule that a step does not have.
     """
     name = asked.split()[0] if asked else "persistent"
@@ -72,8 +77,19 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
             f"prepared_step: schedule {name!r} is the recurrence's alone; "
             f"expected one of {', '.join(NAMES)}"
         )
+    return _pick(_rounded(problem), chip, name)
+
+
+def _rounded(problem: Problem) -> Problem:
+    rows = next((n for n in (1, 4, 16) if problem.rows <= n), power_of_two(problem.rows))
+    source = next((n for n in (16, 64) if problem.source <= n), 128)
+    return problem._replace(rows=rows, source=source, beams=power_of_two(problem.beams))
+
+
+@functools.lru_cache(maxsize=256)  # asked at every step
+def _pick(problem: Problem, chip: Chip, name: str) -> Tiles:
     half = problem.bytes == 2
-    heights = [n for n in (16, MOST_ROWS) if n <= max(16, power_of_two(problem.rows))]
+    heights = [n for n in (16, MOST_ROWS) if n <= max(16, problem.rows)]
     slots = 4 if problem.kind in ("lstm", "gru") else 1
     most = 4096 if half else 512  # numbers of a product's tile that eight warps hold
     cells = [(r, u) for r, u in product(heights, (16 // slots, 8, 16, 32, 64)) if u * slots >= 16]
@@ -87,20 +103,18 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
         ((*t, w) for t, w in product(others, widths)),
         key=lambda t: (_ask(problem, chip, name, *t[:2]) + _attend(problem, chip, *t), t),
     )
-    beams = min(16, power_of_two(problem.beams))
+    there, beams = min(rows, problem.rows), min(16, problem.beams)
     blocks = power_of_two(-(-max(1, problem.keys) // columns))
-    there = min(rows, power_of_two(problem.rows))
     # In float32 the assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half else WARPS // 2
     elements = ELEMENTS * warps // WARPS
-    longest = min(128, power_of_two(max(1, problem.source)))
     inner = 128 if half else 32
     return Tiles(
         name, chip.processors, cell_rows, cell_units,
         _stages(problem, chip, inner, _parts(problem) * cell_rows, cell_units * slots),
-        rows, columns, _stages(problem, chip, inner, rows, columns), inner, attended, beams,
-        _block(elements // (there * columns), longest),
-        _block(elements // (beams * max(blocks, attended)), longest),
+        rows, columns, _stages(problem, chip, inner, rows, columns), there, inner, attended, beams,
+        _block(elements // (there * columns), problem.source),
+        _block(elements // (beams * max(blocks, attended)), problem.source),
         _whole(problem, chip, columns), warps,
     )  # fmt: skip
 
