@@ -19,6 +19,7 @@ from kernels.attention.arguments import Problem
 from kernels.recurrence.schedule import LAUNCH, Chip, power_of_two
 
 CLOCK = 1700.0  # cycles in a microsecond
+REGISTERS = 65536  # of a processor
 LANES = 128  # instructions of threads that a processor issues in a cycle
 
 
@@ -52,32 +53,32 @@ class Cost(NamedTuple):
 
     columns: tuple[float, ...]  # for a column h of a block, of each width of ``widths``
     block: int  # for a block, beside
-    resident: int  # programs whose registers fit a processor at once
+    registers: int
     values: int = 0  # for a block of BS sources and BD columns of the values
     narrow: int = 0  # NS of the forward tile
 
 
 ADDITIVE = {  # (BT, BS, BH, warps) of additive scores
-    (1, 64, 16, 4): Cost((8.5,), 260, 3, 205),
-    (2, 32, 16, 2): Cost((11.7,), 310, 4, 200),
-    (4, 16, 16, 2): Cost((7.4,), 290, 5, 110),
-    (8, 16, 8, 2): Cost((12.4,), 240, 6, 102),
-    (16, 16, 8, 4): Cost((11.5,), 180, 2, 70),
-    (16, 32, 8, 4): Cost((21.0, 11.5, 4.0), 260, 2, 128, 4),
-    (32, 32, 4, 4): Cost((39.5,), 370, 2, 110),
+    (1, 64, 16, 4): Cost((8.5,), 260, 161, 205),
+    (2, 32, 16, 2): Cost((11.7,), 310, 229, 200),
+    (4, 16, 16, 2): Cost((7.4,), 290, 178, 110),
+    (8, 16, 8, 2): Cost((12.4,), 240, 161, 102),
+    (16, 16, 8, 4): Cost((11.5,), 180, 176, 70),
+    (16, 32, 8, 4): Cost((21.0, 11.5, 4.0), 260, 226, 128, 4),
+    (32, 32, 4, 4): Cost((39.5,), 370, 240, 110),
 }
 SPLIT = {  # the same where a program has one block, and leaves the context to a second launch
-    (1, 16, 64, 4): Cost((2.15,), 120, 3, 105),
-    (2, 16, 32, 4): Cost((3.65,), 120, 4, 105),
-    (4, 16, 16, 4): Cost((6.7,), 120, 4, 105),
+    (1, 16, 64, 4): Cost((2.15,), 120, 159, 105),
+    (2, 16, 32, 4): Cost((3.65,), 120, 128, 105),
+    (4, 16, 16, 4): Cost((6.7,), 120, 123, 105),
 }
-COVERED = 14.0  # for each (t, s, h) of the formula without shared factors, with coverage
+COVERED = 12.0  # for each (t, s, h) of the formula without shared factors, with coverage
 COLUMNS = {  # (BT, BS) of the second backward kernel; for each (t, s, h)
-    (1, 16): Cost((8.85,), 490, 4),
-    (2, 8): Cost((9.2,), 250, 4),
-    (4, 4): Cost((10.1,), 140, 6),
+    (1, 16): Cost((8.85,), 490, 168),
+    (2, 8): Cost((9.2,), 250, 128),
+    (4, 4): Cost((10.1,), 140, 80),
 }
-COLUMNS_COVERED = {(2, 4): Cost((23.3,), 200, 5)}
+COLUMNS_COVERED = {(2, 4): Cost((23.3,), 200, 90)}
 
 _chosen: ContextVar[str] = ContextVar("kernels_attention_tiles", default="")
 _seen_by_compile = ""  # the same as a plain global, on which torch.compile can guard
@@ -165,7 +166,7 @@ def pick(problem: Problem, chip: Chip, asked: str = "", kept: bool = False) -> T
     return Tiles(
         _additive_tile(problem, chip, widest) if problem.additive else again._replace(width=widest),
         again._replace(width=min(64 if problem.bytes == 2 else 32, narrow)),
-        min(columns_tiles(problem), key=lambda tile: (columns_price(tile, problem, chip), tile)),
+        min(columns_tiles(problem), key=lambda c: (columns_price(c, problem, chip), -c.size, c)),
     )
 
 
@@ -219,11 +220,11 @@ def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
     if not tile.part:
         scores = _scores_instructions(tile, cost, problem, problem.sources)
         values = columns * (rows * cost.values + 100)
-        return _microseconds(scores + values, cost.resident, programs, tile.warps, chip)
+        return _microseconds(scores + values, cost.registers, programs, tile.warps, chip)
     scores = _scores_instructions(tile, cost, problem, tile.part)
     parts = -(-problem.sources // tile.part)
-    first = _microseconds(scores, cost.resident, programs * parts, tile.warps, chip)
-    second = _microseconds(rows * cost.values, 8, programs * columns, tile.warps, chip)
+    first = _microseconds(scores, cost.registers, programs * parts, tile.warps, chip)
+    second = _microseconds(rows * cost.values, 64, programs * columns, tile.warps, chip)
     return first + LAUNCH + second
 
 
@@ -258,7 +259,7 @@ def columns_price(tile: Columns, problem: Problem, chip: Chip) -> float:
     walk = blocks * (steps * width * cost.columns[0] + cost.block)
     limits = 7.3 * (problem.steps + problem.sources)  # looked for before
     programs = problem.batch * problem.heads * -(-problem.size // tile.size)
-    return _microseconds(walk + limits, cost.resident, programs, tile.warps, chip)
+    return _microseconds(walk + limits, cost.registers, programs, tile.warps, chip)
 
 
 def backward_price(tiles: Tiles, problem: Problem, chip: Chip, kept: bool) -> float:
@@ -268,9 +269,10 @@ def backward_price(tiles: Tiles, problem: Problem, chip: Chip, kept: bool) -> fl
 
 
 def _microseconds(
-    instructions: float, resident: int, programs: int, warps: int, chip: Chip
+    instructions: float, registers: int, programs: int, warps: int, chip: Chip
 ) -> float:
     rounds = -(-programs // chip.processors)  # programs that one processor runs
+    resident = REGISTERS // (_up(registers, 8) * 32 * warps)  # at once
     # Of the four schedulers' slots; an assumption, until a GPU has shown how well they are filled.
     filled = min(1.0, 0.25 + 0.3 * min(rounds, resident) * warps / 4)
     return rounds * instructions * 32 * warps / (LANES * CLOCK) / filled
