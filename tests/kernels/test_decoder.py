@@ -78,7 +78,7 @@ def make(
         masks = DropoutMasks(tuple(mask(size) for _ in range(layers - 1)), mask(width))
 
     def call(leaves, backend, residual=False):
-        dtype = leaves["inputs"].dtype
+        like = leaves["inputs"]
         names = ("ih", "hh", "bi", "bh", "nw", "nb")
         stack = [LayerWeights(*(leaves.get(f"{k}{n}") for k in names)) for n in range(layers)]
         weights = DecoderWeights(
@@ -87,10 +87,12 @@ def make(
             sentinel_of(leaves),
         )
         state = DecoderState(leaves["hidden"], leaves.get("cell"), leaves.get("feed"))
-        memory = Memory(leaves["keys"], leaves["values"], lengths) if "keys" in leaves else None
+        memory = None
+        if "keys" in leaves:
+            memory = Memory(leaves["keys"], leaves["values"], lengths.to(like.device))
         cast = DropoutMasks(
-            tuple(m.to(dtype) for m in masks.between),
-            None if masks.output is None else masks.output.to(dtype),
+            tuple(m.to(like) for m in masks.between),
+            None if masks.output is None else masks.output.to(like),
         )
         with use_backend(backend):
             return attention_decoder(
@@ -113,7 +115,7 @@ def run(leaves, call, backend, dtype, **options):
     outputs = outputs if attention is None else [*outputs, attention]
     generator = torch.Generator().manual_seed(9)
     loss = sum(
-        (out * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(dtype)).sum()
+        (out * torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out)).sum()
         for out in outputs
     )
     grads = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)

@@ -13,6 +13,8 @@ from kernels.recurrence.schedule import use_schedule
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel
 from tests.kernels.recurrences import KINDS, assert_close, bound, make, relative, run
+from tests.kernels.test_decoder import make as decoder_leaves
+from tests.kernels.test_triton_decoder import compare
 
 pytestmark = [
     pytest.mark.gpu,
@@ -277,6 +279,20 @@ def test_a_cuda_graph_replays_the_decoder(schedule):
         setting.lengths.copy_(torch.randint_like(setting.lengths, 0, 31))
         graph.replay()
         assert torch.equal(outputs, setting.fused())
+
+
+@pytest.mark.parametrize("schedule", ["step", "persistent"])
+@pytest.mark.parametrize(("dtype", "factor"), [(torch.float32, 400), (torch.bfloat16, 8)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_decoder_with_gate_and_sentinel_beside_float64(kind, dtype, factor, schedule):
+    """Sizes that fill no tile, a source of length 0, normalisation after one layer of two."""
+    leaves, call = decoder_leaves(
+        kind, "additive", layers=2, norm={1}, dropout="plain", gate="vector", sentinel=True,
+        sizes=(33, 9, 31, 48, 130, 130, 70),
+    )  # fmt: skip
+    leaves = {name: leaf * (0.2 if leaf.dim() == 2 else 1) for name, leaf in leaves.items()}
+    with use_schedule(schedule):
+        compare(leaves, call, dtype, factor, residual=True)
 
 
 def test_the_loss_beside_float64_and_in_a_cuda_graph():

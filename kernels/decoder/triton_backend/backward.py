@@ -124,11 +124,12 @@ def into_sentinel(
     """The gradient of the sentinel s = g * m is alpha d_context + d_key W_s. Writes d_gates (B, H),
     of the sums of g; the share of m = tanh(c), or h, is added to what arrives at c, or h."""
     at = b[:, None] * H + column[None, :]
-    d = tl.load(d_contexts + at, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
-    d *= tl.load(alpha + b, mask=b < batch, other=0.0)[:, None]
+    d = tl.zeros((BM, BN), tl.float32)
     d = multiply(
         d, d_keys, b, key_weight, column, column < H, batch, Q, Q, 1, H, BK, STAGES, PRECISION
     )
+    of_value = tl.load(d_contexts + at, mask=active, other=0.0, cache_modifier=".cg")
+    d += tl.load(alpha + b, mask=b < batch, other=0.0)[:, None] * of_value.to(tl.float32)
     opened = tl.load(gates + at, mask=active, other=0.0).to(tl.float32)
     if KIND == "lstm":
         memory = tanh(tl.load(cells + at, mask=active, other=0.0))
@@ -354,6 +355,15 @@ def backward_kernel(
                 column = (tile // row_tiles) * COLUMNS + tl.arange(0, COLUMNS)
                 active = (b < batch)[:, None] & (column < H)[None, :]
                 at = b[:, None] * H + column[None, :]
+                if SENTINEL:
+                    into_sentinel(
+                        b, column, active, d_contexts + t * wide * D, sentinel_alpha + t * wide,
+                        d_sentinel_keys + t * wide * Q, sentinel_key,
+                        sentinel_gates + t * wide * H, states + before + wide * H,
+                        cells + before + wide * H, to_sentinel, d_hidden + layer * H,
+                        d_cell + layer * H, batch,
+                        KIND, H, Q, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
+                    )  # fmt: skip
                 total = tl.load(d_top + at, mask=active, other=0.0, cache_modifier=".cg")
                 of_query = d_queries + t * wide * Q
                 if QUERY:
@@ -368,15 +378,6 @@ def backward_kernel(
                     total = multiply(
                         total, d_betas + t * wide * G, b, gate_weight, column, column < H, batch,
                         G, G, 1, H, INNER, STAGES, PRECISION,
-                    )  # fmt: skip
-                if SENTINEL:
-                    into_sentinel(
-                        b, column, active, d_contexts + t * wide * D, sentinel_alpha + t * wide,
-                        d_sentinel_keys + t * wide * Q, sentinel_key,
-                        sentinel_gates + t * wide * H, states + before + wide * H,
-                        cells + before + wide * H, to_sentinel, d_hidden + layer * H,
-                        d_cell + layer * H, batch,
-                        KIND, H, Q, ROWS_OF_TILE, COLUMNS, INNER, STAGES, PRECISION,
                     )  # fmt: skip
                 into_layer(
                     total, b[:, None], column[None, :], active, between, False, of_gates,

@@ -178,8 +178,9 @@ def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
     if problem.values:
         rounds = -(-problem.batch // chip.processors)
         keys, read = key_width(problem), problem.values + key_width(problem)
-        reading = problem.source * read * problem.bytes * chip.processors / chip.l2
-        total += rounds * (reading + problem.source * keys / EXPONENTIALS)
+        places = problem.source + problem.sentinel
+        reading = places * read * problem.bytes * chip.processors / chip.l2
+        total += rounds * (reading + places * keys / EXPONENTIALS)
         # Going back there is a query phase also where it holds no product.
         phases += 1 + (
             problem.backward and not (problem.queries or problem.gate or problem.sentinel)
