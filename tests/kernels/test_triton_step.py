@@ -2,11 +2,13 @@
 compiled), and the persistent schedule across processes."""
 
 import itertools
+import time
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from triton.runtime.interpreter import InterpreterBuilder
 
 from kernels import use_backend
 from kernels.decoder import (
@@ -284,13 +286,46 @@ def test_two_runs_are_bit_identical():
     assert torch.equal(first[0], second[0]) and torch.equal(first[2], second[2])
 
 
+@pytest.mark.parametrize("kind", ["dot", "additive"])
+def test_the_highest_score_may_come_in_any_block_of_positions(kind):
+    """Scores that rise along the source, or fall: what was found before shrinks, or does not."""
+    leaves, _ = make("lstm", kind, sizes=(8, 1, 300, 3, 6, 4, 5))
+    leaves["keys"] = leaves["keys"][:, :1] * torch.linspace(-8, 8, 300).double()[None, :, None]
+    found, expected = steps(leaves, "lstm", sources=4, lengths=None, rows=None)
+    highest = expected[2].argmax(1)
+    assert (highest > 128).any() and (highest < 128).any()
+    compare(found, expected)
+
+
+class Dawdling:
+    """A kernel whose first program takes its time before everything it writes."""
+
+    def __init__(self, kernel, seconds):
+        self.kernel, self.arg_names, self.seconds = kernel, kernel.arg_names, seconds
+
+    def __getitem__(self, grid):
+        def run(*args, **options):
+            if args[self.arg_names.index("first_program")] == 0:
+                store = InterpreterBuilder.create_masked_store
+
+                def late(*arguments):
+                    time.sleep(self.seconds)
+                    return store(*arguments)
+
+                InterpreterBuilder.create_masked_store = late  # of this process
+            self.kernel[grid](*args, **options)
+
+        return run
+
+
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU the other tests use the barrier")
 @pytest.mark.parametrize("rows", [20, 1])
 @pytest.mark.parametrize("gate", [None, "vector"])
 def test_programs_wait_for_each_other_across_processes(monkeypatch, gate, rows):
     """Three programs, two layers, several tiles in each phase: each needs what others wrote in the
     one before. The counter is zero again at the end. A single row reads weights before it waits."""
-    monkeypatch.setattr(launch, "step_kernel", AcrossProcesses(launch.step_kernel))
+    slow = Dawdling(launch.step_kernel, 0.1 if rows == 1 else 0.02)
+    monkeypatch.setattr(launch, "step_kernel", AcrossProcesses(slow))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
     leaves, _ = make(
         "gru", "additive", layers=2, norm=True, gate=gate, sizes=(rows, 1, 5, 3, 36, 18, 33)
