@@ -95,7 +95,7 @@ def _attend(
             padded,
             weights.score,
             scale,
-            own.view(sources, beams, -1),
+            own.view(sources, beams, own.shape[1]),
             F.linear(own, weights.sentinel.key).to(keys.dtype).view_as(query),
         )
     elif weights.score is None:

@@ -246,6 +246,19 @@ def test_padding_may_hold_anything_and_has_no_gradient(score, sentinel, backend)
         assert grads[name][1].eq(0).all() and grads[name][2, 1:].eq(0).all()
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "vector"}], ids=["", "both"])
+@pytest.mark.parametrize("sizes", [(0, 3, 4, 3, 4, 4, 5), (2, 2, 0, 3, 4, 4, 5)])
+def test_no_rows_and_no_sources(sizes, options, backend):
+    if backend == "triton" and not interpreted():
+        pytest.skip("needs Triton's interpreter")
+    leaves, call = make("lstm", "additive", sizes=sizes, **options)
+    expected, _ = run(leaves, call, "reference", torch.float32)
+    found, grads = run(leaves, call, backend, torch.float32)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert all(gradient is None or gradient.isfinite().all() for gradient in grads.values())
+
+
 def test_a_sentinel_that_does_not_fit_is_refused():
     leaves, call = make("lstm", "additive", sentinel=True)
     with pytest.raises(ValueError, match=r"weights.sentinel.key has shape \(2, 7\)"):

@@ -49,8 +49,8 @@ def test_the_operator_keeps_its_contract(monkeypatch, kind, score, backend, full
     """Schema, fake version, autograd formula and tracing, as torch.library checks them."""
     dtype = torch.float64 if backend == "torch" else torch.float32
     options = {"layers": 2, "norm": True, "dropout": "plain"} if full else {}
-    if full and backend == "torch" and score != "none":
-        options["gate"] = "scalar"
+    if full and score != "none":
+        options |= {"gate": "scalar", "sentinel": True, "norm": {1}}
     flat = arguments(monkeypatch, kind, score, backend, dtype, **options)
     assert len(flat) == operation.CALL + 1
     torch.library.opcheck(torch.ops.kernels.attention_decoder.default, tuple(flat))

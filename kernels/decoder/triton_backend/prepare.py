@@ -186,7 +186,9 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
     raw = vectors
     if prepared.output_mask is not None:
         raw = new(steps, batch, width, dtype=found.output)
-    statistics = new(layers, steps, batch, 2) if call.normed else None
+    statistics = None
+    if call.normed:  # zeros: a layer without normalisation writes none
+        statistics = new(layers, steps, batch, 2).zero_()
     return Buffers(
         gates, states, carry, cells, shown, statistics, queries, alpha, contexts, betas, ungated,
         *sentinel, fed, vectors, raw,
