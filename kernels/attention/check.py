@@ -64,7 +64,9 @@ def _check_options(arguments: Arguments, options: Options) -> None:
             f"heads: found {heads}; expected a divisor of H = {query.size(2)} and "
             f"D = {values.size(2)}"
         )
-    if (arguments.centre is not None) != (window != 0) or not 0 <= window < float("inf"):
+    # (No comparison of comparisons: under torch.compile(dynamic=True) the numbers are symbols.)
+    missing = window == 0 if arguments.centre is not None else window != 0
+    if missing or not 0 <= window < float("inf"):
         raise ValueError(
             f"window: found {window}, centre {'None' if arguments.centre is None else 'given'}; "
             "expected a positive number with centre, none without"

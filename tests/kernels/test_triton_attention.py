@@ -376,6 +376,30 @@ def test_compiled_without_a_graph_break(backend):
         assert torch.equal(plain, traced)
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_compiled_once_for_many_lengths(backend):
+    """But for where the scores of the forward pass are too large to be kept: the last."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def call(*tensors):
+        return additive_attention(*tensors).square().sum()
+
+    with use_backend(backend):
+        torch._dynamo.reset()
+        compiled = torch.compile(call, fullgraph=True, dynamic=True, backend=count)
+        for sizes, expected in (((2, 3, 5), 1), ((3, 4, 7), 1), ((2, 20, 24), 2)):
+            made = make("additive", *sizes, 8, 8)
+            names = ("query", "keys", "values", "weight")
+            tensors = [made[name].float().to(DEVICE).requires_grad_() for name in names]
+            grads = [torch.autograd.grad(f(*tensors), tensors) for f in (call, compiled)]
+            assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+            assert len(graphs) == (1 if backend == "torch" else expected)
+
+
 def test_lengths_need_not_be_contiguous():
     """The operator converts other integers than the kernel's, which lays them out anew."""
     arguments = make("dot", 3, 4, 5, 8, 6)

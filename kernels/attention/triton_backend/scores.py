@@ -8,7 +8,9 @@ different h are added before they are divided:
 
     v0/a0 + v1/a1 = (v0 a1 + v1 a0) / (a0 a1),    a = 1 + E(q) E(k)
 
-The product of four a stays finite while E <= 2^30. A tile in which a query and a key could be
+Joining two fractions takes three instructions, another reciprocal and its sum two, but one of them
+in the special-function unit, which is eight times slower: two to a reciprocal would leave it no
+slack, eight would take more instructions than four. The product of four a stays finite while E <= 2^30. A tile in which a query and a key could be
 beyond that is made again by the direct formula, exp2 and division for each element, which is right
 for any finite x.
 """
