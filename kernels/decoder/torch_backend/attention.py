@@ -24,10 +24,10 @@ class AttentionBackward:
     def __init__(self, call: Call, made: Buffers, d_attention: Tensor | None) -> None:
         weights, (keys, values, lengths) = call.weights, call.memory
         hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
-        keys, values = without_padding(keys, hole), without_padding(values, hole)
+        keys = without_padding(keys, hole)
         product = call.found.product
         self.call, self.made, self.d_attention = call, made, d_attention
-        self.keys, self.values = keys, values.to(product)
+        self.keys, self.values = keys, without_padding(values.to(product), hole)
         self.query = None if weights.query is None else weights.query.to(product)
         self.gate = None if weights.gate is None else weights.gate.to(product)
         self.dot_keys = keys.to(product) if weights.score is None else None

@@ -79,20 +79,16 @@ class _Attention:
 
     def __init__(self, call: Call, made: Buffers) -> None:
         weights, (keys, values, lengths) = call.weights, call.memory
-        product, dtype = call.found.product, call.inputs.dtype
+        product = call.found.product
         hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
-        self.call, self.made, self.keys = call, made, without_padding(keys, hole)
-        self.values = without_padding(values, hole).to(product)
-        self.hole = hole
+        self.call, self.made, self.keys, self.hole = call, made, keys, hole
+        self.values = without_padding(values.to(product), hole)
         self.query = None if weights.query is None else weights.query.to(product)
         self.gate = None if weights.gate is None else weights.gate.to(product)  # (G, H)
-        self.dot_keys = self.keys.to(product) if weights.score is None else None
-        self.mask, self.empty = None, False
-        if hole is not None:
-            self.mask = torch.zeros_like(hole, dtype=dtype)
-            self.mask.masked_fill_(hole, torch.finfo(dtype).min)
-            # with a sentinel there is no row where all is padding
-            self.empty = weights.sentinel is None and bool((lengths == 0).any())
+        self.dot_keys = keys.to(product) if weights.score is None else None
+        self.lowest = torch.finfo(made.alpha.dtype).min
+        # with a sentinel there is no row where all is padding
+        self.empty = hole is not None and weights.sentinel is None and bool((lengths == 0).any())
         self.sentinel_key = None
         if weights.sentinel is not None:
             self.sentinel_key = weights.sentinel.key.to(product)  # (Q, H)
@@ -110,8 +106,8 @@ class _Attention:
             scores = scores.to(alpha.dtype) * self.call.scale
         else:
             scores = additive_scores(query_kept, self.keys, self.call.weights.score)
-        if self.mask is not None:
-            scores += self.mask
+        if self.hole is not None:  # keys there may hold anything, NaN included
+            scores.masked_fill_(self.hole, self.lowest)
         if self.sentinel_key is not None:
             asked = query.to(alpha.dtype) if made.queries is None else query_kept
             own = sentinel_score(self.call, made, self.sentinel_key, t, asked)
