@@ -42,19 +42,19 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
 def _kernels(
     kind: str, shape: tuple[int, int, int, int], dtype: str, schedule: str, options: bool, arch: int
 ) -> Iterator[Kernel]:
-    """``options``: two layers with norm and residual, a context gate of the values' width, the
-    embedding's product inside, and a state in float32 as under autocast."""
+    """``options``: two layers with norm and residual, a context gate of the values' width, a
+    sentinel, the embedding's product inside, and a state in float32 as under autocast."""
     from kernels.decoder.triton_backend.step.kernel import step_kernel
     from kernels.decoder.triton_backend.step.launch import Options, constants
 
     batch, beams, source, size = shape
     problem = Problem(
         kind, batch * beams, beams, source, size, size, size, size, True, size if options else 0,
-        True, 2 if options else 1, size if options else 0, size, not options, options,
+        True, 2 if options else 1, size if options else 0, size, not options, options, options,
         DTYPES[dtype], 4 if options else DTYPES[dtype],
     )  # fmt: skip
     tiles = rule.pick(problem, CHIPS[arch], schedule)
-    chosen = Options(True, options, options, not options, True, True, size)
+    chosen = Options(True, options, options, not options, True, True, size, 2 if options else 0)
     fixed = constants(problem, tiles, chosen, "ieee") | {"MAX_SPIN": 0}
     listed = ["all"]
     if schedule == "step":
@@ -82,11 +82,12 @@ def _type(name: str, product: str, options: bool) -> str:
     always = {"rows": "*i64", "padded": "*i1", "counter": "*i32", "status": "*i32", "scale": "fp32"}
     if name in always:
         return always[name]
-    if name in ("biases", "score", "gate_bias", "gain", "shift", "parts", "sums", "gates"):
+    if name in ("biases", "score", "gate_bias", "gain", "shift", "parts", "sums", "gates",
+                "sentinel_bias", "opened"):  # fmt: skip
         return "*fp32"
     if name == "contexts" or (name == "shown" and options):
         return "*fp32"
-    if name in ("first", "deep", "ask", "context_weight"):
+    if name in ("first", "deep", "ask", "context_weight", "sentinel_weight", "sentinel_key"):
         return f"*{product}"
     tensors = (
         "inputs", "hidden", "cell", "feed", "keys", "values", "hidden_out", "cell_out", "shown",

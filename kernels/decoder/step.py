@@ -69,8 +69,7 @@ def step_weights(
     """Prepare ``weights`` of a decoder of ``kind`` for steps on inputs of ``inputs`` (E) numbers,
     with products in the dtype ``product``; norms and scores keep their dtype.
 
-    Raises RuntimeError for what the 'triton' backend, if it is chosen, has no kernel for: the
-    sentinel, layer normalisation after some layers only, float64.
+    Raises RuntimeError for float64 where the 'triton' backend is chosen.
     """
     if _chosen(weights.output) == "triton":
         if product == torch.float64:
@@ -218,7 +217,7 @@ def _step(
     summed: bool,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     dtype = state.hidden.dtype
-    if summed and weights.sentinel is not None:
+    if summed and weights.sentinel is not None and len(weights.layers) == 1:
         raise ValueError("prepared_step: the sentinel reads the inputs themselves; summed is True")
     sums = inputs if summed else prepared_linear(inputs, weights.inputs)
     sums = sums.to(dtype)  # (U, C)

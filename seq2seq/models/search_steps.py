@@ -58,6 +58,8 @@ def decoding_weights(
     product = precision(projection.weight).product
     inputs, prepared = embedding.weight.detach(), decoder.step_weights(product)
     summed = reads_rows(prepared) and _table_bytes(inputs, decoder, product) <= _LARGEST_TABLE
+    if decoder.sentinel_gate is not None and len(decoder.layers) == 1:
+        summed = False  # the sentinel reads the embedding itself
     return DecodingWeights(
         input_sums(inputs, prepared) if summed else inputs,
         summed,

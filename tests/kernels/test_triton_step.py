@@ -119,6 +119,8 @@ OPTIONS = {
     "normed": {"norm": True, "feeding": False},
     "gated": {"gate": "vector"},
     "gated by one number": {"gate": "scalar"},
+    "sentinel": {"sentinel": True},
+    "deep sentinel": {"sentinel": True, "layers": 2, "norm": True, "gate": "vector"},
 }
 
 
@@ -128,7 +130,7 @@ def test_every_cell_score_and_option(kind, score, name):
     options = dict(OPTIONS[name])
     residual = options.pop("residual", False)
     if score == "none":
-        options = {k: v for k, v in options.items() if k != "gate"}
+        options = {k: v for k, v in options.items() if k not in ("gate", "sentinel")}
     leaves, _ = make(kind, score, sizes=SIZES, **options)
     compare(*steps(leaves, kind, options.get("layers", 1), residual))
 
@@ -155,6 +157,40 @@ def test_values_are_folded_where_that_is_cheaper():
         assert (memory.folded is not None) == folded == (memory.values is None)
     assert preparing.folds(32, 50, 512, 512, 2, CHIPS[90])
     assert not preparing.folds(500, 200, 64, 1024, 2, CHIPS[90])
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("normed", [{0}, {1}, {0, 2}])
+def test_normalisation_after_some_layers(normed, residual):
+    leaves, _ = make("lstm", "additive", layers=3, norm=True, sizes=SIZES)
+    for layer in {0, 1, 2} - normed:
+        del leaves[f"nw{layer}"], leaves[f"nb{layer}"]
+    compare(*steps(leaves, "lstm", 3, residual))
+
+
+@pytest.mark.parametrize("lengths", [(140, 0), (128, 127), None])
+def test_the_sentinel_comes_after_the_last_position(lengths):
+    """In a block of its own, in the last one, beside a source without words."""
+    leaves, _ = make("gru", "additive", sentinel=True, sizes=(6, 1, 140, 6, 20, 8, 19))
+    for schedule in ("step", "persistent"):
+        with use_schedule(schedule):
+            compare(*steps(leaves, "gru", lengths=lengths))
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_summed_inputs_beside_a_sentinel(layers):
+    """One layer's sentinel reads the inputs; above another layer it does not."""
+    leaves, _ = make("lstm", "additive", sentinel=True, layers=layers, sizes=SIZES)
+    if layers == 2:
+        compare(*steps(leaves, "lstm", 2, summed=True))
+        return
+    with pytest.raises(ValueError, match="the sentinel reads the inputs"):
+        steps(leaves, "lstm", summed=True)
+    weights, state = parts(leaves, 1)
+    prepared = step_weights(weights, "lstm", 6, torch.float64)
+    sums = input_sums(leaves["inputs"][:, 0], prepared)
+    with pytest.raises(ValueError, match="the sentinel reads the inputs"):
+        prepared_step(sums, None, prepared, state, None, "lstm", summed=True)
 
 
 @pytest.mark.parametrize("summed", [False, True])
@@ -187,7 +223,7 @@ def test_a_single_hypothesis(score, name):
     options = dict(OPTIONS[name])
     residual = options.pop("residual", False)
     if score == "none":
-        options = {k: v for k, v in options.items() if k != "gate"}
+        options = {k: v for k, v in options.items() if k not in ("gate", "sentinel")}
     leaves, _ = make("lstm", score, sizes=(1, 1, 20, 3, 19, 18, 35), **options)
     layers = options.get("layers", 1)
     compare(*steps(leaves, "lstm", layers, residual, sources=1, lengths=(17,), rows=None))
@@ -320,15 +356,16 @@ class Dawdling:
 
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU the other tests use the barrier")
 @pytest.mark.parametrize("rows", [20, 1])
-@pytest.mark.parametrize("gate", [None, "vector"])
+@pytest.mark.parametrize("gate", [None, "vector", "sentinel"])
 def test_programs_wait_for_each_other_across_processes(monkeypatch, gate, rows):
     """Three programs, two layers, several tiles in each phase: each needs what others wrote in the
     one before. The counter is zero again at the end. A single row reads weights before it waits."""
     slow = Dawdling(launch.step_kernel, 0.1 if rows == 1 else 0.02)
     monkeypatch.setattr(launch, "step_kernel", AcrossProcesses(slow))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
+    options = {"sentinel": True} if gate == "sentinel" else {"gate": gate}
     leaves, _ = make(
-        "gru", "additive", layers=2, norm=True, gate=gate, sizes=(rows, 1, 5, 3, 36, 18, 33)
+        "gru", "additive", layers=2, norm=True, sizes=(rows, 1, 5, 3, 36, 18, 33), **options
     )
     sources = (
         {"sources": 4, "lengths": (5, 2, 1, 0)} if rows > 1 else {"sources": 1, "lengths": (4,)}
@@ -348,13 +385,6 @@ def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
 
 
 def test_what_has_no_kernel_says_so():
-    leaves, _ = make("lstm", "additive", layers=2, sentinel=True, sizes=SIZES)
-    with pytest.raises(RuntimeError, match=r"no kernel for weights\.sentinel"):
-        steps(leaves, "lstm", 2)
-    leaves, _ = make("lstm", "additive", layers=2, norm=True, sizes=SIZES)
-    del leaves["nw0"], leaves["nb0"]
-    with pytest.raises(RuntimeError, match=r"layers \[1\] of 2 have layer normalisation"):
-        steps(leaves, "lstm", 2)
     leaves, _ = make("lstm", "additive", sizes=SIZES)
     with use_schedule("resident"), pytest.raises(RuntimeError, match="recurrence's alone"):
         steps(leaves, "lstm")
@@ -435,7 +465,7 @@ def test_the_rule_always_finds_tiles(
 ):
     problem = Problem(
         kind, sources * beams, beams, source, size, width, values, size if attends else 0, True, 0,
-        True, 2, width, 0, folded, False, width_in_bytes, 4,
+        True, 2, width, 0, folded, False, False, width_in_bytes, 4,
     )  # fmt: skip
     tiles = pick(problem, CHIPS[arch])
     assert tiles.schedule == "persistent"
@@ -451,7 +481,7 @@ def test_few_kernels_serve_a_search_whose_sources_end():
     for sources, source in itertools.product(range(1, 65), (20, 30, 50)):
         problem = Problem(
             "lstm", 5 * sources, 5, source, 512, 512, 512, 512, True, 0, True, 1, 0, 512, True,
-            False, 2, 2,
+            False, False, 2, 2,
         )  # fmt: skip
         found.add(pick(problem, CHIPS[90]))
     assert len(found) <= 6

@@ -1,9 +1,10 @@
 """One step of search as a kernel: every phase once, for both schedules.
 
-    layer    sums of the gates as one product over [embedding; feed; hidden], and the cell
+    layer    sums of the gates as one product over [embedding; feed; hidden], and the cell; in the
+             top one the sentinel's gate
     norm     layer normalisation of a layer's output          (a program takes a whole row)
     ask      all products of the top output: query, the output's share of it, the context gate;
-             and the query's part of the scores
+             and the query's part of the scores, the sentinel's among them
     attend   softmax and context; where values went through the output's weight before, the output
     output   else: tanh of its product with the context
 
@@ -24,6 +25,7 @@ from kernels.decoder.triton_backend.step.phases import (
     layer_tile,
     norm_row,
     output_tile,
+    sentinel_tile,
 )
 from kernels.recurrence.triton_backend.barrier import arrive, wait_for_others
 
@@ -64,6 +66,9 @@ def step_kernel(
     context_weight,  # (A, D), unless FOLDED
     gain,  # (L, H) float32, NORM
     shift,
+    sentinel_weight,  # (H, inputs of the top layer + H), SENTINEL
+    sentinel_bias,  # (H,) float32
+    sentinel_key,  # (Q, H)
     hidden,  # (L, N, H)
     cell,  # (L, N, H), LSTM
     feed,  # (N, A), FEED
@@ -76,6 +81,7 @@ def step_kernel(
     parts,  # (BLOCKS, N, S) float32
     sums,  # (N, A) float32
     gates,  # (N, G) float32
+    opened,  # (N, H) float32, SENTINEL: its gate
     contexts,  # (N, D) float32, unless FOLDED
     alpha,  # (N, S)
     vectors,  # (N, A)
@@ -100,13 +106,14 @@ def step_kernel(
     FEED: tl.constexpr,
     QUERY: tl.constexpr,
     ADDITIVE: tl.constexpr,
-    NORM: tl.constexpr,
+    NORM: tl.constexpr,  # bit n: layer n is normalised
     RESIDUAL: tl.constexpr,
     SHOWN: tl.constexpr,
     SUMMED: tl.constexpr,
     GATHER: tl.constexpr,
     FOLDED: tl.constexpr,
     RAGGED: tl.constexpr,
+    SENTINEL: tl.constexpr,  # 1, else 0; then not FOLDED
     LAYERS: tl.constexpr,
     CELL_ROWS: tl.constexpr,  # tiles of the layer phase: rows, units
     CELL_UNITS: tl.constexpr,
@@ -145,7 +152,7 @@ def step_kernel(
                     layer_tile(
                         tile, inputs, biases, inputs, rows, feed, hidden, cell, first,
                         hidden_out, cell_out, shown, batch,
-                        KIND, E, F, H, SUMMED, GATHER, SHOWN and not NORM, False,
+                        KIND, E, F, H, SUMMED, GATHER, SHOWN and NORM == 0, False,
                         CELL_ROWS, CELL_UNITS, INNER, CELL_STAGES, PRECISION,
                     )  # fmt: skip
             else:
@@ -155,23 +162,43 @@ def step_kernel(
                             tile, biases, biases + n * C, x, rows, x, hidden + at, cell + at,
                             deep + (n - 1 + 0 * layer_rows) * C * 2 * H, hidden_out + at,
                             cell_out + at, shown + at, batch,
-                            KIND, H, 0, H, False, False, SHOWN and not NORM, RESIDUAL,
+                            KIND, H, 0, H, False, False, SHOWN and NORM == 0, RESIDUAL,
                             CELL_ROWS, CELL_UNITS, INNER, CELL_STAGES, PRECISION,
                         )  # fmt: skip
-        if NORM and (ALL or PHASE == "norm"):
+            if SENTINEL:
+                if n == LAYERS - 1:  # from the last program on: the first have more to do
+                    across = row_tiles * tl.cdiv(H, COLUMNS)
+                    for tile in range(programs - 1 - program, across, programs):
+                        if LAYERS > 1:
+                            sentinel_tile(
+                                tile, x, rows, x, hidden + at, sentinel_weight, sentinel_bias,
+                                opened, batch, H, 0, H, False, ROWS_OF_TILE, COLUMNS, INNER,
+                                STAGES, PRECISION,
+                            )  # fmt: skip
+                        else:
+                            sentinel_tile(
+                                tile, inputs, rows, feed, hidden, sentinel_weight, sentinel_bias,
+                                opened, batch, E, F, H, GATHER, ROWS_OF_TILE, COLUMNS, INNER,
+                                STAGES, PRECISION,
+                            )  # fmt: skip
+        if NORM > 0 and (ALL or PHASE == "norm"):
             passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
             for b in range(program, batch, programs):
                 if RESIDUAL and n > 0:
                     norm_row(
                         b, x, hidden_out + at, gain + n * H, shift + n * H, shown + at,
-                        H, True, BROW,
+                        ((NORM >> n) & 1) > 0, H, True, BROW,
                     )  # fmt: skip
                 else:
                     norm_row(
                         b, x, hidden_out + at, gain + n * H, shift + n * H, shown + at,
-                        H, False, BROW,
+                        ((NORM >> n) & 1) > 0, H, False, BROW,
                     )  # fmt: skip
+    CELL: tl.constexpr = KIND == "lstm"
     top = shown + (LAYERS - 1) * layer_rows
+    memory = hidden_out + (LAYERS - 1) * layer_rows  # of the sentinel
+    if CELL:
+        memory = cell_out + (LAYERS - 1) * layer_rows
     if ALL or PHASE == "ask":
         across = BLOCKS + tl.cdiv(A, COLUMNS) + tl.cdiv(G, COLUMNS)
         if WHOLE > 0:
@@ -187,8 +214,9 @@ def step_kernel(
             for tile in range(program, tiles, programs):
                 ask_tile(
                     tile, early, top, ask, score, keys, gate_bias, parts, sums, gates, vectors,
-                    batch, beams, sources, scale, H, A, Q, G, QUERY, ADDITIVE, 1,
-                    COLUMNS, 1, SCORES, WHOLE, INNER, STAGES, PRECISION,
+                    opened, memory, sentinel_key, batch, beams, sources, scale, H, A, Q, G, QUERY,
+                    ADDITIVE, 1, COLUMNS, 1, SCORES, WHOLE, INNER, STAGES, PRECISION, SENTINEL,
+                    CELL,
                 )  # fmt: skip
                 early = ask_weight(tile + programs, tiles, ask, H, A, Q, G, QUERY, COLUMNS, WHOLE)
         else:
@@ -196,8 +224,9 @@ def step_kernel(
             for tile in range(program, row_tiles * across, programs):
                 ask_tile(
                     tile, program, top, ask, score, keys, gate_bias, parts, sums, gates, vectors,
-                    batch, beams, sources, scale, H, A, Q, G, QUERY, ADDITIVE, ROWS_OF_TILE,
-                    COLUMNS, ROWS, SCORES, WHOLE, INNER, STAGES, PRECISION,
+                    opened, memory, sentinel_key, batch, beams, sources, scale, H, A, Q, G, QUERY,
+                    ADDITIVE, ROWS_OF_TILE, COLUMNS, ROWS, SCORES, WHOLE, INNER, STAGES,
+                    PRECISION, SENTINEL, CELL,
                 )  # fmt: skip
     if Q > 0 and (ALL or PHASE == "attend"):
         passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
@@ -205,8 +234,9 @@ def step_kernel(
         of_source = tl.cdiv(beams, BEAMS) * tl.cdiv(WIDTH, ATTENDED)
         for tile in range(program, (batch // beams) * of_source, programs):
             attend_tile(
-                tile, parts, padded, values, sums, gates, alpha, contexts, vectors, batch, beams,
-                sources, WIDTH, FOLDED, G, RAGGED, BLOCKS, NB, BEAMS, POSITIONS, ATTENDED,
+                tile, parts, padded, values, sums, gates, alpha, contexts, vectors, opened, memory,
+                batch, beams, sources, WIDTH, FOLDED, G, RAGGED, BLOCKS, NB, BEAMS, POSITIONS,
+                ATTENDED, SENTINEL, CELL,
             )  # fmt: skip
     if Q > 0 and not FOLDED and (ALL or PHASE == "output"):
         passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)

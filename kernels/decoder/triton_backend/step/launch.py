@@ -53,7 +53,7 @@ def joined_step(
     if memory is not None:
         keys, values, folded, padded = (None if t is None else t.contiguous() for t in memory)
         alpha = keys.new_empty(batch, problem.source)
-        parts = new(blocks_of(problem, tiles), batch, problem.source)
+        parts = new(blocks_of(problem, tiles), batch, problem.source + problem.sentinel)
         if folded is None:
             contexts = new(batch, problem.values)
     some = hidden
@@ -61,16 +61,18 @@ def joined_step(
         inputs.contiguous(), _or(None if rows is None else rows.contiguous(), some), weights.first,
         weights.deep, weights.biases, weights.ask, _or(weights.score, some),
         _or(weights.gate_bias, some), weights.context, _or(weights.gain, some),
-        _or(weights.shift, some), given.hidden, _or(given.cell, some), _or(given.feed, some),
+        _or(weights.shift, some), _or(weights.sentinel, some), _or(weights.sentinel_bias, some),
+        _or(weights.sentinel_key, some), given.hidden, _or(given.cell, some), _or(given.feed, some),
         _or(keys, some), _or(folded if values is None else values, some), _or(padded, some),
         hidden, _or(cell, some), new(layers, batch, size) if shown else hidden, parts,
-        new(batch, problem.width), new(batch, problem.gate), contexts, _or(alpha, some), vectors,
+        new(batch, problem.width), new(batch, problem.gate),
+        new(batch, size) if problem.sentinel else some, contexts, _or(alpha, some), vectors,
         weights.counter[:2], weights.counter[2:],
     )  # fmt: skip
     if batch:
         found = Options(
             given.feed is not None, residual and layers > 1, shown, summed, rows is not None,
-            padded is not None, weights.inputs,
+            padded is not None, weights.inputs, weights.normed,
         )  # fmt: skip
         fixed = constants(problem, tiles, found, input_precision(weights.first))
         _launch(pointers, scale, fixed, problem, tiles, weights.counter)
@@ -88,6 +90,7 @@ class Options(NamedTuple):
     gather: bool
     ragged: bool
     inputs: int  # E
+    normed: int  # bit n: layer n is normalised
 
 
 def problem_of(
@@ -108,7 +111,8 @@ def problem_of(
         kind, batch, max(1, beams), source, size, width, values, keys, weights.queries > 0,
         0 if memory is None else weights.gate, weights.score is not None, layers,
         0 if summed else weights.inputs, 0 if state.feed is None else width, folded,
-        weights.gain is not None, weights.first.element_size(), state.hidden.element_size(),
+        weights.gain is not None, memory is not None and weights.sentinel is not None,
+        weights.first.element_size(), state.hidden.element_size(),
     )  # fmt: skip
 
 
@@ -126,13 +130,14 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
         "FEED": options.feed,
         "QUERY": problem.asks,
         "ADDITIVE": problem.additive,
-        "NORM": problem.normed,
+        "NORM": options.normed,
         "RESIDUAL": options.residual,
         "SHOWN": options.shown,
         "SUMMED": options.summed,
         "GATHER": options.gather,
         "FOLDED": problem.folded,
         "RAGGED": options.ragged,
+        "SENTINEL": int(problem.sentinel),
         "LAYERS": problem.layers,
         "CELL_ROWS": tiles.cell_rows,
         "CELL_UNITS": tiles.cell_units,
@@ -203,6 +208,8 @@ def _check(
     summed: bool,
 ) -> None:
     """Raises ValueError that names the argument: a kernel would read what is not there."""
+    if summed and weights.sentinel is not None and len(weights.biases) == 1:
+        raise ValueError("prepared_step: the sentinel reads the inputs themselves; summed is True")
     layers, columns = weights.biases.shape
     batch, size = state.hidden.size(1), weights.ask.size(1)
     width, values = weights.context.shape

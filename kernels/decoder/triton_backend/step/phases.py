@@ -141,9 +141,10 @@ def layer_tile(
 
 @triton.jit
 def norm_row(
-    b, x, hidden, gain, shift, shown, H: tl.constexpr, RESIDUAL: tl.constexpr, BROW: tl.constexpr
-):
-    """shown[b] = layer normalisation of hidden[b] (+ x[b])."""
+    b, x, hidden, gain, shift, shown, normed,
+    H: tl.constexpr, RESIDUAL: tl.constexpr, BROW: tl.constexpr,
+):  # fmt: skip
+    """shown[b] = hidden[b], where ``normed`` its layer normalisation, (+ x[b])."""
     j = tl.arange(0, BROW)
     own = j < H
     h = tl.load(hidden + b * H + j, mask=own, other=0.0, cache_modifier=".cg").to(tl.float32)
@@ -152,9 +153,76 @@ def norm_row(
     inverse = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / H + 1e-5)
     y = centred * inverse * tl.load(gain + j, mask=own, other=0.0)
     y += tl.load(shift + j, mask=own, other=0.0)
+    y = tl.where(normed, y, h)
     if RESIDUAL:
         y += tl.load(x + b * H + j, mask=own, other=0.0, cache_modifier=".cg").to(tl.float32)
     tl.store(shown + b * H + j, y, mask=own)
+
+
+@triton.jit
+def sentinel_tile(
+    tile, x, rows, feed, hidden, weight, bias, opened, batch,
+    X: tl.constexpr, F: tl.constexpr, H: tl.constexpr, GATHER: tl.constexpr, BM: tl.constexpr,
+    BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """opened (N, H) = sigmoid(weight (H, X + F + H) [x; feed; hidden] + bias): the sentinel's gate,
+    of the top layer's input and hidden state before (kernels/decoder/sentinel.py, equation 9)."""
+    across = tl.cdiv(H, BN)
+    b = (tile // across) * BM + tl.arange(0, BM)
+    n = (tile % across) * BN + tl.arange(0, BN)
+    live = b < batch
+    x_at = b.to(tl.int64)
+    if GATHER:
+        x_at = tl.load(rows + b, mask=live, other=0).to(tl.int64)
+    total = tl.zeros((BM, BN), tl.float32)
+    total = multiply_joined(
+        total, weight, n, n, n < H, x, x_at, feed, hidden, b, live, X, F, H, 0, False,
+        BK, STAGES, PRECISION,
+    )  # fmt: skip
+    total += tl.load(bias + n, mask=n < H, other=0.0)[None, :]
+    tl.store(
+        opened + b[:, None] * H + n[None, :], sigmoid(total), mask=live[:, None] & (n < H)[None, :]
+    )
+
+
+@triton.jit
+def sentinel_value(opened, memory, at, mask, CELL: tl.constexpr):
+    """The sentinel (equation 10): its gate times tanh of the LSTM's cell, or the hidden state."""
+    own = tl.load(memory + at, mask=mask, other=0.0, cache_modifier=".cg").to(tl.float32)
+    if CELL:
+        own = tanh(own)
+    return own * tl.load(opened + at, mask=mask, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def sentinel_keys(
+    opened, memory, weight, n, there, b, live,
+    H: tl.constexpr, CELL: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Columns n of the sentinels' keys, of rows b: weight (Q, H) times the sentinel -> (BM, BN)."""
+    total = tl.zeros((BM, BN), tl.float32)
+    for k in range(0, H, BK):
+        inner = k + tl.arange(0, BK)
+        own = sentinel_value(
+            opened, memory, b[:, None] * H + inner[None, :],
+            live[:, None] & (inner < H)[None, :], CELL,
+        )  # fmt: skip
+        w = tl.load(
+            weight + n[None, :] * H + inner[:, None],
+            mask=there[None, :] & (inner < H)[:, None],
+            other=0.0,
+        )
+        total = tl.dot(own.to(w.dtype), w, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
+def there_alone(total, BM: tl.constexpr, BN: tl.constexpr, ROWS: tl.constexpr):
+    """The first ROWS of BM rows, past which all is zero: adding them up takes them out."""
+    if ROWS < BM:
+        total = tl.sum(tl.reshape(total, (BM // ROWS, ROWS, BN)), 0)
+    return total
 
 
 @triton.jit
@@ -198,18 +266,19 @@ def ask_weight(
 
 @triton.jit
 def ask_tile(
-    tile, early, top, weight, score, keys, gate_bias, parts, sums, gates, vectors, batch, beams,
-    sources, scale,
+    tile, early, top, weight, score, keys, gate_bias, parts, sums, gates, vectors, opened, memory,
+    sentinel_key, batch, beams, sources, scale,
     H: tl.constexpr, A: tl.constexpr, Q: tl.constexpr, G: tl.constexpr, QUERY: tl.constexpr,
     ADDITIVE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, ROWS: tl.constexpr,
     BS: tl.constexpr, WHOLE: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, SENTINEL: tl.constexpr, CELL: tl.constexpr,
 ):  # fmt: skip
     """All that reads the top layer's output (N, H) for BM rows: BN columns of the query, whose part
     of every score goes to ``parts`` at once; or of the output's share of it, to ``sums``; or of
     the context gate. weight (Q + A + G, H), without the Q rows where ``top`` is the query itself.
     Q 0: no attention, and the output is done: tanh to ``vectors``. WHOLE, for a single row (BM 1):
-    ``early`` is ``ask_weight``; else it is not used.
+    ``early`` is ``ask_weight``; else it is not used. SENTINEL (1, else 0): one more place to attend
+    to, S, with a key of its own for each row.
 
     A score is a sum over the query's columns, so each program adds up those it has just made,
     and whoever needs the score adds up the parts: one wait less than with whole queries.
@@ -235,9 +304,7 @@ def ask_tile(
     if block < SCORED:
         r = first + tl.arange(0, ROWS)
         if QUERY:
-            query = total
-            if ROWS < BM:  # the rows past the last are zero: adding them takes them out
-                query = tl.sum(tl.reshape(total, (BM // ROWS, ROWS, BN)), 0)
+            query = there_alone(total, BM, BN, ROWS)
         else:
             query = tl.load(
                 top + r[:, None] * H + n[None, :],
@@ -245,10 +312,23 @@ def ask_tile(
                 other=0.0,
                 cache_modifier=".cg",
             ).to(tl.float32)
+        places = sources + SENTINEL
+        to = parts + block * batch.to(tl.int64) * places
         score_rows(
-            query, r, n, r < batch, n < Q, score, keys,
-            parts + block * batch.to(tl.int64) * sources, beams, sources, scale, Q, ADDITIVE, BS,
+            query, r, n, r < batch, n < Q, score, keys, to, beams, sources, places, scale,
+            Q, ADDITIVE, BS,
         )  # fmt: skip
+        if SENTINEL:
+            key = sentinel_keys(
+                opened, memory, sentinel_key, n, n < Q, b, live, H, CELL, BM, BN, BK, PRECISION
+            )
+            key = there_alone(key, BM, BN, ROWS)
+            if ADDITIVE:
+                v = tl.load(score + n, mask=n < Q, other=0.0)[None, :]
+                own = tl.sum(half_way(query + key) * (-2.0 * v), 1)
+            else:
+                own = tl.sum(query * key, 1) * scale
+            tl.store(to + r.to(tl.int64) * places + sources, own, mask=r < batch)
     elif block < SCORED + OUT:
         at = b[:, None] * A + n[None, :]
         active = live[:, None] & (n < A)[None, :]
@@ -264,12 +344,12 @@ def ask_tile(
 
 @triton.jit
 def score_rows(
-    query, r, n, live, own, score, keys, parts, beams, sources, scale,
+    query, r, n, live, own, score, keys, parts, beams, sources, places, scale,
     Q: tl.constexpr, ADDITIVE: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
     """Columns n of the queries of rows r (ROWS, BN), and keys (B, S, Q) -> their part of every
-    score, at parts (N, S). Additive scores lack the sum of v, which is the same in all: with
-    tanh(x) = 1 - 2 half_way(x) the softmax does not see the 1."""
+    score, at parts (N, places), places S or more. Additive scores lack the sum of v, which is the
+    same in all: with tanh(x) = 1 - 2 half_way(x) the softmax does not see the 1."""
     used = live[:, None, None] & own[None, None, :]
     if ADDITIVE:
         factor = -2.0 * tl.load(score + n, mask=own, other=0.0)[None, None, :]
@@ -288,7 +368,7 @@ def score_rows(
         else:
             part = tl.sum(query[:, None, :] * k, 2)
         tl.store(
-            parts + r.to(tl.int64)[:, None] * sources + s[None, :],
+            parts + r.to(tl.int64)[:, None] * places + s[None, :],
             part,
             mask=live[:, None] & (s < sources)[None, :],
         )
@@ -297,22 +377,24 @@ def score_rows(
 @triton.jit
 def whole_scores(
     parts, padded, r, s, real, first, batch, sources,
-    BLOCKS: tl.constexpr, NB: tl.constexpr, RAGGED: tl.constexpr,
+    BLOCKS: tl.constexpr, NB: tl.constexpr, RAGGED: tl.constexpr, SENTINEL: tl.constexpr,
 ):  # fmt: skip
     """The scores of rows r at source positions s from their BLOCKS parts, always added up in the
     same order; -inf past the length. ``first``: of the source's positions in ``padded``."""
     block = tl.arange(0, NB)
-    here = s < sources
-    stride = batch.to(tl.int64) * sources
+    places = sources + SENTINEL
+    here = s < places
+    stride = batch.to(tl.int64) * places
     found = tl.load(
-        parts + block[:, None, None] * stride + (r.to(tl.int64) * sources)[None, :, None]
+        parts + block[:, None, None] * stride + (r.to(tl.int64) * places)[None, :, None]
         + s[None, None, :],
         mask=(block < BLOCKS)[:, None, None] & real[None, :, None] & here[None, None, :],
         other=0.0,
         cache_modifier=".cg",
     )  # fmt: skip
     if RAGGED:
-        here = here & (tl.load(padded + first + s, mask=here, other=1) == 0)
+        real_word = tl.load(padded + first + s, mask=s < sources, other=1) == 0
+        here = here & (real_word | (s >= sources))
     return tl.where(here[None, :], tl.sum(found, 0), -float("inf"))
 
 
@@ -328,9 +410,11 @@ def value_columns(values, first, s, n, there, sources, WIDTH: tl.constexpr):
 
 @triton.jit
 def attend_tile(
-    tile, parts, padded, values, sums, gates, alpha, contexts, vectors, batch, beams, sources,
+    tile, parts, padded, values, sums, gates, alpha, contexts, vectors, opened, memory, batch,
+    beams, sources,
     WIDTH: tl.constexpr, FOLDED: tl.constexpr, G: tl.constexpr, RAGGED: tl.constexpr,
     BLOCKS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, BS: tl.constexpr, BN: tl.constexpr,
+    SENTINEL: tl.constexpr, CELL: tl.constexpr,
 ):  # fmt: skip
     """BN columns for KB hypotheses of one source: softmax of the scores, made again by each program
     that needs it, and the weighted sum of values (B, S, WIDTH). FOLDED: the values went through the
@@ -350,7 +434,9 @@ def attend_tile(
     active = real[:, None] & there[None, :]
     s = tl.arange(0, BS)
     x = value_columns(values, first, s, n, there, sources, WIDTH)  # they need not wait for scores
-    scores = whole_scores(parts, padded, r, s, real, first, batch, sources, BLOCKS, NB, RAGGED)
+    scores = whole_scores(
+        parts, padded, r, s, real, first, batch, sources, BLOCKS, NB, RAGGED, SENTINEL
+    )
     if FOLDED:
         hidden = tl.load(sums + at, mask=active, other=0.0, cache_modifier=".cg")
     highest = tl.max(scores, 1)
@@ -358,19 +444,23 @@ def attend_tile(
     part = tl.exp(scores - base[:, None])
     total = tl.sum(part, 1)
     found = tl.sum(part[:, :, None] * x[None, :, :], 1)  # (KB, BN)
-    for start in range(BS, sources, BS):
+    last = tl.sum(tl.where((s == sources)[None, :], part, 0.0), 1)  # the sentinel's
+    for start in range(BS, sources + SENTINEL, BS):
         x = value_columns(values, first, start + s, n, there, sources, WIDTH)
         more = whole_scores(
-            parts, padded, r, start + s, real, first, batch, sources, BLOCKS, NB, RAGGED
+            parts, padded, r, start + s, real, first, batch, sources, BLOCKS, NB, RAGGED, SENTINEL
         )
         higher = tl.maximum(highest, tl.max(more, 1))
         base = tl.where(higher == -float("inf"), 0.0, higher)
         shrink = tl.exp(highest - base)
         part = tl.exp(more - base[:, None])
         total = total * shrink + tl.sum(part, 1)
+        last = last * shrink + tl.sum(tl.where((start + s == sources)[None, :], part, 0.0), 1)
         found = found * shrink[:, None] + tl.sum(part[:, :, None] * x[None, :, :], 1)
         highest = higher
     whole = tl.where(total > 0, total, 1.0)  # a source of length 0: all is zero
+    if SENTINEL:
+        found += last[:, None] * sentinel_value(opened, memory, at, active, CELL)
     found = found / whole[:, None]
     if G == 1:
         found *= tl.load(gates + r, mask=real, other=0.0, cache_modifier=".cg")[:, None]
@@ -386,7 +476,18 @@ def attend_tile(
         for start in range(0, sources, BS):
             if start > 0:
                 scores = whole_scores(
-                    parts, padded, r, start + s, real, first, batch, sources, BLOCKS, NB, RAGGED
+                    parts,
+                    padded,
+                    r,
+                    start + s,
+                    real,
+                    first,
+                    batch,
+                    sources,
+                    BLOCKS,
+                    NB,
+                    RAGGED,
+                    SENTINEL,
                 )
             weights = tl.exp(scores - base[:, None]) / whole[:, None]
             tl.store(

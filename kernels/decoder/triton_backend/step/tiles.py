@@ -39,6 +39,7 @@ class Problem(NamedTuple):
     feed: int  # A, or 0
     folded: bool  # values went through the output's weight
     normed: bool
+    sentinel: bool
     bytes: int  # of an element of a product
     state_bytes: int  # and of the state
 
@@ -140,7 +141,11 @@ def _whole(problem: Problem, chip: Chip, columns: int) -> int:
     """Of a single row, where a program has one tile of ask at most and registers hold its weight:
     the weight does not depend on the layers, and is read while they are waited for."""
     inner = max(16, power_of_two(problem.size))
-    alone = problem.rows == 1 and sum(_tiles_across(problem, columns)) <= chip.processors
+    alone = (
+        problem.rows == 1
+        and not problem.sentinel
+        and sum(_tiles_across(problem, columns)) <= chip.processors
+    )
     return inner if alone and inner * columns * problem.bytes <= WHOLE else 0
 
 
@@ -174,6 +179,8 @@ def _ask(problem: Problem, chip: Chip, schedule: str, rows: int, columns: int) -
     found = _product(problem, chip, read, problem.size, rows, columns)
     if schedule == "persistent" and _whole(problem, chip, columns):
         found = max(0.0, found - BARRIER)  # while waiting
+    if problem.sentinel:
+        found += _product(problem, chip, problem.keys, problem.size, rows, columns)
     if problem.keys:
         tiles = -(-problem.rows // rows) * _tiles_across(problem, columns)[0]
         height = min(rows, problem.rows)

@@ -34,18 +34,17 @@ class JoinedWeights(NamedTuple):
     gate_bias: Tensor | None  # (G,)
     gain: Tensor | None  # (L, H)
     shift: Tensor | None
+    normed: int  # bit n: layer n is normalised
+    sentinel: Tensor | None  # (H, inputs of the top layer + H), its gate
+    sentinel_bias: Tensor | None  # (H,)
+    sentinel_key: Tensor | None  # (Q, H)
     counter: Tensor  # (3,) int32, zero: arrivals, departures, status
 
 
 def joined_weights(
     weights: DecoderWeights, kind: str, inputs: int, product: torch.dtype
 ) -> JoinedWeights:
-    """As kernels.decoder.step_weights.
-
-    Raises RuntimeError for what has no kernel: the sentinel, and layer normalisation after some
-    layers only.
-    """
-    _check_offered(weights)
+    """As kernels.decoder.step_weights."""
     first, *deep = weights.layers
     size = first.weight_hh.size(1)
     context, own = weights.output.detach().split([weights.output.size(1) - size, size], 1)
@@ -53,9 +52,13 @@ def joined_weights(
     joined = [_joined(layer, kind, product) for layer in deep]
     rows = joined[0].size(0) if joined else 0
     gain = shift = None
-    if first.norm_weight is not None:
-        gain = _stacked([layer.norm_weight for layer in weights.layers])
-        shift = _stacked([layer.norm_bias for layer in weights.layers])
+    normed = [layer.norm_weight is not None for layer in weights.layers]
+    if any(normed):
+        none = torch.zeros_like(own[0, :size])
+        pairs = [(none, none) if layer[4] is None else layer[4:6] for layer in weights.layers]
+        gain, shift = (_stacked(list(tensors)) for tensors in zip(*pairs, strict=True))
+    gate = weights.sentinel
+    opening = None if gate is None else torch.cat([gate.weight_x, gate.weight_h], 1)
     return JoinedWeights(
         _joined(first, kind, product),
         torch.stack(joined) if joined else own.new_empty(0, rows, 2 * size, dtype=product),
@@ -69,23 +72,12 @@ def joined_weights(
         None if weights.gate is None else weights.gate_bias.detach().float().contiguous(),
         gain,
         shift,
+        sum(1 << number for number, there in enumerate(normed) if there),
+        None if opening is None else opening.detach().to(product),
+        None if gate is None else gate.bias.detach().float().contiguous(),
+        None if gate is None else gate.key.detach().to(product).contiguous(),
         torch.zeros(3, dtype=torch.int32, device=own.device),
     )
-
-
-def _check_offered(weights: DecoderWeights) -> None:
-    if weights.sentinel is not None:
-        raise RuntimeError(
-            "prepared_step: the 'triton' backend has no kernel for weights.sentinel; "
-            "use 'auto' or 'torch'"
-        )
-    normed = [layer.norm_weight is not None for layer in weights.layers]
-    if any(normed) != all(normed):
-        raise RuntimeError(
-            f"prepared_step: layers {[n for n, there in enumerate(normed) if there]} of "
-            f"{len(normed)} have layer normalisation; the 'triton' backend expects all or none, "
-            "use 'auto' or 'torch'"
-        )
 
 
 def _joined(layer: LayerWeights, kind: str, product: torch.dtype) -> Tensor:
@@ -117,8 +109,9 @@ def joined_memory(
     width, depth = weights.context.shape
     element = weights.context.element_size()
     chip = chip_of(values.device)
-    # A gate of one number commutes with the output's product, one for each value does not.
-    commutes = weights.gate <= 1 or not depth
+    # A gate of one number commutes with the output's product, one for each value does not. The
+    # sentinel is a value that each step makes.
+    commutes = (weights.gate <= 1 or not depth) and weights.sentinel is None
     if not commutes or (depth and not folds(*values.shape[:2], depth, width, element, chip)):
         return keys, values, None, padded
     folded = F.linear(values.to(weights.context.dtype), weights.context)  # (B, S, A)
