@@ -1,9 +1,9 @@
 """The attention decoder, forward and backward: one operation beside a loop of PyTorch's own.
 
-The loop is what one writes without this package: nn.LSTMCell, additive attention, input feeding and
-autograd's tape. On a CPU its attention is plain PyTorch; on a GPU it is this package's fused
-kernel, and torch.compile of the loop stands beside it. Results and gradients are first compared
-with the loop's in float32 (float64 on a GPU).
+The loop is what one writes without this package: nn.LSTMCell, additive attention, input feeding
+(or none) and autograd's tape. On a CPU its attention is plain PyTorch; on a GPU it is this
+package's fused kernel, and torch.compile of the loop stands beside it. Results and gradients are
+first compared with the loop's in float32 (float64 on a GPU).
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ class Case(NamedTuple):
     steps: int
     source: int
     size: int  # E = A = Q = D = H
+    fed: bool = True  # input feeding
 
 
 def cases(quick: bool, gpu: bool) -> list[Case]:
     if quick:
-        return [Case(8, 2, 4, 32)]
+        return [Case(8, 2, 4, 32), Case(8, 2, 4, 32, False)]
     if gpu:
-        return [Case(128, 30, 30, 512), Case(64, 25, 25, 512), Case(32, 60, 60, 1024)]
-    return [Case(64, 25, 25, 512)]
+        return [
+            Case(128, 30, 30, 512), Case(64, 25, 25, 512), Case(32, 60, 60, 1024),
+            Case(128, 30, 30, 512, False),
+        ]  # fmt: skip
+    return [Case(64, 25, 25, 512), Case(64, 25, 25, 512, False)]
 
 
 class Loop(nn.Module):
-    """An LSTM decoder with additive attention and input feeding, step by step."""
+    """An LSTM decoder with additive attention, with or without input feeding, step by step."""
 
-    def __init__(self, size: int, fused: bool) -> None:
+    def __init__(self, size: int, fused: bool, fed: bool) -> None:
         super().__init__()
-        self.cell = nn.LSTMCell(2 * size, size)
+        self.cell = nn.LSTMCell(2 * size if fed else size, size)
         self.query = nn.Linear(size, size, bias=False)
         self.score = nn.Parameter(torch.randn(size) * size**-0.5)
         self.output = nn.Linear(2 * size, size, bias=False)
-        self.fused = fused
+        self.fused, self.fed = fused, fed
 
     def forward(self, inputs: Tensor, keys: Tensor, values: Tensor, lengths: Tensor) -> Tensor:
         """inputs (B, T, H), keys and values (B, S, H) -> attentional vectors (B, T, H)"""
@@ -58,7 +62,8 @@ class Loop(nn.Module):
         padded = torch.arange(keys.size(1), device=keys.device) >= lengths[:, None]
         vectors = []
         for t in range(steps):
-            h, c = self.cell(torch.cat([inputs[:, t], vector], 1), (h, c))
+            x = torch.cat([inputs[:, t], vector], 1) if self.fed else inputs[:, t]
+            h, c = self.cell(x, (h, c))
             query = self.query(h)
             if self.fused:
                 context = kernels.additive_attention(
@@ -78,8 +83,8 @@ class Setting:
 
     def __init__(self, case: Case, device: torch.device, dtype: torch.dtype, fused: bool) -> None:
         torch.manual_seed(0)
-        batch, steps, source, size = case
-        self.loop = Loop(size, fused).to(device, dtype)
+        batch, steps, source, size, fed = case
+        self.loop = Loop(size, fused, fed).to(device, dtype)
         self.inputs, self.keys, self.values = (
             torch.randn(batch, n, size, device=device, dtype=dtype).requires_grad_()
             for n in (steps, source, source)
@@ -98,7 +103,7 @@ class Setting:
         weights = DecoderWeights(
             (layer,), self.loop.output.weight, self.loop.query.weight, self.loop.score
         )
-        state = DecoderState(zero[None], zero[None], zero)
+        state = DecoderState(zero[None], zero[None], zero if self.loop.fed else None)
         memory = Memory(self.keys, self.values, self.lengths)
         return kernels.attention_decoder(self.inputs, weights, state, memory)[0]
 
@@ -283,7 +288,10 @@ def plot(results: Rows, folder: Path) -> None:
     axes.set_ylabel("milliseconds, forward + backward")
     axes.set_xticks(
         [i + 0.4 - width / 2 for i in range(len(shapes))],
-        [f"B {b}\nT {t}\nS {s}\nH {h}" for b, t, s, h in shapes],
+        [
+            f"B {b}\nT {t}\nS {s}\nH {h}" + ("" if fed else "\nnot fed")
+            for b, t, s, h, fed in shapes
+        ],
     )
     axes.legend()
     figure.savefig(folder / "decoder.png", dpi=110)

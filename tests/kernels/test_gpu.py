@@ -233,10 +233,10 @@ def test_another_length_of_attention_compiles_nothing():
     assert counts[0] == counts[-1]
 
 
-def decoder_setting(batch=32, steps=20, source=30, size=256, dtype=torch.bfloat16):
+def decoder_setting(batch=32, steps=20, source=30, size=256, dtype=torch.bfloat16, fed=True):
     from kernels.bench.decoder import Case, Setting
 
-    return Setting(Case(batch, steps, source, size), torch.device("cuda"), dtype, fused=True)
+    return Setting(Case(batch, steps, source, size, fed), torch.device("cuda"), dtype, fused=True)
 
 
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
@@ -263,6 +263,15 @@ def test_two_runs_of_the_decoder_are_bit_identical(schedule):
     with kernels.use_backend("triton"), use_schedule(schedule):
         first, second = (setting.gradients(setting.fused) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("fed", [True, False])
+def test_torch_compile_of_the_decoder_with_inductor(fed):
+    setting = decoder_setting(dtype=torch.float32, fed=fed)
+    with kernels.use_backend("triton"):
+        eager = setting.gradients(setting.fused)
+        compiled = setting.gradients(torch.compile(setting.fused, fullgraph=True))
+    assert_close(compiled, eager, bound(torch.float32, 20))
 
 
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
