@@ -64,6 +64,7 @@ def test_kernels_of_decoder_and_loss_compile(arch, tmp_path):
     kernels = report(tmp_path / "report.json", *found)
     phases = {(k["phase"], k["backward"]) for k in kernels if k["operation"] == "decoder"}
     assert phases >= {("all", False), ("all", True), ("layer", False), ("attend", False)}
+    assert {k["rows"] for k in kernels if k.get("step")} == {1, 160}  # of search
     assert all(k["mma"] + k["wgmma"] > 0 for k in kernels if k.get("phase") in ("all", "layer"))
 
 
