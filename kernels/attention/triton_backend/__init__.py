@@ -194,10 +194,11 @@ def product_of_float32(tensor: Tensor) -> str:
 
 
 class _Sums:
-    """The gradients while chunks of queries add to them."""
+    """The gradients while chunks of queries add to them. What a single chunk makes is taken as it
+    is: no zeros are filled in and added to."""
 
     def __init__(self, arguments: Arguments, options: Options, found: Precision) -> None:
-        query, keys, values, weight, _, coverage, coverage_weight, centre = arguments
+        query, keys, _, weight, _, coverage, coverage_weight, centre = arguments
         self.arguments, self.found = arguments, found
 
         def zeros(tensor: Tensor | None, *shape: int) -> Tensor | None:
@@ -206,15 +207,33 @@ class _Sums:
             return torch.zeros(shape or tensor.shape, device=query.device, dtype=torch.float32)
 
         vectors = (query.size(0), query.size(2))  # (B, N*H), summed over the batch in the end
-        self.d_query = torch.empty_like(query, memory_format=torch.contiguous_format)
-        self.d_keys, self.d_values = zeros(keys), zeros(values)
+        self.d_query: Tensor | None = None
+        self.d_values: Tensor | None = None
+        self.d_keys = None if weight is None else zeros(keys)
         self.d_weight = zeros(weight, *vectors)
         self.d_coverage, self.d_centre = zeros(coverage), zeros(centre)
         self.d_coverage_weight = zeros(coverage_weight, *vectors)
 
+    def put_query(self, t: slice, d_query: Tensor) -> None:
+        """That of the queries t."""
+        query = self.arguments.query
+        if d_query.size(1) == query.size(1):
+            self.d_query = d_query
+            return
+        if self.d_query is None:
+            self.d_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+        self.d_query[:, t] = d_query
+
+    def add_values(self, d_values: Tensor) -> None:
+        self.d_values = _total(self.d_values, d_values)
+
+    def add_keys(self, d_keys: Tensor) -> None:
+        self.d_keys = _total(self.d_keys, d_keys)
+
     def collected(self) -> tuple[Tensor | None, ...]:
+        """Of all arguments; None: zero."""
         d_bias = None
-        if self.arguments.bias is not None:
+        if self.arguments.bias is not None and self.d_query is not None:
             d_bias = self.d_query.sum((0, 1), dtype=self.found.state)
         return (
             self.d_query,
@@ -226,6 +245,11 @@ class _Sums:
             None if self.d_coverage_weight is None else self.d_coverage_weight.sum(0),
             self.d_centre,
         )
+
+
+def _total(total: Tensor | None, part: Tensor) -> Tensor:
+    """In float32, but for a single part."""
+    return part if total is None else total.float() + part
 
 
 def _add_chunk(
@@ -248,15 +272,15 @@ def _add_chunk(
     rows = _up(problem.steps, max(16, columns.steps))
     width = _up(problem.sources + 2 * columns.sources, 16)
     square = (problem.batch, heads, rows, width)
-    shares, d_scores = (statistics.new_zeros(square) for _ in range(2))
-    d_coverage = statistics.new_zeros(square) if arguments.coverage is not None else None
+    covered = arguments.coverage is not None
+    shares, d_scores, *rest = statistics.new_zeros(3 if covered else 2, *square)
+    d_coverage = rest[0] if covered else None
     d_centre = (
         statistics.new_zeros(square[:2] + (problem.steps,)) if given.constants["WINDOW"] else None
     )
     d_context = d_context.to(given.values.dtype).contiguous()
     tiles = triton.cdiv(problem.steps, tile.steps)
     if not problem.sources or not statistics.numel():
-        sums.d_query[:, t] = 0
         return
     with _on(statistics.device):
         scores_kernel[(problem.batch * heads * tiles,)](
@@ -271,7 +295,7 @@ def _add_chunk(
     product = given.values.dtype
     by_row = by_head(d_context, heads)  # (B, N, T, D)
     d_values = shares[inside].to(product).transpose(2, 3) @ by_row  # (B, N, S, D)
-    sums.d_values += d_values.transpose(1, 2).flatten(2)
+    sums.add_values(d_values.transpose(1, 2).flatten(2))
     if d_coverage is not None:
         sums.d_coverage[:, t] = d_coverage[inside].sum(1)
     if d_centre is not None:
@@ -291,7 +315,7 @@ def _add_chunk(
             BS=columns.sources, BH=columns.size, num_warps=columns.warps, num_stages=1,
             enable_fp_fusion=True,
         )  # fmt: skip
-    sums.d_query[:, t] = d_query
+    sums.put_query(t, d_query)
 
 
 _FLAGS = ("BIAS", "COVERED", "WINDOW", "LENGTHS", "MASKED")
@@ -306,8 +330,8 @@ def _dot_gradients(
     d_scores = (d_scores * options.scale).to(keys.dtype)  # (B, N, T, S)
     d_query = d_scores @ by_head(keys, heads)
     d_keys = d_scores.transpose(2, 3) @ by_head(given.query, heads)
-    sums.d_query[:, t] = d_query.transpose(1, 2).flatten(2)
-    sums.d_keys += d_keys.transpose(1, 2).flatten(2)
+    sums.put_query(t, d_query.transpose(1, 2).flatten(2))
+    sums.add_keys(d_keys.transpose(1, 2).flatten(2))
 
 
 def _up(number: int, block: int) -> int:
