@@ -92,7 +92,7 @@ def _stacked(tensors: list[Tensor]) -> Tensor:
 
 def input_sums(inputs: Tensor, weights: JoinedWeights) -> Tensor:
     """inputs (V, E) -> their share of the gates of layer 0 with its bias (V, C), in the products'
-    dtype (Devlin 2017, "Sharp models on dull hardware", section 3.1)."""
+    dtype (Devlin 2017, "Sharp models on dull hardware")."""
     first = weights.first[:, : weights.inputs]  # (C, E)
     return F.linear(inputs.to(first.dtype), first, weights.biases[0].to(first.dtype))
 
