@@ -122,8 +122,9 @@ def _check_kind(name: str, tensor: Tensor, inputs: Tensor) -> None:
     """Device and dtype; autocast may mix floating dtypes."""
     if tensor.device != inputs.device:
         raise ValueError(f"{name} is on {tensor.device}; expected {inputs.device} as inputs is")
-    mixed = torch.is_autocast_enabled(inputs.device.type) and tensor.is_floating_point()
-    if tensor.dtype != inputs.dtype and not mixed:
+    if tensor.dtype == inputs.dtype:
+        return
+    if not (tensor.is_floating_point() and torch.is_autocast_enabled(inputs.device.type)):
         raise ValueError(
             f"{name} has dtype {tensor.dtype}; expected {inputs.dtype} as inputs has "
             "(convert one of them, or use torch.autocast)"
