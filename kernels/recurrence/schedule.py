@@ -192,6 +192,8 @@ def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -
         if name == "step":
             in_flight = chip.shared_memory // 4  # of a weight block; there are three
             inner = min(inner, max(32, in_flight // (problem.bytes * problem.slots * units)))
+            # More, and addresses and masks of the blocks in flight do not fit the registers.
+            inner = min(inner, 64 if sequences >= 64 else 256)
         if problem.backward and sequences > 16:  # more is in flight than registers hold
             inner = min(inner, 128)
         if problem.bytes == 4:  # products without tensor cores unroll the block
@@ -229,6 +231,9 @@ def _fits(schedule: Schedule, problem: Problem, chip: Chip) -> bool:
     # Held in registers: what a tile of the backward pass works on; Hopper's asynchronous products,
     # which begin at 64 sequences, keep too much in flight when unrolled over all gates.
     if problem.backward and (schedule.sequences > 32 or schedule.sequences * columns > 2048):
+        return False
+    # Half of the registers of eight warps for the sums; the cells work in the rest.
+    if not problem.backward and schedule.sequences * columns > 16384:
         return False
     return schedule.name != "persistent" or sharing(schedule, problem.size) <= chip.processors
 
