@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from kernels import backend
@@ -27,13 +28,14 @@ def linear_cross_entropy(
         loss_n = -(1 - e) log p_n[y_n] - e / V sum_v log p_n[v]
 
     ``reduction`` "mean" (over targets other than ``ignore_index``; 0 if there are none), "sum"
-    or "none" (N,). Under autocast the products run in its dtype, the softmax in fp32. The torch
-    and triton backends work in chunks of rows and make the gradients along with the loss ("none":
-    in the backward pass, where the logits are made again).
+    or "none" (N,). One floating dtype for all, which the loss has. Under autocast, which may mix
+    them, the products run in its dtype, the softmax in fp32, and the loss is fp32. The torch and
+    triton backends work in chunks of rows and make the gradients along with the loss ("none": in
+    the backward pass, where the logits are made again).
 
-    Raises ValueError for shapes that do not fit, an unknown reduction, a smoothing outside
-    [0, 1) and targets outside the vocabulary; for the last, the triton backend on a GPU fails by an
-    assertion on the device instead, which needs no waiting.
+    Raises ValueError for shapes, dtypes or devices that do not fit, an unknown reduction, a
+    smoothing outside [0, 1) and targets outside the vocabulary; for the last, the triton backend on
+    a GPU fails by an assertion on the device instead, which needs no waiting.
     """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(
@@ -46,6 +48,7 @@ def linear_cross_entropy(
         raise ValueError(f"targets has shape {tuple(targets.shape)}; expected ({len(hidden)},)")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({len(weight)},)")
+    _check_kinds(hidden, weight, targets, bias)
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
     if not 0 <= label_smoothing < 1:
@@ -59,3 +62,26 @@ def linear_cross_entropy(
     return operation.linear_cross_entropy(
         hidden, weight, bias, targets, settings, reduction, chosen
     )
+
+
+def _check_kinds(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> None:
+    """Devices and dtypes; autocast may mix floating dtypes."""
+    if not hidden.is_floating_point():
+        raise ValueError(f"hidden has dtype {hidden.dtype}; expected a floating dtype")
+    if targets.dtype != torch.int64:
+        raise ValueError(f"targets has dtype {targets.dtype}; expected torch.int64")
+    mixed = torch.is_autocast_enabled(hidden.device.type)
+    for name, tensor in (("weight", weight), ("bias", bias), ("targets", targets)):
+        if tensor is None:
+            continue
+        if tensor.device != hidden.device:
+            raise ValueError(
+                f"{name} is on {tensor.device}; expected {hidden.device}, where hidden is"
+            )
+        if tensor is targets or tensor.dtype == hidden.dtype:
+            continue
+        if not (mixed and tensor.is_floating_point()):
+            raise ValueError(
+                f"{name} has dtype {tensor.dtype}; expected {hidden.dtype} as hidden has "
+                "(convert one of them, or use torch.autocast)"
+            )

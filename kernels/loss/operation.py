@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     ignore_index: int
     product: torch.dtype  # of the operands of products
     state: torch.dtype  # of sums, losses and gradients
+    output: torch.dtype  # of the loss
 
 
 def linear_cross_entropy(
@@ -39,8 +40,7 @@ def linear_cross_entropy(
     needed = [grad and t is not None and t.requires_grad for t in (hidden, weight, bias)]
     found = precision(hidden)
     loss, *_ = torch.ops.kernels.linear_cross_entropy(
-        hidden, weight, bias, targets, *settings, found.product, found.state, backend, reduction,
-        needed,
+        hidden, weight, bias, targets, *settings, *found, backend, reduction, needed,
     )  # fmt: skip
     return loss
 
@@ -55,9 +55,10 @@ def _backend(name: str) -> ModuleType:
 
 _SHARED = (
     "Tensor hidden, Tensor weight, Tensor? bias, Tensor targets, float smoothing, "
-    "int ignore_index, ScalarType product, ScalarType state, str backend, str reduction"
+    "int ignore_index, ScalarType product, ScalarType state, ScalarType output, "
+    "str backend, str reduction"
 )
-CALL = 10  # arguments that both operators share
+CALL = 11  # arguments that both operators share
 # Absent tensors come and go as empty ones: operators cannot return None.
 _library = torch.library.Library("kernels", "FRAGMENT")
 _library.define(
@@ -82,14 +83,14 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
             losses, _ = module.chunks(
                 hidden, weight, bias, targets, settings, None, (False,) * 3
             )  # fmt: skip
-            return (losses.to(hidden.dtype), *_or_empty([None] * 3, hidden), scale)
+            return (losses.to(settings.output), *_or_empty([None] * 3, hidden), scale)
         losses, grads = module.chunks(
             hidden, weight, bias, targets, settings, None, tuple(needed)
         )  # fmt: skip
         total = losses.sum(dtype=torch.float64)
         if reduction == "mean":
             scale = scale / (targets != settings.ignore_index).sum().clamp(min=1)
-    return ((total * scale).to(hidden.dtype), *_or_empty(grads, hidden), scale)
+    return ((total * scale).to(settings.output), *_or_empty(grads, hidden), scale)
 
 
 @torch.library.impl(_library, "linear_cross_entropy_backward", "CompositeExplicitAutograd")
@@ -112,11 +113,13 @@ def _or_empty(grads: list[Tensor | None], like: Tensor) -> tuple[Tensor, ...]:
 
 @torch.library.register_fake("kernels::linear_cross_entropy", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
-    hidden, state, reduction, needed = flat[0], flat[7], flat[9], flat[CALL]
+    hidden, state, output, reduction = flat[0], flat[7], flat[8], flat[10]
+    needed = flat[CALL]
     if reduction == "none":
-        loss, needed = hidden.new_empty(hidden.shape[0]), (False,) * 3
+        loss = hidden.new_empty(hidden.shape[0], dtype=output)
+        needed = (False,) * 3
     else:
-        loss = hidden.new_empty(())
+        loss = hidden.new_empty((), dtype=output)
     return loss, *_fake_gradients(flat, needed), hidden.new_empty((), dtype=state)
 
 
@@ -144,13 +147,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _autograd(ctx: Any, d_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     hidden, weight, bias, targets, *grads, scale = ctx.saved_tensors
     tensors = (hidden, weight, bias if ctx.has_bias else None)
-    smoothing, ignore_index, *_, reduction = ctx.rest
+    smoothing, ignore_index, _, state, *_, reduction = ctx.rest
     wanted = list(ctx.needs_input_grad[:3])
     if d_loss is None:
         return (None,) * (CALL + 1)
     if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
         options = (smoothing, ignore_index, reduction)
-        found = _differentiable_backward(tensors, targets, options, d_loss, wanted)
+        found = _differentiable_backward(tensors, targets, options, state, d_loss, wanted)
     elif reduction == "none":
         found = torch.ops.kernels.linear_cross_entropy_backward(
             *tensors, targets, *ctx.rest, d_loss, wanted
@@ -173,6 +176,7 @@ def _differentiable_backward(
     tensors: tuple[Tensor | None, ...],
     targets: Tensor,
     options: tuple[float, int, str],
+    state: torch.dtype,
     d_loss: Tensor,
     wanted: list[bool],
 ) -> list[Tensor | None]:
@@ -180,7 +184,9 @@ def _differentiable_backward(
     # Of views: with tied embeddings hidden is made from the weight, whose gradient must not count
     # that path here as well.
     hidden, weight, bias = (None if t is None else t.view_as(t) for t in tensors)
-    loss = reference.linear_cross_entropy(hidden, weight, targets, bias, *options)
+    # Autocast, which may have mixed dtypes, is left by now.
+    h, w, b = (None if t is None else t.to(state) for t in (hidden, weight, bias))
+    loss = reference.linear_cross_entropy(h, w, targets, b, *options)
     leaves = [t for t, want in zip((hidden, weight, bias), wanted, strict=True) if want]
     found = iter(torch.autograd.grad(loss, leaves, d_loss.to(loss.dtype), create_graph=True))
     return [next(found) if want else None for want in wanted]

@@ -16,6 +16,8 @@ def linear_cross_entropy(
     reduction: str,
 ) -> Tensor:
     """See kernels.linear_cross_entropy."""
+    # what an ignored row holds must not reach the weights' gradient, were it NaN times zero
+    hidden = hidden.masked_fill((targets == ignore_index).unsqueeze(1), 0)
     logits = F.linear(hidden, weight, bias).to(hidden.dtype)  # (N, V)
     if reduction == "mean" and not bool((targets != ignore_index).any()):
         return logits.sum() * 0.0  # F.cross_entropy would divide by zero

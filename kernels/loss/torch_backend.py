@@ -68,7 +68,7 @@ def _chunks(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Without ignored rows."""
     rows, words = hidden.shape[0], weight.shape[0]
-    smoothing, _, product, state = settings
+    smoothing, _, product, state, _ = settings
     uniform = smoothing / words
     h, w = hidden.to(product), weight.to(product)
     w_t = w.t()

@@ -106,6 +106,12 @@ def test_bf16_autocast_stays_close():
         ({"weight": torch.zeros(0, 5)}, "at least one word"),
         ({"reduction": "max"}, "reduction"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"targets": torch.tensor([0.0, 1.0])}, "targets has dtype torch.float32"),
+        ({"targets": torch.tensor([0, 1], device="meta")}, "targets is on meta"),
+        ({"weight": torch.zeros(13, 5, device="meta")}, "weight is on meta"),
+        ({"weight": torch.zeros(13, 5, dtype=torch.float64)}, "weight has dtype torch.float64"),
+        ({"bias": torch.zeros(13, dtype=torch.float16)}, "bias has dtype torch.float16"),
+        ({"hidden": torch.zeros(2, 5, dtype=torch.int64)}, "hidden has dtype torch.int64"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

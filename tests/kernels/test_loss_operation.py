@@ -23,8 +23,8 @@ def test_the_operator_keeps_its_contract(backend, reduction, with_bias):
     torch.library.opcheck(
         torch.ops.kernels.linear_cross_entropy.default,
         (
-            hidden, weight, bias if with_bias else None, targets, 0.1, -100, dtype, dtype, backend,
-            reduction, needed,
+            hidden, weight, bias if with_bias else None, targets, 0.1, -100, dtype, dtype, dtype,
+            backend, reduction, needed,
         ),
     )  # fmt: skip
 
@@ -71,3 +71,36 @@ def test_second_derivatives_of_the_torch_backend(reduction):
             return linear_cross_entropy(hidden, weight, targets, bias, 0.1, reduction=reduction)
 
     assert torch.autograd.gradgradcheck(run, leaves)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton", "reference"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_autocast_may_mix_dtypes_and_gives_a_float32_loss(backend, reduction):
+    """As cross entropy does, which autocast takes to float32; gradients twice over, too."""
+    *tensors, targets = make()
+    leaves = [t.to(torch.float32 if k else torch.float16) for k, t in enumerate(tensors)]
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+    with use_backend(backend), torch.autocast("cpu", torch.float16):
+        loss = linear_cross_entropy(leaves[0], leaves[1], targets, leaves[2], reduction=reduction)
+    assert loss.dtype == torch.float32
+    once = torch.autograd.grad(loss.sum(), leaves, retain_graph=True)
+    twice = torch.autograd.grad(loss.sum(), leaves, create_graph=True)
+    for leaf, one, other in zip(leaves, once, twice, strict=True):
+        assert one.dtype == other.dtype == leaf.dtype
+        torch.testing.assert_close(one, other, rtol=2e-2, atol=5e-3)
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+def test_what_ignored_rows_hold_stays_there(backend):
+    hidden, weight, bias, targets = make()
+    results = []
+    for there in (0.0, float("nan")):
+        hidden[targets == -100] = there
+        leaves = [t.clone().requires_grad_() for t in (hidden, weight, bias)]
+        with use_backend(backend):
+            loss = linear_cross_entropy(leaves[0], leaves[1], targets, leaves[2], 0.1)
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+        results.append((loss, *first, *second))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
