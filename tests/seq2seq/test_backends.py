@@ -56,8 +56,6 @@ def test_training_and_text_are_the_same_on_both_backends(corpus, tmp_path, cell,
     translator = Translator.from_pretrained(tmp_path / "torch" / "model", device="cpu")
     for backend in ("torch", "triton"):
         with use_backend(backend):
-            texts.append(
-                [translator.translate(SOURCES, beam_size=k) for k in (1, 3)]
-            )
+            texts.append([translator.translate(SOURCES, beam_size=k) for k in (1, 3)])
     assert texts[0] == texts[1]
     assert any(texts[0][0])
