@@ -93,8 +93,10 @@ def dot_attention(
     Scaled dot (Vaswani et al. 2017, eq. 1) is ``scale=1 / sqrt(H)``, of several heads
     ``sqrt(heads / H)``; a temperature divides the scale; Luong's general score is this one on
     projected keys. Shapes, masking, options and errors are those of ``additive_attention``. Scores
-    of float16 are summed in float32, where they do not overflow. Under torch.autocast the products
-    run in autocast's dtype, the softmax in float32, and the results are float32.
+    of float16 are summed in float32, where they do not overflow; bfloat16 is multiplied as it is,
+    and the torch backend rounds its scores to it before the softmax, which is in float32. Under
+    torch.autocast the products run in autocast's dtype, the softmax in float32, and the results are
+    float32.
     """
     arguments = Arguments(query, keys, values, None, None, None, None, centre)
     options = Options(lengths, mask, float(scale), float(window), heads)

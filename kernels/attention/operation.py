@@ -200,7 +200,13 @@ def _differentiable_backward(
     # Views: where one argument was made from another, the gradient of each stops at itself.
     arguments = Arguments(*(None if t is None else t.view_as(t) for t in call.arguments))
     results = reference.attention(arguments, call.options)
-    pairs = [(r, g.to(r.dtype)) for r, g in zip(results, grads, strict=True) if g is not None]
+    pairs = [
+        (r, g.to(r.dtype))
+        for r, g in zip(results, grads, strict=True)
+        if g is not None and r.requires_grad  # the weights have nothing of the values
+    ]
+    if not pairs:
+        return [None] * TENSORS
     found = iter(
         torch.autograd.grad(
             [result for result, _ in pairs],

@@ -278,3 +278,20 @@ def test_second_derivatives_where_arguments_are_made_from_each_other():
             (first,) = torch.autograd.grad(context.square().sum(), x, create_graph=True)
             second.append(torch.autograd.grad(first.sin().sum(), x)[0])
     torch.testing.assert_close(second[1], second[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("function", [additive_attention, dot_attention])
+@pytest.mark.parametrize("wanted", range(3))
+def test_second_derivatives_of_one_argument(function, wanted):
+    """Of the values alone: the weights, which are in the sum, too, have no gradient there."""
+    tensors = make(2, 3, 4, 5, 6)
+    tensors = tensors if function is additive_attention else tensors[:3]
+    tensors[wanted].requires_grad_()
+    second = []
+    for backend in ("reference", "torch"):
+        with use_backend(backend):
+            context, weights = function(*tensors, return_weights=True)
+        total = context.pow(3).sum() + weights.pow(3).sum()
+        (first,) = torch.autograd.grad(total, tensors[wanted], create_graph=True)
+        second.append(torch.autograd.grad(first.sin().sum(), tensors[wanted])[0])
+    torch.testing.assert_close(second[1], second[0])

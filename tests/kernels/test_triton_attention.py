@@ -411,3 +411,9 @@ def test_lengths_need_not_be_contiguous():
 @pytest.mark.parametrize("form", FORMS)
 def test_values_without_columns_have_weights(form):
     compare(form, make(form, 2, 3, 5, 8, 0), lengths=torch.tensor([5, 3]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("window", [1e10, 1e30])
+def test_a_window_wider_than_any_source(form, window):
+    compare(form, make(form, 2, 3, 7, 6, 4, window=True), window=window)

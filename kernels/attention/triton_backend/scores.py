@@ -200,6 +200,7 @@ def reach(lengths, centre, b, t, there_t, window, steps, sources,
         left = tl.min(tl.where(there_t, place, limit)) - window
         right = tl.max(tl.where(there_t, place, -window - 2.0)) + window
         first = (tl.maximum(left, 0.0).to(tl.int32) // BS) * BS
+        right = tl.minimum(right, sources.to(tl.float32))  # a window may reach past any int32
         last = tl.minimum(last, tl.maximum(right + 1.0, 0.0).to(tl.int32))
     return first, last, place
 
