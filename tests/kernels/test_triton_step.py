@@ -435,6 +435,36 @@ def test_wrong_shapes_name_the_argument(name, shape, named):
             prepared_step(wrong["inputs"][:, 0], None, prepared, state, memory, "lstm")
 
 
+def test_what_does_not_belong_together_is_named():
+    """Weights of one cell with the state of another, or without the memory they read, or with one
+    that other weights folded: the kernel would read what is not there, or give back what it never
+    wrote."""
+    leaves, _ = make("lstm", "additive", gate="vector", sizes=SIZES)
+    leaves = {k: v.float().to(DEVICE) for k, v in leaves.items()}
+    weights, state = parts(leaves, 1)
+    plain = weights._replace(gate=None, gate_bias=None)
+    inputs, given = leaves["inputs"][:, 0], memory_of(leaves, 2, None)
+    with use_backend("triton"):
+        prepared, other = (step_weights(w, "lstm", 6, torch.float32) for w in (weights, plain))
+        memory, folded = step_memory(given, prepared), step_memory(given, other)
+        assert folded.folded is not None
+        for own, at, kind, named in (
+            (state, None, "lstm", "memory is None"),
+            (state, folded, "lstm", r"memory\.folded"),
+            (state, memory, "gru", r"state\.cell must be given for 'lstm'"),
+            (state._replace(cell=None), memory, "lstm", r"state\.cell must be given for 'lstm'"),
+            (state._replace(cell=None), memory, "tanh", "a cell of 4 gates"),
+        ):
+            with pytest.raises(ValueError, match=named):
+                prepared_step(inputs, None, prepared, own, at, kind)
+
+
+def test_a_query_without_memory_is_not_read():
+    leaves, _ = make("lstm", "none", sizes=SIZES)
+    leaves["query"] = torch.ones(3, 7, dtype=torch.float64)
+    compare(*steps(leaves, "lstm"))
+
+
 def test_hypotheses_in_equal_numbers():
     leaves, _ = make("lstm", "additive", sizes=(5, *SIZES[1:]))
     with pytest.raises(ValueError, match="5 hypotheses, memory 2 sources"):

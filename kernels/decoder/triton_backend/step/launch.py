@@ -34,7 +34,7 @@ def joined_step(
     summed: bool,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     """As kernels.decoder.prepared_step. ``summed``: inputs are ``input_sums`` (U, C)."""
-    _check(inputs, rows, weights, state, memory, summed)
+    _check(inputs, rows, weights, state, memory, kind, summed)
     problem = problem_of(weights, state, memory, kind, summed)
     tiles = pick(problem, chip_of(inputs.device), asked_schedule())
     layers, batch, size = state.hidden.shape
@@ -57,9 +57,11 @@ def joined_step(
         if folded is None:
             contexts = new(batch, problem.values)
     some = hidden
+    # Without memory there is no query, whose rows come first.
+    ask = weights.ask[weights.queries :] if memory is None else weights.ask
     pointers = (
         inputs.contiguous(), _or(None if rows is None else rows.contiguous(), some), weights.first,
-        weights.deep, weights.biases, weights.ask, _or(weights.score, some),
+        weights.deep, weights.biases, ask, _or(weights.score, some),
         _or(weights.gate_bias, some), weights.context, _or(weights.gain, some),
         _or(weights.shift, some), _or(weights.sentinel, some), _or(weights.sentinel_bias, some),
         _or(weights.sentinel_key, some), given.hidden, _or(given.cell, some), _or(given.feed, some),
@@ -205,6 +207,7 @@ def _check(
     weights: JoinedWeights,
     state: DecoderState,
     memory: StepMemoryTensors | None,
+    kind: str,
     summed: bool,
 ) -> None:
     """Raises ValueError that names the argument: a kernel would read what is not there."""
@@ -214,6 +217,16 @@ def _check(
     batch, size = state.hidden.size(1), weights.ask.size(1)
     width, values = weights.context.shape
     fed = weights.first.size(1) - weights.inputs - size
+    if columns != size * (4 if kind in ("lstm", "gru") else 1):
+        raise ValueError(
+            f"kind is {kind!r}; the weights were prepared for a cell of {columns // size} gates"
+        )
+    if (state.cell is None) == (kind == "lstm"):
+        raise ValueError(f"state.cell must be given for 'lstm' and only there; kind is {kind!r}")
+    if memory is None and values:
+        raise ValueError(
+            f"memory is None; expected one with values of {values} columns, as the weights have"
+        )
     across = columns if summed else weights.inputs
     expected: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
         ("inputs", inputs, (inputs.size(0) if rows is not None else batch, across)),
@@ -225,6 +238,11 @@ def _check(
     if memory is not None:
         keys, plain, folded, padded = memory
         sources, source, _ = keys.shape
+        if folded is not None and (weights.gate > 1 or weights.sentinel is not None):
+            raise ValueError(
+                "memory.folded: a context gate for each value, or a sentinel, stands between the "
+                "values and the output; the memory was prepared for other weights, call step_memory anew"
+            )
         queries = weights.queries or size
         expected += [
             ("memory.keys", keys, (sources, source, queries)),
