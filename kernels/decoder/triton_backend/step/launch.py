@@ -241,7 +241,7 @@ def _check(
         if folded is not None and (weights.gate > 1 or weights.sentinel is not None):
             raise ValueError(
                 "memory.folded: a context gate for each value, or a sentinel, stands between the "
-                "values and the output; the memory was prepared for other weights, call step_memory anew"
+                "values and the output; prepared for other weights, call step_memory anew"
             )
         queries = weights.queries or size
         expected += [
