@@ -33,8 +33,11 @@ def check(
         raise ValueError(f"inputs has shape {tuple(inputs.shape)}; expected (B, T, E)")
     if not inputs.is_floating_point():
         raise ValueError(f"inputs has dtype {inputs.dtype}; expected a floating dtype")
+    if not weights.layers:
+        raise ValueError("weights.layers is empty; expected one LayerWeights or more")
     for name, tensor in _named(weights, state, memory, masks):
         _check_kind(name, tensor, inputs)
+        _check_rank(name, tensor)
     batch, layers, size = inputs.shape[0], len(weights.layers), state.hidden.shape[-1]
     if state.hidden.shape != (layers, batch, size):
         raise ValueError(
@@ -131,6 +134,19 @@ def _check_kind(name: str, tensor: Tensor, inputs: Tensor) -> None:
         )
 
 
+_RANKS = {
+    "state.hidden": 3, "state.cell": 3, "state.feed": 2, "weights.output": 2, "weights.query": 2,
+    "weights.score": 1, "weights.gate": 2, "memory.keys": 3, "memory.values": 3,
+}  # fmt: skip
+
+
+def _check_rank(name: str, tensor: Tensor) -> None:
+    """Of those whose sizes are read one by one; the others are compared whole."""
+    rank = 3 if name.startswith("masks.") else _RANKS.get(name, tensor.dim())
+    if tensor.dim() != rank:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {rank} dimensions")
+
+
 def _check_memory(weights: DecoderWeights, memory: Memory, batch: int, size: int) -> None:
     """``size``: H."""
     lengths = memory.lengths
@@ -171,6 +187,8 @@ def _check_layer(number: int, layer: LayerWeights, gates: int, inside: int, size
         )
     shapes = ((gates, inside), (gates, size), (gates,), (gates,), (size,), (size,))
     for name, tensor, shape in zip(LayerWeights._fields, layer, shapes, strict=True):
+        if tensor is None and not name.startswith("norm"):
+            raise ValueError(f"weights.layers[{number}].{name} is None; expected {shape}")
         if tensor is not None and tensor.shape != shape:
             raise ValueError(
                 f"weights.layers[{number}].{name} has shape {tuple(tensor.shape)}; expected {shape}"

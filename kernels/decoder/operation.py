@@ -189,7 +189,8 @@ def _differentiable_backward(
     """The same gradients by autograd through the reference, so that they have gradients too."""
     # Views: where one argument was made from another, the gradient of each stops at itself.
     tensors = [tensor.view_as(tensor) for tensor in given.tensors]
-    call = given.call(tensors)
+    # Autocast, which may have mixed dtypes, is left by now.
+    call = given.call([t.to(given.state) if t.is_floating_point() else t for t in tensors])
     with use_backend("reference"):  # its attention, too
         vectors, state, alpha = reference.attention_decoder(
             call.inputs, call.weights, call.state, call.memory, call.kind, call.scale,
@@ -198,8 +199,10 @@ def _differentiable_backward(
     pairs = [
         (result, grad.to(result.dtype))
         for result, grad in zip((vectors, *state, alpha), grads, strict=True)
-        if result is not None and grad is not None
+        if result is not None and grad is not None and result.requires_grad
     ]
+    if not pairs:
+        return [None] * len(wanted)
     found = iter(
         torch.autograd.grad(
             [result for result, _ in pairs],

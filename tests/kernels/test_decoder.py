@@ -20,8 +20,10 @@ from kernels.decoder import (
     prepared_step,
     step_memory,
     step_weights,
+    torch_backend,
 )
 from kernels.decoder.weights import gates_of
+from tests.kernels.allocations import Allocations
 
 KINDS = ("lstm", "gru", "tanh", "relu")
 SCORES = ("additive", "dot", "general", "none")
@@ -438,6 +440,12 @@ def test_the_prepared_step_of_a_source_without_words():
         ("output", (9, 3), "weights.output"),
         ("keys", (3, 4, 6), "memory.keys"),
         ("inputs", (3, 4), "inputs"),
+        ("output", (9,), "weights.output"),
+        ("hidden", (), "state.hidden"),
+        ("keys", (3, 5), "memory.keys"),
+        ("values", (3, 5), "memory.values"),
+        ("values", (3, 5, 8, 1), "memory.values"),
+        ("query", (), "weights.query"),
         ("cell", (1, 1, 7), "state.cell"),
         ("feed", (1, 9), "state.feed"),
     ],
@@ -447,6 +455,63 @@ def test_wrong_shapes_name_the_argument(name, shape, named):
     leaves[name] = torch.zeros(shape, dtype=torch.float64)
     with pytest.raises(ValueError, match=named):
         call(leaves, "torch")
+
+
+def test_layers_are_there_with_their_biases_and_masks_have_three_axes():
+    (inputs, weights, state, memory), call = decoder_of_lengths(None, True, torch.float64)
+    with pytest.raises(ValueError, match=r"weights\.layers is empty"):
+        call(inputs, weights._replace(layers=()), state, memory)
+    bare = weights._replace(layers=(weights.layers[0]._replace(bias_hh=None),))
+    with pytest.raises(ValueError, match=r"weights\.layers\[0\]\.bias_hh is None"):
+        call(inputs, bare, state, memory)
+    mask = torch.ones((), dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"masks\.output has shape \(\)"):
+        call(inputs, weights, state, memory, masks=DropoutMasks((), mask))
+
+
+@pytest.mark.parametrize("sentinel", [True, False])
+@pytest.mark.parametrize("score", ["dot", "general"])
+def test_float16_scores_do_not_overflow(score, sentinel):
+    """Scores beyond 65504 are sums of float32, as they are in attention by itself."""
+    leaves, call = make("lstm", score, sentinel=sentinel, sizes=(3, 4, 5, 6, 64, 64, 9))
+    leaves["keys"] = leaves["keys"].sign() * 2e4
+    if score == "general":
+        leaves["query"] *= 20
+    leaves["hidden"] *= 20
+    leaves = {name: leaf.half().double() for name, leaf in leaves.items()}
+    expected, _ = run(leaves, call, "reference", torch.float64)
+    found, grads = run(leaves, call, "torch", torch.float16)
+    for a, b in zip(found, expected, strict=True):
+        assert a.isfinite().all() and (a - b).norm() <= 2e-2 * b.norm()
+    assert all(gradient.isfinite().all() for gradient in grads.values())
+
+
+@pytest.mark.parametrize("score", ["additive", "general"])
+@pytest.mark.parametrize("sizes", [(3, 2, 4, 0, 5, 6, 7), (3, 2, 4, 5, 6, 0, 7)])
+def test_no_embedding_and_no_columns_of_values(sizes, score):
+    leaves, call = make("gru", score, sizes=sizes)
+    assert_same(leaves, call, torch.float64, 1e-12)
+
+
+def test_without_gradients_the_steps_share_their_memory(monkeypatch):
+    """Of what is kept for the backward pass there is one step; the results are the same bits."""
+    leaves, call = make(
+        "lstm", "additive", layers=2, norm=True, sentinel=True, gate="vector", dropout="plain",
+        sizes=(4, 40, 5, 6, 7, 7, 9),
+    )  # fmt: skip
+    kept = call({k: v.requires_grad_() for k, v in leaves.items()}, "torch", True)
+    peaks = {}
+    for grad in (True, False):
+        with monkeypatch.context() as patch, torch.set_grad_enabled(grad):
+            # this dispatch mode is off inside an operator: turned on again where buffers are made
+            counted = Allocations(patch, torch_backend, ("allocate",))
+            with counted:
+                found = call(leaves, "torch", True)
+            peaks[grad] = counted.peak
+    vectors, state, attention = found
+    for a, b in zip((vectors, *state, attention), (kept[0], *kept[1], kept[2]), strict=True):
+        assert torch.equal(a, b)
+    assert peaks[False] * 3 < peaks[True]
 
 
 def test_a_kept_graph_can_be_walked_again():

@@ -136,6 +136,35 @@ def test_second_derivatives(backend):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+def test_second_derivatives_of_one_weight():
+    """What attention finds in the source has nothing of the output's weight."""
+    found = {}
+    for name in ("reference", "torch"):
+        leaves, call = make("lstm", "additive", feeding=False, sentinel=True)
+        output = leaves["output"].requires_grad_()
+        vectors, _, attention = call(leaves, name)
+        total = vectors.pow(3).sum() + attention.pow(3).sum()
+        (first,) = torch.autograd.grad(total, output, create_graph=True)
+        (found[name],) = torch.autograd.grad(first.sin().sum(), output)
+    torch.testing.assert_close(found["torch"], found["reference"])
+
+
+@pytest.mark.parametrize("narrow", ["inputs", "keys", "output"])
+def test_second_derivatives_of_what_autocast_mixed(narrow):
+    leaves, call = make("lstm", "additive", sizes=(3, 2, 3, 4, 4, 4, 4))
+    leaves = {k: v.float() for k, v in leaves.items()}
+    leaves[narrow] = leaves[narrow].bfloat16()
+    leaves = {k: v.requires_grad_() for k, v in leaves.items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        vectors = call(leaves, "torch")[0]
+    own = list(leaves.values())
+    once = torch.autograd.grad(vectors.sum(), own, retain_graph=True)
+    twice = torch.autograd.grad(vectors.sum(), own, create_graph=True)
+    for leaf, one, other in zip(own, once, twice, strict=True):
+        assert one.dtype == other.dtype == leaf.dtype
+        torch.testing.assert_close(one, other, rtol=5e-2, atol=5e-2)
+
+
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 @pytest.mark.parametrize(("kind", "score"), KINDS)
 def test_without_feeding_the_loop_gives_what_the_recurrence_gives(

@@ -26,7 +26,7 @@ def forward(call: Call, keep: bool, dry: bool) -> tuple[tuple[Tensor | None, ...
     """-> vectors (B, T, A), final hidden, cell, feed, attention weights (B, T, S), and what the
     backward pass needs. ``dry``: nothing is computed, the shapes are right."""
     call, output = _widened(call), call.found.output
-    made = allocate(call)
+    made = allocate(call, keep)
     vectors = made.raw if call.masks.output is None else torch.empty_like(made.raw)
     if not dry:
         loop(call, made, vectors)

@@ -8,7 +8,7 @@ from torch import Tensor
 from kernels.attention.masking import padding, without_padding
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
-from kernels.decoder.torch_backend.scores import additive_backward
+from kernels.decoder.torch_backend.scores import additive_backward, scored_keys
 from kernels.decoder.torch_backend.sentinel import SentinelBackward
 
 _aten = torch.ops.aten
@@ -30,7 +30,7 @@ class AttentionBackward:
         self.keys, self.values = keys, without_padding(values.to(product), hole)
         self.query = None if weights.query is None else weights.query.to(product)
         self.gate = None if weights.gate is None else weights.gate.to(product)
-        self.dot_keys = keys.to(product) if weights.score is None else None
+        self.dot_keys = without_padding(scored_keys(call), hole) if weights.score is None else None
         self.sentinel = None if weights.sentinel is None else SentinelBackward(call, made)
         steps, batch, _ = made.alpha.shape
         self.d_context = values.new_empty(steps, batch, values.shape[2], dtype=product)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from kernels.decoder.call import Call
@@ -22,7 +23,7 @@ class LayerBuffers(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Half precision where a product reads it (product dtype), else the dtype of the inputs."""
+    """Half precision where a product reads it (product dtype), else the dtype of states."""
 
     tops: Tensor  # (T, B, D + H) [context; hidden], product dtype
     raw: Tensor  # (T, B, A) attentional vectors before their mask
@@ -36,17 +37,20 @@ class Buffers(NamedTuple):
     layers: tuple[LayerBuffers, ...]
 
 
-def allocate(call: Call) -> Buffers:
+def allocate(call: Call, keep: bool) -> Buffers:
+    """Without ``keep`` all steps share the memory of one, but for results and states."""
     inputs, weights, state, memory = call.inputs, call.weights, call.state, call.memory
     product = call.found.product
     batch, steps, _ = inputs.shape
     size, width = state.hidden.shape[2], weights.output.shape[0]
 
-    def new(*shape: int) -> Tensor:
-        return inputs.new_empty(steps, batch, *shape)
+    def new(*shape: int, dtype: torch.dtype = inputs.dtype) -> Tensor:
+        if keep:
+            return inputs.new_empty(steps, batch, *shape, dtype=dtype)
+        return inputs.new_empty(1, batch, *shape, dtype=dtype).expand(steps, batch, *shape)
 
     def narrow(*shape: int) -> Tensor:
-        return inputs.new_empty(steps, batch, *shape, dtype=product)
+        return new(*shape, dtype=product)
 
     columns = (4 if call.kind == "gru" else gates_of(call.kind)) * size
     layers = []
@@ -68,7 +72,8 @@ def allocate(call: Call) -> Buffers:
     alpha = queries = beta = contexts = None
     sentinel: tuple[Tensor | None, ...] = (None, None, None)
     if memory is not None:
-        alpha = new(memory.keys.shape[1] + (weights.sentinel is not None))
+        places = memory.keys.shape[1] + (weights.sentinel is not None)
+        alpha = inputs.new_empty(steps, batch, places)
         if weights.query is not None or weights.score is not None:
             queries = new(memory.keys.shape[2])
         if weights.gate is not None:
@@ -76,8 +81,8 @@ def allocate(call: Call) -> Buffers:
         if weights.sentinel is not None:
             sentinel = new(size), new(size), new(memory.keys.shape[2])
     return Buffers(
-        narrow(weights.output.shape[1]), new(width), alpha, queries, beta, contexts, *sentinel,
-        tuple(layers),
+        narrow(weights.output.shape[1]), inputs.new_empty(steps, batch, width), alpha, queries,
+        beta, contexts, *sentinel, tuple(layers),
     )  # fmt: skip
 
 

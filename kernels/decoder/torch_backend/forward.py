@@ -9,7 +9,7 @@ from kernels.attention.masking import padding, without_padding
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.cells import cell_forward
-from kernels.decoder.torch_backend.scores import additive_scores
+from kernels.decoder.torch_backend.scores import additive_scores, scored_keys
 from kernels.decoder.torch_backend.sentinel import open_sentinel, sentinel_score
 from kernels.decoder.torch_backend.sums import loop_biases, loop_weights, static_sums
 
@@ -85,10 +85,12 @@ class _Attention:
         self.values = without_padding(values.to(product), hole)
         self.query = None if weights.query is None else weights.query.to(product)
         self.gate = None if weights.gate is None else weights.gate.to(product)  # (G, H)
-        self.dot_keys = keys.to(product) if weights.score is None else None
+        self.dot_keys = scored_keys(call)
         self.lowest = torch.finfo(made.alpha.dtype).min
         # with a sentinel there is no row where all is padding
-        self.empty = hole is not None and weights.sentinel is None and bool((lengths == 0).any())
+        self.empty = hole is not None and weights.sentinel is None
+        if self.empty and not lengths.is_cuda:  # there a look at them would wait for it
+            self.empty = bool((lengths == 0).any())
         self.sentinel_key = None
         if weights.sentinel is not None:
             self.sentinel_key = weights.sentinel.key.to(product)  # (Q, H)
@@ -102,7 +104,8 @@ class _Attention:
         if made.queries is not None:
             query_kept = made.queries[t].copy_(query)
         if self.call.weights.score is None:
-            scores = torch.bmm(self.dot_keys, query.unsqueeze(2)).squeeze(2)  # (B, S)
+            column = query.to(self.dot_keys.dtype).unsqueeze(2)  # (B, Q, 1)
+            scores = torch.bmm(self.dot_keys, column).squeeze(2)  # (B, S)
             scores = scores.to(alpha.dtype) * self.call.scale
         else:
             scores = additive_scores(query_kept, self.keys, self.call.weights.score)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.decoder.call import Call
+
 _BLOCK_BYTES = 1 << 19  # of the (block, S, Q) scratch tensor: half a megabyte stays in cache
 
 
 def _blocks(batch: int, row_bytes: int) -> range:
     return range(0, batch, max(1, _BLOCK_BYTES // max(1, row_bytes)))
+
+
+def scored_keys(call: Call) -> Tensor | None:
+    """The keys (B, S, Q) in the dtype in which dot scores are multiplied; None: additive scores."""
+    if call.weights.score is not None:
+        return None
+    product = call.found.product  # scores beyond 65504 would be infinite in float16
+    return call.memory.keys.to(call.found.state if product == torch.float16 else product)
 
 
 def additive_scores(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:
@@ -23,7 +33,7 @@ def additive_scores(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:
         block = scratch[: stop - start]
         torch.add(query[start:stop].unsqueeze(1), keys[start:stop], out=block)
         block.tanh_()
-        torch.mv(block.view(-1, width), score, out=scores[start:stop].view(-1))
+        torch.mv(block.flatten(0, 1), score, out=scores[start:stop].view(-1))
     return scores
 
 
@@ -45,7 +55,7 @@ def additive_backward(
         block, d = scratch[: stop - start], d_scores[start:stop]
         torch.add(query[start:stop].unsqueeze(1), keys[start:stop], out=block)
         block.tanh_()
-        d_score.addmv_(block.view(-1, width).t(), d.reshape(-1))
+        d_score.addmv_(block.flatten(0, 1).t(), d.reshape(-1))
         block.mul_(block)
         torch.bmm(d.unsqueeze(1), block, out=d_query[start:stop])
         squares[start:stop].addcmul_(block, d.unsqueeze(2))

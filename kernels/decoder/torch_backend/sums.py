@@ -46,7 +46,7 @@ def static_weight(call: Call) -> Tensor:
 
 def embedded(call: Call) -> Tensor:
     """The inputs of all steps, (T*B, E), time-major, in the dtype of products."""
-    return call.inputs.transpose(0, 1).to(call.found.product).reshape(-1, call.inputs.shape[2])
+    return call.inputs.transpose(0, 1).to(call.found.product).flatten(0, 1)
 
 
 def static_sums(call: Call, own_bias: Tensor) -> Tensor:
