@@ -1,9 +1,9 @@
 """Which implementation of an operation runs.
 
 Every operation has twin backends: ``reference`` (plain PyTorch with autograd, any dtype) and
-``torch`` (fast on CPU, and wherever no Triton kernel exists); recurrences and attention have
-``triton``, too (NVIDIA GPUs). The choice is made, innermost first, by ``use_backend``, by the
-environment variable ``KERNELS_BACKEND``, by ``auto``.
+``torch`` (fast on CPU, and wherever no Triton kernel exists); recurrences, attention, the attention
+decoder and the vocabulary loss have ``triton``, too (NVIDIA GPUs). The choice is made, innermost
+first, by ``use_backend``, by the environment variable ``KERNELS_BACKEND``, by ``auto``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.attention import operation, reference
 from kernels.attention.arguments import Arguments, Options
-from kernels.attention.check import check, check_source_lengths
+from kernels.attention.check import check, check_source_lengths, check_tensor
 from kernels.backend import resolve
 
 __all__ = ["additive_attention", "concat_attention", "dot_attention"]
@@ -139,6 +139,8 @@ def concat_attention(
         raise ValueError(
             f"projection: found shape {tuple(projection.shape)}; expected (A, Q+K = {width})"
         )
+    check_tensor("keys", keys, tuple(keys.shape), query)
+    check_tensor("projection", projection, tuple(projection.shape), query)
     of_query, of_keys = projection.split((query.size(2), keys.size(2)), 1)
     return additive_attention(
         F.linear(query, of_query),

@@ -38,7 +38,7 @@ def check(arguments: Arguments, options: Options) -> None:
     )
     for name, tensor, shape in expected:
         if tensor is not None:
-            _check_tensor(name, tensor, tuple(shape), query)
+            check_tensor(name, tensor, tuple(shape), query)
     _check_pair("coverage", coverage, "coverage_weight", coverage_weight)
     _check_options(arguments, options)
 
@@ -95,7 +95,8 @@ def _check_pair(name: str, one: Tensor | None, partner: str, other: Tensor | Non
         )
 
 
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], query: Tensor) -> None:
+def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], query: Tensor) -> None:
+    """Shape, and the device and dtype of ``query``; autocast may mix floating dtypes."""
     if tensor.shape != shape:
         expected = f"({shape[0]},)" if len(shape) == 1 else str(shape)
         raise ValueError(f"{name}: found shape {tuple(tensor.shape)}; expected {expected}")

@@ -181,8 +181,8 @@ def additive_tiles(width: int) -> list[Tile]:
 def _additive_tile(problem: Problem, chip: Chip, width: int, backward: bool = False) -> Tile:
     """The cheapest; the backward pass has whole blocks, in one launch."""
     found = additive_tiles(width)
-    if backward:
-        found = [tile._replace(narrow=0) for tile in found if not tile.part]
+    if backward or not chip.narrow:
+        found = [tile._replace(narrow=0) for tile in found if not (backward and tile.part)]
     return min(found, key=lambda tile: (forward_price(tile, problem, chip), tile))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from kernels.attention.check import check_source_lengths
 from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.weights import (
     DecoderState,
@@ -16,7 +17,6 @@ from kernels.decoder.weights import (
     Memory,
     gates_of,
 )
-from kernels.recurrence.check import check_length_values
 
 
 def check(
@@ -86,14 +86,8 @@ def check(
 def check_values(memory: Memory | None) -> None:
     """Lengths from 0 to S: raises ValueError. On CUDA an assertion on the device, since a look at
     the values would wait for it."""
-    if memory is None or memory.lengths is None:
-        return
-    lengths, (batch, source) = memory.lengths, memory.keys.shape[:2]
-    if lengths.is_cuda:
-        fine = ((lengths >= 0) & (lengths <= source)).all()
-        torch._assert_async(fine, f"memory.lengths: expected 0 to S = {source}")
-    else:
-        check_length_values(lengths, batch, source)
+    if memory is not None:
+        check_source_lengths(memory.lengths, *memory.keys.shape[:2])
 
 
 def _named(

@@ -257,6 +257,10 @@ def test_wrong_projection_is_named():
     query, keys, values = make(2, 3, 4, 5, 6)[:3]
     with pytest.raises(ValueError, match=r"projection: .*Q\+K = 10"):
         concat_attention(query, keys, values, torch.zeros(3, 9), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"projection: found dtype torch\.float32"):
+        concat_attention(query, keys, values, torch.zeros(3, 10), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"keys: found on meta"):
+        concat_attention(query, keys.to("meta"), values, torch.zeros(3, 10), torch.zeros(3))
 
 
 def test_the_names_are_public():

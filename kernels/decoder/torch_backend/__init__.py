@@ -6,7 +6,7 @@ after it. Inside the loop only the truly sequential products remain, one per lay
 [input; hidden] as one row; the sentinel's gate is more columns of the top layer's. Products run in
 bf16 under autocast, and of bf16 modules; states, gates and softmax stay in fp32. Additive scoring
 is recomputed in the backward pass, a block of sentences at a time that fits a core's cache, so that
-no (B, T, S, Q) tensor exists.
+no (B, T, S, Q) tensor exists. Where nothing needs a gradient, all steps share the memory of one.
 """
 
 from __future__ import annotations
