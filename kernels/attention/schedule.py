@@ -170,19 +170,20 @@ def pick(problem: Problem, chip: Chip, asked: str = "", kept: bool = False) -> T
     )
 
 
-def additive_tiles(width: int) -> list[Tile]:
+def additive_tiles(width: int, chip: Chip) -> list[Tile]:
     """What is offered for the forward pass of additive scores."""
     whole = [
-        Tile(t, s, h, width, warps, cost.narrow) for (t, s, h, warps), cost in ADDITIVE.items()
+        Tile(t, s, h, width, warps, cost.narrow if chip.narrow else 0)
+        for (t, s, h, warps), cost in ADDITIVE.items()
     ]
     return whole + [Tile(t, s, h, width, warps, part=s) for t, s, h, warps in SPLIT]
 
 
 def _additive_tile(problem: Problem, chip: Chip, width: int, backward: bool = False) -> Tile:
     """The cheapest; the backward pass has whole blocks, in one launch."""
-    found = additive_tiles(width)
-    if backward or not chip.narrow:
-        found = [tile._replace(narrow=0) for tile in found if not (backward and tile.part)]
+    found = additive_tiles(width, chip)
+    if backward:
+        found = [tile._replace(narrow=0) for tile in found if not tile.part]
     return min(found, key=lambda tile: (forward_price(tile, problem, chip), tile))
 
 

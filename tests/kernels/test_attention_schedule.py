@@ -65,7 +65,7 @@ def test_the_rule_finds_tiles_for_any_size(arch, **sizes):
     assert all(n > 0 for tile in tiles for n in tile[: 5 if isinstance(tile, Tile) else 4])
     assert min(tiles.forward.sources, tiles.forward.width, tiles.scores.width) >= 16
     if problem.additive:
-        offered = additive_tiles(tiles.forward.width)
+        offered = additive_tiles(tiles.forward.width, chip)
         prices = [forward_price(tile, problem, chip) for tile in offered]
         assert forward_price(tiles.forward, problem, chip) == min(prices) > 0
         prices = [columns_price(tile, problem, chip) for tile in columns_tiles(problem)]
