@@ -1,6 +1,7 @@
 """The attention decoder's Triton kernels against float64, in Triton's interpreter (on a GPU:
 compiled), and the persistent schedule across processes."""
 
+import contextlib
 import functools
 import multiprocessing
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.decoder.triton_backend import launch
+from kernels.decoder.triton_backend import gradients, launch
 from kernels.decoder.triton_backend.tiles import Problem, Tiles, pick, price
 from kernels.recurrence.schedule import CHIPS, Schedule, use_schedule
 from tests.kernels.test_decoder import KINDS, SCORES, make, run
@@ -247,6 +248,36 @@ def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
     leaves, call = make("tanh", "none", sizes=(1, 2, 1, 1, 1, 1, 1))
     with pytest.raises(RuntimeError, match="barrier was not reached"):
         call({k: v.float() for k, v in leaves.items()}, "triton")
+
+
+def test_every_kernel_is_launched_on_the_device_of_its_tensors(monkeypatch):
+    """Triton launches on the current device, which may be another GPU than theirs."""
+    entered, launched = [], []
+
+    @contextlib.contextmanager
+    def on_device(device):
+        entered.append(device)
+        yield
+        entered.pop()
+
+    class Watched:
+        def __init__(self, kernel):
+            self.kernel = kernel
+
+        def __getitem__(self, grid):
+            launched.append(entered[-1:])
+            return self.kernel[grid]
+
+    for module, name in (
+        (launch, "forward_kernel"), (launch, "backward_kernel"),
+        (gradients, "keys_backward_kernel"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, Watched(getattr(module, name)))
+        monkeypatch.setattr(module, "on_device", on_device, raising=False)
+    leaves, call = make("lstm", "additive", sizes=(2, 2, 3, 2, 3, 3, 2))
+    run({k: v.to(DEVICE) for k, v in leaves.items()}, call, "triton", torch.float32)
+    assert len(launched) >= 3
+    assert all(device and device[0].type == DEVICE for device in launched)
 
 
 @pytest.mark.parametrize("options", [{}, {"sentinel": True, "gate": "vector"}], ids=["", "both"])

@@ -9,6 +9,7 @@ from torch import Tensor
 from kernels.decoder.call import Call
 from kernels.decoder.gates import rows as _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
+from kernels.decoder.triton_backend.launch import on_device
 from kernels.decoder.triton_backend.prepare import Buffers, Prepared
 
 
@@ -127,10 +128,11 @@ def _additive_keys(prepared: Prepared, queries: Tensor, d_scores: Tensor) -> tup
     d_keys = torch.empty_like(prepared.keys, dtype=torch.float32)
     d_score = queries.new_empty(batch, grid[1], width)
     if d_keys.numel():
-        keys_backward_kernel[grid](
-            queries, prepared.keys, prepared.score, d_scores,
-            prepared.keys if prepared.lengths is None else prepared.lengths, d_keys, d_score,
-            batch, steps, source,
-            Q=width, RAGGED=prepared.lengths is not None, BS=rows, BQ=columns, num_warps=4,
-        )  # fmt: skip
+        with on_device(d_keys.device):
+            keys_backward_kernel[grid](
+                queries, prepared.keys, prepared.score, d_scores,
+                prepared.keys if prepared.lengths is None else prepared.lengths, d_keys, d_score,
+                batch, steps, source,
+                Q=width, RAGGED=prepared.lengths is not None, BS=rows, BQ=columns, num_warps=4,
+            )  # fmt: skip
     return d_keys, d_score.sum((0, 1))

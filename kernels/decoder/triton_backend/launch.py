@@ -272,7 +272,7 @@ def _launch(
             PHASE=phase, **fixed, **options,
         )  # fmt: skip
 
-    with _on(device):
+    with on_device(device):
         if tiles.schedule == "persistent":
             # More programs than the largest phase has tiles would only wait.
             programs = min(tiles.programs, max(count for *_, count in phases))
@@ -295,7 +295,7 @@ def _launch(
         )
 
 
-def _on(device: torch.device) -> AbstractContextManager[None]:
+def on_device(device: torch.device) -> AbstractContextManager[None]:
     """Triton launches on the current device, which need not be the tensors'."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 

@@ -3,13 +3,13 @@ device and nothing allocated depends on data, so a step can be captured in a CUD
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kernels.backend import interpreted
+from kernels.decoder.triton_backend.launch import on_device
 from kernels.decoder.triton_backend.step.kernel import step_kernel
 from kernels.decoder.triton_backend.step.tiles import Problem, Tiles, blocks_of, phases, pick
 from kernels.decoder.triton_backend.step.weights import JoinedWeights
@@ -179,7 +179,7 @@ def _launch(
         )
 
     listed = list(phases(problem, tiles))
-    with _on(counter.device):
+    with on_device(counter.device):
         if tiles.schedule == "persistent":
             # More programs than the largest phase has tiles would only wait.
             programs = min(tiles.programs, max(count for *_, count in listed))
@@ -263,11 +263,6 @@ def _check(
             f"state.feed is {'None' if state.feed is None else 'given'}; the weights of layer 0 "
             f"are prepared for {fed} columns of it"
         )
-
-
-def _on(device: torch.device) -> AbstractContextManager[None]:
-    """Triton launches on the current device, which need not be the tensors'."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
