@@ -176,7 +176,8 @@ def prepared_step(
     can be captured in a CUDA graph; steps with the same weights must follow one another.
 
     Raises RuntimeError for weights prepared for another backend than the chosen one, and, of the
-    Triton backend, ValueError that names a tensor whose shape is wrong.
+    Triton backend, ValueError that names an argument whose shape is wrong, that is missing, or that
+    was prepared for other weights or another ``kind``.
     """
     joined = reads_rows(weights)
     chosen = _chosen(inputs, state.hidden)
