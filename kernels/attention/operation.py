@@ -199,7 +199,10 @@ def _differentiable_backward(
     """The same gradients by autograd through the reference, so that they have gradients too."""
     # Views: where one argument was made from another, the gradient of each stops at itself.
     arguments = Arguments(*(None if t is None else t.view_as(t) for t in call.arguments))
-    results = reference.attention(arguments, call.options)
+    # In float32 where autocast, which is left by now, or a half precision would round.
+    state = call.precision.state
+    exact = Arguments(*(None if t is None else t.to(state) for t in arguments))
+    results = reference.attention(exact, call.options)
     pairs = [
         (r, g.to(r.dtype))
         for r, g in zip(results, grads, strict=True)

@@ -151,8 +151,8 @@ def chunks(
         if d_bias is not None:
             d_bias += d.sum(0, dtype=torch.float32)
     if settings.smoothing:
-        share = kept.to(torch.float32) * (settings.smoothing / words)  # of the uniform part
-        share = share if scales is None else share * scales
+        share = kept.to(torch.float32) if scales is None else scales.masked_fill(~kept, 0)
+        share = share * (settings.smoothing / words)  # of the uniform part
         if d_hidden is not None:
             d_hidden.addr_(share, weight.sum(0, dtype=torch.float32), alpha=-1)
         if d_weight is not None:

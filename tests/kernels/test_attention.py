@@ -299,3 +299,16 @@ def test_second_derivatives_of_one_argument(function, wanted):
         (first,) = torch.autograd.grad(total, tensors[wanted], create_graph=True)
         second.append(torch.autograd.grad(first.sin().sum(), tensors[wanted])[0])
     torch.testing.assert_close(second[1], second[0])
+
+
+def test_second_derivatives_after_autocast_are_not_rounded():
+    """Nor do scaled gradients overflow: results were float32, and so is what arrives at them."""
+    tensors = [t.float() for t in make(2, 3, 4, 5, 6)]
+    tensors[0] = tensors[0].half()
+    tensors[3].requires_grad_()
+    with use_backend("torch"), torch.autocast("cpu", torch.float16):
+        context = additive_attention(*tensors)
+    total = context.sum() * 1e6
+    (once,) = torch.autograd.grad(total, tensors[3], retain_graph=True)
+    (twice,) = torch.autograd.grad(total, tensors[3], create_graph=True)
+    torch.testing.assert_close(twice, once, rtol=1e-4, atol=1)

@@ -104,3 +104,19 @@ def test_what_ignored_rows_hold_stays_there(backend):
         results.append((loss, *first, *second))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton", "reference"])
+def test_gradients_that_arrive_at_ignored_rows_count_for_nothing(backend):
+    """Of losses' logarithms, say, which are -inf there."""
+    *tensors, targets = make()
+    leaves = [t.float().requires_grad_() for t in tensors]
+    arriving = torch.where(targets == -100, float("inf"), 1.0)
+    with use_backend(backend):
+        losses = linear_cross_entropy(
+            leaves[0], leaves[1], targets, leaves[2], 0.1, reduction="none"
+        )
+        total = linear_cross_entropy(leaves[0], leaves[1], targets, leaves[2], 0.1, reduction="sum")
+    found = torch.autograd.grad(losses, leaves, arriving)
+    for one, other in zip(found, torch.autograd.grad(total, leaves), strict=True):
+        torch.testing.assert_close(one, other)
