@@ -201,7 +201,7 @@ def _differentiable_backward(
         for result, grad in zip((vectors, *state, alpha), grads, strict=True)
         if result is not None and grad is not None and result.requires_grad
     ]
-    if not pairs:
+    if not pairs or not any(wanted):
         return [None] * len(wanted)
     found = iter(
         torch.autograd.grad(

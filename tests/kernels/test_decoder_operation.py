@@ -191,3 +191,19 @@ def as_loop(backend, inputs, weights, state, memory, kind, scale, residual, mask
     found = precision(inputs)
     made = Call(inputs, weights, state, memory, masks, kind, scale, residual, found)
     return operation.attention_decoder(made, backend)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_masks_are_constants(create_graph):
+    leaves, _ = make("lstm", "none")
+    weights = DecoderWeights(
+        (LayerWeights(*(leaves[name] for name in ("ih0", "hh0", "bi0", "bh0"))),), leaves["output"]
+    )
+    state = DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"])
+    mask = torch.ones(1, 3, 9, dtype=torch.float64, requires_grad=True)
+    masks = decoder.DropoutMasks((), mask)
+    vectors, *_ = attention_decoder(leaves["inputs"], weights, state, masks=masks)
+    (found,) = torch.autograd.grad(
+        vectors.sum(), mask, create_graph=create_graph, allow_unused=True
+    )
+    assert found is None
