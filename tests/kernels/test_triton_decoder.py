@@ -157,6 +157,14 @@ def test_half_precision(score, options):
     compare(*make("lstm", score, layers=2, **options), dtype=torch.float16, factor=8)
 
 
+@pytest.mark.parametrize(("kind", "size"), [("tanh", 1), ("relu", 2), ("lstm", 2)])
+def test_normalising_nearly_equal_units_in_half_precision(kind, size):
+    """A single unit's output is the shift alone, and nothing has a gradient through it: what
+    rounding leaves of unit minus mean, divided by a small deviation, would be a large one."""
+    leaves, call = make(kind, "additive", norm=True, sizes=(2, 3, 4, 17, size, 2, 33))
+    compare(leaves, call, dtype=torch.float16, factor=8)
+
+
 def test_autocast_rounds_only_the_products():
     leaves, call = make("gru", "additive", layers=2, dropout="plain")
     leaves = {k: v.float().to(DEVICE) for k, v in leaves.items()}

@@ -195,6 +195,9 @@ def norm_row(
     j = tl.arange(0, BROW)
     own = j < H
     h = tl.load(carry + b * H + j, mask=own, other=0.0, cache_modifier=".cg")
+    # As the backward pass finds it among the states: of units that are nearly equal, rounding is as
+    # large as what tells them apart, and statistics of other numbers would not centre these.
+    h = h.to(shown.dtype.element_ty).to(tl.float32)
     mean = tl.sum(h, 0) / H
     centred = tl.where(own, h - mean, 0.0)
     inverse = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / H + 1e-5)
