@@ -124,6 +124,8 @@ def _backward(*flat: Any) -> list[Tensor]:
     call = given.call()
     with torch.autocast(call.inputs.device.type, enabled=False), torch.no_grad():
         found = _backend(given.backend).backward(call, saved, tuple(grads))
+    # An operator's results are its own: what clips or sums a gradient changes it in place.
+    taken = {_storage(tensor) for tensor in (*grads, *saved) if tensor is not None}
     results = []
     for place, tensor, want in zip(given.places, given.tensors, wanted, strict=True):
         gradient = found[place] if want else None
@@ -132,8 +134,14 @@ def _backward(*flat: Any) -> list[Tensor]:
         elif gradient is None:
             results.append(torch.zeros_like(tensor, memory_format=torch.contiguous_format))
         else:
-            results.append(gradient.to(tensor.dtype).contiguous())
+            gradient = gradient.to(tensor.dtype).contiguous()
+            results.append(gradient.clone() if _storage(gradient) in taken else gradient)
+            taken.add(_storage(gradient))
     return results
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 @torch.library.register_fake("kernels::attention_decoder_backward", lib=_library)

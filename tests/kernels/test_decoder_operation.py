@@ -207,3 +207,18 @@ def test_masks_are_constants(create_graph):
         vectors.sum(), mask, create_graph=create_graph, allow_unused=True
     )
     assert found is None
+
+
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+@pytest.mark.parametrize("sizes", [(2, 3, 3, 4, 1, 4, 4), (2, 0, 3, 4, 5, 4, 4)])
+def test_no_two_gradients_share_memory(backend, sizes):
+    """One unit, whose weights' gradients are halves of one; no steps, where that of the feed is
+    what arrived."""
+    leaves, call = make("tanh", "additive", sizes=sizes)
+    own = {name: leaf.float().requires_grad_() for name, leaf in leaves.items()}
+    _, state, _ = call(own, backend)
+    arriving = torch.ones_like(state.feed)
+    loss = (state.feed, state.hidden)
+    grads = torch.autograd.grad(loss, list(own.values()), (arriving, torch.ones_like(state.hidden)))
+    places = [g.untyped_storage().data_ptr() for g in (*grads, arriving) if g.numel()]
+    assert len(set(places)) == len(places)
