@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels import second_derivative
 from kernels.attention import reference, torch_backend
 from kernels.attention.arguments import Arguments, Options, problem_of
 from kernels.attention.check import check_source_lengths
@@ -197,26 +198,7 @@ def _differentiable_backward(
     call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    # Views: where one argument was made from another, the gradient of each stops at itself.
-    arguments = Arguments(*(None if t is None else t.view_as(t) for t in call.arguments))
-    # In float32 where autocast, which is left by now, or a half precision would round.
-    state = call.precision.state
-    exact = Arguments(*(None if t is None else t.to(state) for t in arguments))
+    leaves = second_derivative.views(call.arguments)
+    exact = Arguments(*second_derivative.exact(leaves, call.precision.state))
     results = reference.attention(exact, call.options)
-    pairs = [
-        (r, g.to(r.dtype))
-        for r, g in zip(results, grads, strict=True)
-        if g is not None and r.requires_grad  # the weights have nothing of the values
-    ]
-    if not pairs:
-        return [None] * TENSORS
-    found = iter(
-        torch.autograd.grad(
-            [result for result, _ in pairs],
-            [tensor for tensor, want in zip(arguments, wanted, strict=True) if want],
-            [grad for _, grad in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return [next(found) if want else None for want in wanted]
+    return second_derivative.gradients(results, grads, leaves, wanted)

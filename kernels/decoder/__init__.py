@@ -81,9 +81,10 @@ def attention_decoder(
 
     inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
     the attention weights (B, T, S; None without ``memory``); gradients flow through all three,
-    to everything but ``masks``, which are constants. ``residual`` adds a layer's input to its output
-    from the second layer on. The results have the dtype of ``inputs``; of float16 and bfloat16
-    states and softmax are float32. Under autocast the products run in its dtype, states and softmax
+    to everything but ``masks``, which are constants. ``residual`` adds a layer's input to its
+    output from the second layer on. The results have the dtype of ``inputs``; of float16 and
+    bfloat16 states and softmax are float32. Under autocast the products run in its dtype, states
+    and softmax
     in float32, which the results have.
 
     Raises ValueError for shapes that do not fit together, for tensors of another device than

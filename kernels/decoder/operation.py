@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kernels import second_derivative
 from kernels.backend import use_backend
 from kernels.decoder import reference, torch_backend
 from kernels.decoder.call import Call, differentiable, flatten, unflatten
@@ -195,29 +196,11 @@ def _differentiable_backward(
     given: _Given, grads: list[Tensor | None], wanted: list[bool]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    # Views: where one argument was made from another, the gradient of each stops at itself.
-    tensors = [tensor.view_as(tensor) for tensor in given.tensors]
-    # Autocast, which may have mixed dtypes, is left by now.
-    call = given.call([t.to(given.state) if t.is_floating_point() else t for t in tensors])
+    leaves = second_derivative.views(given.tensors)
+    call = given.call(second_derivative.exact(leaves, given.state))
     with use_backend("reference"):  # its attention, too
         vectors, state, alpha = reference.attention_decoder(
             call.inputs, call.weights, call.state, call.memory, call.kind, call.scale,
             call.residual, call.masks,
         )  # fmt: skip
-    pairs = [
-        (result, grad.to(result.dtype))
-        for result, grad in zip((vectors, *state, alpha), grads, strict=True)
-        if result is not None and grad is not None and result.requires_grad
-    ]
-    if not pairs or not any(wanted):
-        return [None] * len(wanted)
-    found = iter(
-        torch.autograd.grad(
-            [result for result, _ in pairs],
-            [tensor for tensor, want in zip(tensors, wanted, strict=True) if want],
-            [grad for _, grad in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return [next(found) if want else None for want in wanted]
+    return second_derivative.gradients((vectors, *state, alpha), grads, leaves, wanted)

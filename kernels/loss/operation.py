@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kernels import second_derivative
 from kernels.loss import reference, torch_backend
 from kernels.precision import precision
 
@@ -181,12 +182,7 @@ def _differentiable_backward(
     wanted: list[bool],
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    # Of views: with tied embeddings hidden is made from the weight, whose gradient must not count
-    # that path here as well.
-    hidden, weight, bias = (None if t is None else t.view_as(t) for t in tensors)
-    # Autocast, which may have mixed dtypes, is left by now.
-    h, w, b = (None if t is None else t.to(state) for t in (hidden, weight, bias))
-    loss = reference.linear_cross_entropy(h, w, targets, b, *options)
-    leaves = [t for t, want in zip((hidden, weight, bias), wanted, strict=True) if want]
-    found = iter(torch.autograd.grad(loss, leaves, d_loss.to(loss.dtype), create_graph=True))
-    return [next(found) if want else None for want in wanted]
+    leaves = second_derivative.views(tensors)
+    hidden, weight, bias = second_derivative.exact(leaves, state)
+    loss = reference.linear_cross_entropy(hidden, weight, targets, bias, *options)
+    return second_derivative.gradients((loss,), (d_loss,), leaves, wanted)

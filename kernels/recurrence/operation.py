@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels import second_derivative
 from kernels.precision import Precision, precision
 from kernels.recurrence import onednn, reference, torch_backend
 from kernels.recurrence.check import check_length_values
@@ -270,8 +271,8 @@ def _differentiable_backward(
     call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
 ) -> list[Tensor | None]:
     """The same gradients by autograd through the reference, so that they have gradients too."""
-    # Views: where one argument was made from another, the gradient of each stops at itself.
-    arguments = Arguments(*(None if t is None else t.view_as(t) for t in call.arguments))
+    leaves = second_derivative.views(call.arguments)
+    arguments = Arguments(*second_derivative.exact(leaves, call.precision.state))
     options, parts = call.options, []
     for d, backward in enumerate(call.reverse):
         own = [None if t is None else t[d] for t in (*arguments[1:], *options[1:3])]
@@ -293,17 +294,6 @@ def _differentiable_backward(
             )
         )
     sequences, hidden, cell = zip(*parts, strict=True)
-    results = [torch.cat(sequences, 2), torch.stack(hidden)]
-    if call.kind == "lstm":
-        results.append(torch.stack(cell))
-    pairs = [(r, g) for r, g in zip(results, grads, strict=False) if g is not None]
-    found = iter(
-        torch.autograd.grad(
-            [result for result, _ in pairs],
-            [tensor for tensor, want in zip(arguments, wanted, strict=True) if want],
-            [grad.to(result.dtype) for result, grad in pairs],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return [next(found) if want else None for want in wanted]
+    after = torch.stack(cell) if call.kind == "lstm" else None
+    results = (torch.cat(sequences, 2), torch.stack(hidden), after)
+    return second_derivative.gradients(results, grads, leaves, wanted)
