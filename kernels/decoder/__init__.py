@@ -84,8 +84,7 @@ def attention_decoder(
     to everything but ``masks``, which are constants. ``residual`` adds a layer's input to its
     output from the second layer on. The results have the dtype of ``inputs``; of float16 and
     bfloat16 states and softmax are float32. Under autocast the products run in its dtype, states
-    and softmax
-    in float32, which the results have.
+    and softmax in float32, which the results have.
 
     Raises ValueError for shapes that do not fit together, for tensors of another device than
     ``inputs``, or, without autocast, of another dtype, and for lengths outside 0..S; for these, the
