@@ -243,6 +243,7 @@ class AcrossProcesses:
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_programs_wait_for_each_other_across_processes(kind, monkeypatch):
     """Two unit tiles and two directions: two groups of two programs, with ragged lengths."""
+    monkeypatch.setenv("KERNELS_DEBUG", str(1 << 30))  # here programs do run at the same time
     for name in ("forward_kernel", "backward_kernel"):
         monkeypatch.setattr(triton_backend, name, AcrossProcesses(getattr(triton_backend, name)))
     arguments = make(kind, 3, 4, 3, SIZE, directions=2)
@@ -265,6 +266,22 @@ def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
         pytest.raises(RuntimeError, match="barrier was not reached"),
     ):
         recurrence(**arguments)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="of the interpreter")
+def test_the_interpreter_takes_no_schedule_that_would_wait_for_ever():
+    arguments = make("lstm", 3, 2, 2, 40)  # two programs of 32 units, by the rule
+    half = {name: tensor.half() for name, tensor in make("lstm", 64, 2, 8, 256).items()}
+    truth = run("reference", arguments)
+    with (
+        use_backend("triton"),
+        use_schedule(Schedule("persistent", 16, 32, 16, 4)),
+        pytest.raises(RuntimeError, match="found 2 programs that wait"),
+    ):
+        recurrence(**{name: tensor.float() for name, tensor in arguments.items()})
+    assert_close(run("triton", arguments, torch.float32), truth, bound(torch.float32, 2))
+    with use_backend("triton"):
+        assert recurrence(**half)[0].isfinite().all()
 
 
 def test_schedules_that_cannot_run_say_so():

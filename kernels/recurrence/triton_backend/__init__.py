@@ -191,7 +191,7 @@ def _forward_loop(
     problem = Problem(
         kind, batch, size, directions, weight.element_size(), False, len(packing.sizes), norm.on
     )
-    schedule = pick(problem, chip_of(weight.device), asked)
+    schedule = _pick(problem, weight.device, asked)
     if norm.on and schedule.name == "step":
         forward_steps(kind, packing, found, arguments, saved, extras, schedule, keep)
         return
@@ -237,7 +237,7 @@ def _backward_loop(
     problem = Problem(
         kind, batch, size, directions, weight.element_size(), True, len(packing.sizes), norm.on
     )
-    schedule = pick(problem, chip_of(weight.device), asked)
+    schedule = _pick(problem, weight.device, asked)
     if norm.on and schedule.name == "step":
         backward_steps(kind, packing, found, arguments, saved, extras, schedule, grads)
         return
@@ -266,6 +266,24 @@ def _backward_loop(
             PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
         )  # fmt: skip
     launch.check()
+
+
+def _pick(problem: Problem, device: torch.device, asked: str) -> Schedule:
+    """What the rule says, but for the interpreter, which runs one program after the other: one that
+    waits for another would wait for ever."""
+    chip = chip_of(device)
+    schedule = pick(problem, chip, asked)
+    programs = sharing(schedule, problem.size)
+    waits = schedule.name == "persistent" and 1 < programs <= chip.processors
+    if not (waits and interpreted()) or debug_spins():  # debugging bounds the wait
+        return schedule
+    if not asked:
+        return pick(problem, chip, "step")
+    raise RuntimeError(
+        f"schedule 'persistent': found {programs} programs that wait for each other, which "
+        "Triton's interpreter runs one after the other; expected one; use 'step', or leave the "
+        "choice to the rule"
+    )
 
 
 class _Launch:
