@@ -77,6 +77,8 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     slots = _slots(problem)
 
     most = 4096 if half else 512  # numbers of a tile that eight warps hold without a spill
+    if problem.sentinel and problem.backward:  # beside what its products need
+        most = min(most, 1024)
 
     def fits(tile_rows: int, columns: int) -> bool:
         blocks = stages * (tile_rows + columns) * inner * problem.bytes
