@@ -40,10 +40,10 @@ demo-generate: $(READY)
 demo-caption: $(READY)
 	$(BIN)/python recipes/captioning/demo_caption.py
 
-# One thread: the tests' tensors are too small to share out, and waiting threads cost more
-# than they bring.
+# One thread for each of two processes: the tests' tensors are too small to share out, and waiting
+# threads cost more than they bring.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
 # Uses the Python of the machine, whose torch has CUDA; needs torch, triton, numpy and pytest.
 GPU_PYTHON ?= python3
