@@ -145,6 +145,10 @@ def _check_memory(weights: DecoderWeights, memory: Memory, batch: int, size: int
     """``size``: H."""
     lengths = memory.lengths
     if lengths is not None:
+        if not isinstance(lengths, Tensor):
+            raise ValueError(
+                f"memory.lengths is a {type(lengths).__name__}; expected a tensor ({batch},)"
+            )
         if lengths.shape != (batch,):
             raise ValueError(
                 f"memory.lengths has shape {tuple(lengths.shape)}; expected ({batch},)"

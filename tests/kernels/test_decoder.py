@@ -610,6 +610,9 @@ def test_lengths_are_integers():
     leaves, call = decoder_of_lengths(torch.tensor([5.0, 2.0, 1.0]), True, torch.float64)
     with pytest.raises(ValueError, match=r"memory\.lengths has dtype torch\.float32"):
         call(*leaves)
+    leaves, call = decoder_of_lengths([5, 2, 1], True, torch.float64)
+    with pytest.raises(ValueError, match=r"memory\.lengths is a list"):
+        call(*leaves)
 
 
 def decoder_of_lengths(lengths, feeding, dtype):
