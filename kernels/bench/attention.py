@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 import kernels
 from kernels.attention.arguments import Problem
 from kernels.attention.schedule import backward_price, forward_price, keeps_scores, pick
+from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 from kernels.recurrence.schedule import chip_of
 
@@ -213,33 +214,17 @@ def _checked(case: Case, call: Run, tensors: list[Tensor], truth: Tensor) -> dic
 
 def plot(results: list[dict[str, Any]], folder: Path) -> None:
     """A picture for each form and precision: forward + backward, by contender and shape."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no pictures: matplotlib is not installed")
+    if not possible():
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
     timed = [row for row in results if "problem" not in row]
     for group in sorted({(row["form"], row["precision"]) for row in timed}):
-        rows = [row for row in timed if (row["form"], row["precision"]) == group]
-        shapes = list(dict.fromkeys(_shape(row) for row in rows))
-        names = list(dict.fromkeys(row["contender"] for row in rows))
-        figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-        width = 0.8 / len(names)
-        for k, name in enumerate(names):
-            own = {_shape(r): r["forward_backward"][1] for r in rows if r["contender"] == name}
-            places = [i + k * width for i, shape in enumerate(shapes) if shape in own]
-            axes.bar(places, [own[s] for s in shapes if s in own], width, label=name)
-        axes.set_yscale("log")
-        axes.set_ylabel("milliseconds, forward + backward")
-        axes.set_xticks([i + 0.4 - width / 2 for i in range(len(shapes))], shapes)
-        axes.set_title(" ".join(group))
-        axes.legend(fontsize="small")
-        figure.savefig(folder / f"attention-{'-'.join(group)}.png", dpi=110)
-        pyplot.close(figure)
+        bars = [
+            Bar(_shape(row), row["contender"], row["forward_backward"][1])
+            for row in timed
+            if (row["form"], row["precision"]) == group
+        ]
+        path = folder / f"attention-{'-'.join(group)}.png"
+        draw(bars, path, "milliseconds, forward + backward", " ".join(group))
 
 
 def _shape(row: dict[str, Any]) -> str:

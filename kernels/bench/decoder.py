@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
+from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 from kernels.decoder import DecoderState, DecoderWeights, LayerWeights, Memory
 
@@ -264,37 +265,16 @@ def _line(row: dict[str, Any]) -> str:
 
 def plot(results: Rows, folder: Path) -> None:
     """A picture of forward + backward, by contender and case."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no pictures: matplotlib is not installed")
+    if not possible():
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    timed = [row for row in results if "problem" not in row]
-    shapes = list(dict.fromkeys(tuple(row[n] for n in Case._fields) for row in timed))
-    names = list(dict.fromkeys(row["contender"] for row in timed))
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    width = 0.8 / max(1, len(names))
-    for k, name in enumerate(names):
-        own = {
-            tuple(row[n] for n in Case._fields): row["forward_backward"][1]
-            for row in timed
-            if row["contender"] == name
-        }
-        places = [i + k * width for i, shape in enumerate(shapes) if shape in own]
-        axes.bar(places, [own[s] for s in shapes if s in own], width, label=name)
-    axes.set_yscale("log")
-    axes.set_ylabel("milliseconds, forward + backward")
-    axes.set_xticks(
-        [i + 0.4 - width / 2 for i in range(len(shapes))],
-        [
-            f"B {b}\nT {t}\nS {s}\nH {h}" + ("" if fed else "\nnot fed")
-            for b, t, s, h, fed in shapes
-        ],
-    )
-    axes.legend()
-    figure.savefig(folder / "decoder.png", dpi=110)
-    pyplot.close(figure)
+    bars = [
+        Bar(
+            f"B {row['batch']}\nT {row['steps']}\nS {row['source']}\nH {row['size']}"
+            + ("" if row["fed"] else "\nnot fed"),
+            row["contender"],
+            row["forward_backward"][1],
+        )
+        for row in results
+        if "problem" not in row
+    ]
+    draw(bars, folder / "decoder.png", "milliseconds, forward + backward")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import kernels
+from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import HEAD_START, quantiles
 from kernels.decoder import (
     DecoderState,
@@ -253,34 +254,15 @@ def _timer(run: Callable[[], Any], cuda: bool) -> Callable[[], float]:
 
 def plot(results: Rows, folder: Path) -> None:
     """A picture of a step's time, by contender and case."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no pictures: matplotlib is not installed")
+    if not possible():
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    timed = [row for row in results if "problem" not in row]
-    shapes = list(dict.fromkeys(tuple(row[n] for n in Case._fields) for row in timed))
-    names = list(dict.fromkeys(row["contender"] for row in timed))
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    width = 0.8 / max(1, len(names))
-    for k, name in enumerate(names):
-        own = {
-            tuple(row[n] for n in Case._fields): row["step"][1]
-            for row in timed
-            if row["contender"] == name
-        }
-        places = [i + k * width for i, shape in enumerate(shapes) if shape in own]
-        axes.bar(places, [own[s] for s in shapes if s in own], width, label=name)
-    axes.set_yscale("log")
-    axes.set_ylabel("microseconds of a step")
-    axes.set_xticks(
-        [i + 0.4 - width / 2 for i in range(len(shapes))],
-        [f"B {b}\nK {k}\nS {s}\nH {h}" for b, k, s, h in shapes],
-    )
-    axes.legend()
-    figure.savefig(folder / "step.png", dpi=110)
-    pyplot.close(figure)
+    bars = [
+        Bar(
+            "\n".join(f"{letter} {row[n]}" for letter, n in zip("BKSH", Case._fields, strict=True)),
+            row["contender"],
+            row["step"][1],
+        )
+        for row in results
+        if "problem" not in row
+    ]
+    draw(bars, folder / "step.png", "microseconds of a step")

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
+from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 
 Rows = list[dict[str, Any]]
@@ -165,19 +166,11 @@ def _line(row: dict[str, Any]) -> str:
 
 def plot(results: Rows, folder: Path) -> None:
     """A picture of forward + backward, by contender and case."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no pictures: matplotlib is not installed")
+    if not possible():
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    timed = [row for row in results if "problem" not in row]
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    labels = [f"{row['contender']}\nN {row['rows']}\nV {row['words']}" for row in timed]
-    axes.bar(labels, [row["forward_backward"][1] for row in timed])
-    axes.set_ylabel("milliseconds, forward + backward")
-    figure.savefig(folder / "loss.png", dpi=110)
-    pyplot.close(figure)
+    bars = [
+        Bar(f"N {row['rows']}\nV {row['words']}", row["contender"], row["forward_backward"][1])
+        for row in results
+        if "problem" not in row
+    ]
+    draw(bars, folder / "loss.png", "milliseconds, forward + backward")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import kernels
+from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 from kernels.recurrence.schedule import Problem, chip_of, pick, price, use_schedule
 
@@ -288,38 +289,22 @@ def _place(case: Case, row: dict[str, Any], device: torch.device) -> dict[str, A
 
 def plot(results: list[dict[str, Any]], folder: Path) -> None:
     """A picture for each kind and precision: forward + backward, by contender and shape."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no pictures: matplotlib is not installed")
+    if not possible():
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    timed = [r for r in results if "problem" not in r and not r["ragged"]]
-    groups = sorted({(r["kind"], r["precision"], r["inputs"]) for r in timed})
-    for group in groups:
-        rows = [r for r in timed if (r["kind"], r["precision"], r["inputs"]) == group]
-        shapes = list(dict.fromkeys((r["batch"], r["steps"], r["size"]) for r in rows))
-        names = list(dict.fromkeys(r["contender"] for r in rows))
-        figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
-        width = 0.8 / len(names)
-        for k, name in enumerate(names):
-            own = {
-                (r["batch"], r["steps"], r["size"]): r["forward_backward"][1]
-                for r in rows
-                if r["contender"] == name and not r["bidirectional"]
-            }
-            places = [i + k * width for i, shape in enumerate(shapes) if shape in own]
-            axes.bar(places, [own[s] for s in shapes if s in own], width, label=name)
-        axes.set_yscale("log")
-        axes.set_ylabel("milliseconds, forward + backward")
-        axes.set_xticks(
-            [i + 0.4 - width / 2 for i in range(len(shapes))],
-            [f"B {b}\nT {t}\nH {h}" for b, t, h in shapes],
-        )
-        axes.set_title(" ".join(group))
-        axes.legend(ncols=3, fontsize="small")
-        figure.savefig(folder / f"recurrent-{'-'.join(group)}.png", dpi=110)
-        pyplot.close(figure)
+    timed = [
+        row
+        for row in results
+        if "problem" not in row and not row["ragged"] and not row["bidirectional"]
+    ]
+    for group in sorted({(row["kind"], row["precision"], row["inputs"]) for row in timed}):
+        bars = [
+            Bar(
+                f"B {row['batch']}\nT {row['steps']}\nH {row['size']}",
+                row["contender"],
+                row["forward_backward"][1],
+            )
+            for row in timed
+            if (row["kind"], row["precision"], row["inputs"]) == group
+        ]
+        path = folder / f"recurrent-{'-'.join(group)}.png"
+        draw(bars, path, "milliseconds, forward + backward", " ".join(group))
