@@ -13,7 +13,6 @@ again.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels.launching import on_device
 from kernels.recurrence.schedule import power_of_two
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def chunks(
         logits = torch.mm(part, w.t(), out=buffer[: part.shape[0]])  # (n, V)
         own = slice(start, start + part.shape[0])
         own_scales = losses if scales is None else scales[own]
-        with torch.cuda.device(h.device) if h.is_cuda else nullcontext():
+        with on_device(h.device):
             row_kernel[(part.shape[0],)](
                 logits, logits if bias is None else bias, targets[own], losses[own], own_scales,
                 words, settings.smoothing, settings.ignore_index,

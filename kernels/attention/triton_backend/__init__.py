@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from kernels.attention.masking import missing, without_padding
 from kernels.attention.schedule import Tiles, chunk, pick
 from kernels.attention.triton_backend.backward import columns_kernel, scores_kernel
 from kernels.attention.triton_backend.forward import forward_kernel
+from kernels.launching import on_device, pointer
 from kernels.precision import Precision
 from kernels.recurrence.schedule import chip_of
 
@@ -74,7 +74,7 @@ def _forward(
         parts = max(1, triton.cdiv(problem.sources, tile.part))
         columns = max(1, triton.cdiv(problem.width, tile.width))
         launches = [((tiles, parts), True, False), ((tiles, columns), False, True)]
-    with _on(query.device):
+    with on_device(query.device):
         for grid, of_scores, of_context in launches if statistics.numel() else ():
             forward_kernel[grid](
                 *given.pointers, context, scores, weights, statistics, options.scale,
@@ -159,7 +159,7 @@ class _Given:
             mask,
         )
         self.pointers = (
-            self.query, self.keys, self.values, *(_or(t, self.query) for t in optional)
+            self.query, self.keys, self.values, *(pointer(t, self.query) for t in optional)
         )  # fmt: skip
         self.constants: dict[str, Any] = {
             "N": options.heads,
@@ -282,11 +282,11 @@ def _add_chunk(
     tiles = triton.cdiv(problem.steps, tile.steps)
     if not problem.sources or not statistics.numel():
         return
-    with _on(statistics.device):
+    with on_device(statistics.device):
         scores_kernel[(problem.batch * heads * tiles,)](
-            *given.pointers, statistics, _or(scores, statistics), d_context,
-            _or(None if d_weights is None else d_weights.contiguous(), statistics), shares,
-            d_scores, _or(d_coverage, d_scores), _or(d_centre, d_scores), options.scale,
+            *given.pointers, statistics, pointer(scores, statistics), d_context,
+            pointer(None if d_weights is None else d_weights.contiguous(), statistics), shares,
+            d_scores, pointer(d_coverage, d_scores), pointer(d_centre, d_scores), options.scale,
             options.window, problem.steps, problem.sources, tiles, width, rows,
             **given.constants, WEIGHTS=d_weights is not None,
             KEPT=scores is not None, **given.blocks(tile),
@@ -307,10 +307,10 @@ def _add_chunk(
     chosen = {name: given.constants[name] for name in ("N", "H", *_FLAGS)}
     query, keys, _, *optional = given.pointers
     grid = (problem.batch * heads, triton.cdiv(problem.size, columns.size))
-    with _on(statistics.device):
+    with on_device(statistics.device):
         columns_kernel[grid](
             query, keys, *optional, d_scores.view(torch.int64), d_query, sums.d_keys, sums.d_weight,
-            _or(sums.d_coverage_weight, sums.d_weight), options.scale, options.window,
+            pointer(sums.d_coverage_weight, sums.d_weight), options.scale, options.window,
             problem.steps, problem.sources, width, rows, **chosen, BT=columns.steps,
             BS=columns.sources, BH=columns.size, num_warps=columns.warps, num_stages=1,
             enable_fp_fusion=True,
@@ -336,13 +336,3 @@ def _dot_gradients(
 
 def _up(number: int, block: int) -> int:
     return -(-number // block) * block
-
-
-def _on(device: torch.device) -> AbstractContextManager[None]:
-    """Triton launches on the current device, which need not be the tensors'."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """A kernel's pointer must point somewhere; flags keep it from being followed."""
-    return other if tensor is None else tensor

@@ -9,8 +9,8 @@ from torch import Tensor
 from kernels.decoder.call import Call
 from kernels.decoder.gates import rows as _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
-from kernels.decoder.triton_backend.launch import on_device
 from kernels.decoder.triton_backend.prepare import Buffers, Prepared
+from kernels.launching import on_device
 
 
 def collect(

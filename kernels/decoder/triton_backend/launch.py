@@ -7,7 +7,6 @@ lengths on the device). Static buffers are the caller's matter: nothing here out
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +25,7 @@ from kernels.decoder.triton_backend.tiles import (
     pick,
     query_products,
 )
+from kernels.launching import on_device, pointer
 from kernels.recurrence.schedule import chip_of, power_of_two
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
@@ -73,18 +73,20 @@ def forward_loop(
     some = made.states  # a pointer must point somewhere; constants keep it from being followed
     pointers = (
         prepared.biases, prepared.first,
-        prepared.deep, made.gates, made.states, made.carry, _or(made.cells, some), made.shown,
-        _or(prepared.gain, some), _or(prepared.shift, some), _or(made.statistics, some),
-        _or(prepared.between, some), _or(prepared.sentinel, some),
-        _or(prepared.sentinel_bias, some), _or(made.sentinel_gates, some),
-        _or(made.sentinels, some), _or(prepared.sentinel_key, some), _or(made.sentinel_keys, some),
-        _or(made.sentinel_alpha, some), _or(prepared.gate, some), _or(prepared.gate_bias, some),
-        _or(made.betas, some), _or(made.ungated, some), _or(prepared.query, some),
-        _or(made.queries, some),
-        _or(prepared.keys, some), _or(prepared.values, some), _or(prepared.score, some),
-        _or(prepared.lengths, some), _or(made.alpha, some), _or(made.contexts, some),
-        prepared.output, _or(prepared.output_mask, some), made.raw, made.vectors,
-        _or(made.fed, some),
+        prepared.deep, made.gates, made.states, made.carry, pointer(made.cells, some), made.shown,
+        pointer(prepared.gain, some), pointer(prepared.shift, some), pointer(made.statistics, some),
+        pointer(prepared.between, some), pointer(prepared.sentinel, some),
+        pointer(prepared.sentinel_bias, some), pointer(made.sentinel_gates, some),
+        pointer(made.sentinels, some), pointer(prepared.sentinel_key, some),
+        pointer(made.sentinel_keys, some),
+        pointer(made.sentinel_alpha, some), pointer(prepared.gate, some),
+        pointer(prepared.gate_bias, some),
+        pointer(made.betas, some), pointer(made.ungated, some), pointer(prepared.query, some),
+        pointer(made.queries, some),
+        pointer(prepared.keys, some), pointer(prepared.values, some), pointer(prepared.score, some),
+        pointer(prepared.lengths, some), pointer(made.alpha, some), pointer(made.contexts, some),
+        prepared.output, pointer(prepared.output_mask, some), made.raw, made.vectors,
+        pointer(made.fed, some),
     )  # fmt: skip
     options = options_of(call, prepared)._replace(
         shown=call.shown,
@@ -116,16 +118,19 @@ def backward_loop(
         "d_cell", "d_gates", "d_feed",
     )  # fmt: skip
     pointers = (
-        prepared.first, prepared.deep, made.gates, made.states, _or(made.cells, some), made.shown,
-        _or(prepared.gain, some), _or(made.statistics, some), _or(prepared.between, some),
-        _or(prepared.sentinel, some), _or(made.sentinel_gates, some), _or(made.sentinels, some),
-        _or(prepared.sentinel_key, some), _or(made.sentinel_keys, some),
-        _or(made.sentinel_alpha, some), _or(prepared.gate, some), _or(made.betas, some),
-        _or(made.ungated, some), _or(prepared.query, some), _or(made.queries, some),
-        _or(prepared.keys, some), _or(prepared.values, some), _or(prepared.score, some),
-        _or(prepared.lengths, some), _or(made.alpha, some), prepared.output,
-        _or(prepared.output_mask, some), made.raw, d_vectors, _or(d_alpha, some),
-        *(_or(grads[name], some) for name in names),
+        prepared.first, prepared.deep, made.gates, made.states, pointer(made.cells, some),
+        made.shown,
+        pointer(prepared.gain, some), pointer(made.statistics, some), pointer(prepared.between,
+        some),
+        pointer(prepared.sentinel, some), pointer(made.sentinel_gates, some),
+        pointer(made.sentinels, some),
+        pointer(prepared.sentinel_key, some), pointer(made.sentinel_keys, some),
+        pointer(made.sentinel_alpha, some), pointer(prepared.gate, some), pointer(made.betas, some),
+        pointer(made.ungated, some), pointer(prepared.query, some), pointer(made.queries, some),
+        pointer(prepared.keys, some), pointer(prepared.values, some), pointer(prepared.score, some),
+        pointer(prepared.lengths, some), pointer(made.alpha, some), prepared.output,
+        pointer(prepared.output_mask, some), made.raw, d_vectors, pointer(d_alpha, some),
+        *(pointer(grads[name], some) for name in names),
     )  # fmt: skip
     options = options_of(call, prepared)._replace(d_alpha=d_alpha is not None)
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
@@ -293,12 +298,3 @@ def _launch(
             f"programs within {debug_spins()} reads; the results are wrong. Please report the "
             "sizes."
         )
-
-
-def on_device(device: torch.device) -> AbstractContextManager[None]:
-    """Triton launches on the current device, which need not be the tensors'."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
-
-
-def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    return other if tensor is None else tensor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import triton
 from torch import Tensor
 
 from kernels.backend import interpreted
+from kernels.launching import on_device, pointer
 from kernels.precision import Precision
 from kernels.recurrence import normalisation
 from kernels.recurrence.extras import Extras, seen_by_product
@@ -41,7 +41,7 @@ from kernels.recurrence.schedule import (
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel
 from kernels.recurrence.triton_backend.norm_loop import backward_steps, forward_steps
-from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones, pointer
+from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
 __all__ = ["backward", "forward"]
@@ -71,7 +71,7 @@ def forward(
     seen = _seen(packing, found, arguments, extras, states)
     saved = Saved(gates, states, cells, extra, seen, input_products, products)
     if steps:
-        with _on(gates.device):
+        with on_device(gates.device):
             _forward_loop(kind, packing, found, arguments, saved, extras, schedule, keep)
     return results(packing, found, arguments.inputs, saved)
 
@@ -99,7 +99,7 @@ def backward(
         saved = remake(kind, packing, found, arguments, saved, read)
     loop = _gradients(kind, packing, found, saved, grads, batch)
     if saved.gates.size(1):
-        with _on(saved.gates.device):
+        with on_device(saved.gates.device):
             _backward_loop(kind, packing, found, arguments, saved, extras, schedule, loop)
     recurrent = sums = _with_total(loop.sums, found)
     if kind == "gru":
@@ -358,11 +358,6 @@ class _Launch:
                 f"schedule {self.schedule.name!r}: a barrier was not reached by all programs "
                 f"within {debug_spins()} reads; the results are wrong. Please report the sizes."
             )
-
-
-def _on(device: torch.device) -> AbstractContextManager[None]:
-    """Triton launches on the current device, which need not be the tensors'."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _with_total(d_sums: Tensor, found: Precision) -> SumGradients:

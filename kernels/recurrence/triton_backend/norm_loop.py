@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 import triton
 
+from kernels.launching import pointer
 from kernels.precision import Precision
 from kernels.recurrence.extras import Extras
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.schedule import Schedule
 from kernels.recurrence.triton_backend.norm_steps import norm_backward_kernel, norm_forward_kernel
-from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones, pointer
+from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones
 
 
 def forward_steps(

@@ -11,11 +11,6 @@ from kernels.recurrence.extras import Extras
 from kernels.recurrence.layout import Arguments
 
 
-def pointer(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """A kernel's pointer must point somewhere; flags keep it from being followed."""
-    return other if tensor is None else tensor
-
-
 class Zones:
     """Zoneout as the kernels know it."""
 

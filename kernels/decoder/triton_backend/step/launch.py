@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from kernels.backend import interpreted
-from kernels.decoder.triton_backend.launch import on_device
 from kernels.decoder.triton_backend.step.kernel import step_kernel
 from kernels.decoder.triton_backend.step.tiles import Problem, Tiles, blocks_of, phases, pick
 from kernels.decoder.triton_backend.step.weights import JoinedWeights
 from kernels.decoder.weights import DecoderState
+from kernels.launching import on_device, pointer
 from kernels.recurrence.schedule import asked_schedule, chip_of, power_of_two
 from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
@@ -60,15 +60,19 @@ def joined_step(
     # Without memory there is no query, whose rows come first.
     ask = weights.ask[weights.queries :] if memory is None else weights.ask
     pointers = (
-        inputs.contiguous(), _or(None if rows is None else rows.contiguous(), some), weights.first,
-        weights.deep, weights.biases, ask, _or(weights.score, some),
-        _or(weights.gate_bias, some), weights.context, _or(weights.gain, some),
-        _or(weights.shift, some), _or(weights.sentinel, some), _or(weights.sentinel_bias, some),
-        _or(weights.sentinel_key, some), given.hidden, _or(given.cell, some), _or(given.feed, some),
-        _or(keys, some), _or(folded if values is None else values, some), _or(padded, some),
-        hidden, _or(cell, some), new(layers, batch, size) if shown else hidden, parts,
+        inputs.contiguous(), pointer(None if rows is None else rows.contiguous(), some),
+        weights.first,
+        weights.deep, weights.biases, ask, pointer(weights.score, some),
+        pointer(weights.gate_bias, some), weights.context, pointer(weights.gain, some),
+        pointer(weights.shift, some), pointer(weights.sentinel, some),
+        pointer(weights.sentinel_bias, some),
+        pointer(weights.sentinel_key, some), given.hidden, pointer(given.cell, some),
+        pointer(given.feed, some),
+        pointer(keys, some), pointer(folded if values is None else values, some), pointer(padded,
+        some),
+        hidden, pointer(cell, some), new(layers, batch, size) if shown else hidden, parts,
         new(batch, problem.width), new(batch, problem.gate),
-        new(batch, size) if problem.sentinel else some, contexts, _or(alpha, some), vectors,
+        new(batch, size) if problem.sentinel else some, contexts, pointer(alpha, some), vectors,
         weights.counter[:2], weights.counter[2:],
     )  # fmt: skip
     if batch:
@@ -263,7 +267,3 @@ def _check(
             f"state.feed is {'None' if state.feed is None else 'given'}; the weights of layer 0 "
             f"are prepared for {fed} columns of it"
         )
-
-
-def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    return other if tensor is None else tensor
