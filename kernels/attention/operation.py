@@ -78,7 +78,7 @@ class _Call:
         return self.backend == "triton" and keeps_scores(problem)
 
     def check(self) -> None:
-        """What was not seen yet where a compiled graph runs, or where lengths are on a GPU."""
+        """What is seen only where a graph runs, compiled or not."""
         keys = self.arguments.keys
         check_source_lengths(self.options.lengths, keys.size(0), keys.size(1))
 
