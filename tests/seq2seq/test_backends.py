@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
 
@@ -11,21 +9,14 @@ from kernels import use_backend
 from seq2seq.config import config_from_dict
 from seq2seq.training.loop import train
 from seq2seq.translator import Translator
-from tests.seq2seq.test_training import WORDS, records, settings
+from tests.seq2seq.test_training import records, settings, write_corpus
 
 SOURCES = ["a b c", "h", ""]
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpus")
-    random.seed(1)
-    for split, count in (("train", 12), ("val", 2)):
-        lines = [random.choices(list(WORDS), k=random.randint(1, 4)) for _ in range(count)]
-        targets = [" ".join(WORDS[word] for word in reversed(line)) for line in lines]
-        (folder / f"{split}.en").write_text("\n".join(map(" ".join, lines)) + "\n")
-        (folder / f"{split}.de").write_text("\n".join(targets) + "\n")
-    return folder
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 1, 12, 2, longest=4)
 
 
 @pytest.mark.parametrize(

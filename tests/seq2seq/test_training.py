@@ -27,17 +27,20 @@ from seq2seq.translator import Translator
 WORDS = dict(zip("abcdefgh", "stuvwxyz", strict=True))
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory) -> Path:
+def write_corpus(folder: Path, seed: int, train: int, validation: int, longest: int) -> Path:
     """One-letter words, translated and turned round: learned in seconds."""
-    folder = tmp_path_factory.mktemp("corpus")
-    random.seed(0)
-    for split, count in (("train", 600), ("val", 20)):
-        lines = [random.choices(list(WORDS), k=random.randint(1, 6)) for _ in range(count)]
+    random.seed(seed)
+    for split, count in (("train", train), ("val", validation)):
+        lines = [random.choices(list(WORDS), k=random.randint(1, longest)) for _ in range(count)]
         targets = [" ".join(WORDS[w] for w in reversed(line)) for line in lines]
         (folder / f"{split}.en").write_text("\n".join(map(" ".join, lines)) + "\n")
         (folder / f"{split}.de").write_text("\n".join(targets) + "\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), 0, 600, 20, longest=6)
 
 
 def settings(corpus: Path, output: Path, **training) -> dict:
