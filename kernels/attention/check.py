@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options
-from kernels.recurrence.check import check_length_values, check_lengths_form
+from kernels.common.lengths import check_length_values, check_lengths_form
 
 
 def check(arguments: Arguments, options: Options) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import second_derivative
 from kernels.attention import reference, torch_backend
 from kernels.attention.arguments import Arguments, Options, problem_of
 from kernels.attention.check import check_source_lengths
 from kernels.attention.schedule import asked_tiles, keeps_scores
-from kernels.precision import Precision, precision
+from kernels.common import second_derivative
+from kernels.common.precision import Precision, precision
 
 TENSORS = len(Arguments._fields)
 CALL = TENSORS + len(Options._fields) + 5  # flat arguments in a _Call
@@ -138,16 +138,16 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
 def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     call, (return_weights, keep) = _Call(flat), flat[CALL:]
     query, keys, values = call.arguments[:3]
-    found = call.precision
+    dtypes = call.precision
     batch, steps, _ = query.shape
     rows = (batch, call.options.heads, steps)
     weights = (*rows, keys.size(1)) if return_weights else (0,)
     saved = (*rows, 2 if call.backend == "triton" else keys.size(1))
     scores = (*rows, keys.size(1)) if keep and call.keeps_scores() else (0,)
     return (
-        query.new_empty((batch, steps, values.size(2)), dtype=found.output),
-        query.new_empty(weights, dtype=found.output),
-        query.new_empty(saved if keep else (0,), dtype=found.state),
+        query.new_empty((batch, steps, values.size(2)), dtype=dtypes.output),
+        query.new_empty(weights, dtype=dtypes.output),
+        query.new_empty(saved if keep else (0,), dtype=dtypes.state),
         query.new_empty(scores, dtype=torch.float32),
     )
 

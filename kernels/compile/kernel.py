@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kernels.recurrence.schedule import CHIPS
+from kernels.common.chip import CHIPS
 
 # Bytes of stack a thread may have: the assembler stays at 48, 64 or 80 registers by its own choice
 # and then parks a few numbers that the time loop does not touch.

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels import second_derivative
 from kernels.backend import use_backend
+from kernels.common import second_derivative
+from kernels.common.precision import Precision
 from kernels.decoder import reference, torch_backend
 from kernels.decoder.call import Call, differentiable, flatten, unflatten
 from kernels.decoder.check import check_values
 from kernels.decoder.weights import DecoderState
-from kernels.precision import Precision
 
 RESULTS = 5  # vectors, hidden, cell, feed, attention weights
 
@@ -32,7 +32,7 @@ def attention_decoder(call: Call, backend: str) -> tuple[Tensor, DecoderState, T
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     *results, _ = torch.ops.kernels.attention_decoder(
         tensors, places, len(call.weights.layers), call.kind, call.scale, call.residual, backend,
-        *call.found, call.schedule, keep,
+        *call.dtypes, call.schedule, keep,
     )  # fmt: skip
     there = _there(call)
     vectors, hidden, cell, feed, alpha = (

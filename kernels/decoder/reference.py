@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention import additive_attention, dot_attention
-from kernels.attention.masking import padding, without_padding
+from kernels.common.masking import padding, without_padding
 from kernels.decoder.sentinel import attend, sentinel
 from kernels.decoder.weights import DecoderState, DecoderWeights, DropoutMasks, Memory
 from kernels.recurrence.reference import step

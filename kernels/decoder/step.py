@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention.masking import masked_softmax, padding, without_padding
 from kernels.backend import resolve
+from kernels.common.masking import masked_softmax, padding, without_padding
+from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
 from kernels.decoder.sentinel import Sentinel, attend
 from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
-from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 
 if TYPE_CHECKING:
     from kernels.decoder.triton_backend.step import JoinedWeights

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels import second_derivative
+from kernels.common import second_derivative
+from kernels.common.precision import precision
 from kernels.loss import reference, torch_backend
-from kernels.precision import precision
 
 
 class Settings(NamedTuple):
@@ -39,9 +39,9 @@ def linear_cross_entropy(
     """See kernels.linear_cross_entropy; ``settings``: label smoothing and ignore_index."""
     grad = torch.is_grad_enabled()
     needed = [grad and t is not None and t.requires_grad for t in (hidden, weight, bias)]
-    found = precision(hidden)
+    dtypes = precision(hidden)
     loss, *_ = torch.ops.kernels.linear_cross_entropy(
-        hidden, weight, bias, targets, *settings, *found, backend, reduction, needed,
+        hidden, weight, bias, targets, *settings, *dtypes, backend, reduction, needed,
     )  # fmt: skip
     return loss
 

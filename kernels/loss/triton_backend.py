@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.launching import on_device
-from kernels.recurrence.schedule import power_of_two
+from kernels.common.chip import power_of_two
+from kernels.common.launching import on_device
 
 if TYPE_CHECKING:
     from kernels.loss.operation import Settings

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels import second_derivative
-from kernels.precision import Precision, precision
+from kernels.common import second_derivative
+from kernels.common.lengths import check_length_values
+from kernels.common.precision import Precision, precision
 from kernels.recurrence import onednn, reference, torch_backend
-from kernels.recurrence.check import check_length_values
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
 from kernels.recurrence.reference import GateNorm
@@ -38,7 +38,7 @@ def recurrence(
     recompute: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """-> outputs (B, T, D*H), hidden (D, B, H), cell (D, B, H) or None."""
-    found = precision(arguments.inputs)
+    dtypes = precision(arguments.inputs)
     keep = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in arguments
     )
@@ -50,7 +50,7 @@ def recurrence(
         kind,
         list(reverse),
         backend,
-        *found,
+        *dtypes,
         asked_schedule(),
         keep,
         recompute,
@@ -172,7 +172,7 @@ def _or_none(tensor: Tensor) -> Tensor | None:
 @torch.library.register_fake("kernels::recurrence", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
-    inputs, found = call.arguments.inputs, call.precision
+    inputs, dtypes = call.arguments.inputs, call.precision
     batch, steps, _ = inputs.shape
     directions, sums, size = call.arguments.weight_hh.shape
     lstm, gru = call.kind == "lstm", call.kind == "gru"
@@ -181,16 +181,16 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
         return inputs.new_empty(shape if there else (0,), dtype=dtype if there else inputs.dtype)
 
     state = (directions, batch, size)
-    outputs = new(True, found.output, batch, steps, directions * size)
-    hidden, cell = new(True, found.output, *state), new(lstm, found.output, *state)
+    outputs = new(True, dtypes.output, batch, steps, directions * size)
+    hidden, cell = new(True, dtypes.output, *state), new(lstm, dtypes.output, *state)
     if not keep:
-        return (outputs, hidden, cell, *(new(False, found.state) for _ in range(SAVED)))
+        return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
     if call.onednn and not recompute:
         space = torch.library.get_ctx().new_dynamic_size()  # its workspace
         left = Saved(
             gates=inputs.new_empty(directions, space, dtype=torch.uint8),
-            states=new(True, found.product, directions, steps, batch, size),
-            cells=new(True, found.state, *state),
+            states=new(True, dtypes.product, directions, steps, batch, size),
+            cells=new(True, dtypes.state, *state),
             extra=None,
             seen=None,
         )
@@ -204,24 +204,24 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     if call.lengths is not None:  # a size of its own for each that an output shows
         rows = torch.library.get_ctx().new_dynamic_size()
         packed = torch.library.get_ctx().new_dynamic_size() if gates or norm else 0
-    states_dtype = found.output if triton else found.state
+    states_dtype = dtypes.output if triton else dtypes.state
     saved = Saved(
-        gates=new(gates, found.product, directions, packed, sums),
+        gates=new(gates, dtypes.product, directions, packed, sums),
         states=new(True, states_dtype, directions, rows, size),
-        cells=new(lstm, found.state, directions, rows, size),
-        extra=new(kept and gru, found.product, directions, packed, size),
-        seen=new(triton and _reads_apart(call), found.product, directions, rows, size),
-        input_products=new(norm, found.product, directions, packed, sums),
-        recurrent_products=new(norm, found.product, directions, packed, sums),
+        cells=new(lstm, dtypes.state, directions, rows, size),
+        extra=new(kept and gru, dtypes.product, directions, packed, size),
+        seen=new(triton and _reads_apart(call), dtypes.product, directions, rows, size),
+        input_products=new(norm, dtypes.product, directions, packed, sums),
+        recurrent_products=new(norm, dtypes.product, directions, packed, sums),
     )
     return (outputs, hidden, cell, *saved)
 
 
 def _reads_apart(call: _Call) -> bool:
     """Whether the recurrent product reads something else than the states (triton backend)."""
-    found, options = call.precision, call.options
+    dtypes, options = call.precision, call.options
     masked = call.arguments.hidden_mask is not None or options.resets is not None
-    return masked or found.product != found.output
+    return masked or dtypes.product != dtypes.output
 
 
 @torch.library.register_fake("kernels::recurrence_backward", lib=_library)

@@ -15,9 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.precision import precision
-
-GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
+from kernels.common.precision import precision
 
 
 class GateNorm(NamedTuple):
@@ -52,14 +50,14 @@ def recurrence(
 
     norm: layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
     """
-    found = precision(inputs)
+    dtypes = precision(inputs)
     if zone_hidden is not None or zone_cell is not None:
         zoneout = (0.0, 0.0)
     batch, steps, _ = inputs.shape
     size = weight_hh.size(1)
 
     def cast(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(found.state)
+        return None if tensor is None else tensor.to(dtypes.state)
 
     with torch.autocast(inputs.device.type, enabled=False):
         inputs = cast(inputs)
@@ -97,9 +95,9 @@ def recurrence(
                 outputs[t] = torch.where(now, new_hidden, zeros)
         stacked = torch.stack(outputs, 1) if steps else inputs.new_zeros(batch, 0, size)
     return (
-        stacked.to(found.output),  # (B, T, H)
-        hidden.to(found.output),  # (B, H)
-        cell.to(found.output) if kind == "lstm" else None,
+        stacked.to(dtypes.output),  # (B, T, H)
+        hidden.to(dtypes.output),  # (B, H)
+        cell.to(dtypes.output) if kind == "lstm" else None,
     )
 
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
-from kernels.recurrence.reference import GATES, GateNorm
+from kernels.common.gates import GATES
+from kernels.recurrence.reference import GateNorm
 
 KINDS = sorted(GATES)
 GAINS = GateNorm._fields

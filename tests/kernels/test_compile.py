@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.common.chip import CHIPS, Chip
 from kernels.compile.kernel import Report, faults
 from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
-    CHIPS,
-    Chip,
     Problem,
     Schedule,
     asked_schedule,

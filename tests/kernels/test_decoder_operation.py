@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kernels import decoder, use_backend
+from kernels.common.precision import precision
 from kernels.decoder import (
     DecoderState,
     DecoderWeights,
@@ -17,7 +18,6 @@ from kernels.decoder import (
     operation,
 )
 from kernels.decoder.call import Call, differentiable
-from kernels.precision import precision
 from tests.kernels.test_decoder import make
 
 KINDS = (("lstm", "additive"), ("gru", "general"), ("tanh", "none"))
@@ -178,7 +178,9 @@ def test_without_feeding_the_loop_gives_what_the_recurrence_gives(
         own = {name: leaf.to(dtype).requires_grad_() for name, leaf in leaves.items()}
         with monkeypatch.context() as patch:
             if loop:
-                patch.setattr(decoder.unfed, "attention_decoder", partial(as_loop, backend))
+                patch.setattr(
+                    decoder.without_input_feeding, "attention_decoder", partial(as_loop, backend)
+                )
             vectors, state, _ = call(own, backend, residual=True)
         loss = vectors.square().sum() + state.hidden.square().sum()
         results.append((vectors, *torch.autograd.grad(loss, list(own.values()))))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import kernels
-from kernels.attention.triton_backend import forward_kernel as attention_kernel
+from kernels.attention.triton_backend.forward import forward_kernel as attention_kernel
 from kernels.recurrence.schedule import use_schedule
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel

@@ -10,9 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.common.chip import CHIPS
 from kernels.decoder.triton_backend import gradients, launch
 from kernels.decoder.triton_backend.tiles import Problem, Tiles, pick, price
-from kernels.recurrence.schedule import CHIPS, Schedule, use_schedule
+from kernels.recurrence.schedule import Schedule, use_schedule
 from tests.kernels.test_decoder import KINDS, SCORES, make, run
 
 INTERPRETED = not torch.cuda.is_available()

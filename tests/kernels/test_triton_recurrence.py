@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
-from kernels.recurrence import triton_backend
 from kernels.recurrence.schedule import Schedule, use_schedule
+from kernels.recurrence.triton_backend import launch
 from tests.kernels.recurrences import (
     KINDS,
     assert_close,
@@ -245,7 +245,7 @@ def test_programs_wait_for_each_other_across_processes(kind, monkeypatch):
     """Two unit tiles and two directions: two groups of two programs, with ragged lengths."""
     monkeypatch.setenv("KERNELS_DEBUG", str(1 << 30))  # here programs do run at the same time
     for name in ("forward_kernel", "backward_kernel"):
-        monkeypatch.setattr(triton_backend, name, AcrossProcesses(getattr(triton_backend, name)))
+        monkeypatch.setattr(launch, name, AcrossProcesses(getattr(launch, name)))
     arguments = make(kind, 3, 4, 3, SIZE, directions=2)
     lengths = torch.tensor([4, 2, 3])
     options = {"kind": kind, "lengths": lengths} | options_of(kind, 3, 4, SIZE, 2)
@@ -325,8 +325,8 @@ def test_strides_of_masks_and_of_arriving_gradients_are_minded():
 def test_the_backward_pass_runs_as_the_forward_pass_was_asked_to(monkeypatch):
     """Also outside the block, and in autograd's own threads on a GPU."""
     asked = []
-    pick = triton_backend.pick
-    monkeypatch.setattr(triton_backend, "pick", lambda *a: asked.append(a[2]) or pick(*a))
+    pick = launch.pick
+    monkeypatch.setattr(launch, "pick", lambda *a: asked.append(a[2]) or pick(*a))
     made = {k: v.to(DEVICE, torch.float32) for k, v in make("gru", 3, 3, 2, SIZE).items()}
     inputs = made.pop("inputs").requires_grad_()
     with use_backend("triton"), use_schedule("resident"):

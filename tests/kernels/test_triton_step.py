@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from triton.runtime.interpreter import InterpreterBuilder
 
 from kernels import use_backend
+from kernels.common.chip import CHIPS
 from kernels.decoder import (
     DecoderState,
     DecoderWeights,
@@ -26,7 +27,7 @@ from kernels.decoder import (
 from kernels.decoder.triton_backend.step import launch
 from kernels.decoder.triton_backend.step import weights as preparing
 from kernels.decoder.triton_backend.step.tiles import Problem, phases, pick, price
-from kernels.recurrence.schedule import CHIPS, use_schedule
+from kernels.recurrence.schedule import use_schedule
 from tests.kernels.test_decoder import KINDS, SCORES, make, sentinel_of
 from tests.kernels.test_triton_decoder import AcrossProcesses
 

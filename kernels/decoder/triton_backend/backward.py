@@ -19,15 +19,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.decoder.triton_backend.attend import attend_row_backward
-from kernels.decoder.triton_backend.forward import VARYING
-from kernels.decoder.triton_backend.products import multiply, next_phase
-from kernels.recurrence.triton_backend.cells import (
+from kernels.common.cells import (
     elman_backward,
     gru_backward,
     lstm_backward,
     tanh,
 )
+from kernels.decoder.triton_backend.attend import attend_row_backward
+from kernels.decoder.triton_backend.forward import VARYING
+from kernels.decoder.triton_backend.products import multiply, next_phase
 
 
 @triton.jit

@@ -20,15 +20,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.decoder.triton_backend.attend import attend_row
-from kernels.decoder.triton_backend.products import multiply, next_phase
-from kernels.recurrence.triton_backend.cells import (
+from kernels.common.cells import (
     elman_forward,
     gru_forward,
     lstm_forward,
     sigmoid,
     tanh,
 )
+from kernels.decoder.triton_backend.attend import attend_row
+from kernels.decoder.triton_backend.products import multiply, next_phase
 
 # Numbers that change from call to call: specialising on them would compile again.
 VARYING = [

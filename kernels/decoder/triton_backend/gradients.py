@@ -6,11 +6,11 @@ import torch
 import triton
 from torch import Tensor
 
+from kernels.common.launching import on_device
 from kernels.decoder.call import Call
 from kernels.decoder.gates import rows as _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
 from kernels.decoder.triton_backend.prepare import Buffers, Prepared
-from kernels.launching import on_device
 
 
 def collect(
@@ -18,7 +18,7 @@ def collect(
 ) -> tuple[Tensor | None, ...]:
     """In the order of ``call.flatten``; ``found``: what the loop left, by its kernel's names."""
     layers, steps, batch, _ = made.gates.shape
-    product, kind = call.found.product, call.kind
+    product, kind = call.dtypes.product, call.kind
     d_gates = found["d_gates"].flatten(1, 2)  # (L, T*B, C)
     embedded = call.inputs.transpose(0, 1).flatten(0, 1).to(product)  # (T*B, E)
     d_inputs = torch.mm(d_gates[0], prepared.static)  # (T*B, E)
@@ -98,7 +98,7 @@ def _memory_gradients(
     call: Call, prepared: Prepared, made: Buffers, found: dict[str, Tensor | None], top: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Of keys, values, query weight and score weight."""
-    product = call.found.product
+    product = call.dtypes.product
     alpha = made.alpha.permute(1, 2, 0).to(product)  # (B, S, T)
     d_values = torch.bmm(alpha, found["d_contexts"].transpose(0, 1))  # (B, S, D)
     d_query = d_score = None

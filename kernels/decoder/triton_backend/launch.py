@@ -14,6 +14,9 @@ import triton
 from torch import Tensor
 
 from kernels.backend import interpreted
+from kernels.common.chip import chip_of, power_of_two
+from kernels.common.launching import on_device, pointer
+from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.call import Call
 from kernels.decoder.triton_backend.backward import backward_kernel
 from kernels.decoder.triton_backend.forward import forward_kernel
@@ -25,9 +28,6 @@ from kernels.decoder.triton_backend.tiles import (
     pick,
     query_products,
 )
-from kernels.launching import on_device, pointer
-from kernels.recurrence.schedule import chip_of, power_of_two
-from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
 
 INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second would wait for ever
 Phase = tuple[str, int, int]  # its name, the layer it is for (0 otherwise), its tiles
@@ -46,7 +46,7 @@ def problem_of(call: Call, source: int, backward: bool) -> Problem:
         source,
         layers,
         call.state.feed is not None,
-        torch.finfo(call.found.product).bits // 8,
+        torch.finfo(call.dtypes.product).bits // 8,
         backward,
         call.inputs.size(1),
         0 if weights.gate is None else weights.gate.size(0),
@@ -90,7 +90,7 @@ def forward_loop(
     )  # fmt: skip
     options = options_of(call, prepared)._replace(
         shown=call.shown,
-        apart=made.fed is not None and call.found.product != call.found.output,
+        apart=made.fed is not None and call.dtypes.product != call.dtypes.output,
         save=save,
     )
     fixed = constants(problem, tiles, options, input_precision(prepared.first))

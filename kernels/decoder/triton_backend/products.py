@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.recurrence.triton_backend.barrier import wait_for_group
+from kernels.common.barrier import wait_for_group
 
 
 @triton.jit

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
-from kernels.recurrence.schedule import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
 
 NAMES = ("step", "persistent")
 WARPS = 8

@@ -12,8 +12,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.recurrence.triton_backend.barrier import wait_for_group
-from kernels.recurrence.triton_backend.cells import (
+from kernels.common.barrier import wait_for_group
+from kernels.common.cells import (
     elman_backward,
     gru_backward,
     lstm_backward,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 import triton
 
-from kernels.launching import pointer
-from kernels.precision import Precision
-from kernels.recurrence.extras import Extras
+from kernels.common.launching import pointer
+from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.schedule import Schedule
+from kernels.recurrence.step_masks import StepMasks
 from kernels.recurrence.triton_backend.norm_steps import norm_backward_kernel, norm_forward_kernel
 from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones
 
@@ -18,24 +18,24 @@ from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones
 def forward_steps(
     kind: str,
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     saved: Saved,
-    extras: Extras,
+    masks: StepMasks,
     schedule: Schedule,
     keep: bool,
 ) -> None:
     """Two launches a step: the product, and what follows it."""
     directions, sums, size = arguments.weight_hh.shape
     states, batch, rows = saved.states, arguments.inputs.size(0), saved.gates.size(1)
-    weight = arguments.weight_hh.to(found.product).transpose(1, 2)  # (D, H, G*H)
+    weight = arguments.weight_hh.to(dtypes.product).transpose(1, 2)  # (D, H, G*H)
     seen = states if saved.seen is None else saved.seen
     products = saved.recurrent_products
     if products is None:  # of one step at a time
         products = saved.gates.new_empty(directions, batch, sums)
     _check(schedule, size)
-    norm, zones = Norm(arguments), Zones(kind, extras)
-    bias = candidate_bias(arguments, found).contiguous() if kind == "gru" else None
+    norm, zones = Norm(arguments), Zones(kind, masks)
+    bias = candidate_bias(arguments, dtypes).contiguous() if kind == "gru" else None
     start = before = 0
     for n, following in zip(packing.sizes, [*packing.sizes[1:], 0], strict=True):
         at = start if keep else 0
@@ -45,10 +45,10 @@ def forward_steps(
             saved.gates, products, norm.gain, pointer(norm.cell_gain, states),
             pointer(norm.cell_shift, states), pointer(bias, states), states, seen,
             pointer(saved.cells, states), pointer(saved.extra, states),
-            pointer(extras.mask, states), pointer(extras.resets, states),
-            pointer(zones.hidden, states), pointer(zones.cell, states), *extras.rates,
+            pointer(masks.mask, states), pointer(masks.resets, states),
+            pointer(zones.hidden, states), pointer(zones.cell, states), *masks.rates,
             start, before, at, n, following, batch, rows, products.size(1), tiles,
-            H=size, KIND=kind, MASKED=extras.mask is not None, RESETS=extras.resets is not None,
+            H=size, KIND=kind, MASKED=masks.mask is not None, RESETS=masks.resets is not None,
             ZONEOUT=zones.mode, SEEN=saved.seen is not None, SAVE=keep,
             BB=schedule.sequences, BH=schedule.units, num_warps=schedule.warps,
         )  # fmt: skip
@@ -58,10 +58,10 @@ def forward_steps(
 def backward_steps(
     kind: str,
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     saved: Saved,
-    extras: Extras,
+    masks: StepMasks,
     schedule: Schedule,
     grads: Gradients,
 ) -> None:
@@ -69,10 +69,10 @@ def backward_steps(
     precision the product's result is rounded to the product dtype before it is added."""
     directions, _, size = arguments.weight_hh.shape
     states, batch, rows = saved.states, arguments.inputs.size(0), saved.gates.size(1)
-    weight = arguments.weight_hh.to(found.product).contiguous()  # (D, G*H, H)
+    weight = arguments.weight_hh.to(dtypes.product).contiguous()  # (D, G*H, H)
     sent = weight.new_empty(directions, batch, size)
     _check(schedule, size)
-    norm, zones = Norm(arguments), Zones(kind, extras)
+    norm, zones = Norm(arguments), Zones(kind, masks)
 
     def launch(start: int, before: int, n: int, later: int, tiles: int) -> None:
         norm_backward_kernel[(directions * tiles,)](
@@ -81,11 +81,11 @@ def backward_steps(
             pointer(saved.extra, states), grads.arriving, sent, grads.hidden,
             pointer(grads.cell, states), grads.sums, grads.products,
             pointer(grads.candidate, states), pointer(grads.cell_gain, states),
-            pointer(grads.cell_shift, states), pointer(extras.mask, states),
-            pointer(extras.resets, states), pointer(zones.hidden, states),
-            pointer(zones.cell, states), *extras.rates, start, before, n, later, int(n > 0),
+            pointer(grads.cell_shift, states), pointer(masks.mask, states),
+            pointer(masks.resets, states), pointer(zones.hidden, states),
+            pointer(zones.cell, states), *masks.rates, start, before, n, later, int(n > 0),
             batch, rows, tiles,
-            H=size, KIND=kind, MASKED=extras.mask is not None, RESETS=extras.resets is not None,
+            H=size, KIND=kind, MASKED=masks.mask is not None, RESETS=masks.resets is not None,
             ZONEOUT=zones.mode, BB=schedule.sequences, BH=schedule.units,
             num_warps=schedule.warps,
         )  # fmt: skip

@@ -7,17 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.recurrence.extras import Extras
 from kernels.recurrence.layout import Arguments
+from kernels.recurrence.step_masks import StepMasks
 
 
 class Zones:
     """Zoneout as the kernels know it."""
 
-    def __init__(self, kind: str, extras: Extras) -> None:
-        self.hidden, self.cell = extras.zone_hidden, extras.zone_cell  # (D, N, H) uint8
-        self.mode = 2 if extras.zone_masks else int(any(extras.rates))
-        if extras.zone_masks and kind == "lstm":  # the kernels read both
+    def __init__(self, kind: str, masks: StepMasks) -> None:
+        self.hidden, self.cell = masks.zone_hidden, masks.zone_cell  # (D, N, H) uint8
+        self.mode = 2 if masks.zone_masks else int(any(masks.rates))
+        if masks.zone_masks and kind == "lstm":  # the kernels read both
             if self.hidden is None:
                 self.hidden = torch.zeros_like(self.cell)
             if self.cell is None:

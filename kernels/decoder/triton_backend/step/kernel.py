@@ -17,6 +17,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.common.barrier import arrive, wait_for_others
 from kernels.decoder.triton_backend.products import next_phase
 from kernels.decoder.triton_backend.step.phases import (
     ask_tile,
@@ -27,7 +28,6 @@ from kernels.decoder.triton_backend.step.phases import (
     output_tile,
     sentinel_tile,
 )
-from kernels.recurrence.triton_backend.barrier import arrive, wait_for_others
 
 # Numbers that change from call to call: specialising on them would compile again.
 VARYING = [

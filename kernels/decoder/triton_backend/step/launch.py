@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from kernels.backend import interpreted
+from kernels.common.chip import chip_of, power_of_two
+from kernels.common.launching import on_device, pointer
+from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.triton_backend.step.kernel import step_kernel
 from kernels.decoder.triton_backend.step.tiles import Problem, Tiles, blocks_of, phases, pick
 from kernels.decoder.triton_backend.step.weights import JoinedWeights
 from kernels.decoder.weights import DecoderState
-from kernels.launching import on_device, pointer
-from kernels.recurrence.schedule import asked_schedule, chip_of, power_of_two
-from kernels.recurrence.triton_backend.settings import debug_spins, input_precision
+from kernels.recurrence.schedule import asked_schedule
 
 INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second would wait for ever
 # keys (B, S, Q), values (B, S, D) or None, folded values (B, S, A) or None, padded (B, S) or None

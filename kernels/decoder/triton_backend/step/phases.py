@@ -11,14 +11,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.decoder.triton_backend.attend import half_way
-from kernels.recurrence.triton_backend.cells import (
+from kernels.common.cells import (
     elman_forward,
     gru_forward,
     lstm_forward,
     sigmoid,
     tanh,
 )
+from kernels.decoder.triton_backend.attend import half_way
 
 
 @triton.jit

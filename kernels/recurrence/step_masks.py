@@ -8,18 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Options, before, ordered
 from kernels.recurrence.packing import Packing
 
 
-class Extras:
+class StepMasks:
     """Absent ones are None."""
 
     def __init__(
-        self, packing: Packing, found: Precision, arguments: Arguments, options: Options
+        self, packing: Packing, dtypes: Precision, arguments: Arguments, options: Options
     ) -> None:
-        mask = ordered(packing, found, arguments.hidden_mask)
+        mask = ordered(packing, dtypes, arguments.hidden_mask)
         self.mask = None if mask is None else mask.contiguous()  # (D, B, H)
         self.resets: Tensor | None = None  # (D, N) uint8
         if options.resets is not None:
@@ -36,15 +36,17 @@ class Extras:
         return None if self.resets is None else (1 - self.resets).to(dtype)[..., None]
 
 
-def seen_by_product(packing: Packing, found: Precision, extras: Extras, states: Tensor) -> Tensor:
+def seen_by_product(
+    packing: Packing, dtypes: Precision, masks: StepMasks, states: Tensor
+) -> Tensor:
     """What each step's recurrent product reads of ``states`` (D, B+N, H): (D, N, H)."""
-    seen, alive = before(packing, states), extras.alive(found.state)
+    seen, alive = before(packing, states), masks.alive(dtypes.state)
     if alive is not None:
         seen = seen * alive
-    if extras.mask is not None:
-        seen = seen.to(found.state, copy=True)
+    if masks.mask is not None:
+        seen = seen.to(dtypes.state, copy=True)
         for part, n in zip(seen.split(packing.sizes, 1), packing.sizes, strict=True):
-            part.mul_(extras.mask[:, :n])
+            part.mul_(masks.mask[:, :n])
     return seen
 
 
