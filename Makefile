@@ -1,4 +1,4 @@
-# Every target sets up what it needs: a clone and Python 3.11 or newer are enough.
+# Every target sets up what it needs: a clone and a Python from 3.11 to 3.14 are enough.
 #
 #   make demo                train on a made-up corpus, translate its test set (5 minutes)
 #   make demo-no-attention   the same with a decoder that has no attention
@@ -9,21 +9,34 @@
 #   make lint | make format  ruff
 #   make wheel               build the wheel, install it in a clean environment, import it
 #   make clean               remove what these targets made, trained models excepted
+#   make python              which Python the targets take (another: make PYTHON=...)
 
-PYTHON ?= python3.11
+# The first of these that runs, is of a supported version and can make environments. Each is tried:
+# a name on the PATH may be a shim that fails when it is called.
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
+FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for python in $(PYTHONS); do \
+	$$python -c '$(FITS)' > /dev/null 2>&1 && command -v $$python && break; done)
+NO_PYTHON := no Python from 3.11 to 3.14 with venv was found on the PATH; \
+	install one, or name it: make PYTHON=/path/to/python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: gpu demo demo-no-attention demo-generate demo-caption test lint format wheel clean help
+.PHONY: gpu demo demo-no-attention demo-generate demo-caption test lint format wheel clean help python
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
+python:  # which Python the other targets take
+	@found="$(PYTHON)"; if [ -z "$$found" ]; then echo "make: $(NO_PYTHON)" >&2; exit 1; fi; \
+		echo "$$found"
+
 # One installation, repeated only when the requirements change.
 $(READY): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "make: $(NO_PYTHON)" >&2; exit 1; fi
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots]'
 	@touch $@
