@@ -45,7 +45,9 @@ class Case(NamedTuple):
     precision: str  # of DTYPES
 
 
-def cases(quick: bool, on_gpu: bool) -> list[Case]:
+def cases(quick: bool, on_gpu: bool, few: bool = False) -> list[Case]:
+    if few:
+        return [Case("additive", *SHAPES[0], "bf16"), Case("dot", *SHAPES[0], "bf16")]
     shapes = ((3, 4, 5, 24),) if quick else SHAPES
     precisions = ("bf16", "fp32") if on_gpu and not quick else ("fp32",)
     return [
@@ -65,8 +67,9 @@ def on_gpu(
     rounds: int,
     device: torch.device,
     keep: Callable[[list[dict[str, Any]]], None],
+    few: bool = False,
 ) -> list[dict[str, Any]]:
-    return run(cases(quick, True), rounds, device, "triton", keep)
+    return run(cases(quick, True, few), rounds, device, "triton", keep, few)
 
 
 def run(
@@ -75,12 +78,13 @@ def run(
     device: torch.device,
     backend: str,
     keep: Callable[[list[dict[str, Any]]], None] | None = None,
+    few: bool = False,
 ) -> list[dict[str, Any]]:
     """Times the cases, prints a table, and returns a row for each case and contender."""
     print("Milliseconds: median (20th to 80th percentile) forward, then forward + backward.")
     results = []
     for case in chosen:
-        rows = measure(case, rounds, device, backend)
+        rows = measure(case, rounds, device, backend, few)
         results += rows
         if keep is not None:
             keep(results)
@@ -104,15 +108,20 @@ def _line(row: dict[str, Any]) -> str:
     return text
 
 
-def measure(case: Case, rounds: int, device: torch.device, backend: str) -> list[dict[str, Any]]:
+def measure(
+    case: Case, rounds: int, device: torch.device, backend: str, few: bool = False
+) -> list[dict[str, Any]]:
     """A row for each contender: times, peak memory, error; or what kept it from being timed."""
-    torch.compiler.reset()
+    if not few:
+        torch.compiler.reset()
     exact = _tensors(case, device)
     tensors = [t.to(DTYPES[case.precision]).requires_grad_() for t in exact]
     with torch.no_grad(), kernels.use_backend("torch"):
         truth = _ours(case)(*(t.detach().double() for t in tensors))
     rows, runnable = [], []
     for name, call in contenders(case, backend).items():
+        if few and name == "torch.compile":
+            continue
         row = case._asdict() | {"contender": name} | _checked(case, call, tensors, truth)
         rows.append(row)
         if "problem" not in row:
@@ -171,6 +180,10 @@ def contenders(case: Case, backend: str) -> dict[str, Run]:
         with kernels.use_backend(backend):
             return own(*tensors)
 
+    def on_torch(*tensors: Tensor) -> Tensor:
+        with kernels.use_backend("torch"):
+            return own(*tensors)
+
     def additive(query: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         scores = (query[:, :, None] + keys[:, None]).tanh() @ (weight * scale)
         return scores.softmax(-1) @ values
@@ -192,6 +205,7 @@ def contenders(case: Case, backend: str) -> dict[str, Run]:
         found = {"kernels": ours, "eager, checkpointed": by_sequence}
     if backend == "triton":
         found["torch.compile"] = torch.compile(eager)
+        found["torch backend"] = on_torch
     if case.form == "dot":
         found["sdpa"] = fused
     return found

@@ -4,7 +4,9 @@ A case is one layer in one direction. Every contender's outputs are first compar
 loop; one that is off by more than rounding is reported and not timed. Then the contenders take
 turns within every round, so that a clock that changes meets them all; times are device time
 between two events, as median and 20th and 80th percentile over the rounds. "recurrent" cases
-have 8 input features, so that the input product is next to nothing; "whole" ones have H.
+have 128 input features, so that the input product is small; "whole" ones have H. ``few`` cases
+are those that decide: no loops step by step but the torch backend's, which is what ``auto`` takes
+otherwise, in two rounds, since it is much slower.
 """
 
 from __future__ import annotations
@@ -42,9 +44,14 @@ DTYPES = {
     "fp32": torch.float32,
     "tf32": torch.float32,
 }
+FEW_SHAPES = (
+    (64, 64, 512), (128, 50, 1024), (32, 1000, 512), (16, 1024, 768), (64, 128, 128), (160, 1, 512),
+)  # fmt: skip
+FEW_ROUNDS = 2  # of the torch backend
+TORCH = "torch backend"  # of this package
 LONGEST_LOOP = 128  # steps of an eager loop that is worth the time
 LONGEST_COMPILED = 16  # and of one that torch.compile unrolls
-FEW_FEATURES = 8
+FEW_FEATURES = 128  # cuDNN's persistent kernels want a multiple of 128
 
 
 class Case(NamedTuple):
@@ -64,9 +71,16 @@ class Contender(NamedTuple):
     parameters: list[Tensor]
 
 
-def cases(quick: bool) -> list[Case]:
+def cases(quick: bool, few: bool = False) -> list[Case]:
     if quick:
         return [Case(kind, 3, 4, 24, "fp32", "whole") for kind in ("LSTM", "GRU", "RNN")]
+    if few:
+        return [
+            Case(kind, *shape, precision, "whole")
+            for shape in FEW_SHAPES
+            for kind in ("LSTM", "GRU")
+            for precision in ("bf16", "fp16")
+        ]
     found = [
         Case(kind, *shape, "bf16", inputs)
         for shape in SHAPES
@@ -92,14 +106,16 @@ def run(
     rounds: int,
     device: torch.device,
     keep: Callable[[list[dict[str, Any]]], None] | None = None,
+    few: bool = False,
 ) -> list[dict[str, Any]]:
-    """Times all cases, prints a table, and returns a row for each case and contender; ``keep`` gets
-    those so far after each case."""
+    """Times all cases (or few), prints a table, and returns a row for each case and contender;
+    ``keep`` gets those so far after each case."""
     print("Milliseconds: median (20th to 80th percentile) forward, then forward + backward.")
     results = []
-    for case in cases(quick):
-        torch.compiler.reset()  # or loops of other cases count against Dynamo's limit
-        rows = measure(case, rounds, device)
+    for case in cases(quick, few):
+        if not few:
+            torch.compiler.reset()  # or loops of other cases count against Dynamo's limit
+        rows = measure(case, rounds, device, few)
         results += rows
         if keep is not None:
             keep(results)
@@ -130,7 +146,9 @@ def _line(row: dict[str, Any]) -> str:
     return text
 
 
-def measure(case: Case, rounds: int, device: torch.device) -> list[dict[str, Any]]:
+def measure(
+    case: Case, rounds: int, device: torch.device, few: bool = False
+) -> list[dict[str, Any]]:
     """A row for each contender: times, peak memory, error; or what kept it from being timed."""
     torch.manual_seed(0)
     dtype = DTYPES[case.precision]
@@ -150,7 +168,7 @@ def measure(case: Case, rounds: int, device: torch.device) -> list[dict[str, Any
     torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
     try:
         rows, runnable = [], []
-        for contender in _contenders(case, ours, theirs, lengths):
+        for contender in _contenders(case, ours, theirs, lengths, few):
             row = case._asdict() | {"contender": contender.name}
             row |= _checked(case, contender, inputs, truth)
             rows.append(row)
@@ -176,7 +194,7 @@ def _truth(case: Case, ours: nn.Module, inputs: Tensor, lengths: Tensor | None) 
 
 
 def _contenders(
-    case: Case, ours: nn.Module, theirs: nn.Module, lengths: Tensor | None
+    case: Case, ours: nn.Module, theirs: nn.Module, lengths: Tensor | None, few: bool
 ) -> list[Contender]:
     def own(backend: str, schedule: str | None = None) -> Callable[[Tensor], Tensor]:
         def call(inputs: Tensor) -> Tensor:
@@ -198,6 +216,9 @@ def _contenders(
 
     mine, its = list(ours.parameters()), list(theirs.parameters())
     found = [Contender("kernels", own("triton"), mine), Contender("torch.nn", library, its)]
+    found.append(Contender(TORCH, own("torch"), mine))
+    if few:
+        return found
     if case.precision == "bf16" and case.inputs == "recurrent" and not case.ragged:
         for name in ("step", "resident", "persistent"):
             found.append(Contender(f"kernels {name}", own("triton", name), mine))
@@ -256,6 +277,8 @@ def _time(
     samples: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 2):  # the first two warm up
         for contender, row in runnable:
+            if contender.name == TORCH and number >= FEW_ROUNDS + 2:
+                continue
             for which in ("forward", "forward_backward"):
                 leaves = [gradient, *contender.parameters]
                 run = partial(contender.run, gradient)
