@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from benchmarks.gpu_kit import carried, filling
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(name: str, folder: Path, options: argparse.Namespace) -> int:
     """One of the three runs; -> 0 if nothing failed, else 1."""
+    start = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     kernels = carried.unpack()
     missing = carried.install()
@@ -47,6 +49,7 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> int:
     print(f"{name}: at most {seconds:.0f} s, results in {folder}; {kernels} kernels in the cache"
           + (f"; brought along: {', '.join(missing)}" if missing else ""), flush=True)  # fmt: skip
     parts = plan(name, str(folder), options.rounds, options.steps)
+    seconds -= time.monotonic() - start
     records, endings = run_parts(parts, folder, seconds, environment(), patience)
     return finish(name, folder, records, endings, carried.compiled() - kernels)
 

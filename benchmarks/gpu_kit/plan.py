@@ -72,9 +72,8 @@ def _bench(folder: str, rounds: int, steps: int) -> list[Part]:
 def _train(folder: str, rounds: int, steps: int) -> list[Part]:
     earlier, recurrent = _earlier(folder, "first/log.txt"), _earlier(folder, "bench/recurrent.json")
     return [
-        Part("versions", 15, f"{KIT}.versions"),
-        Part("failed tests", 30, f"{KIT}.failed_tests", (earlier, f"{folder}/tests.xml")),
-        Part("winner", 20, f"{KIT}.winner", (recurrent, str(rounds))),
-        Part("train triton", 45, f"{KIT}.training", ("triton", str(steps))),
-        Part("train torch", 55, f"{KIT}.training", ("torch", str(steps))),
+        Part("train triton", 40, f"{KIT}.training", ("triton", str(steps))),
+        Part("train torch", 45, f"{KIT}.training", ("torch", str(steps))),
+        Part("winner", 15, f"{KIT}.winner", (recurrent, str(rounds))),
+        Part("failed tests", 40, f"{KIT}.failed_tests", (earlier, f"{folder}/tests.xml")),
     ]

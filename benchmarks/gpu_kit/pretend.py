@@ -1,10 +1,11 @@
 """A card that is not there: for filling Triton's cache, and for trying every line of the kit.
 
 The process believes that it has one sm_90 GPU. Triton compiles for it what the process would launch
-and launches nothing; tensors lie in the machine's memory and say that they are on ``cuda``; matrix
-products are zeros and clocks stand still. Results mean nothing: checks fail, as they must.
-Kernels and their specialisation are those of the real card, since the real calls are made: sizes,
-strides, alignments (both allocators align to 16 bytes at least), dtypes and options are the same.
+and launches nothing; with GPU_KIT_COMPILE=0 it does not even compile. Tensors lie in the machine's
+memory and say that they are on ``cuda``; matrix products are zeros and clocks stand still. Results
+mean nothing: checks fail, as they must. Kernels and their specialisation are those of the real
+card, since the real calls are made: sizes, strides, alignments (both allocators align to 16 bytes
+at least), dtypes and options are the same.
 """
 
 from __future__ import annotations
@@ -273,7 +274,34 @@ def _triton() -> None:
             pass
 
     driver.set_active(Driver())
-    _count(knobs)
+    if os.environ.get("GPU_KIT_COMPILE", "1") == "0":
+        _compile_nothing()
+    else:
+        _count(knobs)
+
+
+def _compile_nothing() -> None:
+    """A kernel that does nothing in the place of each that would be compiled: a dry run."""
+    from triton import compiler
+
+    class Kernel(SimpleNamespace):
+        def __getitem__(self, grid: Any) -> Any:
+            return self.run
+
+    def compiled(source: Any, target: Any = None, options: Any = None, **others: Any) -> Kernel:
+        return Kernel(
+            src=source,
+            name=source.name,
+            metadata=SimpleNamespace(**{"shared": 0, "num_warps": 4, **(options or {})}),
+            function=1,
+            packed_metadata=(4, 1, 0),
+            launch_metadata=lambda *arguments: None,
+            run=lambda *arguments, **named: None,
+            n_regs=0,
+            n_spills=0,
+        )
+
+    compiler.compile = compiled
 
 
 def _count(knobs: Any) -> None:

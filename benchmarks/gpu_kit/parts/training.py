@@ -13,6 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import torch
+
 from benchmarks.gpu_kit.places import CORPUS, ROOT, RUNS, TOKENIZER
 from benchmarks.gpu_kit.records import Record, attempt
 
@@ -62,7 +64,8 @@ def train(backend: str, steps: int) -> Record:
     status = seq2seq(arguments(folder, corpus, steps))
     log = folder / "log.jsonl"
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    found = summary([json.loads(line) for line in lines])
+    found = {"card": torch.cuda.get_device_name()}
+    found |= summary([json.loads(line) for line in lines])
     return found if status == 0 else found | {"problem": f"seq2seq train ended with {status}"}
 
 
