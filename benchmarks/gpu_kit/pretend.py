@@ -3,9 +3,9 @@
 The process believes that it has one sm_90 GPU. Triton compiles for it what the process would launch
 and launches nothing; with GPU_KIT_COMPILE=0 it does not even compile. Tensors lie in the machine's
 memory and say that they are on ``cuda``; matrix products are zeros and clocks stand still. Results
-mean nothing: checks fail, as they must. Kernels and their specialisation are those of the real
-card, since the real calls are made: sizes, strides, alignments (both allocators align to 16 bytes
-at least), dtypes and options are the same.
+mean nothing; errors, as ratios of two norms, are 0, so that what follows a check runs, too.
+Kernels and their specialisation are those of the real card, since the real calls are made: sizes,
+strides, alignments (both allocators align to 16 bytes at least), dtypes and options are the same.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import itertools
 import json
 import os
 import warnings
@@ -105,6 +106,8 @@ def _tensors() -> None:
     torch.Tensor.cuda = lambda tensor, *arguments, **options: tensor
     torch.Tensor.pin_memory = lambda tensor, *arguments: tensor
     torch.nn.Module.cuda = lambda module, *arguments: module
+    turns = itertools.cycle((0.0, 1.0))  # (found - truth).norm() / truth.norm()
+    torch.Tensor.norm = lambda tensor, *arguments, **options: torch.tensor(next(turns))
     cuda = torch.device("cuda", 0)
     torch.Tensor.device = property(lambda tensor: cuda)
     torch.Tensor.is_cuda = property(lambda tensor: True)

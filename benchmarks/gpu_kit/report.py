@@ -6,11 +6,21 @@ from typing import Any
 
 from benchmarks.gpu_kit.records import Record
 
+WIDEST = 10  # columns
 # By run: its tables, the most important one last. What is not named here comes first.
 ORDER = {
-    "first": ("launches", "calls", "barriers", "us a step", "tests", "beside cuDNN", "smoke"),
+    "first": (
+        "launches",
+        "calls",
+        "barriers",
+        "us a step",
+        "failed tests",
+        "tests",
+        "beside cuDNN",
+        "smoke",
+    ),
     "bench": ("split K", "auto takes triton", "against the torch backend", "against cuDNN"),
-    "train": ("tests", "winner", "training"),
+    "train": ("failed tests", "tests", "winner", "training"),
 }
 
 
@@ -34,6 +44,8 @@ def failures(records: list[Record], endings: list[Record]) -> int:
 
 def _table(rows: list[Record]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row if name != "problem"))
+    if len(columns) > WIDEST:  # rows that have little in common
+        return "\n".join(f"  {_words(row)}" for row in rows)
     lines = [columns, *([_text(row.get(name)) for name in columns] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     printed = []
@@ -43,11 +55,16 @@ def _table(rows: list[Record]) -> str:
     return "\n".join(printed)
 
 
+def _words(row: Record) -> str:
+    name, *others = (_text(v) if k == "name" else f"{k} {_text(v)}" for k, v in row.items())
+    return f"{name}: {', '.join(others)}"
+
+
 def _text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
     if isinstance(value, list):
         return " ".join(_text(item) for item in value)
     return str(value)

@@ -1,33 +1,57 @@
-"""Split K over the warps against not, if the library has a switch for it: ``split_k ROUNDS``."""
+"""The inner side of the recurrent product shared out over the warps (split K), and not.
+
+The rule's own persistent schedule at H 512, beside the same one with a single sum for each element.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from typing import Any
 
-from benchmarks.gpu_kit.parts.steps import slope
-from benchmarks.gpu_kit.records import attempt, say
+import torch
 
-SWITCH = "KERNELS_SPLIT_K"  # an environment variable: 0 switches it off
+from benchmarks.gpu_kit.parts.steps import BATCH, FEATURES, LONG, SHORT, contender, times
+from benchmarks.gpu_kit.records import Record, attempt, say
+from kernels.common.chip import chip_of
+from kernels.recurrence.schedule import Problem, Schedule, pick, use_schedule
+
+SIZE = 512
 
 
-def main(rounds: int, setting: str | None) -> None:
-    from kernels.common import settings
+def chosen(kind: str, backward: bool) -> Any:
+    """The rule's persistent schedule of one pass."""
+    problem = Problem(kind.lower(), BATCH, SIZE, 1, 2, backward, LONG)
+    return pick(problem, chip_of(torch.device("cuda")), "persistent")
 
-    if not hasattr(settings, "split_k"):
-        say("split K", name="left out", why="kernels.common.settings has no split_k")
-        return
-    if setting is None:  # read once in a process: one process each
-        for value in ("1", "0"):
-            command = [sys.executable, "-m", "benchmarks.gpu_kit.start", __spec__.name]
-            environment = os.environ | {SWITCH: value}
-            subprocess.run([*command, str(rounds), value], env=environment, check=False)
+
+def slope(kind: str, schedule: Any, rounds: int) -> Record:
+    """Microseconds a step, forward and backward, with ``schedule`` in both passes."""
+    found = []
+    for steps in (SHORT, LONG):
+        run = contender(False, kind, (BATCH, steps, SIZE), FEATURES, torch.bfloat16)
+        with use_schedule(schedule):
+            found.append(times(*run, rounds))
+    forward, both = (1e3 * (b - a) / (LONG - SHORT) for a, b in zip(*found, strict=True))
+    return {
+        "forward_us": round(forward, 3),
+        "backward_us": round(both - forward, 3),
+        "splits": schedule.splits,
+        "schedule": " ".join(map(str, schedule)),
+    }
+
+
+def main(rounds: int) -> None:
+    if "splits" not in Schedule._fields:
+        say("split K", name="left out", why="schedules have no field 'splits'")
         return
     for kind in ("LSTM", "GRU"):
-        name = f"{kind} bf16 512, {SWITCH}={setting}"
-        attempt("split K", name, lambda kind=kind: slope(False, kind, 512, rounds))
+        for backward in (False, True):
+            own = chosen(kind, backward)
+            for splits in dict.fromkeys((own.splits, 1)):
+                name = f"{kind} {SIZE}, {'backward' if backward else 'forward'}'s, {splits} part(s)"
+                schedule = own._replace(splits=splits)
+                attempt("split K", name, lambda k=kind, s=schedule: slope(k, s, rounds))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)
+    main(int(sys.argv[1]))
