@@ -42,6 +42,7 @@ FACTORIES = (
     "empty zeros ones full tensor as_tensor arange rand randn randint randperm linspace eye "
     "empty_like zeros_like ones_like full_like rand_like randn_like empty_strided scalar_tensor"
 ).split()
+UNWRITTEN = ("empty", "empty_like")
 METHODS = "to new_empty new_zeros new_ones new_full new_tensor".split()
 
 _kept: list[Any] = []  # overrides of products, which last as long as this list does
@@ -91,10 +92,11 @@ class _Generator(metaclass=_AnyGenerator):
 
 
 def _tensors() -> None:
-    for name in FACTORIES:
-        setattr(torch, name, _redirected(getattr(torch, name)))
+    for name in FACTORIES:  # what a kernel leaves unwritten is 0, or training would end at a NaN
+        made = getattr(torch, name.replace("empty", "zeros")) if name in UNWRITTEN else None
+        setattr(torch, name, _redirected(made or getattr(torch, name)))
     for name in METHODS:
-        method = _redirected(getattr(torch.Tensor, name))
+        method = _redirected(getattr(torch.Tensor, name.replace("empty", "zeros")))
 
         def moved(tensor: Any, *arguments: Any, method: Any = method, **options: Any) -> Any:
             devices = (str, torch.device)
@@ -155,6 +157,7 @@ def _cuda() -> None:
     own.get_device_properties = lambda *arguments: CARD
     own.get_device_name = lambda *arguments: CARD.name
     own.is_current_stream_capturing = lambda: False
+    own.get_rng_state = lambda *arguments: torch.get_rng_state()
     own.get_rng_state_all = lambda: []
     own.mem_get_info = lambda *arguments: (79 << 30, 80 << 30)
     own.memory_stats = lambda *arguments: {}

@@ -19,7 +19,7 @@ ORDER = {
         "beside cuDNN",
         "smoke",
     ),
-    "bench": ("split K", "auto takes triton", "against the torch backend", "against cuDNN"),
+    "bench": ("split K", "auto", "against the torch backend", "against cuDNN"),
     "train": ("failed tests", "tests", "winner", "training"),
 }
 
