@@ -1,10 +1,10 @@
 """Attention beside eager PyTorch, torch.compile and F.scaled_dot_product_attention (dot scores).
 
-A case is one call on sources of equal length. Every contender's context is first compared with
-float64; one that is off by more than rounding is reported and not timed. Then the contenders take
-turns within every round. On a CPU the torch backend is timed, in CPU time, without torch.compile.
-Where eager PyTorch's (B, T, S, H) tensor has more than ``MOST`` elements there, eager takes a
-sequence at a time under torch.utils.checkpoint, which makes the forward pass twice.
+A case is one call on sources of equal length. Every contender's context and gradients are first
+compared with float64's; one that is off by more than rounding is reported and not timed. Then the
+contenders take turns within every round. On a CPU the torch backend is timed, in CPU time, without
+torch.compile. Where eager PyTorch's (B, T, S, H) tensor has more than ``MOST`` elements there, eager
+takes a sequence at a time under torch.utils.checkpoint, which makes the forward pass twice.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 import kernels
 from kernels.attention.arguments import Problem
 from kernels.attention.schedule import backward_price, forward_price, keeps_scores, pick
+from kernels.bench.errors import largest_error
 from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 from kernels.common.chip import chip_of
@@ -116,8 +117,8 @@ def measure(
         torch.compiler.reset()
     exact = _tensors(case, device)
     tensors = [t.to(DTYPES[case.precision]).requires_grad_() for t in exact]
-    with torch.no_grad(), kernels.use_backend("torch"):
-        truth = _ours(case)(*(t.detach().double() for t in tensors))
+    with kernels.use_backend("torch"):
+        truth = _results(_ours(case), [t.detach().double().requires_grad_() for t in tensors])
     rows, runnable = [], []
     for name, call in contenders(case, backend).items():
         if few and name == "torch.compile":
@@ -211,15 +212,19 @@ def contenders(case: Case, backend: str) -> dict[str, Run]:
     return found
 
 
-def _checked(case: Case, call: Run, tensors: list[Tensor], truth: Tensor) -> dict[str, Any]:
+def _results(call: Run, tensors: list[Tensor]) -> list[Tensor]:
+    """The context, and the gradients of the sum of its squares."""
+    context = call(*tensors)
+    return [context.detach(), *torch.autograd.grad(context.double().square().sum(), tensors)]
+
+
+def _checked(case: Case, call: Run, tensors: list[Tensor], truth: list[Tensor]) -> dict[str, Any]:
     try:
-        with torch.no_grad():
-            found = call(*tensors)
-        call(*tensors).float().sum().backward()
+        found = _results(call, tensors)
     except Exception as problem:  # no memory, say: the others are timed all the same
         lines = str(problem).splitlines() or [type(problem).__name__]
         return {"problem": f"not run: {lines[0]}"}
-    error = ((found.double() - truth).norm() / truth.norm()).item()
+    error = largest_error(found, truth)
     # Eager PyTorch rounds tanh and scores to the dtype: many roundings in half precision.
     if not error <= 16 * torch.finfo(DTYPES[case.precision]).eps:
         return {"error": error, "problem": f"WRONG, not timed: error {error:.1e}"}

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import kernels
+from kernels.bench.errors import worst
 from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 
@@ -63,7 +64,7 @@ class Setting:
 
 
 def _error(found: list[Tensor], truth: list[Tensor]) -> float:
-    return max(((a - b).norm() / b.norm()).item() for a, b in zip(found, truth, strict=True))
+    return worst(((a - b).norm() / b.norm()).item() for a, b in zip(found, truth, strict=True))
 
 
 def run_cpu(quick: bool, rounds: int) -> Rows:
