@@ -3,8 +3,8 @@
 A case is one call on sources of equal length. Every contender's context and gradients are first
 compared with float64's; one that is off by more than rounding is reported and not timed. Then the
 contenders take turns within every round. On a CPU the torch backend is timed, in CPU time, without
-torch.compile. Where eager PyTorch's (B, T, S, H) tensor has more than ``MOST`` elements there, eager
-takes a sequence at a time under torch.utils.checkpoint, which makes the forward pass twice.
+torch.compile. Where eager PyTorch's (B, T, S, H) tensor has more than ``MOST`` elements there,
+eager takes a sequence at a time under torch.utils.checkpoint, which makes the forward pass twice.
 """
 
 from __future__ import annotations

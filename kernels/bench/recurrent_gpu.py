@@ -280,7 +280,7 @@ def _error(contender: Contender, inputs: Tensor, truth: list[Tensor | None]) -> 
 def _judge(case: Case, rows: list[dict[str, Any]]) -> None:
     """Marks the rows whose results are wrong."""
     eps = torch.finfo(DTYPES[case.precision]).eps if case.precision != "tf32" else 2.0**-10
-    peer = next((row.get("error", math.nan) for row in rows if row["contender"] == "torch.nn"))
+    peer = next(row.get("error", math.nan) for row in rows if row["contender"] == "torch.nn")
     for row in rows:
         own = row["contender"].startswith("kernels")
         bound = allowed(eps, peer) if own else LARGEST
