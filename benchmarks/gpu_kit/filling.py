@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,8 @@ def fill(folder: Path) -> int:
         print(f"  {path.stat().st_size / 2**20:7.2f} MiB  {path.relative_to(ROOT)}")
     print(
         f"{count} kernels for sm_90 under Triton {TRITON}; {size / 2**20:.1f} MiB to carry: "
-        f"{CARRIED.relative_to(ROOT)}; {time.monotonic() - start:.0f} s"
+        f"{CARRIED.relative_to(ROOT)}; {time.monotonic() - start:.0f} s, "
+        f"{_processor_seconds():.0f} s of a processor"
     )
     if size > LARGEST:
         print(f"too large: at most {LARGEST >> 20} MiB")
@@ -72,8 +74,14 @@ def dry(folder: Path) -> int:
     _libraries()
     _corpus()
     status = _pretended(UNPACKED / "dry", compiling=False)
-    print(f"dry run: {time.monotonic() - start:.0f} s")
+    print(f"dry run: {time.monotonic() - start:.0f} s, {_processor_seconds():.0f} s of a processor")
     return status
+
+
+def _processor_seconds() -> float:
+    """Of all processes that this one waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def _pip(*arguments: str) -> None:
