@@ -202,14 +202,12 @@ def step_kernel(
     if ALL or PHASE == "ask":
         across = BLOCKS + tl.cdiv(A, COLUMNS) + tl.cdiv(G, COLUMNS)
         if WHOLE > 0:
-            if ALL:
-                if passed > 0:
-                    arrive(counter)
+            if ALL:  # a layer phase came before
+                arrive(counter)
             tiles = batch * across
             early = ask_weight(program, tiles, ask, H, A, Q, G, QUERY, COLUMNS, WHOLE)
             if ALL:
-                if passed > 0:
-                    wait_for_others(counter, passed * programs, status, MAX_SPIN)
+                wait_for_others(counter, passed * programs, status, MAX_SPIN)
             passed += 1
             for tile in range(program, tiles, programs):
                 ask_tile(

@@ -19,6 +19,39 @@ from kernels.common.cells import (
     tanh,
 )
 from kernels.decoder.triton_backend.attend import half_way
+from kernels.decoder.triton_backend.products import in_whole_copies
+
+
+@triton.jit
+def joined_block(
+    k, x, x_at, feed, hidden, at, live, dtype: tl.constexpr,
+    X: tl.constexpr, F: tl.constexpr, H: tl.constexpr, FROM: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """Columns k : k + BK of [x[x_at]; feed[at]; hidden[at]] as ``dtype``: (BM, BK), past L1."""
+    OUTSIDE: tl.constexpr = X + F
+    inner = k + tl.arange(0, BK)
+    recurrent = (inner >= OUTSIDE) & (inner < OUTSIDE + H)
+    rows = tl.load(
+        hidden + at[:, None] * H + (inner - OUTSIDE)[None, :],
+        mask=live[:, None] & recurrent[None, :],
+        other=0.0,
+        cache_modifier=".cg",
+    ).to(dtype)
+    if X > FROM:
+        rows += tl.load(
+            x + x_at[:, None] * X + inner[None, :],
+            mask=live[:, None] & (inner < X)[None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        ).to(dtype)
+    if F > 0:
+        rows += tl.load(
+            feed + at[:, None] * F + (inner - X)[None, :],
+            mask=live[:, None] & ((inner >= X) & (inner < OUTSIDE))[None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        ).to(dtype)
+    return rows
 
 
 @triton.jit
@@ -31,32 +64,28 @@ def multiply_joined(
     the X + F + H columns, in one loop: each loop of its own would wait for its first block.
 
     SPLIT: a GRU's columns, of which gate 3 has no weight on x and feed, gate 2 none on hidden.
+
+    Rows that are no multiple of 16 bytes are fetched a block ahead into registers, as in
+    ``products.multiply``, and for its reasons.
     """
     OUTSIDE: tl.constexpr = X + F
     INNER: tl.constexpr = OUTSIDE + H
-    dtype = weight.dtype.element_ty
+    dtype: tl.constexpr = weight.dtype.element_ty
+    # All parts begin and end at a multiple of 16 bytes, in the narrowest of their dtypes.
+    AHEAD: tl.constexpr = STAGES > 1 and not (
+        in_whole_copies(X, x.dtype.element_ty)
+        and in_whole_copies(F, feed.dtype.element_ty)
+        and in_whole_copies(H, hidden.dtype.element_ty)
+        and (X + F) % 8 == 0
+        and FROM % 8 == 0
+    )
+    if AHEAD:
+        rows = joined_block(FROM, x, x_at, feed, hidden, at, live, dtype, X, F, H, FROM, BK)
     for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
         inner = k + tl.arange(0, BK)
         recurrent = inner >= OUTSIDE
-        rows = tl.load(
-            hidden + at[:, None] * H + (inner - OUTSIDE)[None, :],
-            mask=live[:, None] & (recurrent & (inner < INNER))[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        ).to(dtype)
-        if X > FROM:
-            rows += tl.load(
-                x + x_at[:, None] * X + inner[None, :],
-                mask=live[:, None] & (inner < X)[None, :],
-                other=0.0,
-                cache_modifier=".cg",
-            ).to(dtype)
-        if F > 0:
-            rows += tl.load(
-                feed + at[:, None] * F + (inner - X)[None, :],
-                mask=live[:, None] & ((inner >= X) & (inner < OUTSIDE))[None, :],
-                other=0.0,
-            ).to(dtype)
+        if not AHEAD:
+            rows = joined_block(k, x, x_at, feed, hidden, at, live, dtype, X, F, H, FROM, BK)
         used = there[None, :] & (inner < INNER)[:, None]
         if SPLIT:
             used = used & (
@@ -64,7 +93,13 @@ def multiply_joined(
                 | ((gate != 3)[None, :] & (inner < OUTSIDE)[:, None])
             )
         w = tl.load(weight + place[None, :] * INNER + inner[:, None], mask=used, other=0.0)
+        if AHEAD:
+            following = joined_block(
+                k + BK, x, x_at, feed, hidden, at, live, dtype, X, F, H, FROM, BK
+            )
         total = tl.dot(rows, w, total, input_precision=PRECISION)
+        if AHEAD:
+            rows = following
     return total
 
 
