@@ -25,7 +25,7 @@ from kernels.recurrence import recurrence
 from kernels.recurrence.schedule import use_schedule
 
 Rows = list[dict[str, Any]]
-BATCH, STEPS, LONG, SIZE, FEATURES = 4, 4, 36, 128, 16
+BATCH, STEPS, LONG, SIZE, FEATURES = 4, 4, 36, 32, 8
 CALLS = 20  # between two looks at the clock
 
 
