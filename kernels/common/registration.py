@@ -100,6 +100,13 @@ def transformed(tensors: Sequence[Tensor | None]) -> bool:
     )
 
 
+def _many(grads: Sequence[Tensor | None]) -> bool:
+    """Whether these are several gradients at once: ``torch.autograd.grad(is_grads_batched=True)``,
+    which has a vmap of its own."""
+    legacy = torch._C._functorch.is_legacy_batchedtensor
+    return any(grad is not None and legacy(grad) for grad in grads)
+
+
 def _autograd_function(
     operation: Operation, operator: torch._ops.OpOverload, listed: bool
 ) -> type[torch.autograd.Function]:
@@ -129,7 +136,7 @@ def _autograd_function(
         grads, wanted = grads[: operation.results], ctx.needs_input_grad[3:]
         if all(grad is None for grad in grads):
             found = (None,) * len(places)
-        elif torch.is_grad_enabled() or transformed((*grads, *tensors)):
+        elif torch.is_grad_enabled() or transformed((*grads, *tensors)) or _many(grads):
             found = _gradients_by_reference(operation, ctx.rest, places, tensors, grads, wanted)
         else:
             arguments = _put(ctx.rest, places, tensors)
@@ -144,9 +151,7 @@ def _autograd_function(
     return type(title, (torch.autograd.Function,), members)
 
 
-def _by_reference(
-    operation: Operation, spare: int | None, arguments: Structure
-) -> tuple[Any, ...]:
+def _by_reference(operation: Operation, spare: int | None, arguments: Structure) -> tuple[Any, ...]:
     """The operator's outputs from its reference, with nothing saved: autograd keeps its own."""
     results = operation.reference(arguments)
     like = next(result for result in results if result is not None)

@@ -160,13 +160,14 @@ def _gradients(
     saved: Sequence[Tensor],
     grads: Sequence[Tensor | None],
     wanted: Structure,
-) -> tuple[list[Tensor]]:
+) -> tuple[list[Tensor | None]]:
     given = _Given(*arguments[:CALL])
     last = differentiable(given.layers)
     wanted = [want and place < last for want, place in zip(wanted[0], given.places, strict=True)]
     there = _there(given.call())
     grads = [grad if present else None for grad, present in zip(grads, there, strict=True)]
-    return (torch.ops.kernels.attention_decoder_backward(*given, list(saved), *grads, wanted),)
+    found = torch.ops.kernels.attention_decoder_backward(*given, list(saved), *grads, wanted)
+    return ([gradient if want else None for gradient, want in zip(found, wanted, strict=True)],)
 
 
 def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
