@@ -172,6 +172,7 @@ def _gradients(
 
 def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
     call, return_weights = _Call(arguments), arguments[CALL]
+    call.check()
     with without_autocast(call.arguments.query):
         own = Arguments(*exact(call.arguments, call.precision))
         context, weights = reference.attention(own, call.options)

@@ -1,7 +1,8 @@
 """The attention decoder as one PyTorch operator with a backward pass, on torch or triton.
 
-``kernels.common.registration`` says what registering gives. Tensors travel as one list, with the places in
-``call.flatten`` where they belong; what the backward pass needs is one more list, a backend's own.
+``kernels.common.registration`` says what registering gives. Tensors travel as one list, with the
+places in ``call.flatten`` where they belong; what the backward pass needs is one more list, a
+backend's own.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ def _gradients(
 
 def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
     given = _Given(*arguments[:CALL])
+    check_values(given.call().memory)
     dtypes, last = given.precision, differentiable(given.layers)
     tensors = [
         tensor if place < last else tensor.detach()  # masks are constants

@@ -17,7 +17,7 @@ from kernels.decoder import DecoderState, DecoderWeights, DropoutMasks, LayerWei
 from kernels.decoder.sentinel import Sentinel
 from tests.kernels import recurrences
 
-B, T, S, I, H, D, A, V = 2, 3, 3, 2, 2, 4, 3, 5
+B, T, S, E, H, D, A, V = 2, 3, 3, 2, 2, 4, 3, 5
 LENGTHS = torch.tensor([2, 3])
 
 
@@ -40,7 +40,7 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 def _recurrence(
     kind: str, *, directions: int = 0, options: bool = False, norm: bool = False, **named: object
 ) -> Operation:
-    made = recurrences.make(kind, B, T, I, H, directions=directions, norm=norm)
+    made = recurrences.make(kind, B, T, E, H, directions=directions, norm=norm)
     if options:
         made["hidden_mask"] = _random(*made["hidden"].shape)
         named |= recurrences.options_of(kind, B, T, H, directions)
@@ -75,7 +75,7 @@ def _decoder(
     kind: str, score: str, *, feeding: bool = True, full: bool = False, layers: int = 1
 ) -> Operation:
     gates = recurrences.GATES[kind] * H
-    made = {"inputs": _random(B, T, I), "hidden": _random(layers, B, H)}
+    made = {"inputs": _random(B, T, E), "hidden": _random(layers, B, H)}
     if kind == "lstm":
         made["cell"] = _random(layers, B, H, seed=1)
     if feeding:
@@ -87,14 +87,14 @@ def _decoder(
     if score == "additive":
         made["score"] = _random(H)
     for n in range(layers):
-        inside = (I + (A if feeding else 0)) if n == 0 else H
+        inside = (E + (A if feeding else 0)) if n == 0 else H
         made |= {f"ih{n}": _random(gates, inside), f"hh{n}": _random(gates, H, seed=n)}
         made |= {f"bi{n}": _random(gates, seed=n), f"bh{n}": _random(gates, seed=n + 9)}
         if full:
             made |= {f"nw{n}": _random(H), f"nb{n}": _random(H, seed=1)}
     if full:
         made |= {"gate": _random(D, H), "gate_bias": _random(D)}
-        shapes = {"weight_x": (H, I + A), "weight_h": (H, H), "bias": (H,), "key": (H, H)}
+        shapes = {"weight_x": (H, E + A), "weight_h": (H, H), "bias": (H,), "key": (H, H)}
         made |= {f"sentinel_{name}": _random(*shapes[name]) for name in Sentinel._fields}
         made["values"] = _random(B, S, H)
         made["gate"], made["gate_bias"] = _random(1, H), _random(1)
@@ -147,15 +147,15 @@ def _module(module: nn.Module, *inputs: Tensor, **named: object) -> Operation:
 
 def _modules() -> dict[str, Operation]:
     torch.manual_seed(0)
-    double, x = {"dtype": torch.float64}, _random(T, B, I)
+    double, x = {"dtype": torch.float64}, _random(T, B, E)
     many = {"num_layers": 2, "bidirectional": True, **double}
     return {
-        "LSTM": _module(kernels.LSTM(I, H, **many).eval(), x, lengths=LENGTHS),
-        "GRU": _module(kernels.GRU(I, H, layer_norm=True, zoneout=0.1, **double).eval(), x),
-        "RNN": _module(kernels.RNN(I, H, recompute=True, **double), x),
-        "LSTMCell": _module(kernels.LSTMCell(I, H, layer_norm=True, **double), x[0]),
-        "GRUCell": _module(kernels.GRUCell(I, H, **double), x[0]),
-        "RNNCell": _module(kernels.RNNCell(I, H, nonlinearity="relu", **double), x[0]),
+        "LSTM": _module(kernels.LSTM(E, H, **many).eval(), x, lengths=LENGTHS),
+        "GRU": _module(kernels.GRU(E, H, layer_norm=True, zoneout=0.1, **double).eval(), x),
+        "RNN": _module(kernels.RNN(E, H, recompute=True, **double), x),
+        "LSTMCell": _module(kernels.LSTMCell(E, H, layer_norm=True, **double), x[0]),
+        "GRUCell": _module(kernels.GRUCell(E, H, **double), x[0]),
+        "RNNCell": _module(kernels.RNNCell(E, H, nonlinearity="relu", **double), x[0]),
     }
 
 
