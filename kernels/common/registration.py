@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 Structure = Sequence[Any]  # the operator's arguments, or one thing for each of them
 
 _after_autograd = torch._C._after_autograd_keyset
+_views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
 
 
 class Operation(NamedTuple):
@@ -39,8 +40,11 @@ class Operation(NamedTuple):
 
 
 def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keeps torch.compile, which follows Python into all that runs after a graph break, out of
-    ``function`` and what it calls. (torch.compiler.disable imports the compiler, a second.)"""
+    """Keeps torch.compile out of ``function`` and of all that it calls: a graph that is traced
+    breaks there, and after a graph break, where the compiler looks at every call of Python, this
+    one runs as it is. (torch.compiler.disable does the same, and imports the compiler, a second.)
+    """
+    function._torchdynamo_disable = True
     skip = eval_frame._FrameAction.SKIP
     strategy = eval_frame._FrameExecStrategy(skip, skip)
     eval_frame.set_code_exec_strategy(function.__code__, strategy)
@@ -118,7 +122,8 @@ def _autograd_function(
         places: list[tuple[int, int]],
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():
+        # Views of a backend's own buffers are no views to autograd: it would forbid to change them.
+        with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(_views):
             outputs = operator.redispatch(keyset & _after_autograd, *arguments)
         results, saved = outputs[: operation.results], outputs[operation.results :]
         if listed:

@@ -99,7 +99,7 @@ def _decoder(
         made["values"] = _random(B, S, H)
         made["gate"], made["gate_bias"] = _random(1, H), _random(1)
         made["output"] = _random(A, 2 * H)
-    masks = DropoutMasks((), 0.5 + torch.rand(1, B, A, dtype=torch.float64)) if full else None
+    kept = 0.5 + _random(1, B, A).abs() if full else None
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
         by = dict(zip(made, leaves, strict=True))
@@ -114,6 +114,7 @@ def _decoder(
         )  # fmt: skip
         state = DecoderState(by["hidden"], by.get("cell"), by.get("feed"))
         memory = Memory(by["keys"], by["values"], LENGTHS) if score != "none" else None
+        masks = None if kept is None else DropoutMasks((), kept.to(by["inputs"]))
         vectors, state, alpha = kernels.attention_decoder(
             by["inputs"], weights, state, memory, kind=kind, scale=0.7, masks=masks
         )
