@@ -72,6 +72,10 @@ class TextGenerator:
         self.model, self.units, self.config, self.readme = model, units, config, readme
         self._steps: tuple[object, LanguageSteps] | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles make the steps anew where they are used."""
+        return {**vars(self), "_steps": None}
+
     @classmethod
     def from_pretrained(
         cls,
