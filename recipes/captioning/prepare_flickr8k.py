@@ -15,8 +15,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-from seq2seq.data.captions import load_captions
 from seq2seq.errors import RunError, UsageError
+from seq2seq.tasks.captioning.captions import load_captions
 
 SPLITS = ("train", "validation")
 

@@ -19,9 +19,10 @@ import corpus
 from grammar.lexicon import months
 
 from seq2seq import Translator, load_config, score
-from seq2seq.config import Config
 from seq2seq.errors import RunError, UsageError
-from seq2seq.plots import plot_attention, plot_learning_curve
+from seq2seq.tasks.translation.config import TranslationConfig
+from seq2seq.tasks.translation.plots import plot_attention
+from seq2seq.training.learning_curve import plot_learning_curve
 from seq2seq.training.loop import train
 
 RECIPE = Path(__file__).parent
@@ -79,7 +80,7 @@ def run(output: Path, attention: bool) -> None:
     compare(output)
 
 
-def configuration(output: Path, attention: bool) -> Config:
+def configuration(output: Path, attention: bool) -> TranslationConfig:
     """The recipe's YAML, with its paths under ``output``."""
     name = "demo.yaml" if attention else "demo_no_attention.yaml"
     paths = {"output": output / ("attention" if attention else "no_attention")}

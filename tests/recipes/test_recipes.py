@@ -9,7 +9,8 @@ import demo
 import pytest
 import yaml
 
-from seq2seq.config import Config, config_to_dict, load_config
+from seq2seq.config import config_to_dict, load_config
+from seq2seq.tasks.translation.config import TranslationConfig
 
 FOLDER = Path(demo.__file__).parent
 SHARED = Path("../shared/data/multi30k")
@@ -31,7 +32,7 @@ def keys(values, prefix=""):
 
 def test_multi30k_documents_every_key():
     written = set(keys(yaml.safe_load((FOLDER / "multi30k.yaml").read_text(encoding="utf-8"))))
-    assert written == set(keys(config_to_dict(Config())))
+    assert written == set(keys(config_to_dict(TranslationConfig())))
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="Multi30k is not here")
