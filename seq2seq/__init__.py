@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seq2seq import registry
+from seq2seq.environment import check_kernels
 
 if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the registry says
     from seq2seq.config import load_config as load_config
@@ -42,6 +43,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = _version()
     elif name in _PUBLIC:
+        check_kernels()
         value = registry.load(_PUBLIC[name])
     else:
         raise AttributeError(f"module 'seq2seq' has no attribute '{name}'")

@@ -1,5 +1,5 @@
 """The ``seq2seq`` command: its streams and exit statuses. The commands themselves are those of
-``command_line/`` (train, plot) and of each task (``tasks/*/commands.py``).
+``command_line/`` (train, plot, data, ...) and of each task (``tasks/*/commands.py``).
 
 Exit status: 0 done, 1 the run failed, 2 wrong use, 130 interrupted (Ctrl-C), 141 nobody reads
 the output any more. Nothing heavy is imported before the arguments are known to be good, so
@@ -18,9 +18,10 @@ from collections.abc import Sequence
 
 import seq2seq
 from seq2seq import registry
-from seq2seq.command_line import plot, train
+from seq2seq.command_line import completion, data, demo, init, plot, train
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.overrides import split_overrides, unknown_option
+from seq2seq.environment import check_kernels
 from seq2seq.errors import RunError, UsageError
 
 
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:  # a full disk, a directory without permission
         return _complain(error, 1)
-    except (MemoryError, RuntimeError) as error:  # torch's is a RuntimeError
+    except (MemoryError, RuntimeError, ValueError) as error:  # torch's is a RuntimeError
+        if _of_backend(error):
+            return _complain(error, 2)
         if not isinstance(error, MemoryError) and "allocate" not in str(error):
             raise
         return _complain(f"not enough memory: {str(error).splitlines()[0]}; take less at a time, "
@@ -64,6 +67,8 @@ def _run(arguments: list[str]) -> int:
         rest, overrides = split_overrides(arguments[1:])
         arguments = ["train", *rest]
     parser, parsers = build_parser(commands)
+    if {"-h", "--help"} & set(arguments[1:]):
+        _add_details(commands[arguments[0]], parsers[arguments[0]])
     options, unknown = parser.parse_known_args(arguments)
     if options.version:
         print(f"seq2seq {seq2seq.__version__}")
@@ -74,6 +79,7 @@ def _run(arguments: list[str]) -> int:
     if unknown:
         names = list(parsers[options.command]._option_string_actions)
         raise UsageError(f"{options.command}: {unknown_option(unknown[0], names)}")
+    check_kernels()
     options.overrides = overrides
     return commands[options.command].run(options)
 
@@ -83,7 +89,7 @@ def all_commands() -> dict[str, Command]:
     commands = [train.COMMAND]
     for task in registry.TASKS.values():
         commands += registry.load(task.commands)
-    commands += [plot.COMMAND]
+    commands += [plot.COMMAND, data.COMMAND, demo.COMMAND, init.COMMAND, completion.COMMAND]
     return {command.name: command for command in commands}
 
 
@@ -111,6 +117,16 @@ def build_parser(
         one.set_defaults(command=command.name)
         command.add_options(one)
     return parser, group.choices
+
+
+def _of_backend(error: Exception) -> bool:
+    """Whether an operation refused the backend that KERNELS_BACKEND asks for."""
+    return bool(os.environ.get("KERNELS_BACKEND")) and "backend '" in str(error)
+
+
+def _add_details(command: Command, parser: argparse.ArgumentParser) -> None:
+    if command.details:
+        parser.epilog = f"{command.examples}\n{command.details()}"
 
 
 def _complain(message: object, status: int) -> int:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 END = "</s>"
+PICTURES = (".png", ".svg", ".pdf")  # what the name of a picture may end in
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#dd6b20", "#2f855a", "#718096"
 
@@ -33,11 +34,17 @@ def new_figure() -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a PNG, and the folders it needs; raises RunError where that fails."""
+    """Write a picture, and the folders it needs: PNG, SVG or PDF, as the name ends.
+
+    Raises UsageError for another ending, RunError where it cannot be written.
+    """
     path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in PICTURES:
+        raise UsageError(f"{path}: expected a name that ends in one of: {', '.join(PICTURES)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", dpi=150)
+        figure.savefig(path, format=kind[1:], dpi=150)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from None
     return path

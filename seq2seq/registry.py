@@ -14,6 +14,16 @@ from seq2seq.errors import UsageError
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A figure of the validation set, as the log of a run names it and its learning curve shows."""
+
+    name: str
+    label: str
+    higher: bool = True  # whether higher is better
+    digits: int = 1
+
+
+@dataclass(frozen=True)
 class Entry:
     """Where the parts of one task are found."""
 
@@ -23,6 +33,8 @@ class Entry:
     user: str  # the saved model as a user holds it (seq2seq.saved.pretrained.Pretrained)
     commands: str  # a tuple of seq2seq.command_line.command.Command
     command: str  # which of them uses a saved model: named where another one was tried
+    figures: tuple[Figure, ...]  # drawn in the learning curve, beside the losses
+    recipe: str  # recipes/TASK/RECIPE.yaml explains every key
     public: dict[str, str]  # names that ``seq2seq`` itself offers -> where they are
 
 
@@ -34,6 +46,8 @@ TASKS = {
         user="seq2seq.tasks.translation.translator:Translator",
         commands="seq2seq.tasks.translation.commands:COMMANDS",
         command="translate",
+        figures=(Figure("bleu", "BLEU"),),
+        recipe="multi30k",
         public={
             "Config": "seq2seq.tasks.translation.config:Config",
             "Score": "seq2seq.tasks.translation.scores:Score",
@@ -50,6 +64,8 @@ TASKS = {
         user="seq2seq.tasks.generation.generator:TextGenerator",
         commands="seq2seq.tasks.generation.commands:COMMANDS",
         command="generate",
+        figures=(Figure("bits_per_character", "bits a character", higher=False, digits=3),),
+        recipe="tinyshakespeare",
         public={
             "Generated": "seq2seq.tasks.generation.generator:Generated",
             "TextGenerator": "seq2seq.tasks.generation.generator:TextGenerator",
@@ -62,6 +78,8 @@ TASKS = {
         user="seq2seq.tasks.captioning.captioner:Captioner",
         commands="seq2seq.tasks.captioning.commands:COMMANDS",
         command="caption",
+        figures=(Figure("bleu4", "BLEU-4"), Figure("cider_d", "CIDEr-D", digits=3)),
+        recipe="flickr8k",
         public={
             "Caption": "seq2seq.tasks.captioning.captioner:Caption",
             "Captioned": "seq2seq.tasks.captioning.captioner:Captioned",

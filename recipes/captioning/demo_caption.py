@@ -31,7 +31,9 @@ SHEET = 30  # images of the contact sheet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train and show a small captioning model.")
+    parser = argparse.ArgumentParser(
+        prog="seq2seq demo captioning", description="Train and show a small captioning model."
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/demo-caption"))
     arguments = parser.parse_args()
     try:

@@ -31,7 +31,9 @@ MONTHS = {month.en for month in months}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train and show a small translation model.")
+    parser = argparse.ArgumentParser(
+        prog="seq2seq demo translation", description="Train and show a small translation model."
+    )
     parser.add_argument("--no-attention", action="store_true", help="a decoder without attention")
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="(runs/demo)")
     arguments = parser.parse_args()

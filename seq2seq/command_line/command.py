@@ -16,4 +16,5 @@ class Command:
     summary: str
     add_options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    examples: str | None = None  # shown below the options in --help
+    examples: str = ""  # shown below the options in --help
+    details: Callable[[], str] | None = None  # shown below them, made for --help

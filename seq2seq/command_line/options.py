@@ -8,6 +8,7 @@ from typing import Any
 
 from seq2seq.config.checks import MAX_THREADS
 from seq2seq.errors import UsageError
+from seq2seq.plotting import PICTURES
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -33,9 +34,12 @@ def number(text: str) -> float:
 
 
 def picture(text: str) -> str:
-    """The type of an option: a file to draw into."""
-    if not text.lower().endswith(".png"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no name of a picture that ends in .png")
+    """The type of an option: a file to draw into, whose name says as what."""
+    if not text.lower().endswith(PICTURES):
+        endings = ", ".join(PICTURES)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a picture that ends in one of: {endings}"
+        )
     return text
 
 

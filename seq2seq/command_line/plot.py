@@ -14,7 +14,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=picture,
-        metavar="PNG",
+        metavar="PICTURE",
         help="picture to write (default: RUN_DIR/learning_curve.png)",
     )
 

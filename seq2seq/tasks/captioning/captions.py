@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 import datasets
 
 from seq2seq.errors import UsageError
+from seq2seq.public_data import missing_hint
 from seq2seq.tasks.captioning.images import SUFFIXES
 from seq2seq.text.files import decode_lines
 
@@ -72,7 +73,10 @@ def load_captions(path: str | Path) -> datasets.Dataset:
     elif path.is_file():
         metadata = path
     else:
-        raise UsageError(f"{path}: no such file or folder; expected images with {METADATA[0]}")
+        raise UsageError(
+            f"{path}: no such file or folder; expected images with {METADATA[0]}"
+            f"{missing_hint(path)}"
+        )
     entries = _collect(metadata)
     _check_images(metadata, entries)
     if path.is_dir():

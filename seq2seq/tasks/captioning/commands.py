@@ -73,7 +73,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attention-plot",
         type=picture,
-        metavar="PNG",
+        metavar="PICTURE",
         help="where each word of the first image's caption looked",
     )
     _options(parser)

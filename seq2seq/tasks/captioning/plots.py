@@ -1,6 +1,6 @@
 """Pictures of captions: where each word looked, and sheets of images with what was said of them.
 
-Drawn with matplotlib, which the ``plots`` extra installs, into PNG files.
+Drawn with matplotlib, which the ``plots`` extra installs, into PNG, SVG or PDF files.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def attention_overlay(
         words: T words.
         weights: (T, h, w), or (T, S) of a grid read row by row; one row more than there are words
             is that of the caption's end.
-        path: the PNG to write.
+        path: the picture to write: .png, .svg or .pdf.
         grid: (h, w) of weights (T, S); None: a square.
 
     Raises:
@@ -85,7 +85,7 @@ def contact_sheet(
     Args:
         images: N files, images opened by Pillow, or (3, P, P) bytes.
         captions: N texts; line breaks in them are kept, long lines broken.
-        path: the PNG to write.
+        path: the picture to write: .png, .svg or .pdf.
 
     Raises:
         UsageError: no images, another number of captions, an image that cannot be read,

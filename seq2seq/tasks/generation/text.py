@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.public_data import missing_hint
 from seq2seq.tasks.generation.config import TextConfig
 from seq2seq.text.vocabulary import END, Units
 
@@ -168,7 +169,7 @@ def _paths(place: str, split: str) -> list[Path]:
     found = sorted(Path(name) for name in glob.glob(place, recursive=True))
     found = [path for path in found if path.is_file()]
     if not found:
-        raise UsageError(f"'data.{split}': {place}: no such file")
+        raise UsageError(f"'data.{split}': {place}: no such file{missing_hint(place)}")
     return found
 
 

@@ -60,7 +60,7 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attention-plot",
         type=picture,
-        metavar="PNG",
+        metavar="PICTURE",
         help="heat map of the first line that is not blank",
     )
 

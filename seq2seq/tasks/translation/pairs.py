@@ -19,6 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.public_data import missing_hint
 from seq2seq.tasks.translation.config import DataConfig
 from seq2seq.text.files import decode_lines, open_binary, quiet, read_lines
 
@@ -61,7 +62,7 @@ def load_pairs(
 def _load_files(config: DataConfig, paths: list[str]) -> datasets.Dataset:
     for path in paths:
         if not Path(path).is_file():
-            raise UsageError(f"{path}: no such file; check the path in 'data'")
+            raise UsageError(f"{path}: no such file; check the path in 'data'{missing_hint(path)}")
     stats = [Path(path).stat() for path in paths]
     # Every argument is part of the cache's key: a changed file, or another choice of columns,
     # is another dataset. Times are text so that no library takes lists for shards.

@@ -42,6 +42,37 @@ def test_learning_curve_picture(tmp_path, figures):
     assert rate.get_ylabel() == "learning\nrate"
 
 
+@pytest.mark.parametrize(
+    ("figure", "values", "said"),
+    [
+        ({"bits_per_character": 0}, [3.0, 1.5, 2.0], ["best 1.500 at 20"]),
+        ({"bleu4": 0, "cider_d": 1}, [0.2, 0.9, 0.4], ["best 0.9 at 20", "best 1.900 at 20"]),
+    ],
+    ids=["generation", "captioning"],
+)
+def test_each_task_shows_its_own_figures(tmp_path, figures, figure, values, said):
+    entries = [
+        {"step": 10 * n, "loss": 9.0 / n, "loss_words": 1.0 / n}
+        | {name: value + shift for name, shift in figure.items()}
+        for n, value in enumerate(values, start=1)
+    ]
+    write_log(tmp_path / "log.jsonl", entries)
+    plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    loss, *panels = figures[0].axes
+    assert [text.get_text() for axes in panels for text in axes.texts] == said
+    assert "training: words" in [text.get_text() for text in loss.get_legend().get_texts()]
+    assert figures[0].get_suptitle() == tmp_path.name
+
+
+@pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures_of_other_kinds(tmp_path, ending, begins):
+    write_log(tmp_path / "log.jsonl", [{"step": 50, "loss": 7.5}])
+    path = plot_learning_curve(tmp_path, tmp_path / f"curve.{ending}")
+    assert path.read_bytes().startswith(begins)
+    with pytest.raises(UsageError, match=r"ends in one of: \.png, \.svg, \.pdf"):
+        plot_learning_curve(tmp_path, tmp_path / "curve.jpg")
+
+
 def test_learning_curve_of_a_run_not_yet_validated(tmp_path, figures):
     write_log(tmp_path / "log.jsonl", [{"step": 50, "loss": 7.5}])
     plot_learning_curve(tmp_path, tmp_path / "curve.png")

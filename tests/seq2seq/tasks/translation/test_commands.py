@@ -146,13 +146,30 @@ def test_attention_plot(run, model, tmp_path):
 def test_a_picture_of_another_kind_is_refused_at_once(run, model, tmp_path):
     status, _, err = run("translate", model, "--attention-plot", tmp_path / "a.jpg", stdin=b"a\n")
     assert status == 2
-    assert "a.jpg' is no name of a picture that ends in .png" in err
+    assert "a.jpg' is no name of a picture that ends in one of: .png, .svg, .pdf" in err
 
 
 def test_attention_plot_of_blank_lines(run, model, tmp_path):
     status, out, err = run("translate", model, "--attention-plot", tmp_path / "a.png", stdin=b"\n")
     assert (status, out) == (2, "\n")
     assert "every line of the input is blank" in err
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"), [("foo", "unknown backend 'foo'"), ("triton", "backend 'triton'")]
+)
+def test_a_backend_that_cannot_run_is_one_line(run, model, monkeypatch, backend, message):
+    monkeypatch.setenv("KERNELS_BACKEND", backend)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    status, _, err = run("translate", model, stdin=b"a dog\n")
+    assert status == 2
+    assert message in err and err.count("\n") == 1
+
+
+def test_a_model_of_another_task_names_the_command(run, model):
+    status, _, err = run("generate", model, "--prompt", "a")
+    assert status == 1
+    assert "this is a translation model" in err and "use 'seq2seq translate'" in err
 
 
 def test_missing_model_and_missing_input(run, model, tmp_path):

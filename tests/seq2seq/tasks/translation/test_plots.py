@@ -29,16 +29,34 @@ def weights(rows, columns):
 
 def test_attention_picture(tmp_path, figures):
     table = weights(len(TARGET), len(SOURCE))
-    path = plot_attention(table, SOURCE, TARGET, tmp_path / "new" / "attention.png")
+    path = plot_attention(
+        table, SOURCE, TARGET, tmp_path / "new" / "attention.png", words=False, title="Heat"
+    )
     assert path.read_bytes().startswith(PNG)
     axes = figures[0].axes[0]
     assert numpy.allclose(axes.images[0].get_array(), table)
     columns = [text.get_text() for text in axes.get_xticklabels()]
     assert columns == ["A", "dog", "run", "·s", "for", "$", "·5"]
+    assert figures[0].get_suptitle() == "Heat"
+
+
+def test_the_pieces_of_a_word_are_joined(tmp_path, figures):
+    table = weights(len(TARGET) + 1, len(SOURCE))
+    plot_attention(table, SOURCE, TARGET, tmp_path / "attention.svg")
+    axes = figures[0].axes[0]
+    columns = [text.get_text() for text in axes.get_xticklabels()]
+    rows = [text.get_text() for text in axes.get_yticklabels()]
+    assert columns == ["A", "dog", "runs", "for", "$5"]
+    assert rows == ["Ein", "Hund", "rennt", "für", "5", "$</>", "</s>"]
+    drawn = axes.images[0].get_array()
+    assert numpy.allclose(drawn.sum(1), 1)
+    # "rennt" is two pieces: the mean of their rows; "runs" is two: the sum of their columns
+    assert numpy.isclose(drawn[2, 2], table[2:4, 2:4].sum() / 2)
 
 
 def test_attention_has_a_row_for_the_end(tmp_path, figures):
-    plot_attention(weights(len(TARGET) + 1, len(SOURCE)), SOURCE, TARGET, tmp_path / "a.png")
+    table = weights(len(TARGET) + 1, len(SOURCE))
+    plot_attention(table, SOURCE, TARGET, tmp_path / "a.png", words=False)
     rows = [text.get_text() for text in figures[0].axes[0].get_yticklabels()]
     assert len(rows) == len(TARGET) + 1
     assert rows[0] == "Ein" and rows[-1] == "</s>"
