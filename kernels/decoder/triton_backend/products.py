@@ -8,8 +8,8 @@ import triton.language as tl
 from kernels.common.barrier import wait_for_group
 
 
-@triton.jit
-def in_whole_copies(columns: tl.constexpr, element: tl.constexpr):
+@triton.constexpr_function
+def in_whole_copies(columns, element):
     """Whether rows of so many numbers of type ``element`` are made of pieces of 16 bytes, the only
     ones that ``cp.async`` copies past L1."""
     return columns * element.primitive_bitwidth % 128 == 0
