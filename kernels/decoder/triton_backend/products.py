@@ -67,10 +67,16 @@ def multiply(
 
 
 @triton.jit
-def next_phase(passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr):
+def next_phase(
+    passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr,
+    BEGINS: tl.constexpr = False,
+):  # fmt: skip
     """Between two phases of a launch that does them all, its programs wait for each other.
-    ``passed``: phases begun so far -> one more."""
+    ``passed``: phases begun so far -> one more. BEGINS: a launch may begin with this phase."""
     if WAIT:
-        if passed > 0:
+        if BEGINS:
+            if passed > 0:
+                wait_for_group(counter, passed * programs, status, MAX_SPIN)
+        else:
             wait_for_group(counter, passed * programs, status, MAX_SPIN)
     return passed + 1

@@ -146,7 +146,7 @@ def step_kernel(
         at = n * layer_rows
         x = shown + at - layer_rows
         if ALL or PHASE == "layer":
-            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN, True)
             if n == 0:
                 for tile in range(program, cell_tiles, programs):
                     layer_tile(
