@@ -44,6 +44,7 @@ def faults(ttgir: str, text: str) -> list[str]:
     pairs = set(_pairs(list(_accesses(ttgir))))
     wrong: dict[str, None] = {}
     first = {one for one, _ in pairs}
+    missing = {one for pair in pairs for one in pair}
     second: dict[tuple[Place, bool], set[tuple[Place, bool]]] = {}
     for one, other in pairs:
         second.setdefault(other, set()).add(one)
@@ -55,15 +56,18 @@ def faults(ttgir: str, text: str) -> list[str]:
         if not store and not one.name.startswith(("ld.global", "ld.volatile.global")):
             return facts
         here = one.place, store
+        missing.discard(here)
         for before in facts & second.get(here, set()):
             wrong[
-                f"{before[0][0]}:{before[0][1]} {'stores' if before[1] else 'loads'} and "
-                f"{here[0][0]}:{here[0][1]} {'stores' if store else 'loads'} the same numbers "
-                "in other threads, with no bar.sync between"
+                f"{before[0][0]} {'stores' if before[1] else 'loads'} and {here[0][0]} "
+                f"{'stores' if store else 'loads'} the same numbers in other threads, with no "
+                "bar.sync between"
             ] = None
         return facts | {here} if here in first else facts
 
     ptx.walk(ptx.read(text), frozenset(), step)
+    for place, store in missing:
+        wrong[f"{place}: no such {'store' if store else 'load'} in the PTX to compare with"] = None
     return list(wrong)
 
 
@@ -147,7 +151,7 @@ def _found(ttgir: str, leaking: set[int]) -> Iterator[Access]:
             store = operation.startswith("tt.store")
             layout, shared = _layout(type_of, layouts)
             shared = shared and (store or row in leaking)
-            place = places.get(where.group(1), ("", 0, 0)) if where else ("", 0, 0)
+            place = places[where.group(1)] if where else ()
             yield Access(
                 store, pointer, bases.get(pointer, pointer), layout,
                 shared, depths.get(pointer, 0) < len(regions), place, tuple(regions),
@@ -175,10 +179,8 @@ def _found(ttgir: str, leaking: set[int]) -> Iterator[Access]:
         if key not in known:
             known[key] = len(known)
             depths[known[key]] = max((depths[number(name)] for name in used), default=0)
-            if operation.startswith("tt.addptr") and "tensor" in operation:
-                inner = number(used[0])
-                bases[known[key]] = bases.get(inner, inner)
-            elif operation.startswith(("tt.splat", "tt.broadcast", "tt.expand_dims")):
+            offset = operation.startswith("tt.addptr") and "tensor" in operation
+            if offset or operation.startswith(("tt.splat", "tt.broadcast", "tt.expand_dims")):
                 inner = number(used[0])
                 bases[known[key]] = bases.get(inner, inner)
         numbers[to] = known[key]
@@ -201,15 +203,14 @@ def _layout(type_of: str, layouts: dict[str, str]) -> tuple[str | None, bool]:
 
 
 def _places(ttgir: str) -> dict[str, Place]:
-    """name of a location -> the innermost line of the source"""
-    table = dict(re.findall(r"^(#loc\d*) = loc\((.*)\)$", ttgir, re.M))
+    """name of a location -> the line of the source, and the calls that led there"""
+    table = dict(re.findall(r"^\s*(#loc\d*) = loc\((.*)\)$", ttgir, re.M))
 
     def resolve(name: str) -> Place:
         text = table.get(name, "")
         plain = re.match(r'"([^"]*)":(\d+):(\d+)', text)
         if plain:
-            return plain.group(1).rsplit("/", 1)[-1], int(plain.group(2)), int(plain.group(3))
-        inner = re.search(r"#loc\d*", text)
-        return resolve(inner.group()) if inner and inner.group() != name else ("", 0, 0)
+            return (f"{plain.group(1).rsplit('/', 1)[-1]}:{plain.group(2)}:{plain.group(3)}",)
+        return tuple(one for inner in re.findall(r"#loc\d*", text) for one in resolve(inner))
 
     return {name: resolve(name) for name in table}
