@@ -75,7 +75,7 @@ def _cached(one: Instruction) -> bool:
 
 
 def _where(one: Instruction) -> str:
-    return f"{one.place[0]}:{one.place[1]}"
+    return one.place[0] if one.place else "?"
 
 
 def _barriers(blocks: dict[str, Block], arguments, written: set[str]) -> Iterator[str]:

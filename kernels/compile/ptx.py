@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-Place = tuple[str, int, int]  # file, line, column of the source
+Place = tuple[str, ...]  # file:line:column of the source, then of each call that led there
 # A destination may be a vector in braces; inline assembly pads brackets and braces with spaces.
 INSTRUCTION = re.compile(r"(?:@!?(%p\d+)\s+)?([a-z][\w.:]*)\s*(.*)")
 REGISTER = re.compile(r"%(?:rd|rs|rq|r|fd|f|p|b|h)\d+")
@@ -35,16 +35,15 @@ def read(text: str) -> dict[str, Block]:
 
     Raises ValueError at an instruction that this reader does not know how to follow.
     """
-    files = {n: f.rsplit("/", 1)[-1] for n, f in re.findall(r'\.file\s+(\d+)\s+"([^"]*)"', text)}
     blocks: dict[str, Block] = {"entry": Block([], [])}
-    label, place, open_ended = "entry", ("", 0, 0), True
+    label, place, open_ended = "entry", (), True
     body = text[text.index("\n{") :]
-    for line in (one.split("//")[0].strip() for one in body.splitlines()):
+    for line, _, comment in (one.partition("//") for one in body.splitlines()):
+        line = line.strip()
         if line.startswith(".section"):  # debugging information
             break
         if line.startswith(".loc"):
-            number, row, column = line.split()[1:4]
-            place = files.get(number, number), int(row), int(column.rstrip(","))
+            place = tuple(re.findall(r"[^\s@\[\]]+:\d+(?::\d+)?", comment))
         elif line.endswith(":") and line.startswith("$L__BB"):
             if open_ended:
                 blocks[label].next.append(line[:-1])

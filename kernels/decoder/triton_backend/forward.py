@@ -397,7 +397,7 @@ def forward_kernel(
             is_top = n + 1 == layers
             of_gates = gates + (layer * steps + t * wide) * C
             if ALL or PHASE == "layer":
-                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN, True)
                 if n == 0:
                     for tile in range(program, cell_tiles, programs):
                         layer_tile(

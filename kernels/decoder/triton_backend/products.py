@@ -8,8 +8,8 @@ import triton.language as tl
 from kernels.common.barrier import wait_for_group
 
 
-@triton.jit
-def in_whole_copies(columns: tl.constexpr, element: tl.constexpr):
+@triton.constexpr_function
+def in_whole_copies(columns, element):
     """Whether rows of so many numbers of type ``element`` are made of pieces of 16 bytes, the only
     ones that ``cp.async`` copies past L1."""
     return columns * element.primitive_bitwidth % 128 == 0
@@ -67,10 +67,16 @@ def multiply(
 
 
 @triton.jit
-def next_phase(passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr):
+def next_phase(
+    passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr,
+    BEGINS: tl.constexpr = False,
+):  # fmt: skip
     """Between two phases of a launch that does them all, its programs wait for each other.
-    ``passed``: phases begun so far -> one more."""
+    ``passed``: phases begun so far -> one more. BEGINS: a launch may begin with this phase."""
     if WAIT:
-        if passed > 0:
+        if BEGINS:
+            if passed > 0:
+                wait_for_group(counter, passed * programs, status, MAX_SPIN)
+        else:
             wait_for_group(counter, passed * programs, status, MAX_SPIN)
     return passed + 1

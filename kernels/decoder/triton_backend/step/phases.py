@@ -23,35 +23,14 @@ from kernels.decoder.triton_backend.products import in_whole_copies
 
 
 @triton.jit
-def joined_block(
-    k, x, x_at, feed, hidden, at, live, dtype: tl.constexpr,
-    X: tl.constexpr, F: tl.constexpr, H: tl.constexpr, FROM: tl.constexpr, BK: tl.constexpr,
-):  # fmt: skip
-    """Columns k : k + BK of [x[x_at]; feed[at]; hidden[at]] as ``dtype``: (BM, BK), past L1."""
-    OUTSIDE: tl.constexpr = X + F
-    inner = k + tl.arange(0, BK)
-    recurrent = (inner >= OUTSIDE) & (inner < OUTSIDE + H)
-    rows = tl.load(
-        hidden + at[:, None] * H + (inner - OUTSIDE)[None, :],
-        mask=live[:, None] & recurrent[None, :],
+def row_block(rows, at, inner, there, live, STRIDE: tl.constexpr):
+    """rows[at, inner] for the columns that are ``there``, else zero: (BM, BK), past L1."""
+    return tl.load(
+        rows + at[:, None] * STRIDE + inner[None, :],
+        mask=live[:, None] & there[None, :],
         other=0.0,
         cache_modifier=".cg",
-    ).to(dtype)
-    if X > FROM:
-        rows += tl.load(
-            x + x_at[:, None] * X + inner[None, :],
-            mask=live[:, None] & (inner < X)[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        ).to(dtype)
-    if F > 0:
-        rows += tl.load(
-            feed + at[:, None] * F + (inner - X)[None, :],
-            mask=live[:, None] & ((inner >= X) & (inner < OUTSIDE))[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        ).to(dtype)
-    return rows
+    )
 
 
 @triton.jit
@@ -66,11 +45,12 @@ def multiply_joined(
     SPLIT: a GRU's columns, of which gate 3 has no weight on x and feed, gate 2 none on hidden.
 
     Rows that are no multiple of 16 bytes are fetched a block ahead into registers, as in
-    ``products.multiply``, and for its reasons.
+    ``products.multiply``, and for its reasons; as they are, since the pipeline would take them back
+    if an operation on them stood between.
     """
     OUTSIDE: tl.constexpr = X + F
     INNER: tl.constexpr = OUTSIDE + H
-    dtype: tl.constexpr = weight.dtype.element_ty
+    dtype = weight.dtype.element_ty
     # All parts begin and end at a multiple of 16 bytes, in the narrowest of their dtypes.
     AHEAD: tl.constexpr = STAGES > 1 and not (
         in_whole_copies(X, x.dtype.element_ty)
@@ -80,12 +60,35 @@ def multiply_joined(
         and FROM % 8 == 0
     )
     if AHEAD:
-        rows = joined_block(FROM, x, x_at, feed, hidden, at, live, dtype, X, F, H, FROM, BK)
+        inner = FROM + tl.arange(0, BK)
+        recurrent = (inner >= OUTSIDE) & (inner < INNER)
+        of_hidden = row_block(hidden, at, inner - OUTSIDE, recurrent, live, H)
+        if X > FROM:
+            of_x = row_block(x, x_at, inner, inner < X, live, X)
+        if F > 0:
+            of_feed = row_block(feed, at, inner - X, (inner >= X) & (inner < OUTSIDE), live, F)
     for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
+        # AHEAD: of the next block, else of this one.
+        inner = k + (BK if AHEAD else 0) + tl.arange(0, BK)
+        recurrent = (inner >= OUTSIDE) & (inner < INNER)
+        new_hidden = row_block(hidden, at, inner - OUTSIDE, recurrent, live, H)
+        if X > FROM:
+            new_x = row_block(x, x_at, inner, inner < X, live, X)
+        if F > 0:
+            new_feed = row_block(feed, at, inner - X, (inner >= X) & (inner < OUTSIDE), live, F)
+        if not AHEAD:
+            of_hidden = new_hidden
+            if X > FROM:
+                of_x = new_x
+            if F > 0:
+                of_feed = new_feed
+        rows = of_hidden.to(dtype)
+        if X > FROM:
+            rows += of_x.to(dtype)
+        if F > 0:
+            rows += of_feed.to(dtype)
         inner = k + tl.arange(0, BK)
         recurrent = inner >= OUTSIDE
-        if not AHEAD:
-            rows = joined_block(k, x, x_at, feed, hidden, at, live, dtype, X, F, H, FROM, BK)
         used = there[None, :] & (inner < INNER)[:, None]
         if SPLIT:
             used = used & (
@@ -93,13 +96,13 @@ def multiply_joined(
                 | ((gate != 3)[None, :] & (inner < OUTSIDE)[:, None])
             )
         w = tl.load(weight + place[None, :] * INNER + inner[:, None], mask=used, other=0.0)
-        if AHEAD:
-            following = joined_block(
-                k + BK, x, x_at, feed, hidden, at, live, dtype, X, F, H, FROM, BK
-            )
         total = tl.dot(rows, w, total, input_precision=PRECISION)
         if AHEAD:
-            rows = following
+            of_hidden = new_hidden
+            if X > FROM:
+                of_x = new_x
+            if F > 0:
+                of_feed = new_feed
     return total
 
 
