@@ -6,6 +6,7 @@ break, and the loop is not unrolled into it.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -114,7 +115,7 @@ class _Call:
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs = call.arguments.inputs
-    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+    with _without_autocast(inputs.device.type), torch.no_grad():
         if call.onednn and not recompute:
             results = onednn.forward(call.precision, call.arguments, call.reverse, keep)
         else:
@@ -127,12 +128,14 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
                 call.schedule,
                 keep and not recompute,
             )
-    saved = (None,) * SAVED
-    if keep:
-        saved = results.saved
-        if recompute:
-            saved = saved._replace(**dict.fromkeys(REMADE))
-    return tuple(_or_empty(t, inputs) for t in (*results[:3], *saved))
+    if not keep:
+        outputs, hidden, cell, _ = results
+        empty = inputs.new_empty(0)  # one for all: nobody reads them
+        return (outputs, hidden, empty if cell is None else cell, *(empty,) * SAVED)
+    saved = results.saved
+    if recompute:
+        saved = saved._replace(**dict.fromkeys(REMADE))
+    return tuple([_or_empty(t, inputs) for t in (*results[:3], *saved)])
 
 
 @torch.library.impl(_library, "recurrence_backward", "CompositeExplicitAutograd")
@@ -141,7 +144,7 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
     saved = Saved(*(_or_none(t) for t in flat[CALL : CALL + SAVED]))
     *grads, wanted = flat[CALL + SAVED :]
     inputs = call.arguments.inputs
-    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+    with _without_autocast(inputs.device.type), torch.no_grad():
         if onednn.left(saved):
             found = onednn.backward(
                 call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
@@ -159,6 +162,13 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
             tuple(wanted),
         )
     return tuple(_or_empty(t, inputs) for t in found)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """Entering ``torch.autocast`` is slow, and mostly nothing is there to leave."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
