@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from kernels.common.capture import capturing
+
 
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
@@ -25,16 +27,20 @@ def check_lengths_form(lengths: Tensor, batch: int) -> None:
 
 def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:
     """From 0 to T; raises ValueError otherwise. Where there are no values to see yet (a graph that
-    is traced, the meta device, fake tensors), whoever computes with them looks again."""
+    is traced, the meta device, fake tensors), whoever computes with them looks again. While a CUDA
+    graph is captured, lengths on the GPU cannot be seen: values outside count as the nearest
+    inside."""
     if torch.compiler.is_compiling():
         return
     lengths = unwrapped(lengths)
     if lengths.is_meta or isinstance(lengths, FakeTensor) or not lengths.numel():
         return
-    if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
+    if not batch or capturing(lengths.device):
+        return
+    low, high = lengths.to("cpu").aminmax()
+    if low < 0 or high > steps:
         raise ValueError(
-            f"lengths: found values from {int(lengths.min())} to {int(lengths.max())}; "
-            f"expected 0 to T = {steps}"
+            f"lengths: found values from {int(low)} to {int(high)}; expected 0 to T = {steps}"
         )
 
 

@@ -37,9 +37,10 @@ def autocast_enabled(device: str) -> bool:
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:
-    """Where ``like`` is, torch.autocast is off: dtypes were decided before."""
+    """Where ``like`` is, torch.autocast is off: dtypes were decided before. Entering it is slow,
+    and mostly there is nothing to leave."""
     device = like.device.type
-    if not torch.amp.is_autocast_available(device):
+    if not autocast_enabled(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kernels.common.precision import Precision
 from kernels.recurrence import normalisation
-from kernels.recurrence.packing import Packing, final, put, take
+from kernels.recurrence.packing import Packing, copy_in, final, put, take
 
 
 class Arguments(NamedTuple):
@@ -92,12 +92,18 @@ def input_sums(
     packed = packed_inputs(packing, dtypes, arguments.inputs)
     weight = arguments.weight_ih.to(dtypes.product).transpose(1, 2)  # (D, I, G*H)
     directions, _, width = weight.shape
-    sums = weight.new_empty(directions, packed[0].size(0), width)
-    for d, x in enumerate(packed):
-        if bias is None or gain is not None:
-            torch.mm(x, weight[d], out=sums[d])
-        else:
-            torch.addmm(bias[d].to(dtypes.product), x, weight[d], out=sums[d])
+    added = None if bias is None or gain is not None else bias.to(dtypes.product)
+    if directions == 1:
+        x, w = packed[0], weight.squeeze(0)
+        sums = torch.mm(x, w) if added is None else torch.addmm(added.squeeze(0), x, w)
+        sums = sums.unsqueeze(0)
+    else:
+        sums = weight.new_empty(directions, packed[0].size(0), width)
+        for d, (x, w, out) in enumerate(zip(packed, weight, sums, strict=True)):
+            if added is None:
+                torch.mm(x, w, out=out)
+            else:
+                torch.addmm(added[d], x, w, out=out)
     if gain is None:
         return sums, None
     return normalisation.forward(sums, gain, bias, dtypes.state), sums
@@ -149,13 +155,18 @@ def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -
     """Outputs and final states out of the packed states; padding is zero."""
     batch, steps = inputs.shape[:2]
     directions, rows, size = saved.states.shape
-    states = saved.states.narrow(1, batch, rows - batch).to(dtypes.output)  # (D, N, H)
-    make = states.new_empty if packing.full else states.new_zeros
-    outputs = make((batch, steps, directions * size))
-    for d, own in enumerate(states):
-        put(packing, d, own, outputs.narrow(2, d * size, size))
-    last = [None if s is None else final(packing, s) for s in saved[1:3]]
-    hidden, cell = (None if state is None else state.to(dtypes.output) for state in last)
+    states = saved.states.narrow(1, batch, rows - batch)  # (D, N, H)
+    if directions == 1 and packing.rows[0] is None:
+        by_step = states.view(steps, batch, size)
+        outputs = copy_in(dtypes.output, by_step.transpose(0, 1))
+    else:
+        states = states.to(dtypes.output)
+        make = states.new_empty if packing.full else states.new_zeros
+        outputs = make((batch, steps, directions * size))
+        for d, own in enumerate(states):
+            put(packing, d, own, outputs.narrow(2, d * size, size))
+    hidden = final(packing, dtypes.output, saved.states)
+    cell = None if saved.cells is None else final(packing, dtypes.output, saved.cells)
     return Results(outputs, hidden, cell, saved)
 
 

@@ -77,12 +77,16 @@ def put(packing: Packing, direction: int, packed: Tensor, batched: Tensor) -> No
         batched.view(-1, *batched.shape[2:]).index_copy_(0, rows, packed)
 
 
-def final(packing: Packing, states: Tensor) -> Tensor:
+def final(packing: Packing, dtype: torch.dtype, states: Tensor) -> Tensor:
     """States (D, B+N, H) -> (D, B, H) the last of each sequence, in memory of their own."""
     if packing.last is None:
-        rows = states.narrow(1, states.size(1) - packing.batch, packing.batch)
-        return rows.clone(memory_format=torch.contiguous_format)
-    return states.index_select(1, packing.last)
+        return copy_in(dtype, states.narrow(1, states.size(1) - packing.batch, packing.batch))
+    return states.index_select(1, packing.last).to(dtype)
+
+
+def copy_in(dtype: torch.dtype, tensor: Tensor) -> Tensor:
+    """A contiguous copy."""
+    return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _pack(

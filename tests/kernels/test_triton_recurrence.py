@@ -214,7 +214,7 @@ class AcrossProcesses:
     def __getitem__(self, grid):
         return functools.partial(self.launch, grid[0])
 
-    def launch(self, programs, **arguments):
+    def launch(self, programs, /, **arguments):
         shared = {}
         for a in arguments.values():
             if isinstance(a, torch.Tensor):

@@ -338,11 +338,11 @@ class Dawdling:
     """A kernel whose first program takes its time before everything it writes."""
 
     def __init__(self, kernel, seconds):
-        self.kernel, self.arg_names, self.seconds = kernel, kernel.arg_names, seconds
+        self.kernel, self.seconds = kernel, seconds
 
     def __getitem__(self, grid):
-        def run(*args, **options):
-            if args[self.arg_names.index("first_program")] == 0:
+        def run(**arguments):
+            if arguments["first_program"] == 0:
                 store = InterpreterBuilder.create_masked_store
 
                 def late(*arguments):
@@ -350,7 +350,7 @@ class Dawdling:
                     return store(*arguments)
 
                 InterpreterBuilder.create_masked_store = late  # of this process
-            self.kernel[grid](*args, **options)
+            self.kernel[grid](**arguments)
 
         return run
 
@@ -361,8 +361,8 @@ class Dawdling:
 def test_programs_wait_for_each_other_across_processes(monkeypatch, gate, rows):
     """Three programs, two layers, several tiles in each phase: each needs what others wrote in the
     one before. The counter is zero again at the end. A single row reads weights before it waits."""
-    slow = Dawdling(launch.step_kernel, 0.1 if rows == 1 else 0.02)
-    monkeypatch.setattr(launch, "step_kernel", AcrossProcesses(slow))
+    slow = Dawdling(launch.STEP.function, 0.1 if rows == 1 else 0.02)
+    monkeypatch.setattr(launch.STEP, "function", AcrossProcesses(slow))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
     options = {"sentinel": True} if gate == "sentinel" else {"gate": gate}
     leaves, _ = make(

@@ -38,6 +38,7 @@ class Grids:
         self.groups = self.at_once = directions * self.tiles  # and how many in a launch
         self.options: dict[str, Any] = {"num_warps": schedule.warps}
         self.options["num_stages"] = 3 if schedule.name == "step" else 1
+        self.spins = debug_spins()
         self.counters = self.status = None  # (groups,) and (1,) int32, zero
         if schedule.name == "persistent":
             chip = chip_of(device)
@@ -78,8 +79,8 @@ class Grids:
 
     def check(self) -> None:
         """In debug mode: whether a barrier gave up waiting."""
-        if self.status is not None and debug_spins() and int(self.status):
+        if self.spins and self.status is not None and int(self.status):
             raise RuntimeError(
                 f"schedule {self.schedule.name!r}: a barrier was not reached by all programs "
-                f"within {debug_spins()} reads; the results are wrong. Please report the sizes."
+                f"within {self.spins} reads; the results are wrong. Please report the sizes."
             )

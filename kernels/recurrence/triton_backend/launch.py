@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.backend import interpreted
 from kernels.common.chip import chip_of
 from kernels.common.launching import Kernel, Pointers, on_device
 from kernels.common.precision import Precision
@@ -336,7 +335,7 @@ def _constants(
         "BH": schedule.units,
         "KC": schedule.inner,
         "PRECISION": input_precision(weight),
-        "MAX_SPIN": debug_spins(),
+        "MAX_SPIN": grids.spins,
     }
 
 
@@ -345,9 +344,11 @@ def _pick(problem: Problem, device: torch.device, asked: str) -> Schedule:
     waits for another would wait for ever."""
     chip = chip_of(device)
     schedule = _cheapest(problem, chip, asked)
+    if FORWARD.direct:  # no interpreter
+        return schedule
     programs = sharing(schedule, problem.size)
     waits = schedule.name == "persistent" and 1 < programs <= chip.processors
-    if not (waits and interpreted()) or debug_spins():  # debugging bounds the wait
+    if not waits or debug_spins():  # debugging bounds the wait
         return schedule
     if not asked:
         return _cheapest(problem, chip, "step")
