@@ -231,6 +231,35 @@ def test_triton_reads_a_cache_that_was_moved(tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.parametrize(
+    ("card", "triton", "fits"),
+    [
+        ("9.0", "3.6.0", True),
+        (None, "3.6.0", True),
+        ("8.0", "3.6.0", False),
+        ("9.0", "3.7.1", False),
+    ],
+)
+def test_a_cache_fits_one_card_and_one_triton(card, triton, fits, tmp_path, monkeypatch):
+    about = tmp_path / "about.json"
+    monkeypatch.setattr(carried, "capability", lambda: card)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: triton)
+    assert not carried.fits(about)
+    about.write_text(json.dumps({"triton": "3.6.0", "capability": "9.0"}))
+    assert carried.fits(about) == fits
+
+
+def test_the_card_is_asked_for_its_capability(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert carried.capability() is None
+    tool.write_text("#!/bin/sh\necho 9.0\necho 8.0\n")
+    tool.chmod(0o755)
+    assert carried.capability() == "9.0"
+    tool.write_text("#!/bin/sh\nexit 1\n")
+    assert carried.capability() is None
+
+
 def test_packages_that_are_missing_are_unpacked(tmp_path):
     for name in ("not_installed_here", "json"):
         with zipfile.ZipFile(tmp_path / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
