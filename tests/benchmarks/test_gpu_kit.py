@@ -16,7 +16,7 @@ import pytest
 from benchmarks.gpu_kit import carried, filling, running
 from benchmarks.gpu_kit.places import ROOT
 from benchmarks.gpu_kit.plan import SECONDS, Part, plan
-from benchmarks.gpu_kit.records import checked, read
+from benchmarks.gpu_kit.records import attempt, checked, read
 from benchmarks.gpu_kit.report import failures, tables
 from benchmarks.gpu_kit.running import run_parts
 from benchmarks.gpu_kit.summaries import ratios, read_bench
@@ -185,6 +185,12 @@ def test_an_error_that_is_no_number_is_a_failure():
     assert "problem" not in checked(0.1, 0.1)
     assert checked(0.2, 0.1)["problem"] == checked(float("nan"), 0.1)["problem"] == "WRONG"
     assert json.dumps(checked(float("nan"), 0.1), allow_nan=False)
+
+
+def test_a_measurement_may_have_seconds_of_its_own(capsys):
+    assert attempt("a", "b", lambda: {"seconds": 12345, "value": 1})
+    row = read(capsys.readouterr().out)
+    assert row["value"] == 1 and row["seconds"] < 12345
 
 
 def test_lines_that_are_no_records_are_text():
