@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import sys
 import types
 
@@ -532,3 +534,10 @@ def test_configurations_that_make_no_sense(values, message):
     with pytest.raises(UsageError) as error:
         config_from_dict({"task": "captioning", **values})
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_captioner_is_copied_after_use(images, again):
+    captioner = make()
+    expected = [one.text for one in captioner.caption(images[:2])]
+    assert [one.text for one in again(captioner).caption(images[:2])] == expected

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import math
+import pickle
 
 import pytest
 import torch
@@ -450,3 +452,22 @@ def test_perplexity_counts_every_unit_but_the_first():
         generator.perplexity(" \n")
     with pytest.raises(UsageError, match="one unit"):
         generator.perplexity("T")
+
+
+# --- copies ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_generators_and_sessions_are_copied_after_use(again, precision):
+    generator = make()
+    session = generator.session(seed=1, precision=precision)
+    text = generator.generate("To be", seed=1, precision=precision)
+    assert again(generator).generate("To be", seed=1, precision=precision) == text
+    assert "".join(session.write("To be")) == text
+    other = again(session)
+    assert "".join(other.write("or")) == "".join(session.write("or"))
+    stream = session.write("not")
+    next(stream)
+    with pytest.raises(TypeError, match="the session is writing"):
+        again(session)

@@ -1,7 +1,9 @@
+import copy
 import dataclasses
 import json
 import logging
 import math
+import pickle
 
 import pytest
 import torch
@@ -516,3 +518,10 @@ def test_odd_arguments_of_the_python_interface(saved):
         Translator.from_pretrained(saved, device="meta")
     modes = {path.stat().st_mode for path in saved.iterdir()}
     assert len(modes) == 1  # whoever may read the configuration may read the weights
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_translator_is_copied_after_use(translator, again):
+    assert translator.translate(ENGLISH, precision="bf16")
+    assert translator.translate(ENGLISH) == GERMAN
+    assert again(translator).translate(ENGLISH) == GERMAN
