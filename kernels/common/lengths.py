@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
     check_lengths_form(lengths, batch)
-    check_length_values(lengths, batch, steps)
+    check_length_values(lengths, steps)
 
 
 def check_lengths_form(lengths: Tensor, batch: int) -> None:
@@ -23,18 +23,20 @@ def check_lengths_form(lengths: Tensor, batch: int) -> None:
         raise ValueError(f"lengths: found shape {tuple(lengths.shape)}; expected ({batch},)")
 
 
-def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:
+def check_length_values(lengths: Tensor, steps: int) -> None:
     """From 0 to T; raises ValueError otherwise. Where there are no values to see yet (a graph that
     is traced, the meta device, fake tensors), whoever computes with them looks again."""
     if torch.compiler.is_compiling():
         return
     lengths = unwrapped(lengths)
-    if lengths.is_meta or isinstance(lengths, FakeTensor) or not lengths.numel():
+    if lengths.is_meta or not lengths.numel():
         return
-    if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
+    lowest, highest = lengths.aminmax()
+    if isinstance(lowest, FakeTensor):  # in a mode that makes real tensors fake, too
+        return
+    if int(lowest) < 0 or int(highest) > steps:
         raise ValueError(
-            f"lengths: found values from {int(lengths.min())} to {int(lengths.max())}; "
-            f"expected 0 to T = {steps}"
+            f"lengths: found values from {int(lowest)} to {int(highest)}; expected 0 to T = {steps}"
         )
 
 

@@ -107,7 +107,7 @@ class _Call:
     def pack(self) -> Packing:
         inputs = self.arguments.inputs
         if self.lengths is not None:  # not seen yet where a compiled graph runs
-            check_length_values(self.lengths, inputs.size(0), inputs.size(1))
+            check_length_values(self.lengths, inputs.size(1))
         return pack(inputs.size(0), inputs.size(1), self.lengths, self.reverse, inputs.device)
 
 

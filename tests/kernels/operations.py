@@ -41,13 +41,15 @@ def _recurrence(
     kind: str, *, directions: int = 0, options: bool = False, norm: bool = False, **named: object
 ) -> Operation:
     made = recurrences.make(kind, B, T, E, H, directions=directions, norm=norm)
+    masks = {}
     if options:
         made["hidden_mask"] = _random(*made["hidden"].shape)
-        named |= recurrences.options_of(kind, B, T, H, directions)
+        masks = recurrences.options_of(kind, B, T, H, directions)
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
         own = dict(zip(made, leaves, strict=True))
-        results = recurrences.call(own, kind=kind, lengths=LENGTHS, **named)
+        here = {name: mask.to(leaves[0].device) for name, mask in masks.items()}
+        results = recurrences.call(own, kind=kind, lengths=LENGTHS, **named, **here)
         return tuple(result for result in results if result is not None)
 
     return Operation(function, tuple(made.values()))
@@ -128,9 +130,8 @@ def _loss(reduction: str, bias: bool = True) -> Operation:
     targets = torch.tensor([0, 3, -100, 1, 4, 4])
 
     def function(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor]:
-        return (
-            kernels.linear_cross_entropy(hidden, weight, targets, bias, 0.1, reduction=reduction),
-        )
+        here = targets.to(hidden.device)
+        return (kernels.linear_cross_entropy(hidden, weight, here, bias, 0.1, reduction=reduction),)
 
     return Operation(function, tuple(leaves))
 
