@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+WITHOUT_FLOAT64 = ("mps",)
+
 
 class Precision(NamedTuple):
     product: torch.dtype  # operands of the matrix products
@@ -39,9 +41,12 @@ def autocast_enabled(device: str) -> bool:
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:
     """Where ``like`` is, torch.autocast is off: dtypes were decided before."""
     device = like.device.type
-    if not torch.amp.is_autocast_available(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
+    return torch.autocast(device, enabled=False) if autocast_enabled(device) else nullcontext()
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """For long sums: float64, but on Apple's GPUs, which have none."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
 
 
 def exact(tensors: Sequence[Tensor | None], dtypes: Precision) -> list[Tensor | None]:

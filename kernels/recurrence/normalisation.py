@@ -60,8 +60,8 @@ def backward(
 
 
 def _blocks(x: Tensor) -> Iterator[tuple[int, slice]]:
-    """Rows in blocks that stay in a CPU's cache, or do not fill a GPU's memory."""
-    elements = 1 << 26 if x.is_cuda else 1 << 18
+    """Rows in blocks that stay in a CPU's cache, or do not fill an accelerator's memory."""
+    elements = 1 << 18 if x.device.type == "cpu" else 1 << 26
     size = max(1, elements // max(1, x.size(2)))
     for d in range(x.size(0)):
         for start in range(0, x.size(1), size):
