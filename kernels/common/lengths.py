@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from kernels.common.capture import capturing
+
 
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
@@ -25,18 +27,20 @@ def check_lengths_form(lengths: Tensor, batch: int) -> None:
 
 def check_length_values(lengths: Tensor, steps: int) -> None:
     """From 0 to T; raises ValueError otherwise. Where there are no values to see yet (a graph that
-    is traced, the meta device, fake tensors), whoever computes with them looks again."""
-    if torch.compiler.is_compiling():
+    is traced, the meta device, fake tensors), whoever computes with them looks again. While a CUDA
+    graph is captured, lengths on the GPU cannot be seen: values outside count as the nearest
+    inside."""
+    if torch.compiler.is_compiling() or capturing(lengths.device):
         return
     lengths = unwrapped(lengths)
     if lengths.is_meta or not lengths.numel():
         return
-    lowest, highest = lengths.aminmax()
-    if isinstance(lowest, FakeTensor):  # in a mode that makes real tensors fake, too
+    low, high = lengths.to("cpu").aminmax()
+    if isinstance(low, FakeTensor):  # in a mode that makes real tensors fake, too
         return
-    if int(lowest) < 0 or int(highest) > steps:
+    if low < 0 or high > steps:
         raise ValueError(
-            f"lengths: found values from {int(lowest)} to {int(highest)}; expected 0 to T = {steps}"
+            f"lengths: found values from {int(low)} to {int(high)}; expected 0 to T = {steps}"
         )
 
 

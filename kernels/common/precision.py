@@ -39,9 +39,12 @@ def autocast_enabled(device: str) -> bool:
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:
-    """Where ``like`` is, torch.autocast is off: dtypes were decided before."""
+    """Where ``like`` is, torch.autocast is off: dtypes were decided before. Entering it is slow,
+    and mostly there is nothing to leave."""
     device = like.device.type
-    return torch.autocast(device, enabled=False) if autocast_enabled(device) else nullcontext()
+    if not autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def widest(device: torch.device) -> torch.dtype:

@@ -109,8 +109,9 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], inputs: Ten
         raise ValueError(
             f"{name}: found on {tensor.device}; expected {inputs.device}, where inputs are"
         )
-    mixed = autocast_enabled(inputs.device.type) and tensor.is_floating_point()
-    if tensor.dtype != inputs.dtype and not mixed:
+    if tensor.dtype != inputs.dtype and not (
+        autocast_enabled(inputs.device.type) and tensor.is_floating_point()
+    ):
         raise ValueError(
             f"{name}: found dtype {tensor.dtype}; expected {inputs.dtype} as inputs have "
             "(convert one of them, or use torch.autocast)"

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.common.capture import capturing
 from kernels.common.lengths import check_length_values
 from kernels.common.precision import Precision, exact, precision, without_autocast
 from kernels.common.registration import Operation, Structure, register, register_backward
 from kernels.common.shapes import unknown_size
-from kernels.recurrence import onednn, reference, torch_backend
+from kernels.recurrence import masked_lengths, onednn, reference, torch_backend
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
 from kernels.recurrence.reference import GateNorm
@@ -87,6 +88,9 @@ _library.define(
 )
 
 
+_Padded = Tensor | None
+
+
 class _Call:
     """The operator's flat arguments, taken apart."""
 
@@ -104,11 +108,29 @@ class _Call:
             self.kind, self.precision, self.arguments, self.options, self.lengths
         )
 
-    def pack(self) -> Packing:
-        inputs = self.arguments.inputs
-        if self.lengths is not None:  # not seen yet where a compiled graph runs
-            check_length_values(self.lengths, inputs.size(1))
-        return pack(inputs.size(0), inputs.size(1), self.lengths, self.reverse, inputs.device)
+    def laid_out(self, saved: Saved | None = None) -> tuple[Packing, Arguments, Options, _Padded]:
+        """How the loop runs; with a mask of the padding (B, T) where it takes padding, too.
+        ``saved``: what the forward pass left, whose layout the backward pass follows."""
+        arguments, options, lengths = self.arguments, self.options, self.lengths
+        batch, steps, _ = arguments.inputs.shape
+        device = arguments.inputs.device
+        if lengths is None or _on_cpu(lengths) or not capturing(device):
+            if lengths is not None:  # not seen yet where a compiled graph runs
+                check_length_values(lengths, steps)
+            packing = pack(batch, steps, lengths, self.reverse, device)
+            captured = saved is not None and saved.states.size(1) != batch + sum(packing.sizes)
+            if not captured or lengths is None or _on_cpu(lengths):
+                return packing, arguments, options, None
+        elif saved is not None and saved.states.size(1) != batch * (steps + 1):
+            raise RuntimeError(
+                "lengths: found on the GPU while a CUDA graph captures a backward pass whose "
+                "forward pass was not captured; capture both, or give lengths on the CPU"
+            )
+        lengths = lengths.to(device)
+        padded = masked_lengths.padding(lengths, steps)
+        packing = masked_lengths.pack_masked(batch, steps, lengths, self.reverse)
+        arguments, options = masked_lengths.mask_call(self.kind, arguments, options, padded)
+        return packing, arguments, options, padded
 
 
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
@@ -118,21 +140,27 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
         if call.onednn and not recompute:
             results = onednn.forward(call.precision, call.arguments, call.reverse, keep)
         else:
+            packing, arguments, options, padded = call.laid_out()
             results = _backend(call.backend).forward(
                 call.kind,
-                call.pack(),
+                packing,
                 call.precision,
-                call.arguments,
-                call.options,
+                arguments,
+                options,
                 call.schedule,
                 keep and not recompute,
             )
-    saved = (None,) * SAVED
-    if keep:
-        saved = results.saved
-        if recompute:
-            saved = saved._replace(**dict.fromkeys(REMADE))
-    return tuple(_or_empty(t, inputs) for t in (*results[:3], *saved))
+            if padded is not None:
+                outputs = masked_lengths.without_padding(results.outputs, padded)
+                results = results._replace(outputs=outputs)
+    if not keep:
+        outputs, hidden, cell, _ = results
+        empty = inputs.new_empty(0)  # one for all: nobody reads them
+        return (outputs, hidden, empty if cell is None else cell, *(empty,) * SAVED)
+    saved = results.saved
+    if recompute:
+        saved = saved._replace(**dict.fromkeys(REMADE))
+    return tuple([_or_empty(t, inputs) for t in (*results[:3], *saved)])
 
 
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
@@ -146,18 +174,25 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
                 call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
             )
             return tuple(_or_empty(t, inputs) for t in found)
+        packing, arguments, options, padded = call.laid_out(saved)
+        if padded is not None and grads[0] is not None:
+            grads[0] = masked_lengths.without_padding(grads[0], padded)
         found = _backend(call.backend).backward(
             call.kind,
-            call.pack(),
+            packing,
             call.precision,
-            call.arguments,
-            call.options,
+            arguments,
+            options,
             call.schedule,
             saved,
             tuple(grads),
             tuple(wanted),
         )
     return tuple(_or_empty(t, inputs) for t in found)
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
