@@ -1,22 +1,22 @@
 """The recurrence as one PyTorch operator with a backward pass, on the torch or triton backend.
 
-A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not
-break, and the loop is not unrolled into it.
+``kernels.common.registration`` says what registering gives.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.common import second_derivative
 from kernels.common.capture import capturing
 from kernels.common.lengths import check_length_values
-from kernels.common.precision import Precision, precision
+from kernels.common.precision import Precision, exact, precision, without_autocast
+from kernels.common.registration import Operation, Structure, register, register_backward
+from kernels.common.shapes import unknown_size
 from kernels.recurrence import masked_lengths, onednn, reference, torch_backend
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
@@ -133,11 +133,10 @@ class _Call:
         return packing, arguments, options, padded
 
 
-@torch.library.impl(_library, "recurrence", "CompositeExplicitAutograd")
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs = call.arguments.inputs
-    with _without_autocast(inputs.device.type), torch.no_grad():
+    with without_autocast(inputs), torch.no_grad():
         if call.onednn and not recompute:
             results = onednn.forward(call.precision, call.arguments, call.reverse, keep)
         else:
@@ -164,13 +163,12 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
     return tuple([_or_empty(t, inputs) for t in (*results[:3], *saved)])
 
 
-@torch.library.impl(_library, "recurrence_backward", "CompositeExplicitAutograd")
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
     call = _Call(flat)
     saved = Saved(*(_or_none(t) for t in flat[CALL : CALL + SAVED]))
     *grads, wanted = flat[CALL + SAVED :]
     inputs = call.arguments.inputs
-    with _without_autocast(inputs.device.type), torch.no_grad():
+    with without_autocast(inputs), torch.no_grad():
         if onednn.left(saved):
             found = onednn.backward(
                 call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
@@ -197,13 +195,6 @@ def _on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[Any]:
-    """Entering ``torch.autocast`` is slow, and mostly nothing is there to leave."""
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return nullcontext()
-
-
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
     return like.new_empty(0) if tensor is None else tensor
 
@@ -212,7 +203,6 @@ def _or_none(tensor: Tensor) -> Tensor | None:
     return None if tensor.dim() == 1 else tensor
 
 
-@torch.library.register_fake("kernels::recurrence", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs, dtypes = call.arguments.inputs, call.precision
@@ -229,7 +219,7 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
     if call.onednn and not recompute:
-        space = torch.library.get_ctx().new_dynamic_size()  # its workspace
+        space = unknown_size(inputs, 0)  # of its workspace
         left = Saved(
             gates=inputs.new_empty(directions, space, dtype=torch.uint8),
             states=new(True, dtypes.product, directions, steps, batch, size),
@@ -245,8 +235,8 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     packed = batch * steps if gates or norm else 0
     rows = batch + batch * steps
     if call.lengths is not None:  # a size of its own for each that an output shows
-        rows = torch.library.get_ctx().new_dynamic_size()
-        packed = torch.library.get_ctx().new_dynamic_size() if gates or norm else 0
+        rows = unknown_size(inputs, rows)
+        packed = unknown_size(inputs, packed) if gates or norm else 0
     states_dtype = dtypes.output if triton else dtypes.state
     saved = Saved(
         gates=new(gates, dtypes.product, directions, packed, sums),
@@ -267,7 +257,6 @@ def _reads_apart(call: _Call) -> bool:
     return masked or dtypes.product != dtypes.output
 
 
-@torch.library.register_fake("kernels::recurrence_backward", lib=_library)
 def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, wanted = _Call(flat), flat[-1]
     inputs = call.arguments.inputs
@@ -279,64 +268,46 @@ def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    flat = inputs[:CALL]
-    saved = output[3:]
-    places = [k for k, value in enumerate(flat) if isinstance(value, Tensor)]
-    ctx.save_for_backward(*(flat[k] for k in places), *saved)
-    ctx.places = places
-    ctx.rest = [None if isinstance(value, Tensor) else value for value in flat]
-    ctx.mark_non_differentiable(*saved)
-    ctx.set_materialize_grads(False)
+def _gradients(
+    arguments: Structure,
+    saved: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    wanted: Structure,
+) -> Sequence[Tensor]:
+    d_outputs, d_hidden, d_cell = grads
+    wanted = [bool(want) for want in wanted[:ARGUMENTS]]
+    return torch.ops.kernels.recurrence_backward(
+        *arguments[:CALL], *saved, d_outputs, d_hidden, d_cell, wanted
+    )
 
 
-def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    count = len(ctx.places)
-    tensors, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
-    flat = list(ctx.rest)
-    for place, tensor in zip(ctx.places, tensors, strict=True):
-        flat[place] = tensor
-    call = _Call(tuple(flat))
-    wanted = list(ctx.needs_input_grad[: len(Arguments._fields)])
-    cell = grads[2] if call.kind == "lstm" else None
-    if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-        found = _differentiable_backward(call, (*grads[:2], cell), wanted)
-    else:
-        found = torch.ops.kernels.recurrence_backward(*flat, *saved, *grads[:2], cell, wanted)
-        found = [f if want else None for f, want in zip(found, wanted, strict=True)]
-    return (*found, *(None,) * (CALL + 2 - len(wanted)))
-
-
-torch.library.register_autograd("kernels::recurrence", _autograd, setup_context=_save, lib=_library)
-
-
-def _differentiable_backward(
-    call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
-) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    leaves = second_derivative.views(call.arguments)
-    arguments = Arguments(*second_derivative.exact(leaves, call.precision.state))
-    options, parts = call.options, []
-    for d, backward in enumerate(call.reverse):
-        own = [None if t is None else t[d] for t in (*arguments[1:], *options[1:3])]
-        *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = own
-        norm = None if gain is None else GateNorm(gain, recurrent, shown, shift)
-        parts.append(
-            reference.recurrence(
-                arguments.inputs,
-                *tensors,
-                kind=call.kind,
-                lengths=call.lengths,
-                reverse=backward,
-                hidden_mask=hidden_mask,
-                norm=norm,
-                zoneout=options.zoneout,
-                zone_hidden=zone_hidden,
-                zone_cell=zone_cell,
-                resets=options.resets,
+def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
+    call = _Call(arguments)
+    own, options, parts = Arguments(*exact(call.arguments, call.precision)), call.options, []
+    with without_autocast(own.inputs):
+        for d, backward in enumerate(call.reverse):
+            lead = [None if t is None else t[d] for t in (*own[1:], *options[1:3])]
+            *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = lead
+            parts.append(
+                reference.recurrence(
+                    own.inputs,
+                    *tensors,
+                    kind=call.kind,
+                    lengths=call.lengths,
+                    reverse=backward,
+                    hidden_mask=hidden_mask,
+                    norm=None if gain is None else GateNorm(gain, recurrent, shown, shift),
+                    zoneout=options.zoneout,
+                    zone_hidden=zone_hidden,
+                    zone_cell=zone_cell,
+                    resets=options.resets,
+                )
             )
-        )
     sequences, hidden, cell = zip(*parts, strict=True)
     after = torch.stack(cell) if call.kind == "lstm" else None
     results = (torch.cat(sequences, 2), torch.stack(hidden), after)
-    return second_derivative.gradients(results, grads, leaves, wanted)
+    return tuple(None if r is None else r.to(call.precision.output) for r in results)
+
+
+register(_library, Operation("recurrence", _forward, _forward_fake, 3, _gradients, _by_reference))
+register_backward(_library, "recurrence_backward", _backward, _backward_fake)

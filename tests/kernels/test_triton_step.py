@@ -385,6 +385,37 @@ def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
         steps(leaves, "tanh", rows=None)
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="no launch can be stopped on a GPU")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_launch_that_was_stopped_leaves_nothing_to_the_next(monkeypatch, error):
+    """Its arrivals and departures would let the next one's programs pass, or hang."""
+    leaves, _ = make("lstm", "additive", sizes=SIZES)
+    leaves = {k: v.float() for k, v in leaves.items()}
+    weights, state = parts(leaves, 1)
+    kernel = launch.step_kernel
+
+    class Stopped:
+        def __getitem__(self, grid):
+            def run(*args, **options):
+                kernel[grid](*args, **options)
+                args[kernel.arg_names.index("counter")].copy_(torch.tensor([7, 1]))
+                raise error
+
+            return run
+
+    with use_backend("triton"), use_schedule("persistent"):
+        prepared = step_weights(weights, "lstm", 6, torch.float32)
+        arguments = (leaves["inputs"][:, 0], None, prepared, state)
+        memory = step_memory(memory_of(leaves, 2, None), prepared)
+        expected = prepared_step(*arguments, memory, "lstm")[0]
+        monkeypatch.setattr(launch, "step_kernel", Stopped())
+        with pytest.raises(error):
+            prepared_step(*arguments, memory, "lstm")
+        monkeypatch.undo()
+        assert prepared.counter.eq(0).all()
+        assert torch.equal(prepared_step(*arguments, memory, "lstm")[0], expected)
+
+
 def test_what_has_no_kernel_says_so():
     leaves, _ = make("lstm", "additive", sizes=SIZES)
     with use_schedule("resident"), pytest.raises(RuntimeError, match="recurrence's alone"):

@@ -3,6 +3,7 @@ device and nothing allocated depends on data, so a step can be captured in a CUD
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -140,7 +141,14 @@ def joined_step(
             padded is not None, weights.inputs, weights.normed,
         )  # fmt: skip
         fixed = constants(problem, tiles, found, input_precision(weights.first))
-        _launch(pointers, scale, fixed, problem, tiles, weights.counter)
+        try:
+            _launch(pointers, scale, fixed, problem, tiles, weights.counter)
+        except BaseException:
+            # A launch that came to no end has not cleared the counter, and the next one, which
+            # finds it in the weights, would wait for ever or not at all.
+            with suppress(RuntimeError):  # a device that is lost has no next launch
+                weights.counter.zero_()
+            raise
     after = DecoderState(hidden, cell, None if state.feed is None else vectors)
     return vectors, after, alpha
 
@@ -266,7 +274,6 @@ def _launch(
                 own = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
                 run(phase, own, count)
     if debug_spins() and int(counter[2]):
-        counter.zero_()
         raise RuntimeError(
             f"prepared_step, schedule {tiles.schedule!r}: a barrier was not reached by all "
             f"programs within {debug_spins()} reads; the results are wrong. Please report the "
