@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
 from kernels.recurrence.schedule import Schedule, use_schedule
-from kernels.recurrence.triton_backend import launch
+from kernels.recurrence.triton_backend import loops
 from tests.kernels.recurrences import (
     KINDS,
     assert_close,
@@ -250,7 +250,7 @@ class AcrossProcesses:
 def test_programs_wait_for_each_other_across_processes(kind, monkeypatch):
     """Two unit tiles and two directions: two groups of two programs, with ragged lengths."""
     monkeypatch.setenv("KERNELS_DEBUG", str(1 << 30))  # here programs do run at the same time
-    for kernel in (launch.FORWARD, launch.BACKWARD):
+    for kernel in (loops.FORWARD, loops.BACKWARD):
         monkeypatch.setattr(kernel, "function", AcrossProcesses(kernel.function))
     arguments = make(kind, 3, 4, 3, SIZE, directions=2)
     lengths = torch.tensor([4, 2, 3])
@@ -331,8 +331,8 @@ def test_strides_of_masks_and_of_arriving_gradients_are_minded():
 def test_the_backward_pass_runs_as_the_forward_pass_was_asked_to(monkeypatch):
     """Also outside the block, and in autograd's own threads on a GPU."""
     asked = []
-    pick = launch._pick
-    monkeypatch.setattr(launch, "_pick", lambda *a: asked.append(a[2]) or pick(*a))
+    pick = loops._pick
+    monkeypatch.setattr(loops, "_pick", lambda *a: asked.append(a[2]) or pick(*a))
     made = {k: v.to(DEVICE, torch.float32) for k, v in make("gru", 3, 3, 2, SIZE).items()}
     inputs = made.pop("inputs").requires_grad_()
     with use_backend("triton"), use_schedule("resident"):
