@@ -163,6 +163,8 @@ class _Run:
                 accelerator.backward(loss.minimised * (accelerator.num_processes / everywhere))
             self.state.carried = loss.carried
             total += loss.reported.item()
+            for name, part in (loss.parts or {}).items():
+                progress.window_parts[name] = progress.window_parts.get(name, 0.0) + part.item()
         norm = accelerator.clip_grad_norm_(
             self.model.parameters(), options.clip_norm or float("inf")
         )
@@ -191,6 +193,10 @@ class _Run:
                     "step": progress.step,
                     "epoch": progress.epoch,
                     "loss": progress.window_loss / progress.window_tokens,
+                    **{
+                        f"loss_{name}": total / progress.window_tokens
+                        for name, total in progress.window_parts.items()
+                    },
                     "tokens_per_second": round(
                         progress.window_tokens / max(1e-9, now - self._window_started)
                     ),
@@ -198,6 +204,7 @@ class _Run:
                 }
             )
             progress.window_loss, progress.window_tokens = 0.0, 0
+            progress.window_parts = {}
             release_free_memory()
             self._window_started = now
         if options.validate_every and progress.step % options.validate_every == 0:
