@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 
 
 class Arguments(NamedTuple):
@@ -56,9 +56,9 @@ def problem_of(arguments: Arguments, options: Options) -> Problem:
     )  # fmt: skip
 
 
-def product_precision(found: Precision, additive: bool) -> torch.dtype:
+def product_precision(dtypes: Precision, additive: bool) -> torch.dtype:
     """Additive attention has no product worth autocast's rounding."""
-    return found.product if not additive else found.output
+    return dtypes.product if not additive else dtypes.output
 
 
 def by_head(tensor: Tensor, heads: int) -> Tensor:

@@ -6,27 +6,26 @@ scores are made from the full (B, N, T, S, H) tensor.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options, by_head
-from kernels.attention.masking import (
+from kernels.common.masking import (
     in_window,
     missing,
     softmax_of_seen,
     window_factor,
     without_padding,
 )
-from kernels.precision import precision
+from kernels.common.precision import precision, without_autocast
 
 
 def attention(arguments: Arguments, options: Options) -> tuple[Tensor, Tensor]:
     """-> context (B, T, D), weights (B, N, T, S)"""
-    found = precision(arguments.query)
-    device, heads = arguments.query.device, options.heads
-    with torch.autocast(device.type, enabled=False):
+    dtypes = precision(arguments.query)
+    heads = options.heads
+    with without_autocast(arguments.query):
         query, keys, values, weight, bias, coverage, coverage_weight, centre = (
-            None if tensor is None else tensor.to(found.state) for tensor in arguments
+            None if tensor is None else tensor.to(dtypes.state) for tensor in arguments
         )
         padded = missing(options.lengths, options.mask, keys)
         query = by_head(query, heads)  # (B, N, T, H)
@@ -49,4 +48,4 @@ def attention(arguments: Arguments, options: Options) -> tuple[Tensor, Tensor]:
         if centre is not None:
             weights = weights * window_factor(centre, options.window, keys.size(2))[:, None]
         context = (weights @ values).transpose(1, 2).flatten(2)  # (B, T, N*D)
-    return context.to(found.output), weights.to(found.output)
+    return context.to(dtypes.output), weights.to(dtypes.output)

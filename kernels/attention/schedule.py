@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from kernels.attention.arguments import Problem
-from kernels.recurrence.schedule import LAUNCH, Chip, power_of_two
+from kernels.common.chip import LAUNCH, Chip, power_of_two
 
 CLOCK = 1700.0  # cycles in a microsecond
 REGISTERS = 65536  # of a processor

@@ -14,53 +14,53 @@ import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options, by_head, product_precision
-from kernels.attention.masking import (
+from kernels.common.masking import (
     in_window,
     missing,
     softmax_of_seen,
     window_factor,
     without_padding,
 )
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 
 _BLOCK = 1 << 18  # elements of tanh(q + k) held at once; 1 MiB in float32, a part of L2
 
 
-def forward(arguments: Arguments, options: Options, found: Precision) -> tuple[Tensor, Tensor]:
+def forward(arguments: Arguments, options: Options, dtypes: Precision) -> tuple[Tensor, Tensor]:
     """-> context (B, T, N*D), weights (B, N, T, S) in the dtype of the state"""
-    rows = _rows(arguments, options, found)
-    weights = softmax_of_seen(_scores(rows, options, found), rows.hidden)  # (B*N, T, S)
+    rows = _rows(arguments, options, dtypes)
+    weights = softmax_of_seen(_scores(rows, options, dtypes), rows.hidden)  # (B*N, T, S)
     if rows.factor is not None:
         weights = weights * rows.factor
     context = torch.bmm(weights.to(rows.values.dtype), rows.values)  # (B*N, T, D)
-    return _joined(context, options.heads).to(found.output), _apart(weights, options.heads)
+    return _joined(context, options.heads).to(dtypes.output), _apart(weights, options.heads)
 
 
 def backward(
     arguments: Arguments,
     options: Options,
-    found: Precision,
+    dtypes: Precision,
     weights: Tensor,
     d_context: Tensor | None,
     d_weights: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of all arguments; of those that are None, None."""
-    rows = _rows(arguments, options, found)
+    rows = _rows(arguments, options, dtypes)
     heads, product = options.heads, rows.values.dtype
-    weights = weights.flatten(0, 1).to(found.state)  # (B*N, T, S)
+    weights = weights.flatten(0, 1).to(dtypes.state)  # (B*N, T, S)
     d_alpha = torch.zeros_like(weights) if d_weights is None else d_weights.flatten(0, 1)
     d_values = None
     if d_context is not None:
         d_context = by_head(d_context.to(product), heads).flatten(0, 1)  # (B*N, T, D)
-        products = torch.bmm(d_context, rows.values.transpose(1, 2)).to(found.state)
+        products = torch.bmm(d_context, rows.values.transpose(1, 2)).to(dtypes.state)
         d_alpha = products if d_weights is None else products + d_alpha  # (B*N, T, S)
         d_values = torch.bmm(weights.to(product).transpose(1, 2), d_context)
         d_values = _joined(d_values, heads)  # (B, S, N*D)
-    weighted = weights * d_alpha.to(found.state)  # (B*N, T, S)
+    weighted = weights * d_alpha.to(dtypes.state)  # (B*N, T, S)
     d_centre = None
     if rows.factor is not None:
         places = torch.arange(weights.size(2), device=weights.device)
-        apart = places - arguments.centre.to(found.state)[:, :, None]  # (B, T, S)
+        apart = places - arguments.centre.to(dtypes.state)[:, :, None]  # (B, T, S)
         pull = _apart(weighted, heads).sum(1) * apart  # (B, T, S)
         d_centre = pull.sum(2) / (0.5 * options.window) ** 2
         # Of the softmax: the weights have it times the factor of the window.
@@ -104,13 +104,13 @@ class _Rows(NamedTuple):
     factor: Tensor | None  # (B*N, T, S)
 
 
-def _rows(arguments: Arguments, options: Options, found: Precision) -> _Rows:
+def _rows(arguments: Arguments, options: Options, dtypes: Precision) -> _Rows:
     query, keys, values, weight, bias, coverage, coverage_weight, centre = arguments
     heads, batch, additive = options.heads, query.size(0), weight is not None
     padded = missing(options.lengths, options.mask, keys)
-    kind = found.state if additive else product_precision(found, additive)
+    kind = dtypes.state if additive else product_precision(dtypes, additive)
     if kind == torch.float16:  # scores beyond 65504 would be infinite
-        kind = found.state
+        kind = dtypes.state
 
     def rows(tensor: Tensor) -> Tensor:
         return by_head(tensor.to(kind), heads).flatten(0, 1)
@@ -130,7 +130,7 @@ def _rows(arguments: Arguments, options: Options, found: Precision) -> _Rows:
     hidden = None if padded is None else padded[:, None]  # (B, 1, S)
     factor = None
     if centre is not None:
-        centre = centre.to(found.state)
+        centre = centre.to(dtypes.state)
         outside = ~in_window(centre, options.window, keys.size(1))  # (B, T, S)
         hidden = outside if hidden is None else hidden | outside
         factor = repeated(window_factor(centre, options.window, keys.size(1)))
@@ -158,10 +158,10 @@ def _apart(tensor: Tensor, heads: int) -> Tensor:
     return tensor.unflatten(0, (len(tensor) // heads, heads))
 
 
-def _scores(rows: _Rows, options: Options, found: Precision) -> Tensor:
+def _scores(rows: _Rows, options: Options, dtypes: Precision) -> Tensor:
     """(B*N, T, S)"""
     if rows.vector is None:
-        scores = torch.bmm(rows.query, rows.keys.transpose(1, 2)).to(found.state)
+        scores = torch.bmm(rows.query, rows.keys.transpose(1, 2)).to(dtypes.state)
     else:
         shape = (*rows.query.shape[:2], rows.keys.size(1))
         scores = rows.query.new_empty(shape)

@@ -23,7 +23,7 @@ from kernels.attention.arguments import Problem
 from kernels.attention.schedule import backward_price, forward_price, keeps_scores, pick
 from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
-from kernels.recurrence.schedule import chip_of
+from kernels.common.chip import chip_of
 
 Run = Callable[..., Tensor]
 SHAPES = (  # (B, T, S, H): H also of the values

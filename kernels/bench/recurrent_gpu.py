@@ -21,7 +21,8 @@ from torch import Tensor, nn
 import kernels
 from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
-from kernels.recurrence.schedule import Problem, chip_of, pick, price, use_schedule
+from kernels.common.chip import chip_of
+from kernels.recurrence.schedule import Problem, pick, price, use_schedule
 
 SHAPES = (  # (B, T, H)
     (16, 1024, 768),

@@ -14,9 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kernels.common.chip import CHIPS
 from kernels.compile import attention, decoder, loss, recurrence
 from kernels.compile.kernel import DTYPES, Kernel, compile_kernel, faults
-from kernels.recurrence.schedule import CHIPS
 
 # operation -> kernels(arch, shapes, dtypes, options) -> list[Kernel]
 OPERATIONS = {

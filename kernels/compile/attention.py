@@ -17,8 +17,8 @@ from kernels.attention.schedule import (
     pick,
 )
 from kernels.bench.attention import SHAPES
+from kernels.common.chip import CHIPS
 from kernels.compile.kernel import DTYPES, Kernel
-from kernels.recurrence.schedule import CHIPS
 
 SHAPE_SETS: dict[str, list[tuple[int, int, int, int]]] = {  # (B, T, S, H)
     "quick": [SHAPES[0]],

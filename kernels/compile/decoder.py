@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kernels.common.chip import CHIPS
 from kernels.compile import decoder_step
 from kernels.compile.kernel import DTYPES, Kernel
 from kernels.decoder.triton_backend import tiles as rule
 from kernels.decoder.triton_backend.tiles import Problem, Tiles
-from kernels.recurrence.schedule import CHIPS
 
 # (B, T, S, H), with E = A = Q = D = H
 BENCH = [(128, 30, 30, 512), (64, 25, 25, 512), (32, 60, 60, 1024), (1, 1, 50, 1024)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kernels.common.chip import CHIPS
 from kernels.compile.kernel import DTYPES, Kernel
 from kernels.decoder.triton_backend.step import tiles as rule
 from kernels.decoder.triton_backend.step.tiles import Problem
-from kernels.recurrence.schedule import CHIPS
 
 # (B, K, S, H), with E = A = Q = D = H
 BENCH = [(1, 1, 50, 1024), (32, 5, 50, 512)]

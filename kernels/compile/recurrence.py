@@ -7,16 +7,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from kernels.bench.recurrent_gpu import SHAPES
+from kernels.common.chip import CHIPS
 from kernels.compile.kernel import DTYPES, Kernel
-from kernels.recurrence.schedule import (
-    CHIPS,
-    Problem,
-    Schedule,
-    by_rows,
-    pick,
-    price,
-    shared_bytes,
-)
+from kernels.recurrence.schedule import Problem, Schedule, by_rows, pick, price, shared_bytes
 
 KINDS = ("lstm", "gru", "tanh")
 SIZES = (64, 128, 168, 256, 512, 768, 1024, 1536, 2048)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kernels import backend
-from kernels.decoder import operation, reference, unfed
+from kernels.common.precision import precision
+from kernels.decoder import operation, reference, without_input_feeding
 from kernels.decoder.call import Call
 from kernels.decoder.check import check, check_values
 from kernels.decoder.reference import decoder_step
@@ -27,7 +27,6 @@ from kernels.decoder.weights import (
     LayerWeights,
     Memory,
 )
-from kernels.precision import precision
 from kernels.recurrence.schedule import asked_schedule
 
 __all__ = [
@@ -77,7 +76,8 @@ def attention_decoder(
     kernels/decoder/sentinel.py.
 
     Without input feeding nothing of attention returns into the cells: each layer then is one
-    ``recurrence`` over all steps, and attention one call with T queries (kernels/decoder/unfed.py).
+    ``recurrence`` over all steps, and attention one call with T queries
+    (kernels/decoder/without_input_feeding.py).
 
     inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
     the attention weights (B, T, S; None without ``memory``); gradients flow through all three,
@@ -94,13 +94,14 @@ def attention_decoder(
     check(inputs, weights, state, memory, masks, kind)
     chosen = backend.resolve("attention_decoder", inputs, triton=True)
     if chosen == "reference":
-        if not torch.compiler.is_compiling():
-            check_values(memory)
+        check_values(memory)
         return reference.attention_decoder(
             inputs, weights, state, memory, kind, scale, residual, masks
         )
     if state.feed is None and weights.sentinel is None:
-        return unfed.attention_decoder(inputs, weights, state, memory, kind, scale, residual, masks)
+        return without_input_feeding.attention_decoder(
+            inputs, weights, state, memory, kind, scale, residual, masks
+        )
     call = Call(
         inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs),
         asked_schedule(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from kernels.common.precision import Precision
 from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.weights import (
     DecoderState,
@@ -17,7 +18,6 @@ from kernels.decoder.weights import (
     LayerWeights,
     Memory,
 )
-from kernels.precision import Precision
 
 LAYER = len(LayerWeights._fields)
 SENTINEL = len(Sentinel._fields)
@@ -36,7 +36,7 @@ class Call:
     kind: str
     scale: float
     residual: bool
-    found: Precision
+    dtypes: Precision
     schedule: str = ""  # what use_schedule asks for
 
     @property
@@ -75,7 +75,7 @@ def unflatten(
     kind: str,
     scale: float,
     residual: bool,
-    found: Precision,
+    dtypes: Precision,
     schedule: str = "",
 ) -> Call:
     """The Call whose tensors ``flat`` are."""
@@ -90,5 +90,5 @@ def unflatten(
     return Call(
         inputs, weights, DecoderState(hidden, cell, feed),
         None if keys is None else Memory(keys, values, lengths),
-        DropoutMasks(tuple(between), output_mask), kind, scale, residual, found, schedule,
+        DropoutMasks(tuple(between), output_mask), kind, scale, residual, dtypes, schedule,
     )  # fmt: skip

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention.masking import masked_softmax
+from kernels.common.masking import masked_softmax
 
 
 class Sentinel(NamedTuple):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from kernels.common.gates import GATES
 from kernels.decoder.sentinel import Sentinel
-from kernels.recurrence.reference import GATES
 
 
 class LayerWeights(NamedTuple):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.recurrence.reference import GATES, GateNorm
+from kernels.common.gates import GATES
+from kernels.common.lengths import check_lengths
+from kernels.common.precision import autocast_enabled
+from kernels.recurrence.reference import GateNorm
 
 
 def check(
@@ -99,32 +102,6 @@ def check_norm(inputs: Tensor, weight_hh: Tensor, kind: str, norm: GateNorm | No
             _check_tensor(f"norm.{name}", tensor, shape, inputs)
 
 
-def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
-    """(B,) integers from 0 to T; raises ValueError otherwise."""
-    check_lengths_form(lengths, batch)
-    if not torch.compiler.is_compiling():  # values are seen when the compiled graph runs
-        check_length_values(lengths, batch, steps)
-
-
-def check_lengths_form(lengths: Tensor, batch: int) -> None:
-    """(B,) integers of any value; raises ValueError otherwise."""
-    if not isinstance(lengths, Tensor):
-        raise ValueError(f"lengths: found {type(lengths).__name__}; expected a tensor ({batch},)")
-    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise ValueError(f"lengths: found dtype {lengths.dtype}; expected an integer dtype")
-    if lengths.shape != (batch,):
-        raise ValueError(f"lengths: found shape {tuple(lengths.shape)}; expected ({batch},)")
-
-
-def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:
-    """From 0 to T; raises ValueError otherwise."""
-    if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
-        raise ValueError(
-            f"lengths: found values from {int(lengths.min())} to {int(lengths.max())}; "
-            f"expected 0 to T = {steps}"
-        )
-
-
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], inputs: Tensor) -> None:
     if tensor.shape != shape:
         raise ValueError(f"{name}: found shape {tuple(tensor.shape)}; expected {shape}")
@@ -132,8 +109,9 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], inputs: Ten
         raise ValueError(
             f"{name}: found on {tensor.device}; expected {inputs.device}, where inputs are"
         )
-    mixed = torch.is_autocast_enabled(inputs.device.type) and tensor.is_floating_point()
-    if tensor.dtype != inputs.dtype and not mixed:
+    if tensor.dtype != inputs.dtype and not (
+        autocast_enabled(inputs.device.type) and tensor.is_floating_point()
+    ):
         raise ValueError(
             f"{name}: found dtype {tensor.dtype}; expected {inputs.dtype} as inputs have "
             "(convert one of them, or use torch.autocast)"

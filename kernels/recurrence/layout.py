@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence import normalisation
-from kernels.recurrence.packing import Packing
+from kernels.recurrence.packing import Packing, copy_in, final, put, take
 
 
 class Arguments(NamedTuple):
@@ -74,7 +74,7 @@ class Results(NamedTuple):
 
 
 def input_sums(
-    kind: str, packing: Packing, found: Precision, arguments: Arguments
+    kind: str, packing: Packing, dtypes: Precision, arguments: Arguments
 ) -> tuple[Tensor, Tensor | None]:
     """W_ih x + b_ih + b_hh for every packed step: (D, N, G*H) in the product dtype; and with layer
     normalisation, which comes before the biases, the bare W_ih x.
@@ -89,45 +89,51 @@ def input_sums(
             added[:, -arguments.weight_hh.size(2) :] = 0
         bias = added if bias is None else bias + added
     gain = arguments.input_gain
-    packed = packed_inputs(packing, found, arguments.inputs)
-    weight = arguments.weight_ih.to(found.product).transpose(1, 2)  # (D, I, G*H)
+    packed = packed_inputs(packing, dtypes, arguments.inputs)
+    weight = arguments.weight_ih.to(dtypes.product).transpose(1, 2)  # (D, I, G*H)
     directions, _, width = weight.shape
-    sums = weight.new_empty(directions, packed[0].size(0), width)
-    for d, x in enumerate(packed):
-        if bias is None or gain is not None:
-            torch.mm(x, weight[d], out=sums[d])
-        else:
-            torch.addmm(bias[d].to(found.product), x, weight[d], out=sums[d])
+    added = None if bias is None or gain is not None else bias.to(dtypes.product)
+    if directions == 1:
+        x, w = packed[0], weight.squeeze(0)
+        sums = torch.mm(x, w) if added is None else torch.addmm(added.squeeze(0), x, w)
+        sums = sums.unsqueeze(0)
+    else:
+        sums = weight.new_empty(directions, packed[0].size(0), width)
+        for d, (x, w, out) in enumerate(zip(packed, weight, sums, strict=True)):
+            if added is None:
+                torch.mm(x, w, out=out)
+            else:
+                torch.addmm(added[d], x, w, out=out)
     if gain is None:
         return sums, None
-    return normalisation.forward(sums, gain, bias, found.state), sums
+    return normalisation.forward(sums, gain, bias, dtypes.state), sums
 
 
-def candidate_bias(arguments: Arguments, found: Precision) -> Tensor:
+def candidate_bias(arguments: Arguments, dtypes: Precision) -> Tensor:
     """b_hh of the GRU's candidate, zero where there is none: (D, H)"""
     directions, _, size = arguments.weight_hh.shape
     if arguments.bias_hh is None:
-        return arguments.weight_hh.new_zeros(directions, size, dtype=found.state)
-    return arguments.bias_hh[:, -size:].to(found.state)
+        return arguments.weight_hh.new_zeros(directions, size, dtype=dtypes.state)
+    return arguments.bias_hh[:, -size:].to(dtypes.state)
 
 
-def packed_inputs(packing: Packing, found: Precision, inputs: Tensor) -> list[Tensor]:
+def packed_inputs(packing: Packing, dtypes: Precision, inputs: Tensor) -> list[Tensor]:
     """Per direction, the inputs in the order of the loop: (N, I)."""
-    flat = inputs.to(found.product).reshape(-1, inputs.size(2))  # (B*T, I)
-    return [flat.index_select(0, rows) for rows in packing.rows]
+    inputs = inputs.to(dtypes.product)
+    return [take(packing, d, inputs) for d in range(len(packing.rows))]
 
 
-def ordered(packing: Packing, found: Precision, tensor: Tensor | None) -> Tensor | None:
+def ordered(packing: Packing, dtypes: Precision, tensor: Tensor | None) -> Tensor | None:
     """(D, B, H) in the state dtype and the order of the packing."""
     if tensor is None:
         return None
-    tensor = tensor.to(found.state)
+    tensor = tensor.to(dtypes.state)
     return tensor if packing.order is None else tensor.index_select(1, packing.order)
 
 
 def initial(
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     state: Tensor | None,
     dtype: torch.dtype,
@@ -137,49 +143,53 @@ def initial(
     batch = arguments.inputs.size(0)
     shape = (directions, batch + sum(packing.sizes), size)
     buffer = arguments.inputs.new_empty(shape, dtype=dtype)
+    first = buffer.narrow(1, 0, batch)
     if state is None:
-        buffer[:, :batch].zero_()
+        first.zero_()
     else:
-        buffer[:, :batch] = ordered(packing, found, state)
+        first.copy_(ordered(packing, dtypes, state))
     return buffer
 
 
-def results(packing: Packing, found: Precision, inputs: Tensor, saved: Saved) -> Results:
+def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -> Results:
     """Outputs and final states out of the packed states; padding is zero."""
     batch, steps = inputs.shape[:2]
-    states = saved.states[:, batch:]  # (D, N, H)
-    directions, _, size = states.shape
-    make = states.new_empty if packing.full else states.new_zeros
-    outputs = make(batch * steps, directions * size, dtype=found.output)
-    for d, rows in enumerate(packing.rows):
-        outputs[:, d * size : (d + 1) * size].index_copy_(0, rows, states[d].to(found.output))
-    last = [None if s is None else s.index_select(1, packing.last) for s in saved[1:3]]
-    hidden, cell = (None if state is None else state.to(found.output) for state in last)
-    return Results(outputs.view(batch, steps, directions * size), hidden, cell, saved)
+    directions, rows, size = saved.states.shape
+    states = saved.states.narrow(1, batch, rows - batch)  # (D, N, H)
+    if directions == 1 and packing.rows[0] is None:
+        by_step = states.view(steps, batch, size)
+        outputs = copy_in(dtypes.output, by_step.transpose(0, 1))
+    else:
+        states = states.to(dtypes.output)
+        make = states.new_empty if packing.full else states.new_zeros
+        outputs = make((batch, steps, directions * size))
+        for d, own in enumerate(states):
+            put(packing, d, own, outputs.narrow(2, d * size, size))
+    hidden = final(packing, dtypes.output, saved.states)
+    cell = None if saved.cells is None else final(packing, dtypes.output, saved.cells)
+    return Results(outputs, hidden, cell, saved)
 
 
 def pack_gradient(
-    packing: Packing, found: Precision, grad: Tensor | None, states: Tensor
+    packing: Packing, dtypes: Precision, grad: Tensor | None, states: Tensor
 ) -> Tensor | None:
     """(B, T, D*H) -> (D, N, H) in the state dtype"""
     if grad is None:
         return None
-    grad = grad.reshape(-1, grad.size(2)).to(found.state)  # (B*T, D*H)
-    parts = grad.chunk(states.size(0), 1)
-    shape = (len(parts), packing.rows[0].numel(), states.size(2))
-    packed = grad.new_empty(shape)  # (D, N, H)
-    for d, rows in enumerate(packing.rows):
-        torch.index_select(parts[d], 0, rows, out=packed[d])
+    directions, rows, size = states.shape
+    packed = grad.new_empty((directions, rows - packing.batch, size), dtype=dtypes.state)
+    for d, own in enumerate(packed):  # (N, H)
+        own.copy_(take(packing, d, grad.narrow(2, d * size, size)))
     return packed
 
 
 def running(
-    packing: Packing, found: Precision, grad: Tensor | None, states: Tensor, batch: int
+    packing: Packing, dtypes: Precision, grad: Tensor | None, states: Tensor, batch: int
 ) -> Tensor:
     """The gradient of a final state, (D, B, H): where each sequence ends, the loop takes it up."""
     if grad is None:
-        return states.new_zeros(states.size(0), batch, states.size(2), dtype=found.state)
-    return ordered(packing, found, grad).clone(memory_format=torch.contiguous_format)
+        return states.new_zeros(states.size(0), batch, states.size(2), dtype=dtypes.state)
+    return ordered(packing, dtypes, grad).clone(memory_format=torch.contiguous_format)
 
 
 class SumGradients(NamedTuple):
@@ -191,7 +201,7 @@ class SumGradients(NamedTuple):
 
 def collect(
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     wanted: tuple[bool, ...],
     seen: Tensor,
@@ -214,16 +224,16 @@ def collect(
     input_gain = None
     if arguments.input_gain is not None:
         into, input_gain = normalisation.backward(
-            input_products, input_sums.all, arguments.input_gain, found.state
+            input_products, input_sums.all, arguments.input_gain, dtypes.state
         )
         input_sums = SumGradients(into, input_sums.total)
     if wanted[0]:
-        grads[0] = _input_gradient(packing, found, arguments, input_sums.all)
+        grads[0] = _input_gradient(packing, dtypes, arguments, input_sums.all)
     if wanted[1]:
-        packed = packed_inputs(packing, found, inputs)
+        packed = packed_inputs(packing, dtypes, inputs)
         grads[1] = torch.stack([d.t() @ x for d, x in zip(input_sums.all, packed, strict=True)])
     if wanted[2]:
-        seen = seen.to(found.product)
+        seen = seen.to(dtypes.product)
         grads[2] = torch.stack([d.t() @ h for d, h in zip(recurrent_sums.all, seen, strict=True)])
     if wanted[3]:
         grads[3] = input_sums.total
@@ -243,19 +253,20 @@ def collect(
 def before(packing: Packing, buffer: Tensor) -> Tensor:
     """Of states (D, B+N, H), those before each packed step: (D, N, H)."""
     if packing.previous is None:
-        return buffer[:, : sum(packing.sizes)]
+        return buffer.narrow(1, 0, buffer.size(1) - packing.batch)
     return buffer.index_select(1, packing.previous)
 
 
 def _input_gradient(
-    packing: Packing, found: Precision, arguments: Arguments, d_input: Tensor
+    packing: Packing, dtypes: Precision, arguments: Arguments, d_input: Tensor
 ) -> Tensor:
     """(B, T, I), zero where there is padding."""
     inputs = arguments.inputs
     total: Tensor | None = None
-    for d, rows in enumerate(packing.rows):
-        packed = (d_input[d] @ arguments.weight_ih[d].to(found.product)).to(inputs.dtype)  # (N, I)
-        flat = packed.new_zeros(inputs.size(0) * inputs.size(1), inputs.size(2))
-        flat.index_copy_(0, rows, packed)
-        total = flat if total is None else total.add_(flat)
-    return total.view(inputs.shape)
+    for d, own in enumerate(d_input):
+        packed = (own @ arguments.weight_ih[d].to(dtypes.product)).to(inputs.dtype)  # (N, I)
+        make = packed.new_empty if packing.full else packed.new_zeros
+        part = make(inputs.shape)
+        put(packing, d, packed, part)
+        total = part if total is None else total.add_(part)
+    return total

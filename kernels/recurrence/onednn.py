@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Options, Results, Saved
 
 _LSTM = 2  # the mode of an LSTM in PyTorch's operator
 
 
 def fits(
-    kind: str, found: Precision, arguments: Arguments, options: Options, lengths: Tensor | None
+    kind: str, dtypes: Precision, arguments: Arguments, options: Options, lengths: Tensor | None
 ) -> bool:
     """Whether this layer can be oneDNN's; it follows from dtypes, shapes and absence alone, so
     that a compiled graph comes to the same answer."""
@@ -27,7 +27,7 @@ def fits(
     return (
         kind == "lstm"
         and inputs.device.type == "cpu"
-        and found.product == torch.bfloat16
+        and dtypes.product == torch.bfloat16
         and lengths is None
         and plain
         and not options.zoned
@@ -45,9 +45,9 @@ def left(saved: Saved) -> bool:
 
 
 def forward(
-    found: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
+    dtypes: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
 ) -> Results:
-    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), found.product)  # (T, B, I)
+    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     layers = []
     # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
@@ -56,23 +56,23 @@ def forward(
         for d in range(directions):
             layers.append(
                 torch.ops.aten.mkldnn_rnn_layer(
-                    inputs, *_weights(found, arguments, d), *_states(found, arguments, d),
+                    inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d),
                     reverse[d], [], _LSTM, size, 1, True, False, False, keep,
                 )
             )  # fmt: skip
     sequences, hidden, cells, spaces = zip(*layers, strict=True)
     outputs = sequences[0] if directions == 1 else torch.cat(sequences, 2)  # (T, B, D*H)
-    outputs = _contiguous(outputs.transpose(0, 1), found.output)
+    outputs = _contiguous(outputs.transpose(0, 1), dtypes.output)
     hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
     gates = _side_by_side(spaces) if keep else None
     saved = Saved(gates, _side_by_side(sequences), cell, extra=None, seen=None)
     return Results(
-        outputs, hidden.to(found.output, copy=True), cell.to(found.output, copy=True), saved
+        outputs, hidden.to(dtypes.output, copy=True), cell.to(dtypes.output, copy=True), saved
     )
 
 
 def backward(
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     reverse: tuple[bool, ...],
     saved: Saved,
@@ -81,21 +81,21 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
     d_outputs, d_hidden, d_cell = grads
-    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), found.product)  # (T, B, I)
+    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     parts = [None] * directions
     if d_outputs is not None:
         arriving = d_outputs.transpose(0, 1).chunk(directions, 2)
-        parts = [_contiguous(part, found.product) for part in arriving]  # (T, B, H)
+        parts = [_contiguous(part, dtypes.product) for part in arriving]  # (T, B, H)
     layers = []
     for d in range(directions):
         sequence = saved.states[d]  # (T, B, H)
         layers.append(
             torch.ops.aten.mkldnn_rnn_layer_backward(
-                inputs, *_weights(found, arguments, d), *_states(found, arguments, d), sequence,
+                inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d), sequence,
                 sequence[0 if reverse[d] else -1], saved.cells[d], parts[d],
-                None if d_hidden is None else d_hidden[d].to(found.product),
-                None if d_cell is None else d_cell[d].to(found.state), reverse[d],
+                None if d_hidden is None else d_hidden[d].to(dtypes.product),
+                None if d_cell is None else d_cell[d].to(dtypes.state), reverse[d],
                 _LSTM, size, 1, True, True, False, [], False, saved.gates[d],
             )
         )  # fmt: skip
@@ -109,19 +109,19 @@ def backward(
     )
 
 
-def _weights(found: Precision, arguments: Arguments, d: int) -> list[Tensor]:
+def _weights(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
     rows = arguments.weight_hh.size(1)
     biases = [
-        arguments.weight_hh.new_zeros(rows, dtype=found.product)
+        arguments.weight_hh.new_zeros(rows, dtype=dtypes.product)
         if bias is None
-        else bias[d].detach().to(found.product)
+        else bias[d].detach().to(dtypes.product)
         for bias in (arguments.bias_ih, arguments.bias_hh)
     ]
-    weights = [w[d].detach().to(found.product) for w in (arguments.weight_ih, arguments.weight_hh)]
+    weights = [w[d].detach().to(dtypes.product) for w in (arguments.weight_ih, arguments.weight_hh)]
     return [*weights, *biases]
 
 
-def _states(found: Precision, arguments: Arguments, d: int) -> list[Tensor]:
+def _states(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
     """The initial hidden and cell state, (B, H) each."""
     shape = arguments.inputs.size(0), arguments.weight_hh.size(2)
     return [
@@ -129,8 +129,8 @@ def _states(found: Precision, arguments: Arguments, d: int) -> list[Tensor]:
         if state is None
         else state[d].detach().to(dtype)
         for state, dtype in (
-            (arguments.hidden, found.product),
-            (arguments.cell, found.state),
+            (arguments.hidden, dtypes.product),
+            (arguments.cell, dtypes.state),
         )
     ]
 

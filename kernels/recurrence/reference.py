@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.precision import precision
-
-GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
+from kernels.common.graph import reached
+from kernels.common.precision import precision, without_autocast
 
 
 class GateNorm(NamedTuple):
@@ -52,16 +51,16 @@ def recurrence(
 
     norm: layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
     """
-    found = precision(inputs)
+    dtypes = precision(inputs)
     if zone_hidden is not None or zone_cell is not None:
         zoneout = (0.0, 0.0)
     batch, steps, _ = inputs.shape
     size = weight_hh.size(1)
 
     def cast(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(found.state)
+        return None if tensor is None else tensor.to(dtypes.state)
 
-    with torch.autocast(inputs.device.type, enabled=False):
+    with without_autocast(inputs):
         inputs = cast(inputs)
         zeros = inputs.new_zeros(batch, size)  # (B, H)
         hidden = zeros if hidden is None else cast(hidden)
@@ -95,11 +94,16 @@ def recurrence(
                 hidden = torch.where(now, new_hidden, hidden)
                 cell = torch.where(now, new_cell, cell)
                 outputs[t] = torch.where(now, new_hidden, zeros)
-        stacked = torch.stack(outputs, 1) if steps else inputs.new_zeros(batch, 0, size)
+        if steps:
+            stacked = torch.stack(outputs, 1)
+        else:
+            used = (input_sums, weight_hh, bias_hh, hidden_mask, *(norm or ()))
+            stacked = reached(inputs.new_zeros(batch, 0, size), used)
+            hidden, cell = reached(hidden, used), reached(cell, used)
     return (
-        stacked.to(found.output),  # (B, T, H)
-        hidden.to(found.output),  # (B, H)
-        cell.to(found.output) if kind == "lstm" else None,
+        stacked.to(dtypes.output),  # (B, T, H)
+        hidden.to(dtypes.output),  # (B, H)
+        cell.to(dtypes.output) if kind == "lstm" else None,
     )
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kernels.common.precision import precision
+from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 from kernels.decoder import (
     DecoderState,
     Memory,
@@ -18,8 +20,6 @@ from kernels.decoder import (
     reads_rows,
     step_memory,
 )
-from kernels.precision import precision
-from kernels.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 from seq2seq.layers.decoder import Decoder
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from kernels.attention.schedule import (
     use_tiles,
     widths,
 )
-from kernels.recurrence.schedule import CHIPS
+from kernels.common.chip import CHIPS
 from tests.kernels.test_compile import report
 
 

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.common.chip import CHIPS, Chip
 from kernels.compile.kernel import Report, faults
 from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
-    CHIPS,
-    Chip,
     Problem,
     Schedule,
     asked_schedule,
@@ -73,6 +72,21 @@ def test_kernels_of_decoder_and_loss_compile(arch, tmp_path):
 def test_all_configurations_compile(options, tmp_path):
     """Hours on two cores. Last run: see benchmarks/README.md for what has been compiled."""
     report(tmp_path / "report.json", *options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_widest_sentinel_does_not_spill(kind, tmp_path):
+    """Under Triton 3.6.0 the GRU's spilled; a test of the version that is installed."""
+    code = (
+        "import sys; from tests.kernels.ptx_kernels import *; "
+        "from kernels.compile.kernel import compile_kernel, faults; "
+        f"k = of_decoder('{kind}', 1024, True, gates=1024, sentinel=True, batch=32); "
+        "sys.exit('; '.join(faults(k, compile_kernel(k, ARCH), ARCH)) or 0)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_faults_are_seen():

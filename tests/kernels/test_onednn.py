@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence import onednn
 from kernels.recurrence.layout import Arguments, Options
 from kernels.recurrence.reference import GateNorm

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kernels.prepared_linear import prepare_linear, prepared_linear
+from kernels.common.prepared_linear import prepare_linear, prepared_linear
 
 
 @pytest.mark.parametrize("rows", [0, 1, 5, 16, 17, 40])

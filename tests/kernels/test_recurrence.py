@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
-from kernels.recurrence.reference import GATES, GateNorm
+from kernels.common.gates import GATES
+from kernels.recurrence.reference import GateNorm
 from tests.kernels.recurrences import (
     KINDS,
     assert_close,

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import additive_attention, concat_attention, dot_attention, use_backend
-from kernels.attention import operation, triton_backend
+from kernels.attention import operation
 from kernels.attention.arguments import Problem
 from kernels.attention.schedule import Columns, Tile, Tiles, use_tiles
+from kernels.attention.triton_backend import launch
 from tests.kernels.allocations import Allocations
 
 INTERPRETED = not torch.cuda.is_available()
@@ -285,7 +286,7 @@ def test_two_runs_are_bit_identical(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_chunks_of_queries_add_up(form, monkeypatch):
     """Where S is much larger than H, the backward pass takes few queries at once."""
-    monkeypatch.setattr(triton_backend, "chunk", lambda problem: 3)
+    monkeypatch.setattr(launch, "chunk", lambda problem: 3)
     arguments = make(form, 2, 8, 19, 6, 3, window=4.0, covered=form == "additive")
     compare(form, arguments, window=4.0, lengths=torch.tensor([19, 11]))
 
@@ -293,7 +294,7 @@ def test_chunks_of_queries_add_up(form, monkeypatch):
 def test_chunks_hold_no_more_than_the_arguments():
     for steps, sources in ((50, 50), (1000, 4000), (4000, 1000), (5, 3000)):
         problem = Problem(8, steps, sources, 2, 64, 32, 4, True)
-        rows = min(triton_backend.chunk(problem), steps)
+        rows = min(launch.chunk(problem), steps)
         arguments = 2 * (steps + sources) * 64
         assert rows <= 16 or 2 * 2 * rows * sources <= arguments
 
@@ -330,7 +331,7 @@ def test_memory_is_linear_in_the_steps(form, monkeypatch):
     arguments = make(form, batch, steps, source, size, size)
     tensors = {k: v.to(DEVICE, torch.float32).requires_grad_() for k, v in arguments.items()}
     function = additive_attention if form == "additive" else dot_attention
-    with use_backend("triton"), Allocations(monkeypatch, triton_backend) as seen:
+    with use_backend("triton"), Allocations(monkeypatch, launch) as seen:
         function(**tensors).sum().backward()
     linear = 4 * batch * (steps + source) * size  # bytes
     assert linear / 4 < seen.largest <= linear

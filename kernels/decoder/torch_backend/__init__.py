@@ -25,7 +25,7 @@ __all__ = ["backward", "forward"]
 def forward(call: Call, keep: bool, dry: bool) -> tuple[tuple[Tensor | None, ...], list[Tensor]]:
     """-> vectors (B, T, A), final hidden, cell, feed, attention weights (B, T, S), and what the
     backward pass needs. ``dry``: nothing is computed, the shapes are right."""
-    call, output = _widened(call), call.found.output
+    call, output = _widened(call), call.dtypes.output
     made = allocate(call, keep)
     vectors = made.raw if call.masks.output is None else torch.empty_like(made.raw)
     if not dry:
@@ -50,7 +50,7 @@ def backward(
     call: Call, saved: list[Tensor], grads: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
     """Gradients of the differentiable places of ``call.flatten``, in their order."""
-    state = call.found.state
+    state = call.dtypes.state
     grads = tuple(None if gradient is None else gradient.to(state) for gradient in grads)
     return backwards.loop(_widened(call), restored(saved, len(call.weights.layers)), grads)
 
@@ -58,10 +58,10 @@ def backward(
 def _widened(call: Call) -> Call:
     """All floating tensors in the dtype of states: half precision is for the products alone."""
     flat = [
-        tensor if tensor is None or not tensor.is_floating_point() else tensor.to(call.found.state)
+        tensor if tensor is None or not tensor.is_floating_point() else tensor.to(call.dtypes.state)
         for tensor in flatten(call)
     ]
     return unflatten(
-        flat, len(call.weights.layers), call.kind, call.scale, call.residual, call.found,
+        flat, len(call.weights.layers), call.kind, call.scale, call.residual, call.dtypes,
         call.schedule,
     )  # fmt: skip

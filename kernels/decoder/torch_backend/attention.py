@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.attention.masking import padding, without_padding
+from kernels.common.masking import padding, without_padding
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.scores import additive_backward, scored_keys
@@ -25,7 +25,7 @@ class AttentionBackward:
         weights, (keys, values, lengths) = call.weights, call.memory
         hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
         keys = without_padding(keys, hole)
-        product = call.found.product
+        product = call.dtypes.product
         self.call, self.made, self.d_attention = call, made, d_attention
         self.keys, self.values = keys, without_padding(values.to(product), hole)
         self.query = None if weights.query is None else weights.query.to(product)

@@ -20,7 +20,7 @@ Norms = list[tuple[Tensor, Tensor] | None]
 def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
     """``grads`` of the results of the forward pass -> those of ``call.flatten``'s places."""
     d_vectors, d_hidden, d_cell, d_feed, d_attention = grads
-    inputs, product, dtype = call.inputs, call.found.product, call.inputs.dtype
+    inputs, product, dtype = call.inputs, call.dtypes.product, call.inputs.dtype
     batch, steps, _ = inputs.shape
     layers, size = len(made.layers), call.state.hidden.shape[2]
     weights = loop_weights(call)  # (C, I + H) each

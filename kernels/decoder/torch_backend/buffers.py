@@ -40,7 +40,7 @@ class Buffers(NamedTuple):
 def allocate(call: Call, keep: bool) -> Buffers:
     """Without ``keep`` all steps share the memory of one, but for results and states."""
     inputs, weights, state, memory = call.inputs, call.weights, call.state, call.memory
-    product = call.found.product
+    product = call.dtypes.product
     batch, steps, _ = inputs.shape
     size, width = state.hidden.shape[2], weights.output.shape[0]
 

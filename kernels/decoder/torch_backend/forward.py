@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.attention.masking import padding, without_padding
+from kernels.common.masking import padding, without_padding
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.cells import cell_forward
@@ -16,7 +16,7 @@ from kernels.decoder.torch_backend.sums import loop_biases, loop_weights, static
 
 def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
     """Fills ``made`` and ``vectors`` (T, B, A), which may be ``made.raw``."""
-    inputs, weights, product = call.inputs, call.weights, call.found.product
+    inputs, weights, product = call.inputs, call.weights, call.dtypes.product
     size, masks = call.state.hidden.shape[2], call.masks
     biases = loop_biases(call)
     statics = static_sums(call, biases[0])  # (T, B, C)
@@ -79,7 +79,7 @@ class _Attention:
 
     def __init__(self, call: Call, made: Buffers) -> None:
         weights, (keys, values, lengths) = call.weights, call.memory
-        product = call.found.product
+        product = call.dtypes.product
         hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
         self.call, self.made, self.keys, self.hole = call, made, keys, hole
         self.values = without_padding(values.to(product), hole)

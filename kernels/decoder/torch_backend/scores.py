@@ -18,8 +18,8 @@ def scored_keys(call: Call) -> Tensor | None:
     """The keys (B, S, Q) in the dtype in which dot scores are multiplied; None: additive scores."""
     if call.weights.score is not None:
         return None
-    product = call.found.product  # scores beyond 65504 would be infinite in float16
-    return call.memory.keys.to(call.found.state if product == torch.float16 else product)
+    product = call.dtypes.product  # scores beyond 65504 would be infinite in float16
+    return call.memory.keys.to(call.dtypes.state if product == torch.float16 else product)
 
 
 def additive_scores(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:

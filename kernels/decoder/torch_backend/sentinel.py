@@ -38,7 +38,7 @@ class SentinelBackward:
 
     def __init__(self, call: Call, made: Buffers) -> None:
         self.call, self.made = call, made
-        self.key = call.weights.sentinel.key.to(call.found.product)  # (Q, H)
+        self.key = call.weights.sentinel.key.to(call.dtypes.product)  # (Q, H)
         self.d_keys = torch.empty_like(made.sentinel_keys, dtype=self.key.dtype)
 
     def score(self, t: int, query: Tensor, d: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -24,7 +24,7 @@ def loop_weights(call: Call) -> list[Tensor]:
     if own is not None:
         inside = own.weight_x[:, static if len(found) == 1 else 0 :]
         found[-1] = torch.cat([found[-1], torch.cat([inside, own.weight_h], 1)])
-    return [weight.to(call.found.product) for weight in found]
+    return [weight.to(call.dtypes.product) for weight in found]
 
 
 def loop_biases(call: Call) -> list[Tensor]:
@@ -41,12 +41,12 @@ def static_weight(call: Call) -> Tensor:
     weight = columns(call.weights.layers[0].weight_ih[:, :embedding], call.kind, "x")
     if own is not None and len(call.weights.layers) == 1:
         weight = torch.cat([weight, own.weight_x[:, :embedding]])
-    return weight.to(call.found.product)
+    return weight.to(call.dtypes.product)
 
 
 def embedded(call: Call) -> Tensor:
     """The inputs of all steps, (T*B, E), time-major, in the dtype of products."""
-    return call.inputs.transpose(0, 1).to(call.found.product).flatten(0, 1)
+    return call.inputs.transpose(0, 1).to(call.dtypes.product).flatten(0, 1)
 
 
 def static_sums(call: Call, own_bias: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def backward(
 
 def results(call: Call, made: Buffers) -> tuple[Tensor | None, ...]:
     """vectors (B, T, A), final hidden, cell, feed, attention weights (B, T, S)."""
-    output = call.found.output
+    output = call.dtypes.output
     cell = feed = alpha = None
     if made.cells is not None:
         cell = made.cells[:, -1].to(output, copy=True)
@@ -72,7 +72,7 @@ def _gradients(
     d_vectors, d_hidden, d_cell, d_feed, d_alpha = grads
     layers, steps, batch, _ = made.gates.shape
     size, width = made.states.size(3), made.vectors.size(2)
-    product = call.found.product
+    product = call.dtypes.product
 
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return made.states.new_empty(shape, dtype=dtype)

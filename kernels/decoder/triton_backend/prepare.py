@@ -64,14 +64,14 @@ class Buffers:
 
 
 def prepare(call: Call) -> Prepared:
-    weights, found = call.weights, call.found
+    weights, dtypes = call.weights, call.dtypes
     first, *deep = weights.layers
     embedding = call.inputs.size(2)
     size = call.state.hidden.size(2)
 
     def joined(inside: Tensor, recurrent: Tensor) -> Tensor:
         parts = [_columns(inside, call.kind, "x"), _columns(recurrent, call.kind, "h")]
-        return torch.cat([part.to(found.product) for part in parts], 1)  # (C, I + H)
+        return torch.cat([part.to(dtypes.product) for part in parts], 1)  # (C, I + H)
 
     first_weight = joined(first.weight_ih[:, embedding:], first.weight_hh)
     columns = first_weight.size(0)
@@ -80,7 +80,7 @@ def prepare(call: Call) -> Prepared:
     for number, layer in enumerate(deep):
         deep_weights[number] = joined(layer.weight_ih, layer.weight_hh)
         biases[number] = _bias(layer, call.kind)
-    static = _columns(first.weight_ih[:, :embedding], call.kind, "x").to(found.product)
+    static = _columns(first.weight_ih[:, :embedding], call.kind, "x").to(dtypes.product)
     gain = shift = None
     if call.normed:
         gain = first_weight.new_ones(len(weights.layers), size, dtype=torch.float32)
@@ -91,8 +91,8 @@ def prepare(call: Call) -> Prepared:
     memory = call.memory
     keys = values = lengths = None
     if memory is not None:
-        keys = memory.keys.to(found.product).contiguous()
-        values = memory.values.to(found.product).contiguous()
+        keys = memory.keys.to(dtypes.product).contiguous()
+        values = memory.values.to(dtypes.product).contiguous()
         if memory.lengths is not None:
             lengths = memory.lengths.to(keys.device, torch.int32).contiguous()
     return Prepared(
@@ -100,10 +100,10 @@ def prepare(call: Call) -> Prepared:
         deep_weights,
         biases,
         static,
-        _bias(first, call.kind).to(found.product),
-        weights.output.to(found.product).contiguous(),
-        _of(weights.query, found.product),
-        _of(weights.gate, found.product),
+        _bias(first, call.kind).to(dtypes.product),
+        weights.output.to(dtypes.product).contiguous(),
+        _of(weights.query, dtypes.product),
+        _of(weights.gate, dtypes.product),
         _of(weights.gate_bias, torch.float32),
         *_sentinel(call),
         _of(weights.score, torch.float32),
@@ -123,7 +123,7 @@ def _of(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 
 def _sentinel(call: Call) -> tuple[Tensor | None, ...]:
     """Its gate's weight inside the loop, and on the embedding, its bias, the key's weight."""
-    own, product = call.weights.sentinel, call.found.product
+    own, product = call.weights.sentinel, call.dtypes.product
     if own is None:
         return None, None, None, None
     static = call.inputs.size(2) if len(call.weights.layers) == 1 else 0
@@ -143,7 +143,7 @@ def _between(masks: tuple[Tensor, ...]) -> Tensor | None:
 
 def buffers(call: Call, prepared: Prepared) -> Buffers:
     """Fresh, with the embedding's sums, all steps in one product, and the initial states."""
-    inputs, state, found = call.inputs, call.state, call.found
+    inputs, state, dtypes = call.inputs, call.state, call.dtypes
     batch, steps, _ = inputs.shape
     layers, _, size = state.hidden.shape
     width, columns = prepared.output.size(0), prepared.first.size(0)
@@ -151,10 +151,10 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return inputs.new_empty(shape, dtype=dtype)
 
-    gates = new(layers, steps, batch, columns, dtype=found.product)
-    embedded = inputs.transpose(0, 1).flatten(0, 1).to(found.product)  # (T*B, E)
+    gates = new(layers, steps, batch, columns, dtype=dtypes.product)
+    embedded = inputs.transpose(0, 1).flatten(0, 1).to(dtypes.product)  # (T*B, E)
     torch.addmm(prepared.static_bias, embedded, prepared.static.t(), out=gates[0].view(-1, columns))
-    states = new(layers, steps + 1, batch, size, dtype=found.product)
+    states = new(layers, steps + 1, batch, size, dtype=dtypes.product)
     states[:, 0] = state.hidden
     carry = state.hidden.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     cells = None
@@ -163,11 +163,11 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
         cells[:, 0] = state.cell
     shown = states[:, 1:]
     if call.shown:
-        shown = new(layers, steps, batch, size, dtype=found.product)
+        shown = new(layers, steps, batch, size, dtype=dtypes.product)
     queries = alpha = contexts = betas = ungated = None
     if prepared.keys is not None:
         alpha = new(steps, batch, prepared.keys.size(1))
-        contexts = new(steps, batch, prepared.values.size(2), dtype=found.product)
+        contexts = new(steps, batch, prepared.values.size(2), dtype=dtypes.product)
         if prepared.query is not None:
             queries = new(steps, batch, prepared.keys.size(2))
         if prepared.gate is not None:
@@ -177,15 +177,15 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
     fed = None
     vectors = None
     if state.feed is not None:
-        fed = new(steps + 1, batch, width, dtype=found.product)
+        fed = new(steps + 1, batch, width, dtype=dtypes.product)
         fed[0] = state.feed
-        if found.product == found.output:
+        if dtypes.product == dtypes.output:
             vectors = fed[1:]
     if vectors is None:
-        vectors = new(steps, batch, width, dtype=found.output)
+        vectors = new(steps, batch, width, dtype=dtypes.output)
     raw = vectors
     if prepared.output_mask is not None:
-        raw = new(steps, batch, width, dtype=found.output)
+        raw = new(steps, batch, width, dtype=dtypes.output)
     statistics = None
     if call.normed:  # zeros: a layer without normalisation writes none
         statistics = new(layers, steps, batch, 2).zero_()
@@ -236,6 +236,6 @@ def restored(call: Call, saved: list[Tensor]) -> Buffers:
 def _views(call: Call) -> list[str]:
     """Which buffers are views of others, in an order in which they can be made."""
     found = [] if call.shown else ["shown"]
-    if call.state.feed is not None and call.found.product == call.found.output:
+    if call.state.feed is not None and call.dtypes.product == call.dtypes.output:
         found.append("vectors")
     return found if call.masks.output is not None else [*found, "raw"]

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from kernels.precision import Precision
-from kernels.recurrence.extras import Extras, seen_by_product
+from kernels.common.precision import Precision
 from kernels.recurrence.layout import (
     Arguments,
     Options,
@@ -25,7 +24,8 @@ from kernels.recurrence.layout import (
     running,
 )
 from kernels.recurrence.packing import Packing
-from kernels.recurrence.remake import remake
+from kernels.recurrence.recompute import recompute_gates
+from kernels.recurrence.step_masks import StepMasks, seen_by_product
 from kernels.recurrence.torch_backend import elman, gru, lstm
 from kernels.recurrence.torch_backend.walk import BackwardWalk, ForwardWalk
 
@@ -35,7 +35,7 @@ __all__ = ["backward", "forward"]
 def forward(
     kind: str,
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     options: Options,
     schedule: str,
@@ -43,18 +43,18 @@ def forward(
 ) -> Results:
     """The sequence; without ``keep``, what the backward pass can make again or does without is
     left out. There is one schedule here, whatever is asked for."""
-    gates, input_products = input_sums(kind, packing, found, arguments)  # (D, N, G*H)
-    states = initial(packing, found, arguments, arguments.hidden, found.state)
+    gates, input_products = input_sums(kind, packing, dtypes, arguments)  # (D, N, G*H)
+    states = initial(packing, dtypes, arguments, arguments.hidden, dtypes.state)
     cells = extra = products = None
     if kind == "lstm":
-        cells = initial(packing, found, arguments, arguments.cell, found.state)
+        cells = initial(packing, dtypes, arguments, arguments.cell, dtypes.state)
     if keep and kind == "gru":
         extra = gates.new_empty(gates.size(0), gates.size(1), states.size(2))
     if keep and input_products is not None:
         products = gates.new_empty(gates.shape)
     saved = Saved(gates, states, cells, extra, None, input_products, products)
-    extras = Extras(packing, found, arguments, options)
-    walk = ForwardWalk(packing, found, arguments, extras, saved)
+    masks = StepMasks(packing, dtypes, arguments, options)
+    walk = ForwardWalk(packing, dtypes, arguments, masks, saved)
     if kind == "lstm":
         lstm.forward(walk)
     elif kind == "gru":
@@ -63,13 +63,13 @@ def forward(
         elman.forward(walk, kind)
         if not options.zoned:  # the states themselves
             saved = saved._replace(gates=None)
-    return results(packing, found, arguments.inputs, saved)
+    return results(packing, dtypes, arguments.inputs, saved)
 
 
 def backward(
     kind: str,
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     options: Options,
     schedule: str,
@@ -80,19 +80,19 @@ def backward(
     """Gradients of every argument, None where not wanted."""
     grad_outputs, grad_hidden, grad_cell = grads
     batch, states = arguments.inputs.size(0), saved.states
-    extras = Extras(packing, found, arguments, options)
-    seen = seen_by_product(packing, found, extras, states)
+    masks = StepMasks(packing, dtypes, arguments, options)
+    seen = seen_by_product(packing, dtypes, masks, states)
     if _lacks(kind, arguments, options, saved):
-        saved = remake(kind, packing, found, arguments, saved, seen)
+        saved = recompute_gates(kind, packing, dtypes, arguments, saved, seen)
     walk = BackwardWalk(
         packing,
-        found,
+        dtypes,
         arguments,
-        extras,
+        masks,
         saved,
-        pack_gradient(packing, found, grad_outputs, states),
-        running(packing, found, grad_hidden, states, batch),
-        running(packing, found, grad_cell, states, batch) if kind == "lstm" else None,
+        pack_gradient(packing, dtypes, grad_outputs, states),
+        running(packing, dtypes, grad_hidden, states, batch),
+        running(packing, dtypes, grad_cell, states, batch) if kind == "lstm" else None,
         wants_mask=wanted[7],
     )
     candidates = None
@@ -105,7 +105,7 @@ def backward(
     sums = walk.sums.result()
     return collect(
         packing,
-        found,
+        dtypes,
         arguments,
         wanted,
         seen,

@@ -14,7 +14,7 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 def forward(walk: ForwardWalk) -> None:
     size = walk.size
-    bias = candidate_bias(walk.arguments, walk.found)[:, None]  # (D, 1, H)
+    bias = candidate_bias(walk.arguments, walk.dtypes)[:, None]  # (D, 1, H)
     for t in walk.steps:
         old_h, new_h = walk.hidden.before(t), walk.hidden.after[t]  # (D, n, H) each
         sums = walk.gates.load(t)  # (D, n, 3*H)
@@ -34,7 +34,7 @@ def forward(walk: ForwardWalk) -> None:
 def backward(walk: BackwardWalk) -> SumGradients:
     """-> of the candidate's input sum, which differs from its recurrent one"""
     size = walk.size
-    recurrent = Steps(walk.packing, walk.found, walk.saved.extra)
+    recurrent = Steps(walk.packing, walk.dtypes, walk.saved.extra)
     candidates = GateGradients(walk, size)
     keep, through = walk.scratch(), walk.scratch()
     for t in reversed(walk.steps):

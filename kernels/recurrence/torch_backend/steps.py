@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence import normalisation
 from kernels.recurrence.layout import Arguments
 from kernels.recurrence.packing import Packing
@@ -20,11 +20,11 @@ class Product:
     Its scratch memory is reused by every step.
     """
 
-    def __init__(self, weight: Tensor, found: Precision, batch: int) -> None:
-        self.weight = weight.to(found.product).contiguous()  # (D, K, M)
-        self.same = found.product == found.state
+    def __init__(self, weight: Tensor, dtypes: Precision, batch: int) -> None:
+        self.weight = weight.to(dtypes.product).contiguous()  # (D, K, M)
+        self.same = dtypes.product == dtypes.state
         directions, inner, outer = weight.shape
-        self.result = weight.new_empty(directions * batch * outer, dtype=found.state)
+        self.result = weight.new_empty(directions * batch * outer, dtype=dtypes.state)
         if not self.same:
             self.operand = self.weight.new_empty(directions * batch * inner)
             self.product = self.weight.new_empty(directions * batch * outer)
@@ -73,12 +73,12 @@ class Steps:
     memory, which stays in cache; the big buffer is then half as large.
     """
 
-    def __init__(self, packing: Packing, found: Precision, buffer: Tensor) -> None:
+    def __init__(self, packing: Packing, dtypes: Precision, buffer: Tensor) -> None:
         self.kept = buffer.split(packing.sizes, 1)  # per step (D, n, W)
         self.scratch = None
-        if buffer.dtype != found.state and packing.sizes:
+        if buffer.dtype != dtypes.state and packing.sizes:
             shape = (buffer.size(0), packing.sizes[0], buffer.size(2))
-            self.scratch = buffer.new_empty(shape, dtype=found.state)
+            self.scratch = buffer.new_empty(shape, dtype=dtypes.state)
 
     def room(self, t: int) -> Tensor:
         """(D, n, W) in the state dtype, to be written."""
@@ -112,15 +112,15 @@ class Recurrent:
     """W_hh h of each step, normalised where there is a gain."""
 
     def __init__(
-        self, packing: Packing, found: Precision, arguments: Arguments, products: Tensor | None
+        self, packing: Packing, dtypes: Precision, arguments: Arguments, products: Tensor | None
     ) -> None:
         gain = arguments.recurrent_gain
         self._product = Product(
-            arguments.weight_hh.transpose(1, 2), found, arguments.inputs.size(0)
+            arguments.weight_hh.transpose(1, 2), dtypes, arguments.inputs.size(0)
         )
         self._kept = None if products is None else products.split(packing.sizes, 1)
         self._gates = 1 if gain is None else gain.size(1)
-        self._gain = None if gain is None else gain.to(found.state).flatten(1)[:, None]
+        self._gain = None if gain is None else gain.to(dtypes.state).flatten(1)[:, None]
 
     def __call__(self, seen: Tensor, t: int) -> Tensor:
         """(D, n, H) -> (D, n, G*H), valid until the next call."""
@@ -141,16 +141,16 @@ class Recurrent:
 class CellNorm:
     """What the LSTM shows of its cell: n(c) * gain + shift (Ba et al. 2016, eq. 29)."""
 
-    def __init__(self, found: Precision, arguments: Arguments) -> None:
+    def __init__(self, dtypes: Precision, arguments: Arguments) -> None:
         directions, _, size = arguments.weight_hh.shape
         batch, like = arguments.inputs.size(0), arguments.weight_hh
         gain, shift = arguments.cell_gain, arguments.cell_shift
         ones = like.new_ones(directions, size) if gain is None else gain
         zeros = like.new_zeros(directions, size) if shift is None else shift
-        self._gain, self._shift = (t.to(found.state)[:, None] for t in (ones, zeros))  # (D, 1, H)
+        self._gain, self._shift = (t.to(dtypes.state)[:, None] for t in (ones, zeros))  # (D, 1, H)
         # Sums over steps, by sequence.
         self._d_gain, self._d_shift = (
-            like.new_zeros(directions, batch, size, dtype=found.state) for _ in range(2)
+            like.new_zeros(directions, batch, size, dtype=dtypes.state) for _ in range(2)
         )
 
     def __call__(self, cell: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence import normalisation
-from kernels.recurrence.extras import Extras
 from kernels.recurrence.layout import Arguments, Saved, SumGradients
 from kernels.recurrence.packing import Packing
+from kernels.recurrence.step_masks import StepMasks
 from kernels.recurrence.torch_backend.steps import CellNorm, Product, Recurrent, States, Steps
 
 
@@ -21,14 +21,14 @@ class Zones:
     the expectation of that."""
 
     def __init__(
-        self, packing: Packing, found: Precision, kept: Tensor | None, rate: float
+        self, packing: Packing, dtypes: Precision, kept: Tensor | None, rate: float
     ) -> None:
         self.on = kept is not None or rate > 0
         self._rate, self._kept = rate, None
         if kept is not None and packing.sizes:
             self._kept = kept.split(packing.sizes, 1)  # per step (D, n, H)
             shape = (kept.size(0), packing.sizes[0], kept.size(2))
-            self._scratch = kept.new_empty(shape, dtype=found.state)
+            self._scratch = kept.new_empty(shape, dtype=dtypes.state)
 
     def mix(self, new: Tensor, old: Tensor, t: int) -> None:
         """new = old where kept. (lerp with 0 and 1 is exact, and 10 times as fast as where.)"""
@@ -55,44 +55,44 @@ class Walk:
     def __init__(
         self,
         packing: Packing,
-        found: Precision,
+        dtypes: Precision,
         arguments: Arguments,
-        extras: Extras,
+        masks: StepMasks,
         saved: Saved,
     ) -> None:
-        batch, alive = arguments.inputs.size(0), extras.alive(found.state)
-        self.packing, self.found, self.arguments = packing, found, arguments
+        batch, alive = arguments.inputs.size(0), masks.alive(dtypes.state)
+        self.packing, self.dtypes, self.arguments = packing, dtypes, arguments
         self.size = arguments.weight_hh.size(2)  # H
-        self.mask = extras.mask
+        self.mask = masks.mask
         self.hidden = States(packing, saved.states, batch, alive)
-        self.zone_hidden = Zones(packing, found, extras.zone_hidden, extras.rates[0])
+        self.zone_hidden = Zones(packing, dtypes, masks.zone_hidden, masks.rates[0])
         self.cell = self.cell_norm = None
         if saved.cells is not None:
             self.cell = States(packing, saved.cells, batch, alive)
-            self.zone_cell = Zones(packing, found, extras.zone_cell, extras.rates[1])
+            self.zone_cell = Zones(packing, dtypes, masks.zone_cell, masks.rates[1])
             if arguments.input_gain is not None:
-                self.cell_norm = CellNorm(found, arguments)
+                self.cell_norm = CellNorm(dtypes, arguments)
         self.alive = None if alive is None else alive.split(packing.sizes, 1)
         self.steps = range(len(packing.sizes))
 
     def scratch(self) -> Tensor:
         directions, _, size = self.arguments.weight_hh.shape
         shape = (directions, self.arguments.inputs.size(0), size)
-        return self.arguments.weight_hh.new_empty(shape, dtype=self.found.state)
+        return self.arguments.weight_hh.new_empty(shape, dtype=self.dtypes.state)
 
 
 class ForwardWalk(Walk):
     def __init__(
         self,
         packing: Packing,
-        found: Precision,
+        dtypes: Precision,
         arguments: Arguments,
-        extras: Extras,
+        masks: StepMasks,
         saved: Saved,
     ) -> None:
-        super().__init__(packing, found, arguments, extras, saved)
-        self.gates = Steps(packing, found, saved.gates)
-        self.recurrent = Recurrent(packing, found, arguments, saved.recurrent_products)
+        super().__init__(packing, dtypes, arguments, masks, saved)
+        self.gates = Steps(packing, dtypes, saved.gates)
+        self.recurrent = Recurrent(packing, dtypes, arguments, saved.recurrent_products)
         self.extra = None if saved.extra is None else saved.extra.split(packing.sizes, 1)
 
     def seen(self, old: Tensor) -> Tensor:
@@ -106,32 +106,32 @@ class BackwardWalk(Walk):
     def __init__(
         self,
         packing: Packing,
-        found: Precision,
+        dtypes: Precision,
         arguments: Arguments,
-        extras: Extras,
+        masks: StepMasks,
         saved: Saved,
         arriving: Tensor | None,
         d_hidden: Tensor,
         d_cell: Tensor | None,
         wants_mask: bool,
     ) -> None:
-        super().__init__(packing, found, arguments, extras, saved)
+        super().__init__(packing, dtypes, arguments, masks, saved)
         self.saved, self.gates = saved, None
         if saved.gates is not None:
-            self.gates = Steps(packing, found, saved.gates)
+            self.gates = Steps(packing, dtypes, saved.gates)
         self.d_hidden, self.d_cell = d_hidden, d_cell  # (D, B, H), changed in place
         self.d_mask = torch.zeros_like(self.mask) if wants_mask else None
         self.d_gain: Tensor | None = None
         self._arriving = None if arriving is None else arriving.split(packing.sizes, 1)
-        self._product = Product(arguments.weight_hh, found, arguments.inputs.size(0))
+        self._product = Product(arguments.weight_hh, dtypes, arguments.inputs.size(0))
         self.sums = GateGradients(self, arguments.weight_hh.size(1))
         if arguments.recurrent_gain is not None:
             self._begin_norm(arguments.recurrent_gain)
 
     def _begin_norm(self, gain: Tensor) -> None:
         self._gates = gain.size(1)
-        self._gain = gain.to(self.found.state).flatten(1)[:, None]  # (D, 1, G*H)
-        self._raw = Steps(self.packing, self.found, self.saved.recurrent_products)
+        self._gain = gain.to(self.dtypes.state).flatten(1)[:, None]  # (D, 1, G*H)
+        self._raw = Steps(self.packing, self.dtypes, self.saved.recurrent_products)
         self._products = GateGradients(self, self._gain.size(2))
         shape = (self._gain.size(0), self.arguments.inputs.size(0), self._gain.size(2))
         self.d_gain = self._gain.new_zeros(shape)  # by sequence
@@ -191,10 +191,10 @@ class GateGradients:
     """Collects the gradients of gate sums step by step."""
 
     def __init__(self, walk: Walk, width: int) -> None:
-        packing, found, weight = walk.packing, walk.found, walk.arguments.weight_hh
+        packing, dtypes, weight = walk.packing, walk.dtypes, walk.arguments.weight_hh
         shape = (weight.size(0), sum(packing.sizes), width)
-        self.all = weight.new_empty(shape, dtype=found.product)
-        self.steps = Steps(packing, found, self.all)
+        self.all = weight.new_empty(shape, dtype=dtypes.product)
+        self.steps = Steps(packing, dtypes, self.all)
         # Where the kept gradients are rounded, their sum is made from the unrounded ones.
         scratch = self.steps.scratch
         self.total = None if scratch is None else torch.zeros_like(scratch)

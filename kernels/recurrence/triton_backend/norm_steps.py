@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from kernels.recurrence.triton_backend.cells import (
+from kernels.common.cells import (
     elman_backward,
     elman_forward,
     gru_backward,

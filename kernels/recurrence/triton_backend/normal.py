@@ -7,8 +7,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.common.cells import tanh
 from kernels.recurrence.normalisation import EPSILON as _EPSILON
-from kernels.recurrence.triton_backend.cells import tanh
 
 EPSILON = tl.constexpr(_EPSILON)
 

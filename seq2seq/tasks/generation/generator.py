@@ -73,6 +73,10 @@ class TextGenerator(Pretrained):
         self.model, self.units, self.config, self.readme = model, units, config, readme
         self._steps: tuple[object, LanguageSteps] | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles make the steps anew where they are used."""
+        return {**vars(self), "_steps": None}
+
     @classmethod
     def _from_directory(cls, directory: Path) -> TextGenerator:
         return cls(*read_unit_model(directory, cls.task, LanguageModel))

@@ -23,11 +23,21 @@ class PackedLinear:
         weight = weight.detach().to(dtype)
         self.prepacked = self.cpu and dtype == torch.bfloat16 and _onednn_bf16()
         if self.prepacked:
-            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
+            self.weight = _pack(weight)
         elif self.cpu:
             self.weight = weight.t().contiguous()  # (K, M)
         else:
             self.weight = weight  # (M, K)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles take the plain weight: oneDNN's layout cannot be read."""
+        weight = self.weight.to_dense() if self.prepacked else self.weight
+        return {**vars(self), "weight": weight}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        if self.prepacked:
+            self.weight = _pack(self.weight)
 
     def __call__(self, x: Tensor) -> Tensor:
         product = self._multiply(x)
@@ -49,6 +59,10 @@ class PackedLinear:
         if x.shape[0] > 1:
             return torch.mm(x, self.weight)
         return torch.mm(x.expand(2, -1), self.weight)[:1]
+
+
+def _pack(weight: Tensor) -> Tensor:
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 1)
 
 
 def _onednn_bf16() -> bool:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
+from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
 from kernels.decoder.triton_backend.tiles import EXPONENTIALS, NAMES
-from kernels.recurrence.schedule import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
 
 WARPS = 8
 ELEMENTS = 8192  # of a block of three dimensions that eight warps hold in registers

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.attention.masking import padding, without_padding
+from kernels.common.chip import chip_of
+from kernels.common.masking import padding, without_padding
 from kernels.decoder.gates import bias, columns
 from kernels.decoder.triton_backend.step.tiles import folds
 from kernels.decoder.weights import DecoderWeights, LayerWeights, Memory
-from kernels.recurrence.schedule import chip_of
 
 
 class JoinedWeights(NamedTuple):

@@ -10,16 +10,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence import normalisation
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias, input_sums
 from kernels.recurrence.packing import Packing
 
 
-def remake(
+def recompute_gates(
     kind: str,
     packing: Packing,
-    found: Precision,
+    dtypes: Precision,
     arguments: Arguments,
     saved: Saved,
     seen: Tensor,
@@ -27,9 +27,9 @@ def remake(
     """``saved`` with gates and what else was left out; seen (D, N, H): what each step's recurrent
     product read. In half precision the sums are rounded once more than in the loop."""
     size = arguments.weight_hh.size(2)
-    gates, inputs = input_sums(kind, packing, found, arguments)  # (D, N, G*H)
-    weight = arguments.weight_hh.to(found.product).transpose(1, 2)  # (D, H, G*H)
-    seen = seen.to(found.product)
+    gates, inputs = input_sums(kind, packing, dtypes, arguments)  # (D, N, G*H)
+    weight = arguments.weight_hh.to(dtypes.product).transpose(1, 2)  # (D, H, G*H)
+    seen = seen.to(dtypes.product)
     gain, products, extra = arguments.recurrent_gain, None, None
     if gain is None and kind != "gru":
         gates.baddbmm_(seen, weight)
@@ -37,10 +37,10 @@ def remake(
         sums = torch.bmm(seen, weight)
         if gain is not None:
             products = sums
-            sums = normalisation.forward(products, gain, None, found.state)
+            sums = normalisation.forward(products, gain, None, dtypes.state)
         if kind == "gru":
-            bias = candidate_bias(arguments, found)[:, None]  # (D, 1, H)
-            extra = (sums[..., 2 * size :] + bias).to(found.product)
+            bias = candidate_bias(arguments, dtypes)[:, None]  # (D, 1, H)
+            extra = (sums[..., 2 * size :] + bias).to(dtypes.product)
             gates[..., : 2 * size] += sums[..., : 2 * size]
         else:
             gates += sums

@@ -8,23 +8,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kernels.precision import Precision
+from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Options, before, ordered
-from kernels.recurrence.packing import Packing
+from kernels.recurrence.packing import Packing, take
 
 
-class Extras:
+class StepMasks:
     """Absent ones are None."""
 
     def __init__(
-        self, packing: Packing, found: Precision, arguments: Arguments, options: Options
+        self, packing: Packing, dtypes: Precision, arguments: Arguments, options: Options
     ) -> None:
-        mask = ordered(packing, found, arguments.hidden_mask)
+        mask = ordered(packing, dtypes, arguments.hidden_mask)
         self.mask = None if mask is None else mask.contiguous()  # (D, B, H)
         self.resets: Tensor | None = None  # (D, N) uint8
         if options.resets is not None:
-            flat = options.resets.reshape(-1).to(torch.uint8)  # (B*T,)
-            self.resets = torch.stack([flat.index_select(0, rows) for rows in packing.rows])
+            resets = options.resets.to(torch.uint8)  # (B, T)
+            every = range(len(packing.rows))
+            self.resets = torch.stack([take(packing, d, resets) for d in every])
         # (D, N, H) uint8; without any, the rates (hidden, cell) of the expectation count.
         self.zone_hidden = _packed(packing, options.zone_hidden)
         self.zone_cell = _packed(packing, options.zone_cell)
@@ -36,15 +37,17 @@ class Extras:
         return None if self.resets is None else (1 - self.resets).to(dtype)[..., None]
 
 
-def seen_by_product(packing: Packing, found: Precision, extras: Extras, states: Tensor) -> Tensor:
+def seen_by_product(
+    packing: Packing, dtypes: Precision, masks: StepMasks, states: Tensor
+) -> Tensor:
     """What each step's recurrent product reads of ``states`` (D, B+N, H): (D, N, H)."""
-    seen, alive = before(packing, states), extras.alive(found.state)
+    seen, alive = before(packing, states), masks.alive(dtypes.state)
     if alive is not None:
         seen = seen * alive
-    if extras.mask is not None:
-        seen = seen.to(found.state, copy=True)
+    if masks.mask is not None:
+        seen = seen.to(dtypes.state, copy=True)
         for part, n in zip(seen.split(packing.sizes, 1), packing.sizes, strict=True):
-            part.mul_(extras.mask[:, :n])
+            part.mul_(masks.mask[:, :n])
     return seen
 
 
@@ -52,7 +55,4 @@ def _packed(packing: Packing, mask: Tensor | None) -> Tensor | None:
     """(D, B, T, H) bool -> (D, N, H) uint8"""
     if mask is None:
         return None
-    flat = mask.flatten(1, 2).to(torch.uint8)  # (D, B*T, H)
-    return torch.stack(
-        [m.index_select(0, rows) for m, rows in zip(flat, packing.rows, strict=True)]
-    )
+    return torch.stack([take(packing, d, own) for d, own in enumerate(mask.to(torch.uint8))])

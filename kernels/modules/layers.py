@@ -8,18 +8,25 @@ Legend: B batch, T steps, I input features, H hidden, L layers, D directions, G 
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from kernels.common.lengths import check_lengths
+from kernels.common.registration import opaque
+from kernels.modules.parameters import (
+    State,
+    add_parameters,
+    elman_kind,
+    gate_norm,
+    map_state,
+    probability,
+    reset_parameters,
+    zone_masks,
+    zoneout_pair,
+)
 from kernels.recurrence import bidirectional_recurrence, recurrence
-from kernels.recurrence.check import check_lengths
-from kernels.recurrence.reference import GATES, GateNorm
-
-State = Tensor | tuple[Tensor, Tensor]
 
 
 class _Layers(nn.Module):
@@ -57,24 +64,24 @@ class _Layers(nn.Module):
         self.num_layers = num_layers
         self.bias = bias
         self.batch_first = batch_first
-        self.dropout = _probability("dropout", dropout, 1.0)
+        self.dropout = probability("dropout", dropout, 1.0)
         self.bidirectional = bidirectional
         self.layer_norm = layer_norm
-        self.zoneout = _zoneout_pair(zoneout)
-        self.recurrent_dropout = _probability("recurrent_dropout", recurrent_dropout)
-        self.weight_dropout = _probability("weight_dropout", weight_dropout)
+        self.zoneout = zoneout_pair(zoneout)
+        self.recurrent_dropout = probability("recurrent_dropout", recurrent_dropout)
+        self.weight_dropout = probability("weight_dropout", weight_dropout)
         self.recompute = recompute
         for layer in range(num_layers):
             features = input_size if layer == 0 else hidden_size * self._directions
             for suffix in self._suffixes(layer):
-                _add_parameters(
+                add_parameters(
                     self, kind, features, hidden_size, bias, layer_norm, suffix, device, dtype
                 )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Uniform in +-1/sqrt(H) as in torch.nn; gains of layer normalisation 1."""
-        _reset_parameters(self, self.hidden_size)
+        reset_parameters(self, self.hidden_size)
 
     def flatten_parameters(self) -> None:
         """Does nothing; torch.nn's modules have it, and callers call it."""
@@ -155,11 +162,12 @@ class _Layers(nn.Module):
                     raise ValueError(
                         f"hx: found {state.dim()} dimensions; expected (L*D, H) as input is 2-D"
                     )
-            hx = _map_state(lambda state: state.unsqueeze(1), hx)
+            hx = map_state(lambda state: state.unsqueeze(1), hx)
         resets = None if resets is None else resets.unsqueeze(0)
         outputs, state = self._run(input.unsqueeze(0), hx, None, resets)
-        return outputs.squeeze(0), _map_state(lambda part: part.squeeze(1), state)
+        return outputs.squeeze(0), map_state(lambda part: part.squeeze(1), state)
 
+    @opaque  # how long sequences are decides the shapes, which no graph can hold
     def _forward_packed(
         self,
         packed: PackedSequence,
@@ -235,7 +243,7 @@ class _Layers(nn.Module):
         weights = [self._weights(suffix) for suffix in self._suffixes(layer)]
         mask = self._hidden_mask(inputs)
         shape = (self._directions, *inputs.shape[:2], self.hidden_size)
-        zoned = _zone_masks(self, shape, inputs.device)
+        zoned = zone_masks(self, shape, inputs.device)
         zoneout = (0.0, 0.0) if self.training else self.zoneout
         common = {
             "kind": self.kind,
@@ -244,7 +252,7 @@ class _Layers(nn.Module):
             "resets": resets,
             "recompute": self.recompute,
         }
-        norms = [_gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
+        norms = [gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
         if self.bidirectional:
             pairs = [None if pair[0] is None else pair for pair in zip(*weights, strict=True)]
             return bidirectional_recurrence(
@@ -322,7 +330,7 @@ class RNN(_Layers):
         recompute: bool = False,
     ) -> None:
         super().__init__(
-            _nonlinearity(nonlinearity),
+            elman_kind(nonlinearity),
             input_size,
             hidden_size,
             num_layers,
@@ -426,207 +434,3 @@ class LSTM(_Layers):
             recompute,
         )
         self.proj_size = 0
-
-
-class _Cell(nn.Module):
-    """One step; what RNNCell, GRUCell and LSTMCell share."""
-
-    def __init__(
-        self,
-        kind: str,
-        input_size: int,
-        hidden_size: int,
-        bias: bool,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-        layer_norm: bool,
-        zoneout: float | tuple[float, float],
-    ) -> None:
-        super().__init__()
-        self.kind, self.input_size, self.hidden_size = kind, input_size, hidden_size
-        self.bias, self.layer_norm = bias, layer_norm
-        self.zoneout = _zoneout_pair(zoneout)
-        _add_parameters(self, kind, input_size, hidden_size, bias, layer_norm, "", device, dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Uniform in +-1/sqrt(H) as in torch.nn; gains of layer normalisation 1."""
-        _reset_parameters(self, self.hidden_size)
-
-    def extra_repr(self) -> str:
-        parts = [str(self.input_size), str(self.hidden_size)]
-        for name, default in (("bias", True), ("layer_norm", False), ("zoneout", (0.0, 0.0))):
-            if getattr(self, name) != default:
-                parts.append(f"{name}={getattr(self, name)}")
-        return ", ".join(parts)
-
-    def forward(self, input: Tensor, hx: State | None = None) -> State:
-        """input (B, I) or (I,), hx (B, H) or (H,), zero when None; for LSTM a pair of these
-        -> the new state, shaped as hx. Raises ValueError that names the wrong argument."""
-        if input.dim() not in (1, 2):
-            raise ValueError(f"input: found {input.dim()} dimensions; expected 1 or 2")
-        if input.size(-1) != self.input_size:
-            raise ValueError(f"input: found {input.size(-1)} features; expected {self.input_size}")
-        states = (None, None) if hx is None else hx if self.kind == "lstm" else (hx, None)
-        expected = (*input.shape[:-1], self.hidden_size)
-        for state in states:
-            if state is not None and state.shape != expected:
-                raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {expected}")
-        inputs = input if input.dim() == 2 else input[None]  # (B, I)
-        hidden, cell = (None if s is None else s.view(-1, self.hidden_size) for s in states)
-        hidden, cell = self._step(inputs, hidden, cell)
-        if input.dim() == 1:
-            hidden, cell = hidden[0], None if cell is None else cell[0]
-        return (hidden, cell) if self.kind == "lstm" else hidden
-
-    def _step(
-        self, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        weights = (getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        zoned = _zone_masks(self, (inputs.size(0), 1, self.hidden_size), inputs.device)
-        _, hidden, cell = recurrence(
-            inputs[:, None],
-            *weights,
-            hidden,
-            cell,
-            kind=self.kind,
-            zoneout=(0.0, 0.0) if self.training else self.zoneout,
-            zone_hidden=zoned[0],
-            zone_cell=zoned[1],
-            norm=_gate_norm(self, self.kind, ""),
-        )
-        return hidden, cell
-
-
-class RNNCell(_Cell):
-    """One step of an Elman network: torch.nn.RNNCell with ``layer_norm`` and ``zoneout``."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        nonlinearity: str = "tanh",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        layer_norm: bool = False,
-        zoneout: float | tuple[float, float] = 0.0,
-    ) -> None:
-        kind = _nonlinearity(nonlinearity)
-        super().__init__(kind, input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
-        self.nonlinearity = nonlinearity
-
-
-class GRUCell(_Cell):
-    """One step of a GRU: torch.nn.GRUCell with ``layer_norm`` and ``zoneout``."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        layer_norm: bool = False,
-        zoneout: float | tuple[float, float] = 0.0,
-    ) -> None:
-        super().__init__("gru", input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
-
-
-class LSTMCell(_Cell):
-    """One step of an LSTM: torch.nn.LSTMCell with ``layer_norm`` and ``zoneout``."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        layer_norm: bool = False,
-        zoneout: float | tuple[float, float] = 0.0,
-    ) -> None:
-        super().__init__("lstm", input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
-
-
-def _add_parameters(
-    module: nn.Module,
-    kind: str,
-    features: int,
-    size: int,
-    bias: bool,
-    layer_norm: bool,
-    suffix: str,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-) -> None:
-    """Names and order of torch.nn; those of layer normalisation only where it is on."""
-    sums = GATES[kind] * size
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (sums, features), "weight_hh": (sums, size)}
-    if bias:
-        shapes |= {"bias_ih": (sums,), "bias_hh": (sums,)}
-    if layer_norm:
-        shapes |= {"gain_ih": (GATES[kind], size), "gain_hh": (GATES[kind], size)}
-        if kind == "lstm":
-            shapes |= {"gain_cell": (size,)} | ({"shift_cell": (size,)} if bias else {})
-    for name, shape in shapes.items():
-        parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-        module.register_parameter(name + suffix, parameter)
-
-
-def _reset_parameters(module: nn.Module, size: int) -> None:
-    bound = 1 / math.sqrt(size)
-    for name, parameter in module.named_parameters():
-        if name.startswith("gain"):
-            nn.init.ones_(parameter)
-        elif name.startswith("shift"):
-            nn.init.zeros_(parameter)
-        else:
-            nn.init.uniform_(parameter, -bound, bound)
-
-
-def _gate_norm(module: nn.Module, kind: str, suffix: str) -> GateNorm | None:
-    if not module.layer_norm:
-        return None
-    names = ("gain_ih", "gain_hh", "gain_cell", "shift_cell")
-    return GateNorm(*(getattr(module, name + suffix, None) for name in names))
-
-
-def _zone_masks(
-    module: nn.Module, shape: tuple[int, ...], device: torch.device
-) -> tuple[Tensor | None, Tensor | None]:
-    """In training, the units (..., B, T, H) of hidden and cell that keep their old values."""
-    if not module.training:
-        return None, None
-    rates = module.zoneout if module.kind == "lstm" else (module.zoneout[0], 0.0)
-    masks = (torch.rand(shape, device=device) < rate if rate else None for rate in rates)
-    return tuple(masks)
-
-
-def _map_state(function: object, state: State) -> State:
-    if isinstance(state, Tensor):
-        return function(state)
-    return tuple(function(part) for part in state)
-
-
-def _probability(name: str, value: float, highest: float | None = None) -> float:
-    inside = 0 <= value <= highest if highest is not None else 0 <= value < 1
-    if isinstance(value, bool) or not inside:
-        raise ValueError(f"{name}: found {value!r}; expected a probability from 0 to below 1")
-    return float(value)
-
-
-def _zoneout_pair(zoneout: float | tuple[float, float]) -> tuple[float, float]:
-    pair = tuple(zoneout) if isinstance(zoneout, (tuple, list)) else (zoneout, zoneout)
-    if len(pair) != 2:
-        raise ValueError(f"zoneout: found {zoneout!r}; expected a number or a pair (hidden, cell)")
-    return (_probability("zoneout", pair[0]), _probability("zoneout", pair[1]))
-
-
-def _nonlinearity(name: str) -> str:
-    if name not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity: found {name!r}; expected 'tanh' or 'relu'")
-    return name
