@@ -63,7 +63,7 @@ def add_machine(
     )
     group.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads")
     group.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: auto)"
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)"
     )
 
 

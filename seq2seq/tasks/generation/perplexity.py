@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.common.precision import widest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
@@ -187,10 +188,10 @@ def _read(
     dynamic: Dynamic | None,
     first: list[Tensor],
 ) -> Tensor:
-    """-log p of what is scored of each segment, (B,) float64."""
+    """-log p of what is scored of each segment, (B,) float64, or the widest that the device has."""
     state: LanguageState | None = None
     memory = _Memory(cache) if cache else None
-    total = torch.zeros(len(group), dtype=torch.float64, device=device)
+    total = torch.zeros(len(group), dtype=widest(device), device=device)
     for inputs, targets in _windows(group, dynamic.steps if dynamic else _STEPS):
         inputs, targets = inputs.to(device), targets.to(device)  # (B, T)
         resets = (inputs == END) if documents else None
@@ -205,7 +206,7 @@ def _read(
         scored = log_p.detach()
         if memory is not None:
             scored = memory.mixed(scored, found.vectors.detach().float(), targets)
-        total += scored.double().sum(1)
+        total += scored.to(total.dtype).sum(1)
         kept = int((targets != _IGNORE).sum())
         if dynamic is not None and kept:
             _adapt(model, log_p.sum() / kept, dynamic, first)
