@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.operations or OPERATIONS:
             print(
                 f"{name}\n {'sm':>3} {'':52} {'warps':>5} {'regs':>4} {'stack':>5} {'shared':>7} "
-                f"{'wgmma':>5} {'mma':>4} {'price':>8}"
+                f"{'wgmma':>5} {'mma':>4} {'chain':>5} {'price':>8}"
             )
             found = OPERATIONS[name](arch, options.shapes, options.dtype, options.options)
             rows += [{"operation": name} | _row(kernel, arch) for kernel in found]
@@ -75,7 +75,7 @@ def _row(kernel: Kernel, arch: int) -> dict[str, Any]:
     price = "" if kernel.price is None else f"{kernel.price:8.2f}"
     print(
         f" {arch:3} {kernel.label:52} {kernel.warps:5} {report.registers:4} {report.stack:5} "
-        f"{report.shared:7} {report.wgmma:5} {report.mma:4} {price}",
+        f"{report.shared:7} {report.wgmma:5} {report.mma:4} {report.chain:5} {price}",
         flush=True,
     )
     wrong = list(faults(kernel, report, arch))

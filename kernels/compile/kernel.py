@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kernels.common.chip import CHIPS
+from kernels.compile.chain import longest_chain
 
 # Bytes of stack a thread may have: the assembler stays at 48, 64 or 80 registers by its own choice
 # and then parks a few numbers that the time loop does not touch.
@@ -39,6 +40,7 @@ class Report(NamedTuple):
     shared: int  # bytes of a program
     wgmma: int  # instructions of Hopper's asynchronous tensor cores
     mma: int  # and of the older ones
+    chain: int  # the most of them that follow one another in a step (chain.py)
     seconds: float
 
 
@@ -77,6 +79,7 @@ def compile_kernel(kernel: Kernel, arch: int) -> Report:
         shared=compiled.metadata.shared,
         wgmma=ptx.count("wgmma.mma_async") + ptx.count("tcgen05.mma"),
         mma=ptx.count("mma.sync"),
+        chain=longest_chain(ptx),
         seconds=round(seconds, 2),
     )
 
