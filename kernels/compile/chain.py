@@ -4,15 +4,15 @@ The tensor cores work on several products at once, but one that adds to the sum 
 it. With few sums in a tile that wait, not the rate, is what a product costs: K of 2048 in a single
 sum is 128 instructions of 16 one after the other.
 
-How it is counted. The PTX is walked once, block by block; every register has a depth, the number of
+How it is counted. The PTX is walked once, block by block. Every register has a depth, the number of
 ``mma.sync`` (``wgmma.mma_async``, ``tcgen05.mma``) that its value has gone through one after the
-other. An instruction's result is as deep as its deepest source, and one deeper if it is one of these.
-Memory carries depth, too: what is loaded from shared (global) memory counts as deep as the
-deepest value stored there before, so that sums that cross warps and phases behind a barrier follow
-one another. Where paths meet, the deeper value counts.
+other. An instruction's result is as deep as its deepest source, and one deeper if it is one of
+these. Memory carries depth, too: what is loaded from shared (global) memory counts as deep as the
+deepest value stored there before, so that sums that cross warps and phases behind a barrier
+follow one another. Where paths meet, the deeper value counts.
 
-Loops. A loop with a constant number of rounds (a product over blocks of K) is walked that often; one
-whose rounds depend on an argument (the steps of a sequence, a program's tiles) once. So the
+Loops. A loop with a constant number of rounds (a product over blocks of K) is walked that often;
+one whose rounds depend on an argument (the steps of a sequence, a program's tiles) once. So the
 figure is the chain of one step. Integer arithmetic on constants is carried out for that.
 """
 

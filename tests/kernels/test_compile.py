@@ -18,6 +18,7 @@ from kernels.recurrence.schedule import (
     asked_schedule,
     by_rows,
     candidates,
+    chain,
     groups_at_once,
     pick,
     price,
@@ -54,6 +55,10 @@ def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path)
     assert {(k["kind"], k["backward"]) for k in rows} >= {("lstm", False), ("lstm", True)}
     # Products on tensor cores, but for the kernels that leave them to torch.
     assert all(k["mma"] + k["wgmma"] > 0 for k in kernels if k not in rows)
+    for one in kernels:  # the chain that the price counts with is that of the code
+        problem = Problem(**{name: one[name] for name in Problem._fields})
+        assert one["chain"] == chain(Schedule(**one["schedule"]), problem), one
+    assert max(k["chain"] for k in kernels if k["size"] == 512) <= 16
 
 
 @pytest.mark.parametrize("arch", sorted(CHIPS))
@@ -77,7 +82,7 @@ def test_all_configurations_compile(options, tmp_path):
 def test_faults_are_seen():
     problem = Problem("lstm", 64, 512, 1, 2, False)
     one = kernel(Configuration(problem, pick(problem, CHIPS[90]), "bf16"), 90)
-    fine = Report(100, 0, one.shared, 0, 64, 1.0)
+    fine = Report(100, 0, one.shared, 0, 64, 8, 1.0)
     assert not list(faults(one, fine, 90))
     assert "spilled" in next(faults(one, fine._replace(stack=64), 90))
     assert "the chip has" in next(faults(one, fine._replace(shared=300_000), 90))

@@ -209,6 +209,7 @@ def _forward_loop(
             MASKED=masks.mask is not None, RESETS=masks.resets is not None,
             ZONEOUT=zones.mode, SEEN=saved.seen is not None, SAVE=keep, NORM=norm.on,
             BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
+            SPLITS=schedule.splits, AHEAD=schedule.ahead,
             PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
         )  # fmt: skip
     launch.check()
@@ -257,6 +258,7 @@ def _backward_loop(
             MASKED=masks.mask is not None, RESETS=masks.resets is not None,
             ZONEOUT=zones.mode, NORM=norm.on,
             BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
+            SPLITS=schedule.splits, AHEAD=schedule.ahead,
             PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
         )  # fmt: skip
     launch.check()

@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.chip import BARRIER, LATENCY, LAUNCH, REPLAYED, Chip, power_of_two
 from kernels.decoder.triton_backend.tiles import EXPONENTIALS, NAMES
 
 WARPS = 8
 ELEMENTS = 8192  # of a block of three dimensions that eight warps hold in registers
 WHOLE = 32768  # bytes of a weight that eight warps hold in registers
-REPLAYED = 1.0  # microseconds of a launch in a CUDA graph; LAUNCH is without one
 MOST_ROWS = 32  # of a product's tile: from 64 on another instruction might add up another way
 
 
