@@ -58,7 +58,7 @@ def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path)
     for one in kernels:  # the chain that the price counts with is that of the code
         problem = Problem(**{name: one[name] for name in Problem._fields})
         assert one["chain"] == chain(Schedule(**one["schedule"]), problem), one
-    assert max(k["chain"] for k in kernels if k["size"] == 512) <= 16
+    assert max(k["chain"] for k in kernels if k["size"] == 512) <= 32
 
 
 @pytest.mark.parametrize("arch", sorted(CHIPS))
