@@ -16,6 +16,39 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from kernels.common.chip import CHAIN, Chip
+
+WARPS = 8  # of the decoder's programs in half precision
+LOOP = 1024  # numbers of a tile up to which ``splits_of`` shares K out: in the loop over the steps
+STEP = 512  # and in a step of search, where more spills
+
+
+@triton.constexpr_function
+def splits_of(rows, columns, block, width, most):
+    """In how many parts the decoder's programs have a block of K, of operands of ``width`` bytes:
+    one for each of eight warps, or all in one. In float32 there are no tensor cores and no chain.
+    In a tile of more than ``most`` numbers the parts' way from warp to warp takes longer than
+    the chain. A part holds the 16 of K of an instruction."""
+    return 8 if width == 2 and rows * columns <= most and block >= 16 * 8 else 1
+
+
+def chain_length(inner: int, block: int, parts: int) -> int:
+    """Tensor-core instructions that follow one another in a product of half precision."""
+    return -(-inner // block) * block // (16 * parts)
+
+
+def tile_price(
+    rows: int, columns: int, inner: int, block: int, width: int, most: int, chip: Chip
+) -> float:
+    """Microseconds of a tile's product once its operands are there: multiply-adds or the chain, and
+    the parts' way from warp to warp, written and read in float32."""
+    if width == 4:
+        return rows * columns * inner / (chip.products / 16)
+    parts = splits_of(rows, columns, block, width, most)
+    exchange = 2 * 4 * parts * rows * columns / chip.on_chip if parts > 1 else 0.0
+    multiplied = rows * columns * inner / chip.products
+    return max(multiplied, chain_length(inner, block, parts) * CHAIN) + exchange
+
 
 @triton.jit
 def split_inner(k, KC: tl.constexpr, SPLITS: tl.constexpr):
@@ -25,20 +58,32 @@ def split_inner(k, KC: tl.constexpr, SPLITS: tl.constexpr):
 
 
 @triton.jit
-def add_splits(parts, SPLITS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """(SPLITS, ROWS, COLUMNS) -> their sum (ROWS, COLUMNS), in a fixed order; SPLITS 2, 4 or 8."""
-    last = tl.permute(parts, (1, 2, 0))
-    if SPLITS == 2:
-        a, b = tl.split(last)
-        return a + b
-    elif SPLITS == 4:
-        a, b = tl.split(tl.reshape(last, (ROWS, COLUMNS, 2, 2)))
-        return _add_pairs(a, b)
+def no_sums(SPLITS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Zeros (SPLITS, ROWS, COLUMNS), or (ROWS, COLUMNS) where K is not split, to add to."""
+    if SPLITS == 1:
+        return tl.zeros((ROWS, COLUMNS), tl.float32)
     else:
-        a, b = tl.split(tl.reshape(last, (ROWS, COLUMNS, 2, 2, 2)))
-        a0, a1 = tl.split(a)
-        b0, b1 = tl.split(b)
-        return _add_pairs(a0, a1) + _add_pairs(b0, b1)
+        return tl.zeros((SPLITS, ROWS, COLUMNS), tl.float32)
+
+
+@triton.jit
+def add_splits(parts, SPLITS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """What ``no_sums`` began -> (ROWS, COLUMNS), added up in a fixed order; SPLITS 1, 2, 4 or 8."""
+    if SPLITS == 1:
+        return parts
+    else:
+        last = tl.permute(parts, (1, 2, 0))
+        if SPLITS == 2:
+            a, b = tl.split(last)
+            return a + b
+        elif SPLITS == 4:
+            a, b = tl.split(tl.reshape(last, (ROWS, COLUMNS, 2, 2)))
+            return _add_pairs(a, b)
+        else:
+            a, b = tl.split(tl.reshape(last, (ROWS, COLUMNS, 2, 2, 2)))
+            a0, a1 = tl.split(a)
+            b0, b1 = tl.split(b)
+            return _add_pairs(a0, a1) + _add_pairs(b0, b1)
 
 
 @triton.jit

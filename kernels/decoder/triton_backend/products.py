@@ -6,6 +6,9 @@ import triton
 import triton.language as tl
 
 from kernels.common.barrier import wait_for_group
+from kernels.common.split_product import LOOP, add_splits, no_sums, split_inner, splits_of
+
+MOST = tl.constexpr(LOOP)
 
 
 @triton.jit
@@ -20,21 +23,44 @@ def multiply(
     The rows may have been written by other programs of this launch: they are read past L1.
     """
     live = b < batch
+    BM: tl.constexpr = total.shape[0]
+    BN: tl.constexpr = total.shape[1]
+    BYTES: tl.constexpr = weight.dtype.element_ty.primitive_bitwidth // 8
+    SPLITS: tl.constexpr = splits_of(BM, BN, BK, BYTES, MOST)
+    parts = total
+    if SPLITS > 1:
+        parts = no_sums(SPLITS, BM, BN)
     for k in tl.range(0, WIDTH, BK, num_stages=STAGES):
-        inner = k + tl.arange(0, BK)
-        x = tl.load(
-            rows + b[:, None] * STRIDE + inner[None, :],
-            mask=live[:, None] & (inner < WIDTH)[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        )
-        w = tl.load(
-            weight + column[None, :] * BY_COLUMN + inner[:, None] * BY_INNER,
-            mask=there[None, :] & (inner < WIDTH)[:, None],
-            other=0.0,
-        )
-        total = tl.dot(x, w, total, input_precision=PRECISION)
-    return total
+        if SPLITS == 1:
+            inner = k + tl.arange(0, BK)
+            x = tl.load(
+                rows + b[:, None] * STRIDE + inner[None, :],
+                mask=live[:, None] & (inner < WIDTH)[None, :],
+                other=0.0,
+                cache_modifier=".cg",
+            )
+            w = tl.load(
+                weight + column[None, :] * BY_COLUMN + inner[:, None] * BY_INNER,
+                mask=there[None, :] & (inner < WIDTH)[:, None],
+                other=0.0,
+            )
+        else:
+            inner = split_inner(k, BK, SPLITS)
+            x = tl.load(
+                rows + b[None, :, None] * STRIDE + inner[:, None, :],
+                mask=live[None, :, None] & (inner < WIDTH)[:, None, :],
+                other=0.0,
+                cache_modifier=".cg",
+            )
+            w = tl.load(
+                weight + column[None, None, :] * BY_COLUMN + inner[:, :, None] * BY_INNER,
+                mask=there[None, None, :] & (inner < WIDTH)[:, :, None],
+                other=0.0,
+            )
+        parts = tl.dot(x, w, parts, input_precision=PRECISION)
+    if SPLITS > 1:
+        parts = total + add_splits(parts, SPLITS, BM, BN)
+    return parts
 
 
 @triton.jit

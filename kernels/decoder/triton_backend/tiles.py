@@ -13,9 +13,9 @@ from itertools import product
 from typing import NamedTuple
 
 from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.split_product import LOOP, WARPS, tile_price
 
 NAMES = ("step", "persistent")
-WARPS = 8
 ROW_ELEMENTS = 8192  # of a block of keys or values in registers; more spills at eight warps
 EXPONENTIALS = 1.36e4  # tanh a microsecond and processor: 16 lanes, exp and reciprocal each
 
@@ -71,7 +71,9 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
             f"expected one of {', '.join(NAMES)}"
         )
     half = problem.bytes == 2
-    inner, stages = (128 if half else 32), (3 if half else 1)
+    inner, stages = block_of(problem), 1
+    if half:  # three blocks in flight, where there is room
+        stages = 3 if chip.shared_memory > 200 * 1024 else 2
     widest = max(16, power_of_two(problem.batch))
     rows = [r for r in (16, 32, 64) if r <= widest]
     slots = _slots(problem)
@@ -100,6 +102,12 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     warps = WARPS if half or problem.backward else WARPS // 2
     block = max(1, min(16, ROW_ELEMENTS * warps // WARPS // widest_row))
     return Tiles(name, chip.processors, *cell, *other, inner, stages, block, warps)
+
+
+def block_of(problem: Problem) -> int:
+    """Of a product's inner side. In parts for eight warps, 256 of a row in half precision are 64
+    bytes each: shorter ones cost the loads more requests than bytes."""
+    return 256 if problem.bytes == 2 else 32
 
 
 def key_width(problem: Problem) -> int:
@@ -152,8 +160,9 @@ def phase_cost(
     rounds = -(-(-(-problem.batch // rows) * across) // chip.processors)
     inner = max(one.inner for one in products)
     read = (rows + columns) * inner * problem.bytes
-    rate = chip.products if problem.bytes == 2 else chip.products / 16
-    return rounds * max(read * chip.processors / chip.l2, rows * columns * inner / rate)
+    block = block_of(problem)
+    tile = tile_price(rows, columns, inner, block, problem.bytes, LOOP, chip)
+    return rounds * max(read * chip.processors / chip.l2, tile)
 
 
 def _layers(problem: Problem, chip: Chip, rows: int, units: int) -> float:

@@ -19,7 +19,7 @@ from kernels.common.cells import (
     lstm_backward,
     tanh,
 )
-from kernels.common.split_product import add_splits
+from kernels.common.split_product import add_splits, no_sums
 from kernels.recurrence.triton_backend.forward import (
     VARYING,
     first_row,
@@ -197,10 +197,7 @@ def backward_kernel(
                 later_size = 0
             later_row = (later_start + b).to(tl.int64)
             sent = later_row * (GATES * H)
-            if SPLITS == 1:
-                product = tl.zeros((BB, BH), tl.float32)
-            else:
-                product = tl.zeros((SPLITS, BB, BH), tl.float32)
+            product = no_sums(SPLITS, BB, BH)
             if SCHEDULE == "resident":
                 product = tl.dot(r0, columns[0], product, input_precision=PRECISION)
                 if GATES > 1:
@@ -236,8 +233,7 @@ def backward_kernel(
                     ds = row_block(d_sums + gate * H, sent, b < later_size, k, H, KC, SPLITS)
                     w = weight_block(weight + gate * H * H, j, own, k, H, H, KC, SPLITS)
                     product = tl.dot(ds, w, product, input_precision=PRECISION)
-            if SPLITS > 1:
-                product = add_splits(product, SPLITS, BB, BH)
+            product = add_splits(product, SPLITS, BB, BH)
             if MASKED:
                 product *= dropped
             if RESETS:

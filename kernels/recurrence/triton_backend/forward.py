@@ -23,7 +23,7 @@ from kernels.common.cells import (
     lstm_forward,
     tanh,
 )
-from kernels.common.split_product import add_splits, split_inner
+from kernels.common.split_product import add_splits, no_sums, split_inner
 from kernels.recurrence.triton_backend.normal import normal_product, normalise, unit_gain
 
 
@@ -245,10 +245,7 @@ def forward_kernel(
                 cell *= alive[:, None]
 
         # The recurrent product.
-        if SPLITS == 1:
-            product = tl.zeros((BB, SLOTS * BH), tl.float32)
-        else:
-            product = tl.zeros((SPLITS, BB, SLOTS * BH), tl.float32)
+        product = no_sums(SPLITS, BB, SLOTS * BH)
         if SCHEDULE == "resident":
             product = tl.dot(operand, weights[0], product, input_precision=PRECISION)
         else:
@@ -275,8 +272,7 @@ def forward_kernel(
                     h = row_block(seen, from_row, b < size, k, H, KC, SPLITS)
                     w = weight_block(weight, columns * H, there, k, 1, H, KC, SPLITS)
                     product = tl.dot(h, w, product, input_precision=PRECISION)
-        if SPLITS > 1:
-            product = add_splits(product, SPLITS, BB, SLOTS * BH)
+        product = add_splits(product, SPLITS, BB, SLOTS * BH)
 
         # The cell.
         old_cell = cell

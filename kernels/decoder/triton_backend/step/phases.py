@@ -18,7 +18,10 @@ from kernels.common.cells import (
     sigmoid,
     tanh,
 )
+from kernels.common.split_product import STEP, add_splits, no_sums, split_inner, splits_of
 from kernels.decoder.triton_backend.attend import half_way
+
+MOST = tl.constexpr(STEP)
 
 
 @triton.jit
@@ -32,40 +35,74 @@ def multiply_joined(
 
     SPLIT: a GRU's columns, of which gate 3 has no weight on x and feed, gate 2 none on hidden.
     """
+    BM: tl.constexpr = total.shape[0]
+    BN: tl.constexpr = total.shape[1]
     OUTSIDE: tl.constexpr = X + F
     INNER: tl.constexpr = OUTSIDE + H
     dtype = weight.dtype.element_ty
+    PARTS: tl.constexpr = splits_of(BM, BN, BK, dtype.primitive_bitwidth // 8, MOST)
+    parts = total
+    if PARTS > 1:
+        parts = no_sums(PARTS, BM, BN)
+    # Rows, columns and what of them is there, as (BM, 1) and (1, BN), or with K in parts as
+    # (1, BM, 1) and (1, 1, BN).
+    row, row_x, row_live = _down(at, PARTS), _down(x_at, PARTS), _down(live, PARTS)
+    column, column_there, column_gate = (
+        _across(place, PARTS), _across(there, PARTS), _across(gate, PARTS)
+    )  # fmt: skip
     for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
-        inner = k + tl.arange(0, BK)
-        recurrent = inner >= OUTSIDE
+        if PARTS == 1:
+            inner = k + tl.arange(0, BK)
+            of_row, of_column = inner[None, :], inner[:, None]
+        else:
+            inner = split_inner(k, BK, PARTS)
+            of_row, of_column = inner[:, None, :], inner[:, :, None]
         rows = tl.load(
-            hidden + at[:, None] * H + (inner - OUTSIDE)[None, :],
-            mask=live[:, None] & (recurrent & (inner < INNER))[None, :],
+            hidden + row * H + (of_row - OUTSIDE),
+            mask=row_live & (of_row >= OUTSIDE) & (of_row < INNER),
             other=0.0,
             cache_modifier=".cg",
         ).to(dtype)
         if X > FROM:
             rows += tl.load(
-                x + x_at[:, None] * X + inner[None, :],
-                mask=live[:, None] & (inner < X)[None, :],
+                x + row_x * X + of_row,
+                mask=row_live & (of_row < X),
                 other=0.0,
                 cache_modifier=".cg",
             ).to(dtype)
         if F > 0:
             rows += tl.load(
-                feed + at[:, None] * F + (inner - X)[None, :],
-                mask=live[:, None] & ((inner >= X) & (inner < OUTSIDE))[None, :],
+                feed + row * F + (of_row - X),
+                mask=row_live & (of_row >= X) & (of_row < OUTSIDE),
                 other=0.0,
             ).to(dtype)
-        used = there[None, :] & (inner < INNER)[:, None]
+        used = column_there & (of_column < INNER)
         if SPLIT:
+            recurrent = of_column >= OUTSIDE
             used = used & (
-                ((gate != 2)[None, :] & recurrent[:, None])
-                | ((gate != 3)[None, :] & (inner < OUTSIDE)[:, None])
+                ((column_gate != 2) & recurrent) | ((column_gate != 3) & (of_column < OUTSIDE))
             )
-        w = tl.load(weight + place[None, :] * INNER + inner[:, None], mask=used, other=0.0)
-        total = tl.dot(rows, w, total, input_precision=PRECISION)
-    return total
+        w = tl.load(weight + column * INNER + of_column, mask=used, other=0.0)
+        parts = tl.dot(rows, w, parts, input_precision=PRECISION)
+    if PARTS > 1:
+        parts = total + add_splits(parts, PARTS, BM, BN)
+    return parts
+
+
+@triton.jit
+def _down(x, PARTS: tl.constexpr):
+    if PARTS == 1:
+        return x[:, None]
+    else:
+        return x[None, :, None]
+
+
+@triton.jit
+def _across(x, PARTS: tl.constexpr):
+    if PARTS == 1:
+        return x[None, :]
+    else:
+        return x[None, None, :]
 
 
 @triton.jit
