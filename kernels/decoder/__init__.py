@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kernels import backend
@@ -27,6 +26,7 @@ from kernels.decoder.weights import (
     DropoutMasks,
     LayerWeights,
     Memory,
+    measured_as,
 )
 from kernels.recurrence.schedule import asked_schedule
 
@@ -93,10 +93,12 @@ def attention_decoder(
     """
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
-    chosen = backend.resolve("attention_decoder", inputs, triton=True)
+    # 'auto' takes no kernel for values without columns: there is none
+    size = 0 if memory is not None and not memory.values.size(2) else state.hidden.size(2)
+    measured = measured_as(weights, kind)
+    chosen = backend.resolve("attention_decoder", inputs, triton=True, kind=measured, size=size)
     if chosen == "reference":
-        if not torch.compiler.is_compiling():
-            check_values(memory)
+        check_values(memory)
         return reference.attention_decoder(
             inputs, weights, state, memory, kind, scale, residual, masks
         )

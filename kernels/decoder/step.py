@@ -21,11 +21,19 @@ from torch import Tensor
 
 from kernels.backend import resolve
 from kernels.common.masking import masked_softmax, padding, without_padding
+from kernels.common.precision import without_autocast
 from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+from kernels.common.registration import transformed
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
 from kernels.decoder.sentinel import Sentinel, attend
-from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
+from kernels.decoder.weights import (
+    DecoderState,
+    DecoderWeights,
+    LayerWeights,
+    Memory,
+    measured_as,
+)
 
 if TYPE_CHECKING:
     from kernels.decoder.triton_backend.step import JoinedWeights
@@ -71,7 +79,12 @@ def step_weights(
 
     Raises RuntimeError for float64 where the 'triton' backend is chosen.
     """
-    if _chosen(weights.output) == "triton":
+    size = weights.layers[0].weight_hh.size(1)
+    measured = measured_as(weights, kind)
+    chosen = resolve(
+        "prepared_step", weights.output, triton=True, kind=measured, size=size, product=product
+    )
+    if chosen == "triton":
         if product == torch.float64:
             raise RuntimeError("step_weights: the 'triton' backend has no float64; use 'torch'")
         from kernels.decoder.triton_backend.step import joined_weights  # imports triton
@@ -175,23 +188,30 @@ def prepared_step(
     The Triton backend is one launch, or one a phase (kernels.recurrence.schedule.use_schedule), and
     can be captured in a CUDA graph; steps with the same weights must follow one another.
 
-    Raises RuntimeError for weights prepared for another backend than the chosen one, and, of the
+    Raises RuntimeError under a transform of torch.func and for weights prepared for another backend
+    than the chosen one, and, of the
     Triton backend, ValueError that names an argument whose shape is wrong, that is missing, or that
     was prepared for other weights or another ``kind``.
     """
+    if transformed((inputs, *state)):
+        raise RuntimeError(
+            "prepared_step has no derivatives and no batching rule, found a transform of "
+            "torch.func or a dual number; call decoder_step"
+        )
     joined = reads_rows(weights)
-    chosen = _chosen(inputs, state.hidden)
+    own = "triton" if joined else "torch"  # what 'auto' chose for the weights
+    chosen = resolve("prepared_step", inputs, state.hidden, triton=True, decided=own)
     if (chosen == "triton") != joined:
         raise RuntimeError(
             f"prepared_step: backend {chosen!r} is chosen, the weights were prepared for "
-            f"{'triton' if joined else 'torch'!r}; call step_weights and prepared_step under the "
+            f"{own!r}; call step_weights and prepared_step under the "
             "same use_backend"
         )
     if memory is not None and memory.values is None and not joined:
         raise RuntimeError(
             "prepared_step: memory was prepared for the 'triton' backend; call step_memory anew"
         )
-    with torch.autocast(inputs.device.type, enabled=False):  # the weights say what to multiply in
+    with without_autocast(inputs):  # the weights say what to multiply in
         if joined:
             from kernels.decoder.triton_backend.step import joined_step
 
@@ -200,10 +220,6 @@ def prepared_step(
                 tensors = (memory.keys, memory.values, memory.folded, memory.padded)
             return joined_step(inputs, rows, weights, state, tensors, kind, scale, residual, summed)
         return _step(inputs, rows, weights, state, memory, kind, scale, residual, summed)
-
-
-def _chosen(*tensors: Tensor) -> str:
-    return resolve("prepared_step", *tensors, triton=True)
 
 
 def _step(

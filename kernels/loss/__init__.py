@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kernels import backend
+from kernels.common.precision import autocast_enabled
 from kernels.loss import operation, reference
 
 __all__ = ["linear_cross_entropy"]
@@ -53,7 +54,7 @@ def linear_cross_entropy(
         raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= value < 1")
-    chosen = backend.resolve("linear_cross_entropy", hidden, triton=True)
+    chosen = backend.resolve("linear_cross_entropy", hidden, triton=True, size=hidden.size(1))
     if chosen == "reference":
         return reference.linear_cross_entropy(
             hidden, weight, targets, bias, label_smoothing, ignore_index, reduction
@@ -70,7 +71,7 @@ def _check_kinds(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor |
         raise ValueError(f"hidden has dtype {hidden.dtype}; expected a floating dtype")
     if targets.dtype != torch.int64:
         raise ValueError(f"targets has dtype {targets.dtype}; expected torch.int64")
-    mixed = torch.is_autocast_enabled(hidden.device.type)
+    mixed = autocast_enabled(hidden.device.type)
     for name, tensor in (("weight", weight), ("bias", bias), ("targets", targets)):
         if tensor is None:
             continue

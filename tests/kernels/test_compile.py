@@ -79,6 +79,21 @@ def test_all_configurations_compile(options, tmp_path):
     report(tmp_path / "report.json", *options)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_widest_sentinel_does_not_spill(kind, tmp_path):
+    """Under Triton 3.6.0 the GRU's spilled; a test of the version that is installed."""
+    code = (
+        "import sys; from tests.kernels.ptx_kernels import *; "
+        "from kernels.compile.kernel import compile_kernel, faults; "
+        f"k = of_decoder('{kind}', 1024, True, gates=1024, sentinel=True, batch=32); "
+        "sys.exit('; '.join(faults(k, compile_kernel(k, ARCH), ARCH)) or 0)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 def test_faults_are_seen():
     problem = Problem("lstm", 64, 512, 1, 2, False)
     one = kernel(Configuration(problem, pick(problem, CHIPS[90]), "bf16"), 90)

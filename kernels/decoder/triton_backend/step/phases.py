@@ -20,8 +20,52 @@ from kernels.common.cells import (
 )
 from kernels.common.split_product import STEP, add_splits, no_sums, split_inner, splits_of
 from kernels.decoder.triton_backend.attend import half_way
+from kernels.decoder.triton_backend.products import in_whole_copies
 
 MOST = tl.constexpr(STEP)
+
+
+@triton.jit
+def row_block(rows, row, inner, there, live, STRIDE: tl.constexpr):
+    """rows[row, inner] for the columns that are ``there``, else zero, past L1. ``row``, ``live``
+    (BM, 1), ``inner``, ``there`` (1, BK); with K in parts (1, BM, 1), (PARTS, 1, BK/PARTS)."""
+    return tl.load(rows + row * STRIDE + inner, mask=live & there, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def along_rows(k, BK: tl.constexpr, PARTS: tl.constexpr):
+    """The inner side as the rows' last dimension: (1, BK), or (PARTS, 1, BK/PARTS)."""
+    if PARTS == 1:
+        return (k + tl.arange(0, BK))[None, :]
+    else:
+        return split_inner(k, BK, PARTS)[:, None, :]
+
+
+@triton.jit
+def along_columns(k, BK: tl.constexpr, PARTS: tl.constexpr):
+    """And as the weight's: (BK, 1), or (PARTS, BK/PARTS, 1)."""
+    if PARTS == 1:
+        return (k + tl.arange(0, BK))[:, None]
+    else:
+        return split_inner(k, BK, PARTS)[:, :, None]
+
+
+@triton.jit
+def down(x, PARTS: tl.constexpr):
+    """(BM,) as (BM, 1), or (1, BM, 1)."""
+    if PARTS == 1:
+        return x[:, None]
+    else:
+        return x[None, :, None]
+
+
+@triton.jit
+def across(x, PARTS: tl.constexpr):
+    """(BN,) as (1, BN), or (1, 1, BN)."""
+    if PARTS == 1:
+        return x[None, :]
+    else:
+        return x[None, None, :]
 
 
 @triton.jit
@@ -34,6 +78,10 @@ def multiply_joined(
     the X + F + H columns, in one loop: each loop of its own would wait for its first block.
 
     SPLIT: a GRU's columns, of which gate 3 has no weight on x and feed, gate 2 none on hidden.
+
+    Rows that are no multiple of 16 bytes are fetched a block ahead into registers, as in
+    ``products.multiply``, and for its reasons; as they are, since the pipeline would take them back
+    if an operation on them stood between.
     """
     BM: tl.constexpr = total.shape[0]
     BN: tl.constexpr = total.shape[1]
@@ -41,68 +89,63 @@ def multiply_joined(
     INNER: tl.constexpr = OUTSIDE + H
     dtype = weight.dtype.element_ty
     PARTS: tl.constexpr = splits_of(BM, BN, BK, dtype.primitive_bitwidth // 8, MOST)
+    # All parts begin and end at a multiple of 16 bytes, in the narrowest of their dtypes.
+    AHEAD: tl.constexpr = STAGES > 1 and not (
+        in_whole_copies(X, x.dtype.element_ty)
+        and in_whole_copies(F, feed.dtype.element_ty)
+        and in_whole_copies(H, hidden.dtype.element_ty)
+        and (X + F) % 8 == 0
+        and FROM % 8 == 0
+    )
     parts = total
     if PARTS > 1:
         parts = no_sums(PARTS, BM, BN)
-    # Rows, columns and what of them is there, as (BM, 1) and (1, BN), or with K in parts as
-    # (1, BM, 1) and (1, 1, BN).
-    row, row_x, row_live = _down(at, PARTS), _down(x_at, PARTS), _down(live, PARTS)
-    column, column_there, column_gate = (
-        _across(place, PARTS), _across(there, PARTS), _across(gate, PARTS)
-    )  # fmt: skip
-    for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
-        if PARTS == 1:
-            inner = k + tl.arange(0, BK)
-            of_row, of_column = inner[None, :], inner[:, None]
-        else:
-            inner = split_inner(k, BK, PARTS)
-            of_row, of_column = inner[:, None, :], inner[:, :, None]
-        rows = tl.load(
-            hidden + row * H + (of_row - OUTSIDE),
-            mask=row_live & (of_row >= OUTSIDE) & (of_row < INNER),
-            other=0.0,
-            cache_modifier=".cg",
-        ).to(dtype)
+    row, x_row, alive = down(at, PARTS), down(x_at, PARTS), down(live, PARTS)
+    column, own, kind = across(place, PARTS), across(there, PARTS), across(gate, PARTS)
+    if AHEAD:
+        inner = along_rows(FROM, BK, PARTS)
+        recurrent = (inner >= OUTSIDE) & (inner < INNER)
+        of_hidden = row_block(hidden, row, inner - OUTSIDE, recurrent, alive, H)
         if X > FROM:
-            rows += tl.load(
-                x + row_x * X + of_row,
-                mask=row_live & (of_row < X),
-                other=0.0,
-                cache_modifier=".cg",
-            ).to(dtype)
+            of_x = row_block(x, x_row, inner, inner < X, alive, X)
         if F > 0:
-            rows += tl.load(
-                feed + row * F + (of_row - X),
-                mask=row_live & (of_row >= X) & (of_row < OUTSIDE),
-                other=0.0,
-            ).to(dtype)
-        used = column_there & (of_column < INNER)
+            of_feed = row_block(feed, row, inner - X, (inner >= X) & (inner < OUTSIDE), alive, F)
+    for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
+        # AHEAD: of the next block, else of this one.
+        inner = along_rows(k + (BK if AHEAD else 0), BK, PARTS)
+        recurrent = (inner >= OUTSIDE) & (inner < INNER)
+        new_hidden = row_block(hidden, row, inner - OUTSIDE, recurrent, alive, H)
+        if X > FROM:
+            new_x = row_block(x, x_row, inner, inner < X, alive, X)
+        if F > 0:
+            new_feed = row_block(feed, row, inner - X, (inner >= X) & (inner < OUTSIDE), alive, F)
+        if not AHEAD:
+            of_hidden = new_hidden
+            if X > FROM:
+                of_x = new_x
+            if F > 0:
+                of_feed = new_feed
+        rows = of_hidden.to(dtype)
+        if X > FROM:
+            rows += of_x.to(dtype)
+        if F > 0:
+            rows += of_feed.to(dtype)
+        inner = along_columns(k, BK, PARTS)
+        recurrent = inner >= OUTSIDE
+        used = own & (inner < INNER)
         if SPLIT:
-            recurrent = of_column >= OUTSIDE
-            used = used & (
-                ((column_gate != 2) & recurrent) | ((column_gate != 3) & (of_column < OUTSIDE))
-            )
-        w = tl.load(weight + column * INNER + of_column, mask=used, other=0.0)
+            used = used & (((kind != 2) & recurrent) | ((kind != 3) & (inner < OUTSIDE)))
+        w = tl.load(weight + column * INNER + inner, mask=used, other=0.0)
         parts = tl.dot(rows, w, parts, input_precision=PRECISION)
+        if AHEAD:
+            of_hidden = new_hidden
+            if X > FROM:
+                of_x = new_x
+            if F > 0:
+                of_feed = new_feed
     if PARTS > 1:
         parts = total + add_splits(parts, PARTS, BM, BN)
     return parts
-
-
-@triton.jit
-def _down(x, PARTS: tl.constexpr):
-    if PARTS == 1:
-        return x[:, None]
-    else:
-        return x[None, :, None]
-
-
-@triton.jit
-def _across(x, PARTS: tl.constexpr):
-    if PARTS == 1:
-        return x[None, :]
-    else:
-        return x[None, None, :]
 
 
 @triton.jit
