@@ -122,6 +122,8 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Schedule:
         return Schedule(name, *map(int, numbers))
     if not asked and problem.steps == 1:  # nothing to keep on chip, nobody to wait for
         asked = "step"
+    # Another length is no reason to compile another kernel, but for very short ones.
+    problem = problem._replace(steps=min(64, power_of_two(problem.steps)))
     found = [s for s in candidates(problem, chip) if asked in ("", s.name)]
     if not found:
         raise RuntimeError(

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.common.chip import CHIPS, Chip
+from kernels.compile import main
 from kernels.compile.kernel import Report, faults
 from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
@@ -92,6 +93,28 @@ def test_the_widest_sentinel_does_not_spill(kind, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_reports_become_one_table(tmp_path):
+    def kernel(registers, **more):
+        return {
+            "operation": "recurrent", "kind": "lstm", "norm": False, "size": 512, "dtype": "bf16",
+            "arch": 90, "backward": True, "registers": registers, "shared": 2048, "stack": 0,
+            "chain": 16, "faults": [],
+        } | more  # fmt: skip
+
+    failed = {k: v for k, v in kernel(0).items() if k not in ("registers", "shared", "stack")}
+    kernels = [kernel(90), kernel(106, chain=12), failed | {"arch": 80, "faults": ["no"]}]
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    paths[0].write_text(json.dumps({"triton": "3.6.0", "kernels": kernels}))
+    paths[1].write_text(json.dumps({"triton": "3.7.1", "kernels": [kernel(80, backward=False)]}))
+    table = tmp_path / "table.md"
+    assert main(["--reports", *map(str, paths), "--summary", str(table)]) == 0
+    assert table.read_text().splitlines()[2:] == [
+        "| LSTM | backward | 512 | bf16 | 80 | 3.6.0 | 1 | - | - | - | 1 | 16 |",
+        "| LSTM | backward | 512 | bf16 | 90 | 3.6.0 | 2 | 106 | 2 | 0 | 0 | 16 |",
+        "| LSTM | forward | 512 | bf16 | 90 | 3.7.1 | 1 | 80 | 2 | 0 | 0 | 16 |",
+    ]
 
 
 def test_faults_are_seen():
