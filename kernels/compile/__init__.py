@@ -3,8 +3,9 @@
 
 For each architecture, every configuration that the operations' rules pick over a grid of sizes is
 compiled; the table shows registers and stack of a thread, shared memory of a program, the
-tensor-core instructions and how many of them follow one another in a step. A spill (stack or local memory beyond a few parked numbers) or shared
-memory beyond the chip's is a failure: exit status 1.
+tensor-core instructions and how many of them follow one another in a step. A spill (stack or
+local memory beyond a few parked numbers) or shared memory beyond the chip's is a failure: exit
+status 1.
 """
 
 from __future__ import annotations

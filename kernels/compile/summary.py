@@ -1,5 +1,5 @@
-"""Compile reports as one table: a row for each operation, pass, size, dtype, architecture and version
-of Triton, with the most that any of its kernels needs."""
+"""Compile reports as one table: a row for each operation, pass, size, dtype, architecture and
+version of Triton, with the most that any of its kernels needs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
-from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.chip import BARRIER, HOST, LATENCY, LAUNCH, REPLAYED, Chip, power_of_two
 from kernels.common.split_product import LOOP, WARPS, tile_price
 
 NAMES = ("step", "persistent")
@@ -57,14 +57,15 @@ class Product(NamedTuple):
     inner: int
 
 
-def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
-    """The cheapest tiles that fit. ``asked``: what ``use_schedule`` asks for; without it one step
-    takes "step" (its launches can share a CUDA graph with what surrounds them), more steps
-    "persistent", which prices a wait lower than a launch at every size.
+def pick(problem: Problem, chip: Chip, asked: str = "", graph: bool = False) -> Tiles:
+    """The cheapest tiles that fit. ``asked``: what ``use_schedule`` asks for; without it
+    "persistent", which prices a wait lower than a launch by Python at every size; of a single step
+    that is replayed from a CUDA ``graph`` "step", whose launches are cheaper than a wait there.
 
     Raises RuntimeError for a schedule that the decoder does not have.
     """
-    name = asked.split()[0] if asked else ("step" if problem.steps == 1 else "persistent")
+    name = "step" if graph and problem.steps == 1 else "persistent"
+    name = asked.split()[0] if asked else name
     if name not in NAMES:
         raise RuntimeError(
             f"attention_decoder: schedule {name!r} is the recurrence's alone; "
@@ -181,9 +182,9 @@ def _others(problem: Problem, chip: Chip, rows: int, columns: int) -> float:
     return sum(phase_cost(problem, chip, one, rows, columns) for one in other_phases(problem))
 
 
-def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
-    """Predicted microseconds of a step. Not measured."""
-    wait = BARRIER if tiles.schedule == "persistent" else LAUNCH
+def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = False) -> float:
+    """Predicted microseconds of a step, launches included; ``graph``: replayed from a CUDA graph.
+    Not measured."""
     phases = len(other_phases(problem))
     total = _others(problem, chip, tiles.rows, tiles.columns)
     if not problem.backward:
@@ -199,4 +200,9 @@ def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
         phases += 1 + (
             problem.backward and not (problem.queries or problem.gate or problem.sentinel)
         )
-    return total + phases * (wait + LATENCY)
+    total += phases * LATENCY
+    if tiles.schedule == "persistent":  # one launch for all steps
+        return total + phases * BARRIER + (REPLAYED if graph else HOST) / problem.steps
+    if graph:
+        return total + phases * REPLAYED
+    return max(total + phases * LAUNCH, phases * HOST)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from kernels.common.chip import BARRIER, LATENCY, LAUNCH, REPLAYED, Chip, power_of_two
+from kernels.common.chip import BARRIER, HOST, LATENCY, REPLAYED, Chip, power_of_two
 from kernels.common.split_product import STEP, WARPS, tile_price
 from kernels.decoder.triton_backend.tiles import EXPONENTIALS, NAMES
 
@@ -255,7 +255,7 @@ def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = True) -> flo
     """Predicted microseconds of a step, launches included; ``graph``: replayed in a CUDA graph.
     Not measured."""
     count = len(list(phases(problem, tiles)))
-    launch = REPLAYED if graph else LAUNCH
+    launch = REPLAYED if graph else HOST  # a step of search waits for the one before
     waits = launch + (count - 1) * BARRIER if tiles.schedule == "persistent" else count * launch
     return (
         waits
