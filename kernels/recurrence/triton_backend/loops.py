@@ -12,7 +12,7 @@ from kernels.common.chip import chip_of
 from kernels.common.graphs import replay
 from kernels.common.launching import Kernel, Pointers
 from kernels.common.precision import Precision
-from kernels.common.settings import debug_spins, input_precision
+from kernels.common.settings import debug_spins, graphs_wanted, input_precision
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.schedule import Problem, Schedule, pick, sharing
@@ -55,8 +55,9 @@ def forward_loop(
     weight = arguments.weight_hh.to(dtypes.product).contiguous()
     norm, zones = Norm(arguments), Zones(kind, masks)
     problem = Problem(
-        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes), norm.on
-    )
+        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes), norm.on,
+        graphs_wanted(),
+    )  # fmt: skip
     schedule = _pick(problem, weight.device, asked)
     if norm.on and schedule.name == "step":
         forward_steps(kind, packing, dtypes, arguments, saved, masks, schedule, keep)
@@ -116,8 +117,9 @@ def backward_loop(
     weight = arguments.weight_hh.to(dtypes.product).contiguous()
     norm, zones = Norm(arguments), Zones(kind, masks)
     problem = Problem(
-        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes), norm.on
-    )
+        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes), norm.on,
+        graphs_wanted(),
+    )  # fmt: skip
     schedule = _pick(problem, weight.device, asked)
     if norm.on and schedule.name == "step":
         backward_steps(kind, packing, dtypes, arguments, saved, masks, schedule, grads)
@@ -212,6 +214,8 @@ def _constants(
         "BB": schedule.sequences,
         "BH": schedule.units,
         "KC": schedule.inner,
+        "SPLITS": schedule.splits,
+        "AHEAD": schedule.ahead,
         "PRECISION": input_precision(weight),
         "MAX_SPIN": grids.spins,
     }
