@@ -166,7 +166,7 @@ def _attention(
     check(arguments, options)
     backend = resolve(name, *arguments, triton=True, size=arguments.query.size(-1))
     if backend == "reference":
-        check_source_lengths(options.lengths, arguments.keys.size(0), arguments.keys.size(1))
+        check_source_lengths(options.lengths, arguments.keys.size(1))
         context, weights = reference.attention(arguments, options)
     else:
         context, weights = operation.attention(
