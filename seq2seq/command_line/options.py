@@ -68,7 +68,7 @@ def add_machine(
 
 
 def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Those of the options ``names`` that were given."""
+    """The options ``names`` that were given, by name."""
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 

@@ -30,6 +30,7 @@ class Progress:
     best: list[tuple[float, int]] = field(default_factory=list)  # kept (score, step), best first
     window_loss: float = 0.0  # since the last log line
     window_tokens: int = 0
+    window_parts: dict[str, float] = field(default_factory=dict)
     validated: int = 0  # step of the last validation
 
 
