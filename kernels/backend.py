@@ -50,12 +50,20 @@ def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False)
 
     triton: whether the operation has a Triton kernel for what is asked. Raises ValueError when
     ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen backend cannot run this
-    operation.
+    operation, or under ``torch.jit.trace``.
     """
     found = [t for t in tensors if t is not None]
     devices = sorted({str(t.device) for t in found})
     double = any(t.dtype == torch.float64 for t in found)
-    return _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
+    name = _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
+    if name != "reference" and torch.jit.is_tracing():
+        raise RuntimeError(
+            f"{operation}: torch.jit.trace cannot record this operator; use torch.export.export "
+            "(whose programs torch._inductor.aoti_compile_and_package compiles) or "
+            "torch.onnx.export(dynamo=True), or trace inside kernels.use_backend('reference'), "
+            "which writes the steps of one fixed length"
+        )
+    return name
 
 
 @torch.compiler.assume_constant_result

@@ -37,6 +37,8 @@ class Operation(NamedTuple):
     backward: Callable[[Structure, Sequence[Tensor], Sequence[Tensor | None], Structure], Structure]
     # (arguments) -> results by differentiable operators of PyTorch
     reference: Callable[[Structure], Sequence[Tensor | None]]
+    # the same by operators that torch.onnx translates; None: the reference's
+    exported: Callable[[Structure], Sequence[Tensor | None]] | None = None
 
 
 def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +78,11 @@ def register(library: torch.library.Library, operation: Operation) -> None:
     @opaque
     def batched(*arguments: Any) -> tuple[Any, ...]:
         return _by_reference(operation, spare, arguments)
+
+    # torch.onnx.export(dynamo=True) looks up here what it does not translate itself.
+    @torch._decomp.register_decomposition(operator)
+    def decomposed(*arguments: Any) -> tuple[Any, ...]:
+        return _by_reference(operation, spare, arguments, exported=True)
 
     library.impl(name, autograd, "Autograd", with_keyset=True)
     library.impl(name, batched, "FuncTorchBatched")
@@ -156,9 +163,12 @@ def _autograd_function(
     return type(title, (torch.autograd.Function,), members)
 
 
-def _by_reference(operation: Operation, spare: int | None, arguments: Structure) -> tuple[Any, ...]:
+def _by_reference(
+    operation: Operation, spare: int | None, arguments: Structure, exported: bool = False
+) -> tuple[Any, ...]:
     """The operator's outputs from its reference, with nothing saved: autograd keeps its own."""
-    results = operation.reference(arguments)
+    function = operation.exported if exported and operation.exported else operation.reference
+    results = function(arguments)
     like = next(result for result in results if result is not None)
     outputs = [like.new_empty(0) if result is None else result for result in results]
     if spare is None:
