@@ -8,6 +8,7 @@ PyTorch answer it: forward-mode derivatives, ``torch.func`` and ``vmap``, second
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from torch._C._dynamo import eval_frame
 from torch.autograd import forward_ad
 
 Structure = Sequence[Any]  # the operator's arguments, or one thing for each of them
+
+_EXPORTER = "torch.onnx._internal.exporter._core"
 
 _after_autograd = torch._C._after_autograd_keyset
 _views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
@@ -66,6 +69,8 @@ def register(library: torch.library.Library, operation: Operation) -> None:
 
     @opaque
     def autograd(keyset: torch._C.DispatchKeySet, *arguments: Any) -> tuple[Any, ...]:
+        if _in_onnx_export():
+            return _by_reference(operation, spare, arguments, exported=True)
         places, tensors = _tensors(arguments)
         if transformed(tensors):
             return _by_reference(operation, spare, arguments)
@@ -78,11 +83,6 @@ def register(library: torch.library.Library, operation: Operation) -> None:
     @opaque
     def batched(*arguments: Any) -> tuple[Any, ...]:
         return _by_reference(operation, spare, arguments)
-
-    # torch.onnx.export(dynamo=True) looks up here what it does not translate itself.
-    @torch._decomp.register_decomposition(operator)
-    def decomposed(*arguments: Any) -> tuple[Any, ...]:
-        return _by_reference(operation, spare, arguments, exported=True)
 
     library.impl(name, autograd, "Autograd", with_keyset=True)
     library.impl(name, batched, "FuncTorchBatched")
@@ -109,6 +109,11 @@ def transformed(tensors: Sequence[Tensor | None]) -> bool:
         tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None
         for tensor in tensors
     )
+
+
+def _in_onnx_export() -> bool:
+    """Whether torch.onnx.export is at work, whose parts are imported when it first is."""
+    return _EXPORTER in sys.modules and torch.onnx.is_in_onnx_export()
 
 
 def _many(grads: Sequence[Tensor | None]) -> bool:
