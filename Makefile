@@ -25,7 +25,7 @@ help:
 # One installation, repeated only when the requirements change.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots,onnx]'
 	@touch $@
 
 demo: $(READY)
