@@ -88,7 +88,8 @@ def recurrence(
     check(*arguments, kind, lengths, hidden_mask, weight_hr)
     check_options(inputs, weight_hh, kind, zoneout, zone_hidden, zone_cell, resets)
     check_norm(inputs, weight_hh, kind, norm)
-    backend = resolve("recurrence", inputs, weight_ih, triton=True)
+    measured, size = _measured_as(kind, inputs, norm, weight_hr), weight_hh.size(1)
+    backend = resolve("recurrence", inputs, weight_ih, triton=True, kind=measured, size=size)
     if backend == "reference":
         return reference.recurrence(
             *arguments,
@@ -167,7 +168,8 @@ def bidirectional_recurrence(
         check(inputs, *side, kind, lengths, mask, projection)
         check_options(inputs, side[1], kind, zoneout, zoned, zoned_cell, resets)
         check_norm(inputs, side[1], kind, gains)
-    backend = resolve("recurrence", inputs, weight_ih[0], triton=True)
+    measured, size = _measured_as(kind, inputs, norm, weight_hr), weight_hh[0].size(1)
+    backend = resolve("recurrence", inputs, weight_ih[0], triton=True, kind=measured, size=size)
     if backend == "reference":
         found = [
             reference.recurrence(
@@ -205,6 +207,14 @@ def bidirectional_recurrence(
         backend=backend,
         recompute=recompute,
     )
+
+
+def _measured_as(kind: str, inputs: Tensor, norm: object, weight_hr: object) -> str:
+    """The kind that the table of ``auto`` knows: single steps were measured apart."""
+    measured = kind if norm is None else f"{kind} with layer norm"
+    if weight_hr is not None:
+        measured = f"{measured} with a projection"
+    return f"{measured}, one step" if inputs.dim() == 3 and inputs.size(1) == 1 else measured
 
 
 def _check_pair(name: str, pair: Pair) -> None:
