@@ -58,9 +58,7 @@ def compare(name: str, cell: str, dtype: torch.dtype, steps: int) -> dict[str, o
     theirs = build(cell, len(WORDS)).to(dtype)
     weights = {key: value.clone() for key, value in theirs.state_dict().items()}
     losses = [train(theirs, step, steps)]
-    with mock.patch.object(
-        nn, cell, getattr(kernels, cell)
-    ):  # JoeyNMT asks isinstance
+    with mock.patch.object(nn, cell, getattr(kernels, cell)):  # JoeyNMT asks isinstance
         ours = build(cell, len(WORDS)).to(dtype)
         swapped = sum(isinstance(module, getattr(kernels, cell)) for module in ours.modules())
         ours.load_state_dict(weights)
