@@ -67,7 +67,7 @@ def resolve(
     decided: what ``auto`` means here, where it has decided before.
 
     Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen
-    backend cannot run this operation.
+    backend cannot run this operation, or under ``torch.jit.trace``.
     """
     found = [t for t in tensors if t is not None]
     devices = ", ".join(sorted({str(t.device) for t in found}))
@@ -80,7 +80,15 @@ def resolve(
             str(product or precision(found[0]).product).removeprefix("torch."),
             int(size),
         )
-    return _decide(operation, devices, double, triton, decided, *asked, _seen_by_compile)
+    name = _decide(operation, devices, double, triton, decided, *asked, _seen_by_compile)
+    if name != "reference" and torch.jit.is_tracing():
+        raise RuntimeError(
+            f"{operation}: torch.jit.trace cannot record this operator; use torch.export.export "
+            "(whose programs torch._inductor.aoti_compile_and_package compiles) or "
+            "torch.onnx.export(dynamo=True), or trace inside kernels.use_backend('reference'), "
+            "which writes the steps of one fixed length"
+        )
+    return name
 
 
 @torch.compiler.assume_constant_result

@@ -8,6 +8,7 @@ whose operators of PyTorch answer it: forward-mode derivatives, ``vmap``, second
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from torch._functorch.utils import enable_single_level_autograd_function, unwrap
 from torch.autograd import forward_ad
 
 Structure = Sequence[Any]  # the operator's arguments, or one thing for each of them
+
+_EXPORTER = "torch.onnx._internal.exporter._core"
 
 _after_autograd = torch._C._after_autograd_keyset
 _views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
@@ -39,6 +42,8 @@ class Operation(NamedTuple):
     backward: Callable[[Structure, Sequence[Tensor], Sequence[Tensor | None], Structure], Structure]
     # (arguments) -> results by differentiable operators of PyTorch
     reference: Callable[[Structure], Sequence[Tensor | None]]
+    # the same by operators that torch.onnx translates; None: the reference's
+    exported: Callable[[Structure], Sequence[Tensor | None]] | None = None
 
 
 def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,6 +72,8 @@ def register(library: torch.library.Library, operation: Operation) -> None:
 
     @opaque
     def autograd(keyset: torch._C.DispatchKeySet, *arguments: Any) -> tuple[Any, ...]:
+        if _in_onnx_export():
+            return _by_reference(operation, spare, arguments, exported=True)
         places, tensors = _tensors(arguments)
         levels = transformed(tensors)
         if levels and not _only_gradients(tensors):
@@ -118,6 +125,11 @@ def _dual(tensors: Sequence[Tensor | None]) -> bool:
         tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None
         for tensor in tensors
     )
+
+
+def _in_onnx_export() -> bool:
+    """Whether torch.onnx.export is at work, whose parts are imported when it first is."""
+    return _EXPORTER in sys.modules and torch.onnx.is_in_onnx_export()
 
 
 def _many(grads: Sequence[Tensor | None]) -> bool:
@@ -259,9 +271,12 @@ def _pulled_back(
     return [next(found) if want else None for want in wanted]
 
 
-def _by_reference(operation: Operation, spare: int | None, arguments: Structure) -> tuple[Any, ...]:
+def _by_reference(
+    operation: Operation, spare: int | None, arguments: Structure, exported: bool = False
+) -> tuple[Any, ...]:
     """The operator's outputs from its reference, with nothing saved: autograd keeps its own."""
-    results = operation.reference(arguments)
+    function = operation.exported if exported and operation.exported else operation.reference
+    results = function(arguments)
     like = next(result for result in results if result is not None)
     outputs = [like.new_empty(0) if result is None else result for result in results]
     if spare is None:

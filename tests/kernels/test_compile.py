@@ -63,12 +63,25 @@ def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path)
 
 
 @pytest.mark.parametrize("arch", sorted(CHIPS))
-def test_kernels_of_decoder_and_loss_compile(arch, tmp_path):
-    """The persistent loop at H 512, the phases of a single step at H 1024, the loss; bfloat16."""
-    found = ("decoder", "loss", "--arch", str(arch), "--shapes", "quick", "--dtype", "bf16")
+def test_other_kernels_compile(arch, tmp_path):
+    """The persistent loop at H 512, the phases of a single step at H 1024, the loss, the cell of a
+    projected LSTM; bfloat16."""
+    found = (
+        "decoder",
+        "loss",
+        "projected",
+        "--arch",
+        str(arch),
+        "--shapes",
+        "quick",
+        "--dtype",
+        "bf16",
+    )
     kernels = report(tmp_path / "report.json", *found)
     phases = {(k["phase"], k["backward"]) for k in kernels if k["operation"] == "decoder"}
     assert phases >= {("all", False), ("all", True), ("layer", False), ("attend", False)}
+    cells = {(k["backward"], k["norm"]) for k in kernels if k["operation"] == "projected"}
+    assert cells == {(False, False), (False, True), (True, False), (True, True)}
     assert {k["rows"] for k in kernels if k.get("step")} == {1, 160}  # of search
     assert all(k["mma"] + k["wgmma"] > 0 for k in kernels if k.get("phase") in ("all", "layer"))
 
