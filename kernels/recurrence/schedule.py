@@ -25,7 +25,6 @@ from kernels.common.chip import (
     LAUNCH,
     NORMALISING,
     RELOAD,
-    REPLAYED,
     RESIDENT_LATENCY,
     Chip,
     power_of_two,
@@ -351,7 +350,7 @@ def _product_price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
 
 def _host(launches: int, problem: Problem) -> float:
     """Of a step: Python's share for the launches of a whole sequence, which the GPU waits for."""
-    return launches * (REPLAYED if problem.graph else HOST) / problem.steps
+    return launches * (LAUNCH if problem.graph else HOST) / problem.steps
 
 
 def _launches(count: int, working: float, problem: Problem) -> float:
@@ -359,9 +358,8 @@ def _launches(count: int, working: float, problem: Problem) -> float:
     next ones. A single step costs every schedule the same."""
     if problem.steps == 1:
         return working + (count - 1) * LAUNCH
-    if problem.graph:
-        return working + count * REPLAYED
-    return max(working + count * LAUNCH, count * HOST)
+    working += count * LAUNCH
+    return working if problem.graph else max(working, count * HOST)
 
 
 def _price_of_rows(problem: Problem, chip: Chip) -> float:
