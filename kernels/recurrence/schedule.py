@@ -185,6 +185,7 @@ def by_rows(schedule: Schedule, problem: Problem) -> bool:
 
 def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -> Schedule:
     padded = max(16, power_of_two(problem.size))
+    ahead = 0
     if name == "resident":
         inner = padded
     else:
@@ -198,6 +199,10 @@ def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -
             inner = min(inner, 128)
         if problem.bytes == 4:  # products without tensor cores unroll the block
             inner = min(inner, 32)
+        elif name == "persistent" and sequences == 64:
+            # Hopper's asynchronous products wait for each block before the next begins: small ones,
+            # of which two are on their way meanwhile.
+            inner, ahead = min(inner, 64), 2
         inner = 1 << (inner.bit_length() - 1)  # a power of two, as Triton's blocks are
         while inner > 64 and _up(problem.size, inner // 2) < _up(problem.size, inner):
             inner //= 2  # 768 is three blocks of 256, but two of 512
@@ -205,7 +210,7 @@ def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -
     # More than that in a tile, and four warps spill (python -m kernels.compile shows it).
     most = 512 if problem.backward else 4096
     warps = 8 if problem.bytes == 4 or sequences * columns > most else 4
-    return Schedule(name, sequences, units, inner, warps)
+    return Schedule(name, sequences, units, inner, warps, ahead=ahead)
 
 
 def _split(schedule: Schedule, problem: Problem, chip: Chip) -> list[Schedule]:

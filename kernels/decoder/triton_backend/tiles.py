@@ -200,7 +200,8 @@ def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = False) -> fl
             problem.backward and not (problem.queries or problem.gate or problem.sentinel)
         )
     total += phases * LATENCY
-    if tiles.schedule == "persistent":  # one launch for all steps
-        return total + phases * BARRIER + (LAUNCH if graph else HOST) / problem.steps
-    total += phases * LAUNCH
+    first = (LAUNCH if graph else HOST) / problem.steps  # nothing hides the first launch
+    if tiles.schedule == "persistent":
+        return total + phases * BARRIER + first
+    total += phases * LAUNCH + first
     return total if graph else max(total, phases * HOST)
