@@ -99,4 +99,4 @@ wheel: $(READY)
 	@ls dist
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .gpu-kit .gpu-work .pytest_cache .ruff_cache .hypothesis

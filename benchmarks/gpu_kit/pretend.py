@@ -224,62 +224,11 @@ def _touched(inputs: Any, module: Any) -> Any:
 def _triton() -> None:
     """A driver of an sm_90 card that loads and launches nothing; counts hits and compilations."""
     from triton import knobs
-    from triton.backends.compiler import GPUTarget
-    from triton.backends.driver import GPUDriver
     from triton.runtime import driver
 
-    utils = SimpleNamespace(
-        get_device_properties=lambda device: {
-            "max_shared_mem": CARD.shared_memory_per_block_optin,
-            "multiprocessor_count": CARD.multi_processor_count,
-            "warpSize": 32,
-        },
-        load_binary=lambda *arguments: (1, 1, 0, 0, 1024),  # module, function, registers, spills
-    )
+    from kernels.bench.no_op_driver import NoOpDriver
 
-    class Launcher:
-        def __init__(self, *arguments: Any) -> None:
-            pass
-
-        def __call__(self, *arguments: Any, **options: Any) -> None:
-            pass
-
-    class Driver(GPUDriver):
-        def __init__(self) -> None:
-            self.utils, self.launcher_cls = utils, Launcher
-            self.get_device_capability = lambda device=0: CAPABILITY
-            self.get_current_stream = lambda device=0: 0
-            self.get_current_device = lambda: 0
-            self.set_current_device = lambda device: None
-
-        def get_current_target(self) -> Any:
-            return GPUTarget("cuda", 10 * CAPABILITY[0] + CAPABILITY[1], 32)
-
-        def get_active_torch_device(self) -> torch.device:
-            return torch.device("cuda", 0)
-
-        def get_device_interface(self) -> Any:
-            return torch.cuda
-
-        @staticmethod
-        def is_active() -> bool:
-            return True
-
-        def map_python_to_cpp_type(self, kind: str) -> str:
-            return kind
-
-        def get_benchmarker(self) -> Any:
-            return lambda call, quantiles=None, **options: (call(), [1.0] * len(quantiles or [1]))[
-                1
-            ]
-
-        def get_empty_cache_for_benchmark(self) -> Any:
-            return torch.empty(1)
-
-        def clear_cache(self, cache: Any) -> None:
-            pass
-
-    driver.set_active(Driver())
+    driver.set_active(NoOpDriver(lambda *arguments, **options: None))
     if os.environ.get("GPU_KIT_COMPILE", "1") == "0":
         _compile_nothing()
     else:

@@ -5,6 +5,8 @@ import importlib.util
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -277,11 +279,37 @@ def test_a_dry_run_tells_wrong_results_from_programs_that_fail(tmp_path):
 
 
 def test_tools_that_stand_in_run_the_program_behind_their_options(tmp_path, monkeypatch):
-    import subprocess
-    import sys
-
     monkeypatch.setenv("GPU_KIT_PYTHON", "")
     tool = filling._stand_ins(tmp_path) / "ncu"
     command = [tool, "--set", "full", sys.executable, "-c", "print('ran')"]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stdout == "ran\n"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+@pytest.mark.parametrize("compiling", ["0", "1"])
+def test_a_part_runs_with_a_card_that_is_not_there(compiling, tmp_path):
+    """The real call is made; its kernel is compiled for sm_90, and nothing is launched."""
+    names = tmp_path / "compiled.jsonl"
+    environment = os.environ | {
+        "GPU_KIT_PRETEND": "1",
+        "GPU_KIT_COMPILE": compiling,
+        "GPU_KIT_COMPILED": str(names),
+        "TRITON_CACHE_DIR": str(tmp_path / "cache"),
+        "TRITON_INTERPRET": "0",
+    }
+    program = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu_kit.start",
+        "benchmarks.gpu_kit.parts.one_kernel",
+    ]
+    found = subprocess.run(program, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert names.exists() == (compiling == "1")
+    assert carried.compiled(tmp_path / "cache") == int(compiling)
+    if compiling == "1":
+        kernel = json.loads(names.read_text())
+        assert kernel["kernel"] == "forward_kernel" and not kernel["hit"]
+        carried.keep_only({kernel["hash"]}, tmp_path / "cache")
+        assert carried.compiled(tmp_path / "cache") == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.fsdp import fully_shard
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 import kernels
@@ -87,3 +89,23 @@ def test_parameters_that_come_later(cls):
     deferred.to_empty(device="cpu").reset_parameters()
     for one, other in zip(deferred.parameters(), real.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_sharded_parameters():
+    """fully_shard of a module made on the meta device; one process, so that nothing is sent."""
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
+        real = kernels.LSTM(2, 3, 2, bidirectional=True)
+        module = kernels.LSTM(2, 3, 2, bidirectional=True, device="meta")
+        fully_shard(module, mesh=mesh).to_empty(device="cpu")
+        options = StateDictOptions(full_state_dict=True)
+        set_model_state_dict(module, real.state_dict(), options=options)
+        inputs = torch.randn(3, 2, 2)
+        for one in (module, real):
+            one(inputs, lengths=LENGTHS)[0].square().sum().backward()
+        for one, other in zip(module.parameters(), real.parameters(), strict=True):
+            assert torch.equal(one.grad.full_tensor(), other.grad)
+    finally:
+        distributed.destroy_process_group()

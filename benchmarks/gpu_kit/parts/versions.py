@@ -11,7 +11,7 @@ import shutil
 import torch
 
 from benchmarks.gpu_kit.places import ABOUT
-from benchmarks.gpu_kit.records import attempt, say
+from benchmarks.gpu_kit.records import attempt
 from benchmarks.gpu_kit.triton_key import own_key
 from kernels.bench.machine import machine
 
@@ -48,7 +48,6 @@ def cache() -> dict[str, object]:
 
 
 def main() -> None:
-    say("what", folder=os.getcwd())
     attempt("versions", "card", card)
     attempt("versions", "packages", packages)
     attempt("versions", "cache", cache)
