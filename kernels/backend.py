@@ -13,6 +13,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import lru_cache
 
 import torch
 
@@ -52,10 +53,13 @@ def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False)
     ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen backend cannot run this
     operation.
     """
-    found = [t for t in tensors if t is not None]
-    devices = sorted({str(t.device) for t in found})
-    double = any(t.dtype == torch.float64 for t in found)
-    return _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
+    devices, double = set(), False
+    for tensor in tensors:
+        if tensor is not None:
+            devices.add(tensor.device)
+            double = double or tensor.dtype == torch.float64
+    named = ", ".join(sorted(map(str, devices)))
+    return _decide(operation, named, double, triton, _seen_by_compile)
 
 
 @torch.compiler.assume_constant_result
@@ -90,10 +94,15 @@ def _why_no_triton(devices: str, double: bool, offered: bool) -> str | None:
     if double:
         return "the 'triton' backend has no float64"
     if on_cuda:
-        major, minor = torch.cuda.get_device_capability(devices)
+        major, minor = _capability(devices)
         if major < 8:
             return f"the 'triton' backend needs compute capability 8.0, found {major}.{minor}"
     return None
+
+
+@lru_cache
+def _capability(device: str) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def _checked(name: str, where: str) -> str:
