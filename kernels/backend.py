@@ -17,6 +17,9 @@ from functools import lru_cache
 
 import torch
 
+from kernels import automatic
+from kernels.common.precision import precision
+
 BACKENDS = ("auto", "torch", "triton", "reference")
 
 # A context variable: a choice made in one thread or asyncio task is not seen by another.
@@ -30,7 +33,8 @@ _seen_by_compile: str | None = None
 def use_backend(name: str) -> Iterator[None]:
     """Inside the ``with`` block, run every operation of this package on the named backend.
 
-    ``auto`` picks the fastest one for the tensors at hand. Blocks nest; a backward pass uses
+    ``auto`` picks ``triton`` on a GPU for what was measured right and faster there
+    (kernels/automatic.py), else ``torch``. Blocks nest; a backward pass uses
     the backend its forward pass ran on.
 
     Raises ValueError for an unknown name, at once. A backend that cannot run the operation at
@@ -46,30 +50,63 @@ def use_backend(name: str) -> Iterator[None]:
         _seen_by_compile = _chosen.get()
 
 
-def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False) -> str:
+def resolve(
+    operation: str,
+    *tensors: torch.Tensor | None,
+    triton: bool = False,
+    kind: str = "",
+    size: int = 0,
+    product: torch.dtype | None = None,
+    decided: str | None = None,
+) -> str:
     """The backend that runs ``operation`` on ``tensors``: "torch", "triton" or "reference".
 
-    triton: whether the operation has a Triton kernel for what is asked. Raises ValueError when
-    ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen backend cannot run this
-    operation.
+    triton: whether the operation has a Triton kernel for what is asked.
+    kind, size, product: what ``auto`` looks up in the table of measurements: kind of cell ("" where
+        there is none), hidden size, and dtype of the products (None: that of the first tensor,
+        autocast's under autocast). Without a size ``auto`` is "torch".
+    decided: what ``auto`` means here, where it has decided before.
+
+    Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen
+    backend cannot run this operation.
     """
-    devices, double = set(), False
-    for tensor in tensors:
-        if tensor is not None:
-            devices.add(tensor.device)
-            double = double or tensor.dtype == torch.float64
-    named = ", ".join(sorted(map(str, devices)))
-    return _decide(operation, named, double, triton, _seen_by_compile)
+    found = [t for t in tensors if t is not None]
+    devices = ", ".join(sorted(map(str, {t.device for t in found})))
+    double = any([t.dtype == torch.float64 for t in found])
+    asked = ("", "", 0)
+    if size and triton and not double and devices.startswith("cuda"):
+        # int: under torch.compile the choice holds for this size alone
+        asked = (
+            kind,
+            str(product or precision(found[0]).product).removeprefix("torch."),
+            int(size),
+        )
+    return _decide(operation, devices, double, triton, decided, *asked, _seen_by_compile)
 
 
 @torch.compiler.assume_constant_result
-def _decide(operation: str, devices: str, double: bool, offered: bool, seen: str | None) -> str:
-    """``seen`` is there for torch.compile, which traces no further than this."""
+def _decide(
+    operation: str,
+    devices: str,
+    double: bool,
+    offered: bool,
+    decided: str | None,
+    kind: str,
+    dtype: str,
+    size: int,
+    seen: str | None,
+) -> str:
+    """``seen`` is there for torch.compile, which traces no further than this. size 0: nothing to
+    look up."""
     name = _chosen.get()
     if name is None:
         name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
-    if name == "auto":  # on CUDA, too, until the kernels have run on a GPU: none was at hand yet
-        return "torch"
+    if name == "auto":
+        if decided is not None:
+            return decided
+        one = size and ", " not in devices
+        faster = one and automatic.prefers_triton(operation, kind, dtype, size, devices)
+        return "triton" if faster else "torch"
     why_not = _why_no_triton(devices, double, offered) if name == "triton" else None
     if why_not is not None:
         raise RuntimeError(f"{operation}: {why_not}; use 'auto' or 'torch'")

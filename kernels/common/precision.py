@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+WITHOUT_FLOAT64 = ("mps",)
+
 
 class Precision(NamedTuple):
     product: torch.dtype  # operands of the matrix products
@@ -49,6 +51,11 @@ def without_autocast(like: Tensor) -> AbstractContextManager[None]:
     if not autocast_enabled(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """For long sums: float64, but on Apple's GPUs, which have none."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
 
 
 def exact(tensors: Sequence[Tensor | None], dtypes: Precision) -> list[Tensor | None]:

@@ -37,10 +37,12 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
                         DTYPES[dtype], backward, steps,
                     )  # fmt: skip
                     for problem in (plain, plain._replace(gate=size, sentinel=True)):
-                        tiles = rule.pick(problem, CHIPS[arch])
-                        for one in _kernels(problem, tiles, dtype, options, arch):
-                            key = (dtype, backward, str(one.constants))
-                            found.setdefault(key, one)
+                        # A single step in a CUDA graph is a launch for each phase.
+                        for graph in (False, True)[: 2 if steps == 1 else 1]:
+                            tiles = rule.pick(problem, CHIPS[arch], graph=graph)
+                            for one in _kernels(problem, tiles, dtype, options, arch):
+                                key = (dtype, backward, str(one.constants))
+                                found.setdefault(key, one)
     steps = decoder_step.kernels(arch, shapes, dtypes, options)
     return [*found.values(), *(_keys_backward(dtype) for dtype in dtypes), *steps]
 

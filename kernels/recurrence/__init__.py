@@ -82,7 +82,8 @@ def recurrence(
     check_options(inputs, weight_hh.size(1), kind, zoneout, zone_hidden, zone_cell, resets)
     arguments = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
     check_norm(inputs, weight_hh, kind, norm)
-    backend = resolve("recurrence", inputs, weight_ih, triton=True)
+    measured, size = _measured_as(kind, inputs, norm), weight_hh.size(1)
+    backend = resolve("recurrence", inputs, weight_ih, triton=True, kind=measured, size=size)
     if backend == "reference":
         return reference.recurrence(
             *arguments,
@@ -158,7 +159,8 @@ def bidirectional_recurrence(
         check(inputs, *side, kind, lengths, mask)
         check_options(inputs, side[1].size(1), kind, zoneout, zoned, zoned_cell, resets)
         check_norm(inputs, side[1], kind, gains)
-    backend = resolve("recurrence", inputs, weight_ih[0], triton=True)
+    measured, size = _measured_as(kind, inputs, norm), weight_hh[0].size(1)
+    backend = resolve("recurrence", inputs, weight_ih[0], triton=True, kind=measured, size=size)
     if backend == "reference":
         found = [
             reference.recurrence(
@@ -194,6 +196,12 @@ def bidirectional_recurrence(
         backend=backend,
         recompute=recompute,
     )
+
+
+def _measured_as(kind: str, inputs: Tensor, norm: object) -> str:
+    """The kind that the table of ``auto`` knows: single steps were measured apart."""
+    measured = kind if norm is None else f"{kind} with layer norm"
+    return f"{measured}, one step" if inputs.dim() == 3 and inputs.size(1) == 1 else measured
 
 
 def _check_pair(name: str, pair: Pair) -> None:

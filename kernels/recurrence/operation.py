@@ -116,7 +116,7 @@ class _Call:
         device = arguments.inputs.device
         if lengths is None or _on_cpu(lengths) or not capturing(device):
             if lengths is not None:  # not seen yet where a compiled graph runs
-                check_length_values(lengths, batch, steps)
+                check_length_values(lengths, steps)
             packing = pack(batch, steps, lengths, self.reverse, device)
             captured = saved is not None and saved.states.size(1) != batch + sum(packing.sizes)
             if not captured or lengths is None or _on_cpu(lengths):

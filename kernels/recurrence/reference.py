@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.common.graph import reached
 from kernels.common.precision import precision, without_autocast
 
 
@@ -93,7 +94,12 @@ def recurrence(
                 hidden = torch.where(now, new_hidden, hidden)
                 cell = torch.where(now, new_cell, cell)
                 outputs[t] = torch.where(now, new_hidden, zeros)
-        stacked = torch.stack(outputs, 1) if steps else inputs.new_zeros(batch, 0, size)
+        if steps:
+            stacked = torch.stack(outputs, 1)
+        else:
+            used = (input_sums, weight_hh, bias_hh, hidden_mask, *(norm or ()))
+            stacked = reached(inputs.new_zeros(batch, 0, size), used)
+            hidden, cell = reached(hidden, used), reached(cell, used)
     return (
         stacked.to(dtypes.output),  # (B, T, H)
         hidden.to(dtypes.output),  # (B, H)

@@ -1,6 +1,6 @@
 """The demo: draw images of shapes, learn to say what they show, test on combinations never seen.
 
-    make demo-caption          at most four minutes on two CPU cores
+    seq2seq demo captioning    at most four minutes on two CPU cores
 
 Everything is written under ``--output`` (runs/demo-caption).
 """

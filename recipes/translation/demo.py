@@ -1,7 +1,7 @@
 """The demo: make a corpus, train a model on it, translate sentences it has never seen.
 
-    make demo                  with attention; under five minutes on two CPU cores
-    make demo-no-attention     the same without, and what that costs
+    seq2seq demo translation                   with attention; under five minutes on two CPU cores
+    seq2seq demo translation --no-attention    the same without, and what that costs
 
 Everything is written under ``--output`` (runs/demo).
 """
@@ -155,7 +155,8 @@ def compare(output: Path) -> None:
     for name in ("attention", "no_attention"):
         path = output / name / "scores.json"
         if not path.exists():
-            print(f"\nfor comparison: make demo{'-no-attention' if name != 'attention' else ''}")
+            option = "" if name == "attention" else " --no-attention"
+            print(f"\nfor comparison: seq2seq demo translation{option}")
             return
         results[name] = json.loads(path.read_text(encoding="utf-8"))
     print(f"\n{'':38}{'attention':>10}{'without':>10}")

@@ -112,12 +112,15 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
 
 def _draw_loss(axes: Axes, curves: dict[str, Curve]) -> None:
     """The losses: of training, the parts of it that are logged apart (``loss_...``), and of
-    validation."""
-    if "loss" in curves:
-        steps, values = curves["loss"]
+    validation. Steps that trained one part alone are drawn with that part only."""
+    parts = sorted(name for name in curves if name.startswith("loss_"))
+    alone = {point for name in parts for point in zip(*curves[name], strict=True)}
+    points = zip(*curves.get("loss", ([], [])), strict=True)
+    whole = [point for point in points if point not in alone]
+    if whole:
+        steps, values = [step for step, _ in whole], [value for _, value in whole]
         axes.plot(steps, values, color=BLUE, linewidth=0.8, alpha=0.35)
         axes.plot(steps, _smoothed(values), color=BLUE, linewidth=1.8, label="training")
-    parts = sorted(name for name in curves if name.startswith("loss_"))
     for name, style in zip(parts, ("--", ":", "-."), strict=False):
         steps, values = curves[name]
         label = "training: " + name.removeprefix("loss_").replace("_", " ")

@@ -85,7 +85,7 @@ def test_demo_end_to_end(tmp_path, monkeypatch, capsys):
     demo.run(tmp_path, attention=True)  # an earlier demo is replaced
     said = capsys.readouterr().out
     assert "BLEU" in said
-    assert "make demo-no-attention" in said
+    assert "seq2seq demo translation --no-attention" in said
     folder = tmp_path / "attention"
     for picture in ("attention.png", "learning_curve.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")

@@ -11,7 +11,7 @@ from kernels.common.chip import chip_of
 from kernels.common.graphs import replay
 from kernels.common.launching import Fixed, Kernel, Pointers
 from kernels.common.precision import Precision
-from kernels.common.settings import debug_spins, input_precision
+from kernels.common.settings import debug_spins, graphs_wanted, input_precision
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.schedule import Problem, Schedule, pick, sharing
@@ -54,8 +54,9 @@ def forward_loop(
     weight = arguments.weight_hh.to(dtypes.product).contiguous()
     norm, zones = Norm(arguments), Zones(kind, masks)
     problem = Problem(
-        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes), norm.on
-    )
+        kind, batch, size, directions, weight.element_size(), False, len(packing.sizes), norm.on,
+        graphs_wanted(),
+    )  # fmt: skip
     schedule = _pick(problem, weight.device, asked)
     if norm.on and schedule.name == "step":
         forward_steps(kind, packing, dtypes, arguments, saved, masks, schedule, keep)
@@ -117,8 +118,9 @@ def backward_loop(
     weight = arguments.weight_hh.to(dtypes.product).contiguous()
     norm, zones = Norm(arguments), Zones(kind, masks)
     problem = Problem(
-        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes), norm.on
-    )
+        kind, batch, size, directions, weight.element_size(), True, len(packing.sizes), norm.on,
+        graphs_wanted(),
+    )  # fmt: skip
     schedule = _pick(problem, weight.device, asked)
     if norm.on and schedule.name == "step":
         backward_steps(kind, packing, dtypes, arguments, saved, masks, schedule, grads)
@@ -226,6 +228,8 @@ def _fixed(
         "BB": schedule.sequences,
         "BH": schedule.units,
         "KC": schedule.inner,
+        "SPLITS": schedule.splits,
+        "AHEAD": schedule.ahead,
         "PRECISION": precision,
         "MAX_SPIN": spins,
     }

@@ -122,14 +122,14 @@ def _translate(options: argparse.Namespace) -> int:
                 text = next(text for text in texts if text.strip())
                 _plot_attention(translator, text, settings, options.precision, plot)
                 plot = None
-            found = translator.translate_nbest(
+            translated = translator.translate_nbest(
                 texts,
                 n_best=options.n_best,
                 decoding=settings,
                 precision=options.precision,
                 first_line=first,
             )
-            for number, translations in enumerate(found, start=first):
+            for number, translations in enumerate(translated, start=first):
                 sink.write(_lines(number, translations, options).encode("utf-8", "replace"))
             sink.flush()
             advance(len(texts))
@@ -183,7 +183,7 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
     translator = load_model(options, "translation")
     settings = _settings(options, translator)
     started = time.perf_counter()
-    found: list[str] = []
+    best: list[str] = []
     size = 16 * settings.batch_size
     with progress(len(texts), True) as advance:
         for first in range(0, len(texts), size):
@@ -195,7 +195,7 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
                 precision=options.precision,
                 first_line=first + 1,
             )
-            found += [translations[0].text for translations in translated]
+            best += [translations[0].text for translations in translated]
             advance(len(part))
     seconds = time.perf_counter() - started
     print(
@@ -205,8 +205,8 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
     )
     if options.output:
         with open_output(options.output) as sink:
-            sink.write("".join(f"{text}\n" for text in found).encode("utf-8", "replace"))
-    return found
+            sink.write("".join(f"{text}\n" for text in best).encode("utf-8", "replace"))
+    return best
 
 
 def _plot_attention(
@@ -214,12 +214,12 @@ def _plot_attention(
 ) -> None:
     from seq2seq.tasks.translation.plots import plot_attention
 
-    found = translator.translate_nbest(
+    translation = translator.translate_nbest(
         [text], n_best=1, decoding=settings, precision=precision, attention=True
     )[0][0]
-    if found.attention is None:
+    if translation.attention is None:
         raise UsageError("--attention-plot: this model has no attention to draw")
-    plot_attention(found.attention, found.source_tokens, found.tokens, path)
+    plot_attention(translation.attention, translation.source_tokens, translation.tokens, path)
 
 
 def _settings(options: argparse.Namespace, translator: Translator) -> DecodingConfig:

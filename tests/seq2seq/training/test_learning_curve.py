@@ -64,6 +64,16 @@ def test_each_task_shows_its_own_figures(tmp_path, figures, figure, values, said
     assert figures[0].get_suptitle() == tmp_path.name
 
 
+def test_steps_that_trained_one_part_alone_are_drawn_apart(tmp_path, figures):
+    entries = [{"step": n, "loss": 1.0 / n, "loss_words": 1.0 / n} for n in (1, 2, 3)]
+    entries += [{"step": n, "loss": 5.0 / n, "loss_words": 0.5 / n} for n in (4, 5)]
+    write_log(tmp_path / "log.jsonl", entries)
+    plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    lines = {line.get_label(): list(line.get_xdata()) for line in figures[0].axes[0].lines}
+    assert lines["training"] == [4, 5]
+    assert lines["training: words"] == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_pictures_of_other_kinds(tmp_path, ending, begins):
     write_log(tmp_path / "log.jsonl", [{"step": 50, "loss": 7.5}])
