@@ -25,6 +25,7 @@ _EXPORTER = "torch.onnx._internal.exporter._core"
 
 _after_autograd = torch._C._after_autograd_keyset
 _views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+_PLAIN = (torch._C.DispatchKey.CPU, torch._C.DispatchKey.CUDA)
 
 
 class Operation(NamedTuple):
@@ -86,7 +87,7 @@ def register(library: torch.library.Library, operation: Operation) -> None:
                 flat = function.apply(keyset, arguments, places, *tensors)
             return flat if spare is not None else (*flat[:results], list(flat[results:]))
         with torch._C._AutoDispatchBelowAutograd():
-            return operator.redispatch(keyset & _after_autograd, *arguments)
+            return _below_autograd(operation, operator, keyset, arguments)
 
     @opaque
     def batched(*arguments: Any) -> tuple[Any, ...]:
@@ -152,7 +153,7 @@ def _autograd_function(
     ) -> tuple[Tensor, ...]:
         # Views of a backend's own buffers are no views to autograd: it would forbid to change them.
         with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(_views):
-            outputs = operator.redispatch(keyset & _after_autograd, *arguments)
+            outputs = _below_autograd(operation, operator, keyset, arguments)
         results, saved = outputs[: operation.results], outputs[operation.results :]
         if listed:
             saved = tuple(saved[0])
@@ -269,6 +270,20 @@ def _pulled_back(
     ]
     found = iter(pull(arriving))
     return [next(found) if want else None for want in wanted]
+
+
+def _below_autograd(
+    operation: Operation,
+    operator: torch._ops.OpOverload,
+    keyset: torch._C.DispatchKeySet,
+    arguments: Structure,
+) -> tuple[Any, ...]:
+    """The forward pass. Mostly the dispatcher has nothing left to do, and is spared the arguments'
+    way into C++ and back; where a mode or a kind of tensor waits, it is asked."""
+    left = (keyset & _after_autograd) - _views
+    if left.highestPriorityTypeId() in _PLAIN:
+        return operation.forward(*arguments)
+    return operator.redispatch(keyset & _after_autograd, *arguments)
 
 
 def _by_reference(
