@@ -112,8 +112,11 @@ def pick(problem: Problem, chip: Chip, asked: str = "", graph: bool = False) -> 
 
 def block_of(problem: Problem) -> int:
     """Of a product's inner side. In parts for eight warps, 256 of a row in half precision are 64
-    bytes each: shorter ones cost the loads more requests than bytes."""
-    return 256 if problem.bytes == 2 else 32
+    bytes each: shorter ones cost the loads more requests than bytes. Beside a wide sentinel they
+    would spill (sm_100)."""
+    if problem.bytes > 2:
+        return 32
+    return 128 if problem.sentinel and problem.size >= 1024 else 256
 
 
 def key_width(problem: Problem) -> int:
