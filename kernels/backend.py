@@ -13,6 +13,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import lru_cache
 
 import torch
 
@@ -67,11 +68,11 @@ def resolve(
     decided: what ``auto`` means here, where it has decided before.
 
     Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen
-    backend cannot run this operation.
+    backend cannot run this operation, or under ``torch.jit.trace``.
     """
     found = [t for t in tensors if t is not None]
-    devices = ", ".join(sorted({str(t.device) for t in found}))
-    double = any(t.dtype == torch.float64 for t in found)
+    devices = ", ".join(sorted(map(str, {t.device for t in found})))
+    double = any([t.dtype == torch.float64 for t in found])  # noqa: C419
     asked = ("", "", 0)
     if size and triton and not double and devices.startswith("cuda"):
         # int: under torch.compile the choice holds for this size alone
@@ -80,7 +81,15 @@ def resolve(
             str(product or precision(found[0]).product).removeprefix("torch."),
             int(size),
         )
-    return _decide(operation, devices, double, triton, decided, *asked, _seen_by_compile)
+    name = _decide(operation, devices, double, triton, decided, *asked, _seen_by_compile)
+    if name != "reference" and torch.jit.is_tracing():
+        raise RuntimeError(
+            f"{operation}: torch.jit.trace cannot record this operator; use torch.export.export "
+            "(whose programs torch._inductor.aoti_compile_and_package compiles) or "
+            "torch.onnx.export(dynamo=True), or trace inside kernels.use_backend('reference'), "
+            "which writes the steps of one fixed length"
+        )
+    return name
 
 
 @torch.compiler.assume_constant_result
@@ -130,10 +139,15 @@ def _why_no_triton(devices: str, double: bool, offered: bool) -> str | None:
     if double:
         return "the 'triton' backend has no float64"
     if on_cuda:
-        major, minor = torch.cuda.get_device_capability(devices)
+        major, minor = _capability(devices)
         if major < 8:
             return f"the 'triton' backend needs compute capability 8.0, found {major}.{minor}"
     return None
+
+
+@lru_cache
+def _capability(device: str) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def _checked(name: str, where: str) -> str:

@@ -10,7 +10,6 @@ strides, alignments (both allocators align to 16 bytes at least), dtypes and opt
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import itertools
@@ -136,6 +135,9 @@ class Stream(Event):
     cuda_stream = 0
     wait_stream = wait_event = Event.record
 
+    def is_capturing(self) -> bool:
+        return False
+
     def __enter__(self) -> Stream:
         return self
 
@@ -152,7 +154,12 @@ def _cuda() -> None:
     nothing, zero = (lambda *arguments, **options: None), (lambda *arguments, **options: 0)
     stream, own = Stream(), torch.cuda
     own.is_available = own.is_initialized = own.is_bf16_supported = lambda *arguments: True
-    own.device_count = lambda: 1
+    own.device_count = torch.accelerator.device_count = lambda: 1
+    torch.accelerator.is_available = lambda: True
+    torch.accelerator.current_accelerator = lambda *arguments, **options: torch.device("cuda")
+    torch.accelerator.current_device_index = lambda: 0
+    torch.accelerator.current_stream = lambda *arguments: stream
+    torch.accelerator.synchronize = torch.accelerator.set_stream = nothing
     own.get_device_capability = lambda *arguments: CAPABILITY
     own.get_device_properties = lambda *arguments: CARD
     own.get_device_name = lambda *arguments: CARD.name
@@ -264,16 +271,12 @@ def _count(knobs: Any) -> None:
     path = os.environ.get("GPU_KIT_COMPILED")
     if path is None:
         return
-    rows: list[str] = []
 
     def seen(*, src: Any, metadata: Any, times: Any, cache_hit: bool, **others: Any) -> None:
         spent = times.ir_initialization + sum(t for _, t in times.lowering_stages)
         found = {"kernel": src.name, "hit": cache_hit, "seconds": round(spent / 1e6, 2)}
-        rows.append(json.dumps(found | {"hash": metadata["hash"]}) + "\n")
-
-    def write() -> None:
+        # At once, in one write: the process may be killed, and others add to the file.
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write("".join(rows))
+            file.write(json.dumps(found | {"hash": metadata["hash"]}) + "\n")
 
     knobs.compilation.listener = seen
-    atexit.register(write)

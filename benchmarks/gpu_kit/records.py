@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -36,9 +37,11 @@ def attempt(table: str, name: str, measure: Callable[[], Record]) -> bool:
     try:
         found = measure()
     except Exception as problem:
+        traceback.print_exc()  # for the log; the row has its last line
         lines = str(problem).splitlines() or [""]
         found = {"problem": f"{type(problem).__name__}: {lines[0][:300]}"}
-    say(table, name=name, **found, seconds=round(time.perf_counter() - start, 2))
+    spent = {"seconds": round(time.perf_counter() - start, 2)}
+    say(table, **({"name": name} | found | spent))
     return "problem" not in found
 
 

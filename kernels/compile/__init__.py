@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from kernels.common.chip import CHIPS
-from kernels.compile import attention, decoder, loss, recurrence
+from kernels.compile import attention, decoder, loss, projected, recurrence
 from kernels.compile.kernel import DTYPES, Kernel, compile_kernel, faults
 from kernels.compile.summary import read, summary
 
 # operation -> kernels(arch, shapes, dtypes, options) -> list[Kernel]
 OPERATIONS = {
     "recurrent": recurrence.kernels,
+    "projected": projected.kernels,
     "attention": attention.kernels,
     "decoder": decoder.kernels,
     "loss": loss.kernels,

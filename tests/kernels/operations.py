@@ -42,13 +42,19 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def _recurrence(
-    kind: str, *, directions: int = 0, options: bool = False, norm: bool = False, **named: object
+    kind: str,
+    *,
+    directions: int = 0,
+    options: bool = False,
+    norm: bool = False,
+    projected: int = 0,
+    **named: object,
 ) -> Operation:
-    made = recurrences.make(kind, B, T, E, H, directions=directions, norm=norm)
+    made = recurrences.make(kind, B, T, E, H, directions=directions, norm=norm, projected=projected)
     masks = {}
     if options:
         made["hidden_mask"] = _random(*made["hidden"].shape)
-        masks = recurrences.options_of(kind, B, T, H, directions)
+        masks = recurrences.options_of(kind, B, T, H, directions, projected)
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
         own = dict(zip(made, leaves, strict=True))
@@ -177,6 +183,8 @@ OPERATIONS: dict[str, Operation] = {
     "recurrence lstm, options and norm": _recurrence("lstm", options=True, norm=True),
     "bidirectional gru, options": _recurrence("gru", directions=2, options=True),
     "bidirectional lstm, norm": _recurrence("lstm", directions=2, norm=True),
+    "recurrence lstm, projected, options": _recurrence("lstm", projected=1, options=True),
+    "bidirectional lstm, projected": _recurrence("lstm", projected=3, directions=2, norm=True),
     "additive": _attention(
         "additive", coverage=_random(B, T, S), coverage_weight=_random(H, seed=3), heads=2
     ),

@@ -14,6 +14,7 @@ from kernels.compile import main
 from kernels.compile.kernel import Report, faults
 from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
+    NEAR,
     Problem,
     Schedule,
     asked_schedule,
@@ -63,12 +64,25 @@ def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path)
 
 
 @pytest.mark.parametrize("arch", sorted(CHIPS))
-def test_kernels_of_decoder_and_loss_compile(arch, tmp_path):
-    """The persistent loop at H 512, the phases of a single step at H 1024, the loss; bfloat16."""
-    found = ("decoder", "loss", "--arch", str(arch), "--shapes", "quick", "--dtype", "bf16")
+def test_other_kernels_compile(arch, tmp_path):
+    """The persistent loop at H 512, the phases of a single step at H 1024, the loss, the cell of a
+    projected LSTM; bfloat16."""
+    found = (
+        "decoder",
+        "loss",
+        "projected",
+        "--arch",
+        str(arch),
+        "--shapes",
+        "quick",
+        "--dtype",
+        "bf16",
+    )
     kernels = report(tmp_path / "report.json", *found)
     phases = {(k["phase"], k["backward"]) for k in kernels if k["operation"] == "decoder"}
     assert phases >= {("all", False), ("all", True), ("layer", False), ("attend", False)}
+    cells = {(k["backward"], k["norm"]) for k in kernels if k["operation"] == "projected"}
+    assert cells == {(False, False), (False, True), (True, False), (True, True)}
     assert {k["rows"] for k in kernels if k.get("step")} == {1, 160}  # of search
     assert all(k["mma"] + k["wgmma"] > 0 for k in kernels if k.get("phase") in ("all", "layer"))
 
@@ -156,7 +170,7 @@ def test_the_rule_always_finds_a_schedule_that_fits(
     found = [s for s in candidates(problem, chip) if steps > 1 or s.name == "step"]
     cheapest = min(price(s, problem, chip) for s in found)
     assert any(s.name == "step" for s in candidates(problem, chip))
-    assert price(chosen, problem, chip) == cheapest
+    assert price(chosen, problem, chip) <= NEAR * cheapest
 
 
 @pytest.mark.parametrize(

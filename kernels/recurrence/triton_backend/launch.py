@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.common.launching import on_device
 from kernels.common.precision import Precision
-from kernels.recurrence import normalisation
+from kernels.recurrence import normalisation, torch_backend
 from kernels.recurrence.layout import (
     Arguments,
     Options,
@@ -25,6 +25,7 @@ from kernels.recurrence.layout import (
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.recompute import recompute_gates
 from kernels.recurrence.step_masks import StepMasks, seen_by_product
+from kernels.recurrence.triton_backend import projected
 from kernels.recurrence.triton_backend.loops import backward_loop, forward_loop
 from kernels.recurrence.triton_backend.pointers import Gradients
 
@@ -41,13 +42,18 @@ def forward(
     keep: bool,
 ) -> Results:
     """The sequence; without ``keep``, what only the backward pass needs is left out."""
+    if arguments.weight_hr is not None:
+        projected.check_schedule(schedule)
+        return torch_backend.forward(
+            kind, packing, dtypes, arguments, options, schedule, keep, projected
+        )
     gates, input_products = input_sums(kind, packing, dtypes, arguments)  # (D, N, G*H)
     directions, steps, _ = gates.shape
     size = arguments.weight_hh.size(2)
-    states = initial(packing, dtypes, arguments, arguments.hidden, dtypes.output)
+    states = initial(packing, dtypes, arguments, arguments.hidden, size, dtypes.output)
     cells = extra = None
     if kind == "lstm":
-        cells = initial(packing, dtypes, arguments, arguments.cell, dtypes.state)
+        cells = initial(packing, dtypes, arguments, arguments.cell, size, dtypes.state)
     if keep and kind == "gru":
         extra = gates.new_empty(directions, steps, size)
     products = torch.empty_like(gates) if keep and input_products is not None else None
@@ -72,6 +78,10 @@ def backward(
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
+    if arguments.weight_hr is not None:
+        return torch_backend.backward(
+            kind, packing, dtypes, arguments, options, schedule, saved, grads, wanted, projected
+        )
     batch, size = arguments.inputs.size(0), arguments.weight_hh.size(2)
     masks = StepMasks(packing, dtypes, arguments, options)
     read = (

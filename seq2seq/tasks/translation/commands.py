@@ -47,6 +47,12 @@ _EVALUATE_EXAMPLES = """\
 Several references: --reference a.de b.de
 """
 
+_EXPORT_EXAMPLES = """\
+  seq2seq export MODEL --format onnx -o graphs
+writes encoder.onnx and decoder_step.onnx, the tokenizer, and a README.md that says what each input
+is and holds a program that translates with onnxruntime.
+"""
+
 
 def _add_translate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
@@ -100,6 +106,14 @@ def _decoding_options(parser: argparse.ArgumentParser) -> None:
         "--max-length-ratio", type=number, metavar="X", help="longest target / source, in subwords"
     )
     add_machine(parser)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "--format", choices=["onnx"], default="onnx", help="ONNX graphs (default); extra 'onnx'"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write into")
 
 
 def _translate(options: argparse.Namespace) -> int:
@@ -234,6 +248,16 @@ def _settings(options: argparse.Namespace, translator: Translator) -> DecodingCo
     return dataclasses.replace(translator.config.decoding, **given(options, names))
 
 
+def _export(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.translation.export import export_onnx
+    from seq2seq.tasks.translation.translator import Translator
+
+    translator = Translator.from_pretrained(options.model, device="cpu")
+    for path in export_onnx(translator, Path(options.output)):
+        print(path)
+    return 0
+
+
 def _lines(number: int, translations: list[Translation], options: argparse.Namespace) -> str:
     if options.n_best > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
@@ -246,4 +270,7 @@ COMMANDS = (
         "translate", "translate lines of text", _add_translate, _translate, _TRANSLATE_EXAMPLES
     ),
     Command("evaluate", "score translations", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
+    Command(
+        "export", "write a translation model as ONNX graphs", _add_export, _export, _EXPORT_EXAMPLES
+    ),
 )

@@ -119,15 +119,22 @@ class Translator(Pretrained):
         saved.load_weights(model, directory / saved.WEIGHTS_FILE)
         return cls(model.eval(), source, target, config, saved.read_card(directory))
 
+    @property
+    def tokenizer_files(self) -> tuple[str, str]:
+        """The names of the source's and the target's tokenizer in a saved model."""
+        if self.source_tokenizer is self.target_tokenizer:
+            return SHARED_TOKENIZER, SHARED_TOKENIZER
+        return SOURCE_TOKENIZER, TARGET_TOKENIZER
+
+    def write_tokenizers(self, directory: Path) -> None:
+        tokenizers = (self.source_tokenizer, self.target_tokenizer)
+        for tokenizer, name in zip(tokenizers, self.tokenizer_files, strict=True):
+            tokenizer.save(directory / name)
+
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
-        shared = self.source_tokenizer is self.target_tokenizer
-        if shared:
-            self.source_tokenizer.save(directory / SHARED_TOKENIZER)
-        else:
-            self.source_tokenizer.save(directory / SOURCE_TOKENIZER)
-            self.target_tokenizer.save(directory / TARGET_TOKENIZER)
+        self.write_tokenizers(directory)
         return {
-            "shared_vocabulary": shared,
+            "shared_vocabulary": self.source_tokenizer is self.target_tokenizer,
             "source_vocab_size": len(self.source_tokenizer),
             "target_vocab_size": len(self.target_tokenizer),
         }
