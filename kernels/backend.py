@@ -13,6 +13,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import lru_cache
 
 import torch
 
@@ -70,8 +71,8 @@ def resolve(
     backend cannot run this operation, or under ``torch.jit.trace``.
     """
     found = [t for t in tensors if t is not None]
-    devices = ", ".join(sorted({str(t.device) for t in found}))
-    double = any(t.dtype == torch.float64 for t in found)
+    devices = ", ".join(sorted(map(str, {t.device for t in found})))
+    double = any([t.dtype == torch.float64 for t in found])  # noqa: C419
     asked = ("", "", 0)
     if size and triton and not double and devices.startswith("cuda"):
         # int: under torch.compile the choice holds for this size alone
@@ -138,10 +139,15 @@ def _why_no_triton(devices: str, double: bool, offered: bool) -> str | None:
     if double:
         return "the 'triton' backend has no float64"
     if on_cuda:
-        major, minor = torch.cuda.get_device_capability(devices)
+        major, minor = _capability(devices)
         if major < 8:
             return f"the 'triton' backend needs compute capability 8.0, found {major}.{minor}"
     return None
+
+
+@lru_cache
+def _capability(device: str) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def _checked(name: str, where: str) -> str:

@@ -16,7 +16,7 @@ from benchmarks.gpu_kit.report import failures, tables
 from benchmarks.gpu_kit.running import Log, run_parts
 from benchmarks.gpu_kit.summaries import ratios, read_bench
 
-WITHOUT_CACHE = 10.0  # times the limits where every kernel is compiled first
+WITHOUT_CACHE = 10.0  # times the limits where every kernel is compiled first, for another card, say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +44,7 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     kernels = carried.unpack()
     missing = carried.install()
-    patience = options.patience or (1.0 if kernels else WITHOUT_CACHE)
+    patience = options.patience or (1.0 if kernels and carried.fits() else WITHOUT_CACHE)
     seconds = options.seconds or SECONDS[name] * patience
     print(f"{name}: at most {seconds:.0f} s, results in {folder}; {kernels} kernels in the cache"
           + (f"; brought along: {', '.join(missing)}" if missing else ""), flush=True)  # fmt: skip

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import importlib.util
 import json
 import shutil
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
 
-from benchmarks.gpu_kit.places import ARCHIVE, CACHE, PACKAGES, WHEELS
+from benchmarks.gpu_kit.places import ABOUT, ARCHIVE, CACHE, PACKAGES, WHEELS
 
 KEPT = (".cubin", ".json")  # of a kernel; its texts are for people
 
@@ -62,6 +64,28 @@ def unpack(archive: Path = ARCHIVE, cache: Path = CACHE) -> int:
         there = {n: str(group.parent / n) for n in names if (group.parent / n).exists()}
         group.write_text(json.dumps({"child_paths": there}), encoding="utf-8")
     return compiled(cache)
+
+
+def fits(about: Path = ABOUT) -> bool:
+    """Whether the carried cache was made for the card and the Triton version that are here."""
+    if not about.exists():
+        return False
+    made = json.loads(about.read_text(encoding="utf-8"))
+    try:
+        own = importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return own == made["triton"] and capability() in (made["capability"], None)
+
+
+def capability() -> str | None:
+    """Of the first card, e.g. "9.0"; None where nobody tells. torch would take seconds to ask."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(found.stdout.split()), None)
 
 
 def install(wheels: Path = WHEELS, folder: Path = PACKAGES) -> list[str]:

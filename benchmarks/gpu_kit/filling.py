@@ -34,6 +34,7 @@ from benchmarks.gpu_kit.summaries import read_bench
 
 TRITON = "3.6.0"  # of the machine with the GPU, and its Python
 PYTHON = "3.12"
+CAPABILITY = "9.0"  # of the card that pretend.py has
 LIBRARY = UNPACKED / f"triton-{TRITON}"  # that version for the Python of here
 BROUGHT = ("datasets", "dill", "multiprocess")  # what a machine with PyTorch often lacks
 LARGEST = 60 << 20  # bytes of all that is carried
@@ -223,5 +224,6 @@ def _about(wheel: Path, count: int) -> None:
         capture_output=True,
         text=True,
     )
-    about = {"triton": TRITON, "python": PYTHON, "kernels": count, "key": found.stdout.strip()}
+    about = {"triton": TRITON, "python": PYTHON, "capability": CAPABILITY, "kernels": count}
+    about["key"] = found.stdout.strip()
     ABOUT.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")

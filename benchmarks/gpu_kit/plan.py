@@ -62,10 +62,10 @@ def _bench(folder: str, rounds: int, steps: int) -> list[Part]:
             Part(name, seconds, "kernels.bench", (name, *few, files[name]))
             for name, seconds in OPERATIONS.items()
         ),
+        Part("decisions", 10, f"{KIT}.decisions", (f"{folder}/auto.json", *files.values())),
         Part("split K", 20, f"{KIT}.split_k", (str(rounds),)),
-        Part("memcheck", 25, f"{KIT}.tiny", (), (("KERNELS_DEBUG", "1"),), sanitizer),
-        Part("ncu", 25, f"{KIT}.one_kernel", (), (), ncu),
-        Part("decisions", 8, f"{KIT}.decisions", (f"{folder}/auto.json", *files.values())),
+        Part("memcheck", 45, f"{KIT}.tiny", (), (("KERNELS_DEBUG", "1"),), sanitizer),
+        Part("ncu", 30, f"{KIT}.one_kernel", (), (), ncu),
     ]
 
 

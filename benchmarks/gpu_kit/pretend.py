@@ -10,7 +10,6 @@ strides, alignments (both allocators align to 16 bytes at least), dtypes and opt
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import itertools
@@ -264,16 +263,12 @@ def _count(knobs: Any) -> None:
     path = os.environ.get("GPU_KIT_COMPILED")
     if path is None:
         return
-    rows: list[str] = []
 
     def seen(*, src: Any, metadata: Any, times: Any, cache_hit: bool, **others: Any) -> None:
         spent = times.ir_initialization + sum(t for _, t in times.lowering_stages)
         found = {"kernel": src.name, "hit": cache_hit, "seconds": round(spent / 1e6, 2)}
-        rows.append(json.dumps(found | {"hash": metadata["hash"]}) + "\n")
-
-    def write() -> None:
+        # At once, in one write: the process may be killed, and others add to the file.
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write("".join(rows))
+            file.write(json.dumps(found | {"hash": metadata["hash"]}) + "\n")
 
     knobs.compilation.listener = seen
-    atexit.register(write)

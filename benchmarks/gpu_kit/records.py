@@ -38,7 +38,8 @@ def attempt(table: str, name: str, measure: Callable[[], Record]) -> bool:
     except Exception as problem:
         lines = str(problem).splitlines() or [""]
         found = {"problem": f"{type(problem).__name__}: {lines[0][:300]}"}
-    say(table, name=name, **found, seconds=round(time.perf_counter() - start, 2))
+    spent = {"seconds": round(time.perf_counter() - start, 2)}
+    say(table, **({"name": name} | found | spent))
     return "problem" not in found
 
 

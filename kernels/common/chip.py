@@ -26,8 +26,8 @@ CHIPS = {
     100: Chip(148, 227 * 1024, narrow=False),  # 48 bytes a thread under Triton 3.7.1
 }
 # Prices in microseconds. Where no source is given they are estimates; no GPU has measured any.
-LAUNCH = 2.5  # between two launches of a loop, on the GPU
-REPLAYED = 1.0  # the same in a CUDA graph ("Getting Started with CUDA Graphs": 0.5 on a V100)
+LAUNCH = 2.5  # between two launches of a loop, where Python is not what they wait for
+REPLAYED = 1.0  # of a step of search in a CUDA graph ("Getting Started with CUDA Graphs": 0.5)
 HOST = 31.0  # of Python for a launch, measured with a launcher that does nothing
 BARRIER = 1.35  # with LATENCY 2.25: an audit expects 2 to 2.5 for a barrier and a reload of h
 LATENCY = 0.9  # a dependent chain: load h from L2, product, activations, store

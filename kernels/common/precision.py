@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,12 @@ def precision(inputs: torch.Tensor) -> Precision:
 
 def autocast_enabled(device: str) -> bool:
     """Whether torch.autocast is on for a type of device; not every type has it."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return _has_autocast(device) and torch.is_autocast_enabled(device)
+
+
+@lru_cache
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:

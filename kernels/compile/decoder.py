@@ -37,9 +37,8 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
                         DTYPES[dtype], backward, steps,
                     )  # fmt: skip
                     for problem in (plain, plain._replace(gate=size, sentinel=True)):
-                        # A single step in a CUDA graph is a launch for each phase.
-                        for graph in (False, True)[: 2 if steps == 1 else 1]:
-                            tiles = rule.pick(problem, CHIPS[arch], graph=graph)
+                        for asked in ("persistent", "step")[: 2 if steps == 1 else 1]:
+                            tiles = rule.pick(problem, CHIPS[arch], asked)
                             for one in _kernels(problem, tiles, dtype, options, arch):
                                 key = (dtype, backward, str(one.constants))
                                 found.setdefault(key, one)

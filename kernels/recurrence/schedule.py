@@ -25,7 +25,6 @@ from kernels.common.chip import (
     LAUNCH,
     NORMALISING,
     RELOAD,
-    REPLAYED,
     RESIDENT_LATENCY,
     Chip,
     power_of_two,
@@ -33,6 +32,9 @@ from kernels.common.chip import (
 from kernels.common.gates import GATES
 
 NAMES = ("step", "resident", "persistent")
+# Prices this near to the cheapest say nothing: what reads least from L2 is taken, then the shortest
+# chain.
+NEAR = 1.03
 
 
 class Schedule(NamedTuple):
@@ -111,7 +113,8 @@ def _read(seen: str) -> str:
 
 
 def pick(problem: Problem, chip: Chip, asked: str = "") -> Schedule:
-    """The cheapest schedule that fits, or the one that is asked for (``asked_schedule``)."""
+    """The cheapest schedule that fits (within 3%: ``NEAR``), or the one that is asked for
+    (``asked_schedule``)."""
     if problem.norm and asked.startswith("persistent"):
         raise RuntimeError(
             "schedule 'persistent': found layer normalisation, which needs all units of a "
@@ -131,7 +134,9 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Schedule:
             f"batch {problem.batch} on {chip.processors} processors with {chip.shared_memory} "
             "bytes of shared memory each; leave the choice to the rule, or use 'step'"
         )
-    return min(found, key=lambda s: (price(s, problem, chip), chain(s, problem), s))
+    prices = {s: price(s, problem, chip) for s in found}
+    near = [s for s in found if prices[s] <= NEAR * min(prices.values())]
+    return min(near, key=lambda s: (l2_bytes(s, problem), chain(s, problem), prices[s], s))
 
 
 def candidates(problem: Problem, chip: Chip) -> list[Schedule]:
@@ -180,6 +185,7 @@ def by_rows(schedule: Schedule, problem: Problem) -> bool:
 
 def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -> Schedule:
     padded = max(16, power_of_two(problem.size))
+    ahead = 0
     if name == "resident":
         inner = padded
     else:
@@ -193,6 +199,10 @@ def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -
             inner = min(inner, 128)
         if problem.bytes == 4:  # products without tensor cores unroll the block
             inner = min(inner, 32)
+        elif name == "persistent" and sequences == 64:
+            # Hopper's asynchronous products wait for each block before the next begins: small ones,
+            # of which two are on their way meanwhile.
+            inner, ahead = min(inner, 64), 2
         inner = 1 << (inner.bit_length() - 1)  # a power of two, as Triton's blocks are
         while inner > 64 and _up(problem.size, inner // 2) < _up(problem.size, inner):
             inner //= 2  # 768 is three blocks of 256, but two of 512
@@ -200,7 +210,7 @@ def _tile(name: str, problem: Problem, chip: Chip, sequences: int, units: int) -
     # More than that in a tile, and four warps spill (python -m kernels.compile shows it).
     most = 512 if problem.backward else 4096
     warps = 8 if problem.bytes == 4 or sequences * columns > most else 4
-    return Schedule(name, sequences, units, inner, warps)
+    return Schedule(name, sequences, units, inner, warps, ahead=ahead)
 
 
 def _split(schedule: Schedule, problem: Problem, chip: Chip) -> list[Schedule]:
@@ -284,6 +294,17 @@ def chain(schedule: Schedule, problem: Problem) -> int:
     return -(-_blocks(schedule, problem) * schedule.inner // (16 * schedule.splits))
 
 
+def l2_bytes(schedule: Schedule, problem: Problem) -> int:
+    """What all programs read from L2 for the product of a step."""
+    if schedule.name == "resident" or by_rows(schedule, problem):
+        return 0
+    read = schedule.sequences
+    if schedule.name == "step":  # the weights each time
+        read += _columns(schedule, problem)
+    programs = schedule.programs(problem.batch, problem.size, problem.directions)
+    return programs * read * problem.inner * problem.bytes
+
+
 def price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
     """Predicted microseconds of a step. Not measured: rates of the chip, counted bytes."""
     if by_rows(schedule, problem):
@@ -334,7 +355,7 @@ def _product_price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
 
 def _host(launches: int, problem: Problem) -> float:
     """Of a step: Python's share for the launches of a whole sequence, which the GPU waits for."""
-    return launches * (REPLAYED if problem.graph else HOST) / problem.steps
+    return launches * (LAUNCH if problem.graph else HOST) / problem.steps
 
 
 def _launches(count: int, working: float, problem: Problem) -> float:
@@ -342,9 +363,8 @@ def _launches(count: int, working: float, problem: Problem) -> float:
     next ones. A single step costs every schedule the same."""
     if problem.steps == 1:
         return working + (count - 1) * LAUNCH
-    if problem.graph:
-        return working + count * REPLAYED
-    return max(working + count * LAUNCH, count * HOST)
+    working += count * LAUNCH
+    return working if problem.graph else max(working, count * HOST)
 
 
 def _price_of_rows(problem: Problem, chip: Chip) -> float:

@@ -20,6 +20,7 @@ from grammar.lexicon import months
 
 from seq2seq import Translator, load_config, score
 from seq2seq.errors import RunError, UsageError
+from seq2seq.plotting import can_draw
 from seq2seq.tasks.translation.config import TranslationConfig
 from seq2seq.tasks.translation.plots import plot_attention
 from seq2seq.training.learning_curve import plot_learning_curve
@@ -76,8 +77,11 @@ def run(output: Path, attention: bool) -> None:
     print(f"{time.monotonic() - started:.0f} s in all")
     print(f"\nmodel           {model}")
     print(f"translations    {folder / 'test.hypotheses.de'}")
-    print(f"learning curve  {plot_learning_curve(folder, folder / 'learning_curve.png')}")
-    if attention:
+    if not can_draw():
+        print("pictures        need matplotlib: pip install 'recurrent-seq2seq[plots]'")
+    else:
+        print(f"learning curve  {plot_learning_curve(folder, folder / 'learning_curve.png')}")
+    if attention and can_draw():
         print(f"attention       {draw_attention(translator, sources, references, folder)}")
     compare(output)
 

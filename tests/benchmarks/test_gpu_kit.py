@@ -16,7 +16,7 @@ import pytest
 from benchmarks.gpu_kit import carried, filling, running
 from benchmarks.gpu_kit.places import ROOT
 from benchmarks.gpu_kit.plan import SECONDS, Part, plan
-from benchmarks.gpu_kit.records import checked, read
+from benchmarks.gpu_kit.records import attempt, checked, read
 from benchmarks.gpu_kit.report import failures, tables
 from benchmarks.gpu_kit.running import run_parts
 from benchmarks.gpu_kit.summaries import ratios, read_bench
@@ -187,6 +187,12 @@ def test_an_error_that_is_no_number_is_a_failure():
     assert json.dumps(checked(float("nan"), 0.1), allow_nan=False)
 
 
+def test_a_measurement_may_have_seconds_of_its_own(capsys):
+    assert attempt("a", "b", lambda: {"seconds": 12345, "value": 1})
+    row = read(capsys.readouterr().out)
+    assert row["value"] == 1 and row["seconds"] < 12345
+
+
 def test_lines_that_are_no_records_are_text():
     assert read('{"table": "a"}') == {"table": "a"}
     assert read('{"table": "a"') is None and read("[1]") is None and read("table") is None
@@ -229,6 +235,35 @@ def test_triton_reads_a_cache_that_was_moved(tmp_path, monkeypatch):
     assert {name: Path(path).read_text() for name, path in group.items()} == {
         name: f"{'00ff' * 16} {name}" for name in ("k.cubin", "k.json")
     }
+
+
+@pytest.mark.parametrize(
+    ("card", "triton", "fits"),
+    [
+        ("9.0", "3.6.0", True),
+        (None, "3.6.0", True),
+        ("8.0", "3.6.0", False),
+        ("9.0", "3.7.1", False),
+    ],
+)
+def test_a_cache_fits_one_card_and_one_triton(card, triton, fits, tmp_path, monkeypatch):
+    about = tmp_path / "about.json"
+    monkeypatch.setattr(carried, "capability", lambda: card)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: triton)
+    assert not carried.fits(about)
+    about.write_text(json.dumps({"triton": "3.6.0", "capability": "9.0"}))
+    assert carried.fits(about) == fits
+
+
+def test_the_card_is_asked_for_its_capability(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert carried.capability() is None
+    tool.write_text("#!/bin/sh\necho 9.0\necho 8.0\n")
+    tool.chmod(0o755)
+    assert carried.capability() == "9.0"
+    tool.write_text("#!/bin/sh\nexit 1\n")
+    assert carried.capability() is None
 
 
 def test_packages_that_are_missing_are_unpacked(tmp_path):

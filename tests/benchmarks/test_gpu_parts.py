@@ -79,11 +79,15 @@ def test_training_is_summed_up_by_its_steady_rate_and_last_validation():
         {"step": 10, "loss": 8.0, "tokens_per_second": 50},
         {"step": 20, "loss": 7.0, "tokens_per_second": 1000},
         {"step": 30, "loss": 6.0, "tokens_per_second": 1100},
-        {"step": 30, "validation_loss": 5.5, "bleu": 3.2, "note": "text"},
+        {"step": 30, "validation_loss": 5.5, "bleu": 3.2, "note": "text", "seconds": 2.0},
     ]
     found = training.summary(log)
     assert found["target_tokens_per_second"] == 1050 and found["training_loss"] == 6.0
-    assert found["validation_loss"] == 5.5 and found["bleu"] == 3.2 and "note" not in found
+    assert (
+        found["validation_loss"] == 5.5
+        and found["bleu"] == 3.2
+        and not {"note", "seconds"} & set(found)
+    )
     assert training.summary([])["target_tokens_per_second"] is None
 
 

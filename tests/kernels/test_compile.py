@@ -14,6 +14,7 @@ from kernels.compile import main
 from kernels.compile.kernel import Report, faults
 from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
+    NEAR,
     Problem,
     Schedule,
     asked_schedule,
@@ -159,7 +160,7 @@ def test_the_rule_always_finds_a_schedule_that_fits(
     found = [s for s in candidates(problem, chip) if steps > 1 or s.name == "step"]
     cheapest = min(price(s, problem, chip) for s in found)
     assert any(s.name == "step" for s in candidates(problem, chip))
-    assert price(chosen, problem, chip) == cheapest
+    assert price(chosen, problem, chip) <= NEAR * cheapest
 
 
 @pytest.mark.parametrize(

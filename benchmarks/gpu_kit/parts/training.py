@@ -51,7 +51,8 @@ def summary(records: list[Record]) -> Record:
     }
     losses = [r["loss"] for r in records if "loss" in r and "tokens_per_second" in r]
     found["training_loss"] = round(losses[-1], 4) if losses else None
-    return found | {k: v for r in last for k, v in r.items() if isinstance(v, (int, float))}
+    numbers = {k: v for r in last for k, v in r.items() if isinstance(v, (int, float))}
+    return found | {k: v for k, v in numbers.items() if k not in ("seconds", "epoch")}
 
 
 def train(backend: str, steps: int) -> Record:

@@ -17,7 +17,7 @@ from torch import Tensor
 from kernels.backend import interpreted
 from kernels.common.chip import chip_of, power_of_two
 from kernels.common.graphs import replay
-from kernels.common.launching import Kernel, Launch, Pointers, on_device
+from kernels.common.launching import Fixed, Kernel, Launch, Pointers, on_device
 from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.call import Call
 from kernels.decoder.triton_backend.backward import backward_kernel
@@ -272,8 +272,8 @@ def _launch(
         def run(phase: str, steps: tuple[int, int], layers: tuple[int, int], programs: int) -> None:
             launch = launches.get(phase)
             if launch is None:
-                constants = {"PHASE": phase, **fixed}
-                launch = launches[phase] = kernel.bind(pointers, numbers, constants, options)
+                of_phase = Fixed({"PHASE": phase, **fixed}, options)
+                launch = launches[phase] = kernel.bind(pointers, numbers, of_phase)
             launch(
                 (programs,), first_step=steps[0], last_step=steps[1], first_layer=layers[0],
                 last_layer=layers[1], programs=programs,

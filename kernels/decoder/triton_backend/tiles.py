@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
-from kernels.common.chip import BARRIER, HOST, LATENCY, LAUNCH, REPLAYED, Chip, power_of_two
+from kernels.common.chip import BARRIER, HOST, LATENCY, LAUNCH, Chip, power_of_two
 from kernels.common.split_product import LOOP, WARPS, tile_price
 
 NAMES = ("step", "persistent")
@@ -57,15 +57,14 @@ class Product(NamedTuple):
     inner: int
 
 
-def pick(problem: Problem, chip: Chip, asked: str = "", graph: bool = False) -> Tiles:
+def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     """The cheapest tiles that fit. ``asked``: what ``use_schedule`` asks for; without it
-    "persistent", which prices a wait lower than a launch by Python at every size; of a single step
-    that is replayed from a CUDA ``graph`` "step", whose launches are cheaper than a wait there.
+    "persistent", also of a single step: a wait is priced lower than a launch, in a CUDA graph, too,
+    and far lower than a launch by Python.
 
     Raises RuntimeError for a schedule that the decoder does not have.
     """
-    name = "step" if graph and problem.steps == 1 else "persistent"
-    name = asked.split()[0] if asked else name
+    name = asked.split()[0] if asked else "persistent"
     if name not in NAMES:
         raise RuntimeError(
             f"attention_decoder: schedule {name!r} is the recurrence's alone; "
@@ -201,8 +200,8 @@ def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = False) -> fl
             problem.backward and not (problem.queries or problem.gate or problem.sentinel)
         )
     total += phases * LATENCY
-    if tiles.schedule == "persistent":  # one launch for all steps
-        return total + phases * BARRIER + (REPLAYED if graph else HOST) / problem.steps
-    if graph:
-        return total + phases * REPLAYED
-    return max(total + phases * LAUNCH, phases * HOST)
+    first = (LAUNCH if graph else HOST) / problem.steps  # nothing hides the first launch
+    if tiles.schedule == "persistent":
+        return total + phases * BARRIER + first
+    total += phases * LAUNCH + first
+    return total if graph else max(total, phases * HOST)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from kernels.common.chip import chip_of
 from kernels.common.graphs import replay
-from kernels.common.launching import Kernel, Pointers
+from kernels.common.launching import Fixed, Kernel, Pointers
 from kernels.common.precision import Precision
 from kernels.common.settings import debug_spins, graphs_wanted, input_precision
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
@@ -86,17 +85,19 @@ def forward_loop(
         counters=grids.counters,
         status=grids.status,
     )
-    constants = _constants(kind, size, masks, norm, zones, schedule, grids, weight)
-    constants |= {"SEEN": saved.seen is not None, "SAVE": keep}
     numbers = _numbers(packing, masks, grids, batch, saved.gates.size(1))
+    fixed = _fixed(
+        kind, size, schedule, _flags(masks, norm, zones, grids), input_precision(weight),
+        grids.spins, saved.seen is not None, keep,
+    )  # fmt: skip
 
     def loop(own: ForwardPointers) -> None:
-        launch = FORWARD.bind(Pointers(own, own.states), numbers, constants, grids.options)
+        launch = FORWARD.bind(Pointers(own, own.states), numbers, fixed)
         for first, last, grid, program in grids.ranges():
             launch(grid, first_step=first, last_step=last, first_program=program)
 
     if schedule.name == "step":
-        replay(_key("forward", numbers, constants, grids), pointers, _WRITTEN, loop)
+        replay(("recurrence", fixed, *numbers.values()), pointers, _WRITTEN, loop)
     else:
         loop(pointers)
     grids.check()
@@ -154,27 +155,22 @@ def backward_loop(
         status=grids.status,
     )
     numbers = _numbers(packing, masks, grids, batch, saved.gates.size(1))
-    constants = _constants(kind, size, masks, norm, zones, schedule, grids, weight)
+    fixed = _fixed(
+        kind, size, schedule, _flags(masks, norm, zones, grids), input_precision(weight),
+        grids.spins,
+    )  # fmt: skip
 
     def loop(own: BackwardPointers) -> None:
-        launch = BACKWARD.bind(Pointers(own, own.states), numbers, constants, grids.options)
+        launch = BACKWARD.bind(Pointers(own, own.states), numbers, fixed)
         for first, last, grid, program in grids.ranges_back():
             finish = int(grids.finishes(last))
             launch(grid, first_step=first, last_step=last, first_program=program, finish=finish)
 
     if schedule.name == "step":
-        replay(_key("backward", numbers, constants, grids), pointers, _WRITTEN, loop)
+        replay(("recurrence backward", fixed, *numbers.values()), pointers, _WRITTEN, loop)
     else:
         loop(pointers)
     grids.check()
-
-
-def _key(
-    name: str, numbers: dict[str, int | float], constants: dict[str, Any], grids: Grids
-) -> tuple[Any, ...]:
-    """All that the launches of a loop depend on, besides their tensors."""
-    parts = (numbers, constants, grids.options)
-    return f"recurrence {name}", *(tuple(part.items()) for part in parts)
 
 
 def _numbers(
@@ -191,34 +187,58 @@ def _numbers(
     }
 
 
-def _constants(
+class _Flags(NamedTuple):
+    """What of a call chooses a kernel of its own."""
+
+    ragged: bool
+    masked: bool
+    resets: bool
+    zoneout: int  # 0 none, 1 the expectation, 2 masks
+    norm: bool
+
+
+def _flags(masks: StepMasks, norm: Norm, zones: Zones, grids: Grids) -> _Flags:
+    return _Flags(
+        grids.starts is not None, masks.mask is not None, masks.resets is not None, zones.mode,
+        norm.on,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _fixed(
     kind: str,
     size: int,
-    masks: StepMasks,
-    norm: Norm,
-    zones: Zones,
     schedule: Schedule,
-    grids: Grids,
-    weight: Tensor,
-) -> dict[str, Any]:
-    """The constants that both kernels have."""
-    return {
+    flags: _Flags,
+    precision: str,
+    spins: int,
+    seen: bool | None = None,
+    keep: bool | None = None,
+) -> Fixed:
+    """``seen`` and ``keep``: of the forward kernel alone."""
+    constants = {
         "H": size,
         "KIND": kind,
         "SCHEDULE": schedule.name,
-        "RAGGED": grids.starts is not None,
-        "MASKED": masks.mask is not None,
-        "RESETS": masks.resets is not None,
-        "ZONEOUT": zones.mode,
-        "NORM": norm.on,
+        "RAGGED": flags.ragged,
+        "MASKED": flags.masked,
+        "RESETS": flags.resets,
+        "ZONEOUT": flags.zoneout,
+        "NORM": flags.norm,
         "BB": schedule.sequences,
         "BH": schedule.units,
         "KC": schedule.inner,
         "SPLITS": schedule.splits,
         "AHEAD": schedule.ahead,
-        "PRECISION": input_precision(weight),
-        "MAX_SPIN": grids.spins,
+        "PRECISION": precision,
+        "MAX_SPIN": spins,
     }
+    if keep is not None:
+        constants |= {"SEEN": seen, "SAVE": keep}
+    options = {"num_warps": schedule.warps, "num_stages": 3 if schedule.name == "step" else 1}
+    if schedule.name == "persistent" and FORWARD.direct:
+        options["launch_cooperative_grid"] = True
+    return Fixed(constants, options)
 
 
 def _pick(problem: Problem, device: torch.device, asked: str) -> Schedule:

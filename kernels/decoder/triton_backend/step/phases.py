@@ -103,13 +103,15 @@ def multiply_joined(
     row, x_row, alive = down(at, PARTS), down(x_at, PARTS), down(live, PARTS)
     column, own, kind = across(place, PARTS), across(there, PARTS), across(gate, PARTS)
     if AHEAD:
-        inner = along_rows(FROM, BK, PARTS)
-        recurrent = (inner >= OUTSIDE) & (inner < INNER)
-        of_hidden = row_block(hidden, row, inner - OUTSIDE, recurrent, alive, H)
+        # Names of their own: the loop would carry ``inner``, which has two shapes in it.
+        first = along_rows(FROM, BK, PARTS)
+        of_hidden = row_block(
+            hidden, row, first - OUTSIDE, (first >= OUTSIDE) & (first < INNER), alive, H
+        )
         if X > FROM:
-            of_x = row_block(x, x_row, inner, inner < X, alive, X)
+            of_x = row_block(x, x_row, first, first < X, alive, X)
         if F > 0:
-            of_feed = row_block(feed, row, inner - X, (inner >= X) & (inner < OUTSIDE), alive, F)
+            of_feed = row_block(feed, row, first - X, (first >= X) & (first < OUTSIDE), alive, F)
     for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
         # AHEAD: of the next block, else of this one.
         inner = along_rows(k + (BK if AHEAD else 0), BK, PARTS)
