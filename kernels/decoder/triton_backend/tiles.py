@@ -101,16 +101,21 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     # In float32 the forward kernel's assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half or problem.backward else WARPS // 2
     room = ROW_ELEMENTS * warps // WARPS
-    if problem.sentinel and problem.backward and widest_row >= 1024:
-        room //= 2  # a GRU's kernel spills 40 bytes a thread under Triton 3.6.0, with half of it 24
+    if problem.sentinel and widest_row >= 1024:
+        # Else, beside its products, 48 bytes of a thread spill forward under Triton 3.7.1, with
+        # half of it none; backward 40 of a GRU's under 3.6.0, with half of it 24.
+        room //= 2
     block = max(1, min(16, room // widest_row))
     return Tiles(name, chip.processors, *cell, *other, inner, stages, block, warps)
 
 
 def block_of(problem: Problem) -> int:
     """Of a product's inner side. In parts for eight warps, 256 of a row in half precision are 64
-    bytes each: shorter ones cost the loads more requests than bytes."""
-    return 256 if problem.bytes == 2 else 32
+    bytes each: shorter ones cost the loads more requests than bytes. Beside a wide sentinel they
+    would spill (sm_100)."""
+    if problem.bytes > 2:
+        return 32
+    return 128 if problem.sentinel and problem.size >= 1024 else 256
 
 
 def key_width(problem: Problem) -> int:
