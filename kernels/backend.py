@@ -16,6 +16,8 @@ from contextvars import ContextVar
 
 import torch
 
+from kernels.common.compiling import constant_result
+
 BACKENDS = ("auto", "torch", "triton", "reference")
 
 # A context variable: a choice made in one thread or asyncio task is not seen by another.
@@ -58,7 +60,7 @@ def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False)
     return _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _decide(operation: str, devices: str, double: bool, offered: bool, seen: str | None) -> str:
     """``seen`` is there for torch.compile, which traces no further than this."""
     name = _chosen.get()
