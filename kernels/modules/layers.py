@@ -17,6 +17,7 @@ from kernels.common.lengths import check_lengths
 from kernels.modules.parameters import (
     State,
     add_parameters,
+    checked_nonlinearity,
     gate_norm,
     map_state,
     probability,
@@ -327,7 +328,7 @@ class RNN(_Layers):
         recompute: bool = False,
     ) -> None:
         super().__init__(
-            nonlinearity(nonlinearity),
+            checked_nonlinearity(nonlinearity),
             input_size,
             hidden_size,
             num_layers,
