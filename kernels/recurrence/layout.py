@@ -10,12 +10,14 @@ active at a step, I input features, H hidden, G gates (LSTM 4, GRU 3, Elman 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kernels.common.precision import Precision
+from kernels.common.products import linear, product
 from kernels.recurrence import normalisation
 from kernels.recurrence.packing import Packing
 
@@ -90,14 +92,11 @@ def input_sums(
         bias = added if bias is None else bias + added
     gain = arguments.input_gain
     packed = packed_inputs(packing, dtypes, arguments.inputs)
-    weight = arguments.weight_ih.to(dtypes.product).transpose(1, 2)  # (D, I, G*H)
-    directions, _, width = weight.shape
-    sums = weight.new_empty(directions, packed[0].size(0), width)
-    for d, x in enumerate(packed):
-        if bias is None or gain is not None:
-            torch.mm(x, weight[d], out=sums[d])
-        else:
-            torch.addmm(bias[d].to(dtypes.product), x, weight[d], out=sums[d])
+    weight = arguments.weight_ih.to(dtypes.product)  # (D, G*H, I)
+    added = None if bias is None or gain is not None else bias.to(dtypes.product)
+    sums = _side_by_side(
+        [linear(x, weight[d], None if added is None else added[d]) for d, x in enumerate(packed)]
+    )
     if gain is None:
         return sums, None
     return normalisation.forward(sums, gain, bias, dtypes.state), sums
@@ -221,10 +220,10 @@ def collect(
         grads[0] = _input_gradient(packing, dtypes, arguments, input_sums.all)
     if wanted[1]:
         packed = packed_inputs(packing, dtypes, inputs)
-        grads[1] = torch.stack([d.t() @ x for d, x in zip(input_sums.all, packed, strict=True)])
+        grads[1] = _weight_gradient(input_sums.all, packed)
     if wanted[2]:
         seen = seen.to(dtypes.product)
-        grads[2] = torch.stack([d.t() @ h for d, h in zip(recurrent_sums.all, seen, strict=True)])
+        grads[2] = _weight_gradient(recurrent_sums.all, seen)
     if wanted[3]:
         grads[3] = input_sums.total
     if wanted[4]:  # memory of its own: parameters' gradients are scaled and summed up in place
@@ -238,6 +237,16 @@ def collect(
         grad.to(argument.dtype) if want and argument is not None and grad is not None else None
         for grad, argument, want in zip(grads, arguments, wanted, strict=True)
     )
+
+
+def _weight_gradient(d_sums: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """d_sums (D, N, G*H), inputs D of (N, K) -> (D, G*H, K)"""
+    return _side_by_side([product(d.t(), x) for d, x in zip(d_sums, inputs, strict=True)])
+
+
+def _side_by_side(tensors: list[Tensor]) -> Tensor:
+    """A leading dimension D; of one direction no copy."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
 
 
 def before(packing: Packing, buffer: Tensor) -> Tensor:
@@ -254,7 +263,8 @@ def _input_gradient(
     inputs = arguments.inputs
     total: Tensor | None = None
     for d, rows in enumerate(packing.rows):
-        packed = (d_input[d] @ arguments.weight_ih[d].to(dtypes.product)).to(inputs.dtype)  # (N, I)
+        packed = product(d_input[d], arguments.weight_ih[d].to(dtypes.product))  # (N, I)
+        packed = packed.to(inputs.dtype)
         flat = packed.new_zeros(inputs.size(0) * inputs.size(1), inputs.size(2))
         flat.index_copy_(0, rows, packed)
         total = flat if total is None else total.add_(flat)
