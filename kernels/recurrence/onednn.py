@@ -1,12 +1,18 @@
-"""oneDNN's LSTM layer, where it is the faster one: bfloat16 products on a CPU.
+"""oneDNN's LSTM layer: equal lengths on a CPU, in float32 and bfloat16.
 
-It fuses gates and products in one generated kernel, which PyTorch's operators cannot; in float32
-it is no faster than ``torch_backend``. It knows no ragged sequences and none of the options, and
-what it saves for the backward pass is its own workspace. The cell state is float32 here (torch.nn
+It fuses gates and products in one generated kernel, which PyTorch's operators cannot; torch.nn's
+LSTM runs it, too. It knows no ragged sequences and none of the options, and what it saves for the
+backward pass is its own workspace. With bfloat16 products the cell state is float32 here (torch.nn
 keeps bfloat16), hidden states are rounded to bfloat16, as every product reads them.
+
+``Saved`` holds, of the first and the second direction: the workspaces (1, bytes) as ``gates`` and
+``extra``, the outputs (T, B, H) as ``states`` and ``seen``; and the last cells (D, B, H). Side by
+side in one tensor each would cost a copy of what is larger than all else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -27,7 +33,7 @@ def fits(
     return (
         kind == "lstm"
         and inputs.device.type == "cpu"
-        and dtypes.product == torch.bfloat16
+        and _has(dtypes.product)
         and lengths is None
         and plain
         and not options.zoned
@@ -35,8 +41,15 @@ def fits(
         and inputs.size(0) > 0
         and inputs.size(1) > 1
         and inputs.size(2) > 0
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
+
+
+def _has(product: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    if product == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return product == torch.float32
 
 
 def left(saved: Saved) -> bool:
@@ -47,7 +60,7 @@ def left(saved: Saved) -> bool:
 def forward(
     dtypes: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
 ) -> Results:
-    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), dtypes.product)  # (T, B, I)
+    inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     layers = []
     # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
@@ -61,13 +74,39 @@ def forward(
                 )
             )  # fmt: skip
     sequences, hidden, cells, spaces = zip(*layers, strict=True)
-    outputs = sequences[0] if directions == 1 else torch.cat(sequences, 2)  # (T, B, D*H)
-    outputs = _contiguous(outputs.transpose(0, 1), dtypes.output)
-    hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
-    gates = _side_by_side(spaces) if keep else None
-    saved = Saved(gates, _side_by_side(sequences), cell, extra=None, seen=None)
-    return Results(
-        outputs, hidden.to(dtypes.output, copy=True), cell.to(dtypes.output, copy=True), saved
+    steps, batch, _ = inputs.shape
+    outputs = inputs.new_empty(batch, steps, directions * size, dtype=dtypes.output)
+    for part, sequence in zip(outputs.chunk(directions, 2), sequences, strict=True):
+        part.copy_(sequence.transpose(0, 1))  # also because the backward pass reads its own
+    hidden, cell = torch.stack(hidden), torch.stack(cells)  # (D, B, H)
+    saved = None
+    if keep:
+        spaces = [space[None] for space in spaces]
+        saved = Saved(
+            gates=spaces[0],
+            states=sequences[0],
+            cells=cell,
+            extra=spaces[1] if directions == 2 else None,
+            seen=sequences[1] if directions == 2 else None,
+        )
+    return Results(outputs, hidden.to(dtypes.output), cell.to(dtypes.output, copy=keep), saved)
+
+
+def saved_shapes(
+    dtypes: Precision, arguments: Arguments, spaces: Sequence[int | torch.SymInt]
+) -> Saved:
+    """What ``forward`` saves, in shapes alone, from the sizes of D workspaces."""
+    batch, steps, _ = arguments.inputs.shape
+    directions, _, size = arguments.weight_hh.shape
+    new = arguments.inputs.new_empty
+    workspaces = [new((1, space), dtype=torch.uint8) for space in spaces]
+    sequences = [new((steps, batch, size), dtype=dtypes.product) for _ in spaces]
+    return Saved(
+        gates=workspaces[0],
+        states=sequences[0],
+        cells=new((directions, batch, size), dtype=dtypes.state),
+        extra=workspaces[1] if directions == 2 else None,
+        seen=sequences[1] if directions == 2 else None,
     )
 
 
@@ -81,26 +120,26 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
     d_outputs, d_hidden, d_cell = grads
-    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), dtypes.product)  # (T, B, I)
+    inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     parts = [None] * directions
     if d_outputs is not None:
-        arriving = d_outputs.transpose(0, 1).chunk(directions, 2)
-        parts = [_contiguous(part, dtypes.product) for part in arriving]  # (T, B, H)
+        parts = [_time_major(part, dtypes.product) for part in d_outputs.chunk(directions, 2)]
+    sequences, spaces = (saved.states, saved.seen), (saved.gates, saved.extra)
     layers = []
     for d in range(directions):
-        sequence = saved.states[d]  # (T, B, H)
+        sequence = sequences[d]  # (T, B, H)
         layers.append(
             torch.ops.aten.mkldnn_rnn_layer_backward(
                 inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d), sequence,
                 sequence[0 if reverse[d] else -1], saved.cells[d], parts[d],
                 None if d_hidden is None else d_hidden[d].to(dtypes.product),
                 None if d_cell is None else d_cell[d].to(dtypes.state), reverse[d],
-                _LSTM, size, 1, True, True, False, [], False, saved.gates[d],
+                _LSTM, size, 1, True, True, False, [], False, spaces[d][0],
             )
         )  # fmt: skip
     d_inputs, *rest = zip(*layers, strict=True)
-    total = d_inputs[0] if directions == 1 else d_inputs[0] + d_inputs[1]  # (T, B, I)
+    total = d_inputs[0] if directions == 1 else d_inputs[0].add_(d_inputs[1])  # (T, B, I)
     stacked = [total.transpose(0, 1), *map(_side_by_side, rest)]
     stacked += [None] * (len(arguments) - len(stacked))
     return tuple(
@@ -138,6 +177,12 @@ def _states(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
 def _side_by_side(tensors: tuple[Tensor, ...]) -> Tensor:
     """A leading dimension D; of one direction it is a view: its workspace is long."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
+
+
+def _time_major(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, T, F) -> (T, B, F), contiguous; itself where it lies so already."""
+    view = tensor.detach().transpose(0, 1)
+    return view if view.dtype == dtype and view.is_contiguous() else _contiguous(view, dtype)
 
 
 def _contiguous(view: Tensor, dtype: torch.dtype) -> Tensor:

@@ -186,14 +186,8 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
     if call.onednn and not recompute:
-        space = torch.library.get_ctx().new_dynamic_size()  # its workspace
-        left = Saved(
-            gates=inputs.new_empty(directions, space, dtype=torch.uint8),
-            states=new(True, dtypes.product, directions, steps, batch, size),
-            cells=new(True, dtypes.state, *state),
-            extra=None,
-            seen=None,
-        )
+        spaces = [torch.library.get_ctx().new_dynamic_size() for _ in range(directions)]
+        left = onednn.saved_shapes(dtypes, call.arguments, spaces)
         return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in left))
     triton, kept = call.backend == "triton", not recompute
     norm = kept and call.arguments.input_gain is not None
