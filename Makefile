@@ -29,16 +29,16 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	$(BIN)/python recipes/translation/demo.py
+	$(BIN)/seq2seq demo translation
 
 demo-no-attention: $(READY)
-	$(BIN)/python recipes/translation/demo.py --no-attention
+	$(BIN)/seq2seq demo translation --no-attention
 
 demo-generate: $(READY)
-	$(BIN)/python recipes/generation/demo_generate.py
+	$(BIN)/seq2seq demo generation
 
 demo-caption: $(READY)
-	$(BIN)/python recipes/captioning/demo_caption.py
+	$(BIN)/seq2seq demo captioning
 
 # One thread for each of two processes: the tests' tensors are too small to share out, and waiting
 # threads cost more than they bring.
@@ -77,6 +77,9 @@ wheel: $(READY)
 	build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd build/wheel && bin/python -c "import kernels, seq2seq; print('imported', kernels.__file__)"
 	build/wheel/bin/seq2seq --help > /dev/null
+	cd build/wheel && for task in translation generation captioning; do \
+		bin/seq2seq demo $$task --help > /dev/null && bin/seq2seq init $$task --output try || exit 1; \
+		done
 	@ls dist
 
 clean:

@@ -25,12 +25,13 @@ import torch
 from PIL import Image
 
 from seq2seq import Captioner
-from seq2seq.config import CaptioningConfig, load_config
-from seq2seq.data.caption_batches import pad_captions
-from seq2seq.data.images import read_image, to_float
-from seq2seq.models import CaptioningModel
-from seq2seq.training.caption_objectives import CaptionLoss
-from seq2seq.units import Words
+from seq2seq.config import load_config
+from seq2seq.tasks.captioning.batches import pad_captions
+from seq2seq.tasks.captioning.config import CaptioningConfig
+from seq2seq.tasks.captioning.images import read_image, to_float
+from seq2seq.tasks.captioning.model import CaptioningModel
+from seq2seq.tasks.captioning.objectives import CaptionLoss
+from seq2seq.text.vocabulary import Words
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "captioning" / "flickr8k.yaml"
 VOCABULARY = 2541

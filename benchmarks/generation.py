@@ -27,10 +27,15 @@ import torch
 from torch import nn
 
 from seq2seq import TextGenerator
-from seq2seq.config import GenerationConfig, LanguageConfig, LanguageModelConfig, UnitsConfig
-from seq2seq.models import LanguageModel
-from seq2seq.training.objectives import LanguageLoss
-from seq2seq.units import train_units
+from seq2seq.tasks.generation.config import (
+    GenerationConfig,
+    LanguageConfig,
+    LanguageModelConfig,
+    UnitsConfig,
+)
+from seq2seq.tasks.generation.model import LanguageModel
+from seq2seq.tasks.generation.objectives import LanguageLoss
+from seq2seq.text.vocabulary import train_units
 
 CHARACTERS = "".join(chr(n) for n in range(32, 97))  # 65, as many as Tiny Shakespeare has
 ROUNDS = 9

@@ -99,11 +99,11 @@ def train(settings: dict) -> dict:
     import torch
 
     from seq2seq.config import config_from_dict
-    from seq2seq.data.batches import TrainingBatches
-    from seq2seq.data.corpus import build_tokenizers, tokenize_pairs
-    from seq2seq.data.sources import load_pairs
-    from seq2seq.models import TranslationModel
-    from seq2seq.training.objectives import CrossEntropy
+    from seq2seq.tasks.translation.batches import TrainingBatches
+    from seq2seq.tasks.translation.corpus import build_tokenizers, tokenize_pairs
+    from seq2seq.tasks.translation.model import TranslationModel
+    from seq2seq.tasks.translation.objectives import CrossEntropy
+    from seq2seq.tasks.translation.pairs import load_pairs
 
     with tempfile.TemporaryDirectory() as folder:
         # a link for each side: the recipe's way to name parallel files
@@ -138,15 +138,15 @@ def train(settings: dict) -> dict:
                 loss = objective(
                     batch.source, batch.source_lengths, batch.target_input, batch.target_output
                 )
-            (loss / batch.target_tokens).backward()
+            (loss / batch.target_count).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
-            losses.append(loss.item() / batch.target_tokens)
+            losses.append(loss.item() / batch.target_count)
             if number >= WARM_UP:
                 wall += time.perf_counter() - started[0]
                 cpu += time.process_time() - started[1]
-                tokens += batch.target_tokens
+                tokens += batch.target_count
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "target_tokens": tokens,
@@ -160,7 +160,7 @@ def train(settings: dict) -> dict:
 def decode(settings: dict) -> dict:
     """All of the text, batch 64; sentences a second."""
     from seq2seq import Translator
-    from seq2seq.data.sources import read_lines
+    from seq2seq.text.files import read_lines
 
     texts = read_lines(settings["test"])
     translator = Translator.from_pretrained(settings["model"], device="cpu")
@@ -180,7 +180,7 @@ def decode(settings: dict) -> dict:
 def same(settings: dict) -> dict:
     """Texts at batch size 1 and 64."""
     from seq2seq import Translator
-    from seq2seq.data.sources import read_lines
+    from seq2seq.text.files import read_lines
 
     texts = read_lines(settings["test"])
     translator = Translator.from_pretrained(settings["model"], device="cpu")

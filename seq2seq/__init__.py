@@ -6,57 +6,59 @@ command line's ``--help``) does not wait for torch.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from seq2seq.captioner import Caption, Captioned, Captioner
-    from seq2seq.config import Config, load_config
-    from seq2seq.errors import RunError, UsageError
-    from seq2seq.evaluation import Score, score
-    from seq2seq.generator import Generated, TextGenerator
-    from seq2seq.translator import Translation, Translator
+from seq2seq import registry
+from seq2seq.environment import check_kernels
 
-__all__ = [
-    "Caption",
-    "Captioned",
-    "Captioner",
-    "Config",
-    "Generated",
-    "RunError",
-    "Score",
-    "TextGenerator",
-    "Translation",
-    "Translator",
-    "UsageError",
-    "load_config",
-    "score",
-]
+if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the registry says
+    from seq2seq.config import load_config as load_config
+    from seq2seq.errors import RunError as RunError
+    from seq2seq.errors import UsageError as UsageError
+    from seq2seq.tasks.captioning.captioner import Caption as Caption
+    from seq2seq.tasks.captioning.captioner import Captioned as Captioned
+    from seq2seq.tasks.captioning.captioner import Captioner as Captioner
+    from seq2seq.tasks.generation.generator import Generated as Generated
+    from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
+    from seq2seq.tasks.translation.config import Config as Config
+    from seq2seq.tasks.translation.config import TranslationConfig as TranslationConfig
+    from seq2seq.tasks.translation.scores import Score as Score
+    from seq2seq.tasks.translation.scores import score as score
+    from seq2seq.tasks.translation.translator import Translation as Translation
+    from seq2seq.tasks.translation.translator import Translator as Translator
 
-_HOME = {
-    "Caption": "seq2seq.captioner",
-    "Captioned": "seq2seq.captioner",
-    "Captioner": "seq2seq.captioner",
-    "Config": "seq2seq.config",
-    "Generated": "seq2seq.generator",
-    "RunError": "seq2seq.errors",
-    "Score": "seq2seq.evaluation",
-    "TextGenerator": "seq2seq.generator",
-    "Translation": "seq2seq.translator",
-    "Translator": "seq2seq.translator",
-    "UsageError": "seq2seq.errors",
-    "load_config": "seq2seq.config",
-    "score": "seq2seq.evaluation",
+_PUBLIC = {
+    "RunError": "seq2seq.errors:RunError",
+    "UsageError": "seq2seq.errors:UsageError",
+    "load_config": "seq2seq.config:load_config",
 }
+for _task in registry.TASKS.values():
+    _PUBLIC |= _task.public
+
+
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _PUBLIC:
+        check_kernels()
+        value = registry.load(_PUBLIC[name])
+    else:
         raise AttributeError(f"module 'seq2seq' has no attribute '{name}'")
-    value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, "__version__"})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("recurrent-seq2seq")
+    except PackageNotFoundError:  # run from a folder of sources
+        return "(not installed)"

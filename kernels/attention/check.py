@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options
-from kernels.common.lengths import check_length_values, check_lengths_form
+from kernels.common.lengths import check_length_values, check_lengths_form, unwrapped
+from kernels.common.precision import autocast_enabled
 
 
 def check(arguments: Arguments, options: Options) -> None:
@@ -51,6 +52,7 @@ def check_source_lengths(lengths: Tensor | None, batch: int, sources: int) -> No
     if not lengths.is_cuda:
         check_length_values(lengths, batch, sources)
         return
+    lengths = unwrapped(lengths)
     fine = ((lengths >= 0) & (lengths <= sources)).all()
     torch._assert_async(fine, f"lengths: expected 0 to S = {sources}")
 
@@ -100,7 +102,7 @@ def check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], query: Tenso
         raise ValueError(f"{name}: found shape {tuple(tensor.shape)}; expected {expected}")
     if tensor.device != query.device:
         raise ValueError(f"{name}: found on {tensor.device}; expected {query.device} as query is")
-    mixed = torch.is_autocast_enabled(query.device.type) and tensor.is_floating_point()
+    mixed = autocast_enabled(query.device.type) and tensor.is_floating_point()
     if tensor.dtype != query.dtype and not mixed:
         raise ValueError(
             f"{name}: found dtype {tensor.dtype}; expected {query.dtype} as query has "

@@ -1,10 +1,11 @@
 """Attention as one PyTorch operator with a backward pass, on the torch or triton backend.
 
-A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not break.
+``kernels.common.registration`` says what registering gives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -15,8 +16,8 @@ from kernels.attention import reference, torch_backend
 from kernels.attention.arguments import Arguments, Options, problem_of
 from kernels.attention.check import check_source_lengths
 from kernels.attention.schedule import asked_tiles, keeps_scores
-from kernels.common import second_derivative
-from kernels.common.precision import Precision, precision
+from kernels.common.precision import Precision, exact, precision, without_autocast
+from kernels.common.registration import Operation, Structure, register, register_backward
 
 TENSORS = len(Arguments._fields)
 CALL = TENSORS + len(Options._fields) + 5  # flat arguments in a _Call
@@ -83,7 +84,6 @@ class _Call:
         check_source_lengths(self.options.lengths, keys.size(0), keys.size(1))
 
 
-@torch.library.impl(_library, "attention", "CompositeExplicitAutograd")
 def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The last two are for the backward pass. ``saved``: weights (B, N, T, S) of the torch backend,
     statistics (B, N, T, 2) of the triton one, and its ``scores`` (B, N, T, S) where
@@ -92,7 +92,7 @@ def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     query = call.arguments.query
     call.check()
     scores = None
-    with torch.autocast(query.device.type, enabled=False), torch.no_grad():
+    with without_autocast(query), torch.no_grad():
         if call.backend == "triton":
             context, weights, saved, scores = _triton().forward(
                 call.arguments, call.options, call.precision, call.tiles, return_weights,
@@ -110,10 +110,9 @@ def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-@torch.library.impl(_library, "attention_backward", "CompositeExplicitAutograd")
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
     call, (saved, scores, *grads, wanted) = _Call(flat), flat[CALL:]
-    with torch.autocast(saved.device.type, enabled=False), torch.no_grad():
+    with without_autocast(saved), torch.no_grad():
         if call.backend == "triton":
             found = _triton().backward(
                 call.arguments, call.options, call.precision, call.tiles, saved,
@@ -134,7 +133,6 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
     return tuple(results)
 
 
-@torch.library.register_fake("kernels::attention", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     call, (return_weights, keep) = _Call(flat), flat[CALL:]
     query, keys, values = call.arguments[:3]
@@ -152,7 +150,6 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-@torch.library.register_fake("kernels::attention_backward", lib=_library)
 def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, (saved, *_, wanted) = _Call(flat), flat[CALL:]
     return tuple(
@@ -163,42 +160,25 @@ def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    flat, kept = inputs[:CALL], output[2:]
-    ctx.places = [k for k, value in enumerate(flat) if isinstance(value, Tensor)]
-    ctx.save_for_backward(*(flat[k] for k in ctx.places), *kept)
-    ctx.rest = [None if isinstance(value, Tensor) else value for value in flat]
-    ctx.mark_non_differentiable(*kept)
-    ctx.set_materialize_grads(False)
+def _gradients(
+    arguments: Structure,
+    saved: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    wanted: Structure,
+) -> Sequence[Tensor]:
+    wanted = [bool(want) for want in wanted[:TENSORS]]
+    return torch.ops.kernels.attention_backward(*arguments[:CALL], *saved, *grads, wanted)
 
 
-def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    *tensors, saved, scores = ctx.saved_tensors
-    flat = list(ctx.rest)
-    for place, tensor in zip(ctx.places, tensors, strict=True):
-        flat[place] = tensor
-    d_context, d_weights, *_ = grads
-    wanted = list(ctx.needs_input_grad[:TENSORS])
-    if d_context is None and d_weights is None:
-        found = [None] * TENSORS
-    elif torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-        found = _differentiable_backward(_Call(tuple(flat)), (d_context, d_weights), wanted)
-    else:
-        found = torch.ops.kernels.attention_backward(
-            *flat, saved, scores, d_context, d_weights, wanted
-        )
-        found = [f if want else None for f, want in zip(found, wanted, strict=True)]
-    return (*found, *(None,) * (CALL + 2 - TENSORS))
+def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
+    call, return_weights = _Call(arguments), arguments[CALL]
+    call.check()
+    with without_autocast(call.arguments.query):
+        own = Arguments(*exact(call.arguments, call.precision))
+        context, weights = reference.attention(own, call.options)
+    output = call.precision.output
+    return context.to(output), weights.to(output) if return_weights else None
 
 
-torch.library.register_autograd("kernels::attention", _autograd, setup_context=_save, lib=_library)
-
-
-def _differentiable_backward(
-    call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
-) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    leaves = second_derivative.views(call.arguments)
-    exact = Arguments(*second_derivative.exact(leaves, call.precision.state))
-    results = reference.attention(exact, call.options)
-    return second_derivative.gradients(results, grads, leaves, wanted)
+register(_library, Operation("attention", _forward, _forward_fake, 2, _gradients, _by_reference))
+register_backward(_library, "attention_backward", _backward, _backward_fake)

@@ -6,7 +6,6 @@ scores are made from the full (B, N, T, S, H) tensor.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options, by_head
@@ -17,14 +16,14 @@ from kernels.common.masking import (
     window_factor,
     without_padding,
 )
-from kernels.common.precision import precision
+from kernels.common.precision import precision, without_autocast
 
 
 def attention(arguments: Arguments, options: Options) -> tuple[Tensor, Tensor]:
     """-> context (B, T, D), weights (B, N, T, S)"""
     dtypes = precision(arguments.query)
-    device, heads = arguments.query.device, options.heads
-    with torch.autocast(device.type, enabled=False):
+    heads = options.heads
+    with without_autocast(arguments.query):
         query, keys, values, weight, bias, coverage, coverage_weight, centre = (
             None if tensor is None else tensor.to(dtypes.state) for tensor in arguments
         )

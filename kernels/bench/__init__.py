@@ -1,7 +1,8 @@
 """Times the operations of this package: ``python -m kernels.bench recurrent``.
 
 On an NVIDIA GPU the Triton kernels against cuDNN and loops, else the torch backend on the CPU; a
-file for each operation and kind of device.
+file for each operation and kind of device. ``host`` is the exception: the time that Python takes
+for a call of the Triton backend, with or without a GPU.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from kernels.bench import (
     attention,
     decoder,
     decoder_step,
+    host,
     loss,
     recurrent_cpu,
     recurrent_gpu,
@@ -41,6 +43,7 @@ OPERATIONS = {
     "attention": Operation(attention.on_cpu, attention.on_gpu, attention.plot),
     "decoder": Operation(decoder.run_cpu, decoder.run_gpu, decoder.plot),
     "step": Operation(decoder_step.run_cpu, decoder_step.run_gpu, decoder_step.plot),
+    "host": Operation(host.run, host.run_gpu, host.plot),
     "loss": Operation(loss.run_cpu, loss.run_gpu, loss.plot),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ def power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
+@lru_cache(maxsize=64)
 def chip_of(device: torch.device) -> Chip:
     """The chip behind a CUDA device; for tensors on the CPU (the interpreter) an H100's."""
     if device.type != "cuda":

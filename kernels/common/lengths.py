@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+
+from kernels.common.capture import capturing
 
 
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
     check_lengths_form(lengths, batch)
-    if not torch.compiler.is_compiling():  # values are seen when the compiled graph runs
-        check_length_values(lengths, batch, steps)
+    check_length_values(lengths, batch, steps)
 
 
 def check_lengths_form(lengths: Tensor, batch: int) -> None:
@@ -24,9 +26,26 @@ def check_lengths_form(lengths: Tensor, batch: int) -> None:
 
 
 def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:
-    """From 0 to T; raises ValueError otherwise."""
-    if batch and (int(lengths.min()) < 0 or int(lengths.max()) > steps):
+    """From 0 to T; raises ValueError otherwise. Where there are no values to see yet (a graph that
+    is traced, the meta device, fake tensors), whoever computes with them looks again. While a CUDA
+    graph is captured, lengths on the GPU cannot be seen: values outside count as the nearest
+    inside."""
+    if torch.compiler.is_compiling():
+        return
+    lengths = unwrapped(lengths)
+    if lengths.is_meta or isinstance(lengths, FakeTensor) or not lengths.numel():
+        return
+    if not batch or capturing(lengths.device):
+        return
+    low, high = lengths.to("cpu").aminmax()
+    if low < 0 or high > steps:
         raise ValueError(
-            f"lengths: found values from {int(lengths.min())} to {int(lengths.max())}; "
-            f"expected 0 to T = {steps}"
+            f"lengths: found values from {int(low)} to {int(high)}; expected 0 to T = {steps}"
         )
+
+
+def unwrapped(lengths: Tensor) -> Tensor:
+    """The lengths themselves, of all samples, where torch.func.vmap and its like wrapped them."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(lengths):
+        lengths = torch._C._functorch.get_unwrapped(lengths)
+    return lengths

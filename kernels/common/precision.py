@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 
 class Precision(NamedTuple):
@@ -23,6 +26,29 @@ def precision(inputs: torch.Tensor) -> Precision:
     dtype, device = inputs.dtype, inputs.device.type
     if dtype == torch.float64:
         return Precision(dtype, dtype, dtype)
-    if torch.is_autocast_enabled(device):
+    if autocast_enabled(device):
         return Precision(torch.get_autocast_dtype(device), torch.float32, torch.float32)
     return Precision(dtype, torch.float32, dtype)
+
+
+def autocast_enabled(device: str) -> bool:
+    """Whether torch.autocast is on for a type of device; not every type has it."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def without_autocast(like: Tensor) -> AbstractContextManager[None]:
+    """Where ``like`` is, torch.autocast is off: dtypes were decided before. Entering it is slow,
+    and mostly there is nothing to leave."""
+    device = like.device.type
+    if not autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
+
+
+def exact(tensors: Sequence[Tensor | None], dtypes: Precision) -> list[Tensor | None]:
+    """In the dtype of sums, in which a reference computes: autocast, which may have mixed dtypes,
+    is left by then, and half precision would round."""
+    return [
+        tensor.to(dtypes.state) if tensor is not None and tensor.is_floating_point() else tensor
+        for tensor in tensors
+    ]

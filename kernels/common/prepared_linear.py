@@ -30,6 +30,12 @@ class PreparedLinear(NamedTuple):
         """Of the products: what ``prepared_linear`` takes and gives."""
         return self.weight.dtype
 
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Copies and pickles take the plain weight, and pack it anew: oneDNN's layout is that of
+        one processor, and cannot be read."""
+        weight = self.weight.to_dense() if self.packed else self.weight
+        return prepare_linear, (weight, self.bias, self.dtype)
+
 
 def prepare_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> PreparedLinear:
     """weight (O, I) and bias (O,) for products in ``dtype``: packed for float32 and bfloat16 on

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kernels.common.chip import CHIPS
+from kernels.compile import in_place, ordering
 
 # Bytes of stack a thread may have: the assembler stays at 48, 64 or 80 registers by its own choice
 # and then parks a few numbers that the time loop does not touch.
@@ -40,13 +41,11 @@ class Report(NamedTuple):
     wgmma: int  # instructions of Hopper's asynchronous tensor cores
     mma: int  # and of the older ones
     seconds: float
+    order: tuple[str, ...] = ()  # what is wrong with the order of its reads and writes
 
 
-def compile_kernel(kernel: Kernel, arch: int) -> Report:
-    """Compiles ``kernel`` for compute capability ``arch`` / 10. Needs Triton and no GPU.
-
-    Raises RuntimeError where the tools that come with Triton are missing.
-    """
+def compiled(kernel: Kernel, arch: int) -> Any:
+    """Triton's compiled kernel for compute capability ``arch`` / 10. Needs Triton and no GPU."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -58,8 +57,7 @@ def compile_kernel(kernel: Kernel, arch: int) -> Report:
         for k, name in enumerate(names)
         if signature[name].startswith("*")
     }
-    start = time.perf_counter()
-    compiled = triton.compile(
+    return triton.compile(
         ASTSource(kernel.function, signature, kernel.constants, aligned),
         target=GPUTarget("cuda", arch, 32),
         options={
@@ -68,17 +66,34 @@ def compile_kernel(kernel: Kernel, arch: int) -> Report:
             "launch_cooperative_grid": kernel.cooperative,
         },
     )
+
+
+def compile_kernel(kernel: Kernel, arch: int) -> Report:
+    """Compiles ``kernel`` and reports what it needs.
+
+    Raises RuntimeError where the tools that come with Triton are missing.
+    """
+    start = time.perf_counter()
+    made = compiled(kernel, arch)
     seconds = time.perf_counter() - start
-    ptx = compiled.asm["ptx"]
-    used = _resources(compiled.asm["cubin"])
+    ptx = made.asm["ptx"]
+    used = _resources(made.asm["cubin"])
     return Report(
         registers=used["REG"],
         stack=used["STACK"] + used["LOCAL"],
-        shared=compiled.metadata.shared,
+        shared=made.metadata.shared,
         wgmma=ptx.count("wgmma.mma_async") + ptx.count("tcgen05.mma"),
         mma=ptx.count("mma.sync"),
         seconds=round(seconds, 2),
+        order=order_faults(kernel, made.asm["ttgir"], ptx),
     )
+
+
+def order_faults(kernel: Kernel, ttgir: str, ptx: str) -> tuple[str, ...]:
+    """What is wrong with the order of a kernel's reads and writes: ``ordering``, ``in_place``."""
+    names = [n for n in kernel.function.arg_names if n not in kernel.constants]
+    found = in_place.faults(ttgir, ptx)
+    return tuple(found + (ordering.faults(ptx, names) if kernel.cooperative else []))
 
 
 def _resources(cubin: bytes) -> dict[str, int]:
@@ -103,6 +118,7 @@ def _resources(cubin: bytes) -> dict[str, int]:
 def faults(kernel: Kernel, report: Report, arch: int) -> Iterator[str]:
     """What is wrong with a compiled kernel, in words."""
     chip = CHIPS[arch]
+    yield from report.order
     if report.stack > PARKED:
         yield f"{report.stack} bytes of stack: registers are spilled"
     if report.shared > chip.shared_memory:

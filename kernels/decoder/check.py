@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention.check import check_source_lengths
+from kernels.common.precision import autocast_enabled
 from kernels.decoder.sentinel import Sentinel
 from kernels.decoder.weights import (
     DecoderState,
@@ -121,7 +122,7 @@ def _check_kind(name: str, tensor: Tensor, inputs: Tensor) -> None:
         raise ValueError(f"{name} is on {tensor.device}; expected {inputs.device} as inputs is")
     if tensor.dtype == inputs.dtype:
         return
-    if not (tensor.is_floating_point() and torch.is_autocast_enabled(inputs.device.type)):
+    if not (tensor.is_floating_point() and autocast_enabled(inputs.device.type)):
         raise ValueError(
             f"{name} has dtype {tensor.dtype}; expected {inputs.dtype} as inputs has "
             "(convert one of them, or use torch.autocast)"

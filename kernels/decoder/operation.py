@@ -1,12 +1,13 @@
 """The attention decoder as one PyTorch operator with a backward pass, on torch or triton.
 
-A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not break,
-and the loop is not unrolled into it. Tensors travel as one list, with the places in
-``call.flatten`` where they belong; what the backward pass needs is one more list, a backend's own.
+``kernels.common.registration`` says what registering gives. Tensors travel as one list, with the
+places in ``call.flatten`` where they belong; what the backward pass needs is one more list, a
+backend's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from kernels.backend import use_backend
-from kernels.common import second_derivative
-from kernels.common.precision import Precision
+from kernels.common.precision import Precision, exact, without_autocast
+from kernels.common.registration import Operation, Structure, register, register_backward
 from kernels.decoder import reference, torch_backend
 from kernels.decoder.call import Call, differentiable, flatten, unflatten
 from kernels.decoder.check import check_values
@@ -91,20 +92,21 @@ class _Given(NamedTuple):
         flat: list[Tensor | None] = [None] * count
         for place, tensor in zip(self.places, tensors or self.tensors, strict=True):
             flat[place] = tensor
-        found = Precision(self.product, self.state, self.output)
         return unflatten(
-            flat, self.layers, self.kind, self.scale, self.residual, found, self.schedule
+            flat, self.layers, self.kind, self.scale, self.residual, self.precision, self.schedule
         )
 
+    @property
+    def precision(self) -> Precision:
+        return Precision(self.product, self.state, self.output)
 
-@torch.library.impl(_library, "attention_decoder", "CompositeExplicitAutograd")
+
 def _forward(*flat: Any) -> tuple[Any, ...]:
     given = _Given(*flat[:CALL])
     check_values(given.call().memory)  # here, where a compiled graph runs, too
     return _run(given, flat[CALL], dry=False)
 
 
-@torch.library.register_fake("kernels::attention_decoder", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Any, ...]:
     return _run(_Given(*flat[:CALL]), flat[CALL], dry=True)
 
@@ -113,17 +115,16 @@ def _run(given: _Given, keep: bool, dry: bool) -> tuple[Any, ...]:
     """``dry``: the results' shapes alone, from the same code that allocates them."""
     call = given.call()
     inputs = call.inputs
-    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+    with without_autocast(inputs), torch.no_grad():
         results, saved = _backend(given.backend).forward(call, keep, dry)
     results = (inputs.new_empty(0) if result is None else result for result in results)
     return (*results, list(saved) if keep else [])
 
 
-@torch.library.impl(_library, "attention_decoder_backward", "CompositeExplicitAutograd")
 def _backward(*flat: Any) -> list[Tensor]:
     given, (saved, *grads, wanted) = _Given(*flat[:CALL]), flat[CALL:]
     call = given.call()
-    with torch.autocast(call.inputs.device.type, enabled=False), torch.no_grad():
+    with without_autocast(call.inputs), torch.no_grad():
         found = _backend(given.backend).backward(call, saved, tuple(grads))
     # An operator's results are its own: what clips or sums a gradient changes it in place.
     taken = {_storage(tensor) for tensor in (*grads, *saved) if tensor is not None}
@@ -145,7 +146,6 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-@torch.library.register_fake("kernels::attention_decoder_backward", lib=_library)
 def _backward_fake(*flat: Any) -> list[Tensor]:
     tensors, wanted = flat[0], flat[-1]
     return [
@@ -156,51 +156,41 @@ def _backward_fake(*flat: Any) -> list[Tensor]:
     ]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    tensors, *ctx.rest = inputs[:CALL]
-    saved = output[RESULTS]
-    ctx.count, ctx.between = len(tensors), len(saved)
-    ctx.save_for_backward(*tensors, *saved)
-    ctx.mark_non_differentiable(*saved)
-    ctx.set_materialize_grads(False)
-
-
-def _autograd(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-    tensors, saved = list(ctx.saved_tensors[: ctx.count]), list(ctx.saved_tensors[ctx.count :])
-    given = _Given(tensors, *ctx.rest)
+def _gradients(
+    arguments: Structure,
+    saved: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    wanted: Structure,
+) -> tuple[list[Tensor | None]]:
+    given = _Given(*arguments[:CALL])
     last = differentiable(given.layers)
-    wanted = [
-        need and place < last
-        for need, place in zip(ctx.needs_input_grad[0], given.places, strict=True)
-    ]
+    wanted = [want and place < last for want, place in zip(wanted[0], given.places, strict=True)]
     there = _there(given.call())
-    of_results = [g if given_ else None for g, given_ in zip(grads[:RESULTS], there, strict=True)]
-    if all(gradient is None for gradient in of_results):
-        found = [None] * len(tensors)
-    elif torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-        found = _differentiable_backward(given, of_results, wanted)
-    else:
-        found = torch.ops.kernels.attention_decoder_backward(
-            tensors, *ctx.rest, saved, *of_results, wanted
-        )
-        found = [f if want else None for f, want in zip(found, wanted, strict=True)]
-    return (found, *(None,) * CALL)
+    grads = [grad if present else None for grad, present in zip(grads, there, strict=True)]
+    found = torch.ops.kernels.attention_decoder_backward(*given, list(saved), *grads, wanted)
+    return ([gradient if want else None for gradient, want in zip(found, wanted, strict=True)],)
 
 
-torch.library.register_autograd(
-    "kernels::attention_decoder", _autograd, setup_context=_save, lib=_library
-)
-
-
-def _differentiable_backward(
-    given: _Given, grads: list[Tensor | None], wanted: list[bool]
-) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    leaves = second_derivative.views(given.tensors)
-    call = given.call(second_derivative.exact(leaves, given.state))
-    with use_backend("reference"):  # its attention, too
+def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
+    given = _Given(*arguments[:CALL])
+    check_values(given.call().memory)
+    dtypes, last = given.precision, differentiable(given.layers)
+    tensors = [
+        tensor if place < last else tensor.detach()  # masks are constants
+        for tensor, place in zip(exact(given.tensors, dtypes), given.places, strict=True)
+    ]
+    call = given.call(tensors)
+    with without_autocast(call.inputs), use_backend("reference"):  # of its attention, too
         vectors, state, alpha = reference.attention_decoder(
             call.inputs, call.weights, call.state, call.memory, call.kind, call.scale,
             call.residual, call.masks,
         )  # fmt: skip
-    return second_derivative.gradients((vectors, *state, alpha), grads, leaves, wanted)
+    results = (vectors, *state, alpha)
+    return tuple(None if r is None else r.to(dtypes.output) for r in results)
+
+
+register(
+    _library,
+    Operation("attention_decoder", _forward, _forward_fake, RESULTS, _gradients, _by_reference),
+)
+register_backward(_library, "attention_decoder_backward", _backward, _backward_fake)

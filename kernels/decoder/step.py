@@ -23,7 +23,9 @@ from kernels.backend import resolve
 from kernels.common.additive import factors, pair, remainders
 from kernels.common.elementwise import tanh
 from kernels.common.masking import masked_softmax, padding, without_padding
+from kernels.common.precision import without_autocast
 from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+from kernels.common.registration import transformed
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
 from kernels.decoder.sentinel import Sentinel, attend_both, sentinel_score
@@ -178,10 +180,16 @@ def prepared_step(
     The Triton backend is one launch, or one a phase (kernels.recurrence.schedule.use_schedule), and
     can be captured in a CUDA graph; steps with the same weights must follow one another.
 
-    Raises RuntimeError for weights prepared for another backend than the chosen one, and, of the
+    Raises RuntimeError under a transform of torch.func and for weights prepared for another backend
+    than the chosen one, and, of the
     Triton backend, ValueError that names an argument whose shape is wrong, that is missing, or that
     was prepared for other weights or another ``kind``.
     """
+    if transformed((inputs, *state)):
+        raise RuntimeError(
+            "prepared_step has no derivatives and no batching rule, found a transform of "
+            "torch.func or a dual number; call decoder_step"
+        )
     joined = reads_rows(weights)
     chosen = _chosen(inputs, state.hidden)
     if (chosen == "triton") != joined:
@@ -194,7 +202,7 @@ def prepared_step(
         raise RuntimeError(
             "prepared_step: memory was prepared for the 'triton' backend; call step_memory anew"
         )
-    with torch.autocast(inputs.device.type, enabled=False):  # the weights say what to multiply in
+    with without_autocast(inputs):  # the weights say what to multiply in
         if joined:
             from kernels.decoder.triton_backend.step import joined_step
 

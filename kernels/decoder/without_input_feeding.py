@@ -54,6 +54,8 @@ def attention_decoder(
     vectors = torch.tanh(F.linear(top, weights.output).to(x.dtype))  # (B, T, A)
     if masks.output is not None:
         vectors = vectors * masks.output.transpose(0, 1)
+    elif vectors.requires_grad:
+        vectors = vectors.clone()  # the caller may change it in place; tanh keeps its own result
     after = torch.stack(cell) if state.cell is not None else None
     return vectors, DecoderState(torch.stack(hidden), after, None), alpha
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from kernels import backend
+from kernels.common.precision import autocast_enabled
 from kernels.loss import operation, reference
 
 __all__ = ["linear_cross_entropy"]
@@ -70,7 +71,7 @@ def _check_kinds(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor |
         raise ValueError(f"hidden has dtype {hidden.dtype}; expected a floating dtype")
     if targets.dtype != torch.int64:
         raise ValueError(f"targets has dtype {targets.dtype}; expected torch.int64")
-    mixed = torch.is_autocast_enabled(hidden.device.type)
+    mixed = autocast_enabled(hidden.device.type)
     for name, tensor in (("weight", weight), ("bias", bias), ("targets", targets)):
         if tensor is None:
             continue

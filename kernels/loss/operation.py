@@ -1,6 +1,6 @@
 """The vocabulary loss as one PyTorch operator, on the torch or triton backend.
 
-A registered operator is opaque to ``torch.compile`` and ``torch.export``. Its gradients are made
+``kernels.common.registration`` says what registering gives. The operator's gradients are made
 along with the loss, while the logits of a chunk are there, and only scaled in the backward pass.
 With the reduction "none" each row's loss has a gradient of its own, which is known in the backward
 pass alone: there the logits are made again, chunk by chunk.
@@ -8,14 +8,15 @@ pass alone: there the logits are made again, chunk by chunk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from kernels.common import second_derivative
-from kernels.common.precision import precision
+from kernels.common.precision import Precision, exact, precision, without_autocast
+from kernels.common.registration import Operation, Structure, register, register_backward
 from kernels.loss import reference, torch_backend
 
 
@@ -71,7 +72,6 @@ _library.define(
 )
 
 
-@torch.library.impl(_library, "linear_cross_entropy", "CompositeExplicitAutograd")
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
     """-> loss, the gradients of hidden, weight and bias, and the factor that they still need."""
     hidden, weight, bias, targets, *settings, backend, reduction = flat[:CALL]
@@ -79,7 +79,7 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
     targets = targets.contiguous()
     module.check_targets(targets, settings.ignore_index, weight.shape[0])
     scale = hidden.new_ones((), dtype=settings.state)
-    with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
+    with without_autocast(hidden), torch.no_grad():
         if reduction == "none":
             losses, _ = module.chunks(
                 hidden, weight, bias, targets, settings, None, (False,) * 3
@@ -94,13 +94,12 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
     return ((total * scale).to(settings.output), *_or_empty(grads, hidden), scale)
 
 
-@torch.library.impl(_library, "linear_cross_entropy_backward", "CompositeExplicitAutograd")
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
     """Of reduction "none"."""
     hidden, weight, bias, targets, *settings, backend, _ = flat[:CALL]
     d_losses, needed = flat[CALL:]
     settings = Settings(*settings)
-    with torch.autocast(hidden.device.type, enabled=False), torch.no_grad():
+    with without_autocast(hidden), torch.no_grad():
         _, grads = _backend(backend).chunks(
             hidden, weight, bias, targets.contiguous(), settings,
             d_losses.to(settings.state).contiguous(), tuple(needed),
@@ -112,7 +111,6 @@ def _or_empty(grads: list[Tensor | None], like: Tensor) -> tuple[Tensor, ...]:
     return tuple(like.new_empty(0) if grad is None else grad for grad in grads)
 
 
-@torch.library.register_fake("kernels::linear_cross_entropy", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     hidden, state, output, reduction = flat[0], flat[7], flat[8], flat[10]
     needed = flat[CALL]
@@ -124,7 +122,6 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     return loss, *_fake_gradients(flat, needed), hidden.new_empty((), dtype=state)
 
 
-@torch.library.register_fake("kernels::linear_cross_entropy_backward", lib=_library)
 def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     return _fake_gradients(flat, flat[-1])
 
@@ -137,52 +134,39 @@ def _fake_gradients(flat: tuple[Any, ...], needed: list[bool]) -> tuple[Tensor, 
     return _or_empty(grads, flat[0])
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    hidden, weight, bias, targets, *ctx.rest = inputs[:CALL]
-    ctx.has_bias = bias is not None
-    ctx.save_for_backward(hidden, weight, hidden if bias is None else bias, targets, *output[1:])
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _autograd(ctx: Any, d_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    hidden, weight, bias, targets, *grads, scale = ctx.saved_tensors
-    tensors = (hidden, weight, bias if ctx.has_bias else None)
-    smoothing, ignore_index, _, state, *_, reduction = ctx.rest
-    wanted = list(ctx.needs_input_grad[:3])
-    if d_loss is None:
-        return (None,) * (CALL + 1)
-    if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-        options = (smoothing, ignore_index, reduction)
-        found = _differentiable_backward(tensors, targets, options, state, d_loss, wanted)
-    elif reduction == "none":
-        found = torch.ops.kernels.linear_cross_entropy_backward(
-            *tensors, targets, *ctx.rest, d_loss, wanted
-        )
-    else:
-        found = [grad * (d_loss * scale) for grad in grads]
-    found = [
-        grad.to(tensor.dtype) if want else None
-        for grad, tensor, want in zip(found, tensors, wanted, strict=True)
-    ]
-    return (*found, *(None,) * (CALL - 2))
-
-
-torch.library.register_autograd(
-    "kernels::linear_cross_entropy", _autograd, setup_context=_save, lib=_library
-)
-
-
-def _differentiable_backward(
-    tensors: tuple[Tensor | None, ...],
-    targets: Tensor,
-    options: tuple[float, int, str],
-    state: torch.dtype,
-    d_loss: Tensor,
-    wanted: list[bool],
+def _gradients(
+    arguments: Structure,
+    saved: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    wanted: Structure,
 ) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    leaves = second_derivative.views(tensors)
-    hidden, weight, bias = second_derivative.exact(leaves, state)
-    loss = reference.linear_cross_entropy(hidden, weight, targets, bias, *options)
-    return second_derivative.gradients((loss,), (d_loss,), leaves, wanted)
+    shared, state = arguments[:CALL], arguments[7]
+    *made, scale = saved
+    (d_loss,), wanted = grads, [bool(want) for want in wanted[:3]]
+    if arguments[10] == "none":
+        found = torch.ops.kernels.linear_cross_entropy_backward(*shared, d_loss, wanted)
+    else:
+        factor = d_loss.to(state) * scale
+        found = [grad * factor if want else None for grad, want in zip(made, wanted, strict=True)]
+    return [
+        grad.to(tensor.dtype) if want else None
+        for grad, tensor, want in zip(found, arguments, wanted, strict=False)
+    ]
+
+
+def _by_reference(arguments: Structure) -> tuple[Tensor]:
+    hidden, weight, bias, targets, smoothing, ignore_index, *dtypes, _, reduction = arguments[:CALL]
+    dtypes = Precision(*dtypes)
+    with without_autocast(hidden):
+        hidden, weight, bias = exact((hidden, weight, bias), dtypes)
+        loss = reference.linear_cross_entropy(
+            hidden, weight, targets, bias, smoothing, ignore_index, reduction
+        )
+    return (loss.to(dtypes.output),)
+
+
+register(
+    _library,
+    Operation("linear_cross_entropy", _forward, _forward_fake, 1, _gradients, _by_reference),
+)
+register_backward(_library, "linear_cross_entropy_backward", _backward, _backward_fake)

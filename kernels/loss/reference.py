@@ -19,12 +19,13 @@ def linear_cross_entropy(
     # what an ignored row holds must not reach the weights' gradient, were it NaN times zero
     hidden = hidden.masked_fill((targets == ignore_index).unsqueeze(1), 0)
     logits = F.linear(hidden, weight, bias).to(hidden.dtype)  # (N, V)
-    if reduction == "mean" and not bool((targets != ignore_index).any()):
-        return logits.sum() * 0.0  # F.cross_entropy would divide by zero
-    return F.cross_entropy(
+    loss = F.cross_entropy(
         logits,
         targets,
         label_smoothing=label_smoothing,
         ignore_index=ignore_index,
-        reduction=reduction,
+        reduction="none" if reduction == "none" else "sum",
     )
+    if reduction == "mean":  # F.cross_entropy's would be NaN where every row is ignored
+        loss = loss / (targets != ignore_index).sum().clamp(min=1)
+    return loss

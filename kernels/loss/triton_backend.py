@@ -13,7 +13,7 @@ again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import triton
@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.common.chip import power_of_two
-from kernels.common.launching import on_device
+from kernels.common.launching import Kernel, Pointers, on_device
 
 if TYPE_CHECKING:
     from kernels.loss.operation import Settings
@@ -92,6 +92,19 @@ def row_kernel(
                 tl.store(logits + v, (d * scale).to(logits.dtype.element_ty), mask=there)
 
 
+class RowPointers(NamedTuple):
+    """Of ``row_kernel``, where the shapes stand; None: absent."""
+
+    logits: Tensor
+    bias: Tensor | None
+    targets: Tensor
+    losses: Tensor
+    scales: Tensor | None
+
+
+ROWS = Kernel(row_kernel, RowPointers)
+
+
 def check_targets(targets: Tensor, ignore_index: int, words: int) -> None:
     """On the device by an assertion there, since a look at the values would wait for it."""
     fine = ((targets >= 0) & (targets < words) | (targets == ignore_index)).all()
@@ -131,18 +144,32 @@ def chunks(
         d_bias = bias.new_zeros(bias.shape, dtype=torch.float32)
     chunk = min(rows, max(1, _CHUNK_BYTES // (words * h.element_size())))
     buffer = h.new_empty(chunk, words)
+    numbers = {
+        "words": words,
+        "smoothing": settings.smoothing,
+        "ignore_index": settings.ignore_index,
+    }
+    constants = {
+        "BIAS": bias is not None,
+        "GRADIENT": any(needed),
+        "SCALED": scales is not None,
+        "BLOCK": min(_BLOCK, power_of_two(words)),
+    }
     for start in range(0, rows, max(1, chunk)):
         part = h[start : start + chunk]
         logits = torch.mm(part, w.t(), out=buffer[: part.shape[0]])  # (n, V)
         own = slice(start, start + part.shape[0])
-        own_scales = losses if scales is None else scales[own]
+        pointers = RowPointers(
+            logits=logits,
+            bias=bias,
+            targets=targets[own],
+            losses=losses[own],
+            scales=None if scales is None else scales[own],
+        )
         with on_device(h.device):
-            row_kernel[(part.shape[0],)](
-                logits, logits if bias is None else bias, targets[own], losses[own], own_scales,
-                words, settings.smoothing, settings.ignore_index,
-                BIAS=bias is not None, GRADIENT=any(needed), SCALED=scales is not None,
-                BLOCK=min(_BLOCK, power_of_two(words)), num_warps=_WARPS,
-            )  # fmt: skip
+            ROWS.bind(Pointers(pointers, logits), numbers, constants, {"num_warps": _WARPS})(
+                (part.shape[0],)
+            )
         d = logits  # the gradient now
         if d_hidden is not None:
             d_hidden[own] = torch.mm(d, w)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from kernels.modules.parameters import (
     State,
     add_parameters,
-    checked_nonlinearity,
+    elman_kind,
     gate_norm,
     reset_parameters,
     zone_masks,
@@ -102,7 +102,7 @@ class RNNCell(_Cell):
         layer_norm: bool = False,
         zoneout: float | tuple[float, float] = 0.0,
     ) -> None:
-        kind = checked_nonlinearity(nonlinearity)
+        kind = elman_kind(nonlinearity)
         super().__init__(kind, input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
         self.nonlinearity = nonlinearity
 

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from kernels.common.lengths import check_lengths
+from kernels.common.registration import opaque
 from kernels.modules.parameters import (
     State,
     add_parameters,
-    checked_nonlinearity,
+    elman_kind,
     gate_norm,
     map_state,
     probability,
@@ -166,6 +167,7 @@ class _Layers(nn.Module):
         outputs, state = self._run(input.unsqueeze(0), hx, None, resets)
         return outputs.squeeze(0), map_state(lambda part: part.squeeze(1), state)
 
+    @opaque  # how long sequences are decides the shapes, which no graph can hold
     def _forward_packed(
         self,
         packed: PackedSequence,
@@ -328,7 +330,7 @@ class RNN(_Layers):
         recompute: bool = False,
     ) -> None:
         super().__init__(
-            checked_nonlinearity(nonlinearity),
+            elman_kind(nonlinearity),
             input_size,
             hidden_size,
             num_layers,

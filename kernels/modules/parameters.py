@@ -87,7 +87,7 @@ def zoneout_pair(zoneout: float | tuple[float, float]) -> tuple[float, float]:
     return (probability("zoneout", pair[0]), probability("zoneout", pair[1]))
 
 
-def checked_nonlinearity(name: str) -> str:
+def elman_kind(name: str) -> str:
     if name not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity: found {name!r}; expected 'tanh' or 'relu'")
     return name

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kernels.common.gates import GATES
 from kernels.common.lengths import check_lengths
+from kernels.common.precision import autocast_enabled
 from kernels.recurrence.reference import GateNorm
 
 
@@ -108,8 +109,9 @@ def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], inputs: Ten
         raise ValueError(
             f"{name}: found on {tensor.device}; expected {inputs.device}, where inputs are"
         )
-    mixed = torch.is_autocast_enabled(inputs.device.type) and tensor.is_floating_point()
-    if tensor.dtype != inputs.dtype and not mixed:
+    if tensor.dtype != inputs.dtype and not (
+        autocast_enabled(inputs.device.type) and tensor.is_floating_point()
+    ):
         raise ValueError(
             f"{name}: found dtype {tensor.dtype}; expected {inputs.dtype} as inputs have "
             "(convert one of them, or use torch.autocast)"

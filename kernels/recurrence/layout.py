@@ -19,7 +19,7 @@ from torch import Tensor
 from kernels.common.precision import Precision
 from kernels.common.products import linear, product
 from kernels.recurrence import normalisation
-from kernels.recurrence.packing import Packing
+from kernels.recurrence.packing import Packing, copy_in, final, put, take
 
 
 class Arguments(NamedTuple):
@@ -112,8 +112,8 @@ def candidate_bias(arguments: Arguments, dtypes: Precision) -> Tensor:
 
 def packed_inputs(packing: Packing, dtypes: Precision, inputs: Tensor) -> list[Tensor]:
     """Per direction, the inputs in the order of the loop: (N, I)."""
-    flat = inputs.to(dtypes.product).reshape(-1, inputs.size(2))  # (B*T, I)
-    return [flat.index_select(0, rows) for rows in packing.rows]
+    inputs = inputs.to(dtypes.product)
+    return [take(packing, d, inputs) for d in range(len(packing.rows))]
 
 
 def ordered(packing: Packing, dtypes: Precision, tensor: Tensor | None) -> Tensor | None:
@@ -136,25 +136,31 @@ def initial(
     batch = arguments.inputs.size(0)
     shape = (directions, batch + sum(packing.sizes), size)
     buffer = arguments.inputs.new_empty(shape, dtype=dtype)
+    first = buffer.narrow(1, 0, batch)
     if state is None:
-        buffer[:, :batch].zero_()
+        first.zero_()
     else:
-        buffer[:, :batch] = ordered(packing, dtypes, state)
+        first.copy_(ordered(packing, dtypes, state))
     return buffer
 
 
 def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -> Results:
     """Outputs and final states out of the packed states; padding is zero."""
     batch, steps = inputs.shape[:2]
-    states = saved.states[:, batch:]  # (D, N, H)
-    directions, _, size = states.shape
-    make = states.new_empty if packing.full else states.new_zeros
-    outputs = make(batch * steps, directions * size, dtype=dtypes.output)
-    for d, rows in enumerate(packing.rows):
-        outputs[:, d * size : (d + 1) * size].index_copy_(0, rows, states[d].to(dtypes.output))
-    last = [None if s is None else s.index_select(1, packing.last) for s in saved[1:3]]
-    hidden, cell = (None if state is None else state.to(dtypes.output) for state in last)
-    return Results(outputs.view(batch, steps, directions * size), hidden, cell, saved)
+    directions, rows, size = saved.states.shape
+    states = saved.states.narrow(1, batch, rows - batch)  # (D, N, H)
+    if directions == 1 and packing.rows[0] is None:
+        by_step = states.view(steps, batch, size)
+        outputs = copy_in(dtypes.output, by_step.transpose(0, 1))
+    else:
+        states = states.to(dtypes.output)
+        make = states.new_empty if packing.full else states.new_zeros
+        outputs = make((batch, steps, directions * size))
+        for d, own in enumerate(states):
+            put(packing, d, own, outputs.narrow(2, d * size, size))
+    hidden = final(packing, dtypes.output, saved.states)
+    cell = None if saved.cells is None else final(packing, dtypes.output, saved.cells)
+    return Results(outputs, hidden, cell, saved)
 
 
 def pack_gradient(
@@ -163,12 +169,10 @@ def pack_gradient(
     """(B, T, D*H) -> (D, N, H) in the state dtype"""
     if grad is None:
         return None
-    grad = grad.reshape(-1, grad.size(2)).to(dtypes.state)  # (B*T, D*H)
-    parts = grad.chunk(states.size(0), 1)
-    shape = (len(parts), packing.rows[0].numel(), states.size(2))
-    packed = grad.new_empty(shape)  # (D, N, H)
-    for d, rows in enumerate(packing.rows):
-        torch.index_select(parts[d], 0, rows, out=packed[d])
+    directions, rows, size = states.shape
+    packed = grad.new_empty((directions, rows - packing.batch, size), dtype=dtypes.state)
+    for d, own in enumerate(packed):  # (N, H)
+        own.copy_(take(packing, d, grad.narrow(2, d * size, size)))
     return packed
 
 
@@ -252,7 +256,7 @@ def _side_by_side(tensors: list[Tensor]) -> Tensor:
 def before(packing: Packing, buffer: Tensor) -> Tensor:
     """Of states (D, B+N, H), those before each packed step: (D, N, H)."""
     if packing.previous is None:
-        return buffer[:, : sum(packing.sizes)]
+        return buffer.narrow(1, 0, buffer.size(1) - packing.batch)
     return buffer.index_select(1, packing.previous)
 
 
@@ -262,10 +266,11 @@ def _input_gradient(
     """(B, T, I), zero where there is padding."""
     inputs = arguments.inputs
     total: Tensor | None = None
-    for d, rows in enumerate(packing.rows):
-        packed = product(d_input[d], arguments.weight_ih[d].to(dtypes.product))  # (N, I)
+    for d, own in enumerate(d_input):
+        packed = product(own, arguments.weight_ih[d].to(dtypes.product))  # (N, I)
         packed = packed.to(inputs.dtype)
-        flat = packed.new_zeros(inputs.size(0) * inputs.size(1), inputs.size(2))
-        flat.index_copy_(0, rows, packed)
-        total = flat if total is None else total.add_(flat)
-    return total.view(inputs.shape)
+        make = packed.new_empty if packing.full else packed.new_zeros
+        part = make(inputs.shape)
+        put(packing, d, packed, part)
+        total = part if total is None else total.add_(part)
+    return total

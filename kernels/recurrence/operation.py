@@ -1,21 +1,23 @@
 """The recurrence as one PyTorch operator with a backward pass, on the torch or triton backend.
 
-A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not
-break, and the loop is not unrolled into it.
+``kernels.common.registration`` says what registering gives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kernels.common import second_derivative
+from kernels.common.capture import capturing
 from kernels.common.lengths import check_length_values
-from kernels.common.precision import Precision, precision
-from kernels.recurrence import onednn, reference, torch_backend
+from kernels.common.precision import Precision, exact, precision, without_autocast
+from kernels.common.registration import Operation, Structure, register, register_backward
+from kernels.common.shapes import unknown_size
+from kernels.recurrence import masked_lengths, onednn, reference, torch_backend
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, pack
 from kernels.recurrence.reference import GateNorm
@@ -86,6 +88,9 @@ _library.define(
 )
 
 
+_Padded = Tensor | None
+
+
 class _Call:
     """The operator's flat arguments, taken apart."""
 
@@ -103,62 +108,91 @@ class _Call:
             self.kind, self.precision, self.arguments, self.options, self.lengths
         )
 
-    def pack(self) -> Packing:
-        inputs = self.arguments.inputs
-        if self.lengths is not None:  # not seen yet where a compiled graph runs
-            check_length_values(self.lengths, inputs.size(0), inputs.size(1))
-        return pack(inputs.size(0), inputs.size(1), self.lengths, self.reverse, inputs.device)
+    def laid_out(self, saved: Saved | None = None) -> tuple[Packing, Arguments, Options, _Padded]:
+        """How the loop runs; with a mask of the padding (B, T) where it takes padding, too.
+        ``saved``: what the forward pass left, whose layout the backward pass follows."""
+        arguments, options, lengths = self.arguments, self.options, self.lengths
+        batch, steps, _ = arguments.inputs.shape
+        device = arguments.inputs.device
+        if lengths is None or _on_cpu(lengths) or not capturing(device):
+            if lengths is not None:  # not seen yet where a compiled graph runs
+                check_length_values(lengths, batch, steps)
+            packing = pack(batch, steps, lengths, self.reverse, device)
+            captured = saved is not None and saved.states.size(1) != batch + sum(packing.sizes)
+            if not captured or lengths is None or _on_cpu(lengths):
+                return packing, arguments, options, None
+        elif saved is not None and saved.states.size(1) != batch * (steps + 1):
+            raise RuntimeError(
+                "lengths: found on the GPU while a CUDA graph captures a backward pass whose "
+                "forward pass was not captured; capture both, or give lengths on the CPU"
+            )
+        lengths = lengths.to(device)
+        padded = masked_lengths.padding(lengths, steps)
+        packing = masked_lengths.pack_masked(batch, steps, lengths, self.reverse)
+        arguments, options = masked_lengths.mask_call(self.kind, arguments, options, padded)
+        return packing, arguments, options, padded
 
 
-@torch.library.impl(_library, "recurrence", "CompositeExplicitAutograd")
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs = call.arguments.inputs
-    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+    with without_autocast(inputs), torch.no_grad():
         if call.onednn and not recompute:
             results = onednn.forward(call.precision, call.arguments, call.reverse, keep)
         else:
+            packing, arguments, options, padded = call.laid_out()
             results = _backend(call.backend).forward(
                 call.kind,
-                call.pack(),
+                packing,
                 call.precision,
-                call.arguments,
-                call.options,
+                arguments,
+                options,
                 call.schedule,
                 keep and not recompute,
             )
-    saved = (None,) * SAVED
-    if keep:
-        saved = results.saved
-        if recompute:
-            saved = saved._replace(**dict.fromkeys(REMADE))
-    return tuple(_or_empty(t, inputs) for t in (*results[:3], *saved))
+            if padded is not None:
+                outputs = masked_lengths.without_padding(results.outputs, padded)
+                results = results._replace(outputs=outputs)
+    if not keep:
+        outputs, hidden, cell, _ = results
+        empty = inputs.new_empty(0)  # one for all: nobody reads them
+        return (outputs, hidden, empty if cell is None else cell, *(empty,) * SAVED)
+    saved = results.saved
+    if recompute:
+        saved = saved._replace(**dict.fromkeys(REMADE))
+    return tuple([_or_empty(t, inputs) for t in (*results[:3], *saved)])
 
 
-@torch.library.impl(_library, "recurrence_backward", "CompositeExplicitAutograd")
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
     call = _Call(flat)
     saved = Saved(*(_or_none(t) for t in flat[CALL : CALL + SAVED]))
     *grads, wanted = flat[CALL + SAVED :]
     inputs = call.arguments.inputs
-    with torch.autocast(inputs.device.type, enabled=False), torch.no_grad():
+    with without_autocast(inputs), torch.no_grad():
         if onednn.left(saved):
             found = onednn.backward(
                 call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
             )
             return tuple(_or_empty(t, inputs) for t in found)
+        packing, arguments, options, padded = call.laid_out(saved)
+        if padded is not None and grads[0] is not None:
+            grads[0] = masked_lengths.without_padding(grads[0], padded)
         found = _backend(call.backend).backward(
             call.kind,
-            call.pack(),
+            packing,
             call.precision,
-            call.arguments,
-            call.options,
+            arguments,
+            options,
             call.schedule,
             saved,
             tuple(grads),
             tuple(wanted),
         )
     return tuple(_or_empty(t, inputs) for t in found)
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
@@ -169,7 +203,6 @@ def _or_none(tensor: Tensor) -> Tensor | None:
     return None if tensor.dim() == 1 else tensor
 
 
-@torch.library.register_fake("kernels::recurrence", lib=_library)
 def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs, dtypes = call.arguments.inputs, call.precision
@@ -186,7 +219,7 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
     if call.onednn and not recompute:
-        spaces = [torch.library.get_ctx().new_dynamic_size() for _ in range(directions)]
+        spaces = [unknown_size(inputs, 0) for _ in range(directions)]  # of workspaces
         left = onednn.saved_shapes(dtypes, call.arguments, spaces)
         return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in left))
     triton, kept = call.backend == "triton", not recompute
@@ -196,8 +229,8 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     packed = batch * steps if gates or norm else 0
     rows = batch + batch * steps
     if call.lengths is not None:  # a size of its own for each that an output shows
-        rows = torch.library.get_ctx().new_dynamic_size()
-        packed = torch.library.get_ctx().new_dynamic_size() if gates or norm else 0
+        rows = unknown_size(inputs, rows)
+        packed = unknown_size(inputs, packed) if gates or norm else 0
     states_dtype = dtypes.output if triton else dtypes.state
     saved = Saved(
         gates=new(gates, dtypes.product, directions, packed, sums),
@@ -218,7 +251,6 @@ def _reads_apart(call: _Call) -> bool:
     return masked or dtypes.product != dtypes.output
 
 
-@torch.library.register_fake("kernels::recurrence_backward", lib=_library)
 def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, wanted = _Call(flat), flat[-1]
     inputs = call.arguments.inputs
@@ -230,64 +262,46 @@ def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    flat = inputs[:CALL]
-    saved = output[3:]
-    places = [k for k, value in enumerate(flat) if isinstance(value, Tensor)]
-    ctx.save_for_backward(*(flat[k] for k in places), *saved)
-    ctx.places = places
-    ctx.rest = [None if isinstance(value, Tensor) else value for value in flat]
-    ctx.mark_non_differentiable(*saved)
-    ctx.set_materialize_grads(False)
+def _gradients(
+    arguments: Structure,
+    saved: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    wanted: Structure,
+) -> Sequence[Tensor]:
+    d_outputs, d_hidden, d_cell = grads
+    wanted = [bool(want) for want in wanted[:ARGUMENTS]]
+    return torch.ops.kernels.recurrence_backward(
+        *arguments[:CALL], *saved, d_outputs, d_hidden, d_cell, wanted
+    )
 
 
-def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    count = len(ctx.places)
-    tensors, saved = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
-    flat = list(ctx.rest)
-    for place, tensor in zip(ctx.places, tensors, strict=True):
-        flat[place] = tensor
-    call = _Call(tuple(flat))
-    wanted = list(ctx.needs_input_grad[: len(Arguments._fields)])
-    cell = grads[2] if call.kind == "lstm" else None
-    if torch.is_grad_enabled():  # create_graph: these gradients are differentiated again
-        found = _differentiable_backward(call, (*grads[:2], cell), wanted)
-    else:
-        found = torch.ops.kernels.recurrence_backward(*flat, *saved, *grads[:2], cell, wanted)
-        found = [f if want else None for f, want in zip(found, wanted, strict=True)]
-    return (*found, *(None,) * (CALL + 2 - len(wanted)))
-
-
-torch.library.register_autograd("kernels::recurrence", _autograd, setup_context=_save, lib=_library)
-
-
-def _differentiable_backward(
-    call: _Call, grads: tuple[Tensor | None, ...], wanted: list[bool]
-) -> list[Tensor | None]:
-    """The same gradients by autograd through the reference, so that they have gradients too."""
-    leaves = second_derivative.views(call.arguments)
-    arguments = Arguments(*second_derivative.exact(leaves, call.precision.state))
-    options, parts = call.options, []
-    for d, backward in enumerate(call.reverse):
-        own = [None if t is None else t[d] for t in (*arguments[1:], *options[1:3])]
-        *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = own
-        norm = None if gain is None else GateNorm(gain, recurrent, shown, shift)
-        parts.append(
-            reference.recurrence(
-                arguments.inputs,
-                *tensors,
-                kind=call.kind,
-                lengths=call.lengths,
-                reverse=backward,
-                hidden_mask=hidden_mask,
-                norm=norm,
-                zoneout=options.zoneout,
-                zone_hidden=zone_hidden,
-                zone_cell=zone_cell,
-                resets=options.resets,
+def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
+    call = _Call(arguments)
+    own, options, parts = Arguments(*exact(call.arguments, call.precision)), call.options, []
+    with without_autocast(own.inputs):
+        for d, backward in enumerate(call.reverse):
+            lead = [None if t is None else t[d] for t in (*own[1:], *options[1:3])]
+            *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = lead
+            parts.append(
+                reference.recurrence(
+                    own.inputs,
+                    *tensors,
+                    kind=call.kind,
+                    lengths=call.lengths,
+                    reverse=backward,
+                    hidden_mask=hidden_mask,
+                    norm=None if gain is None else GateNorm(gain, recurrent, shown, shift),
+                    zoneout=options.zoneout,
+                    zone_hidden=zone_hidden,
+                    zone_cell=zone_cell,
+                    resets=options.resets,
+                )
             )
-        )
     sequences, hidden, cell = zip(*parts, strict=True)
     after = torch.stack(cell) if call.kind == "lstm" else None
     results = (torch.cat(sequences, 2), torch.stack(hidden), after)
-    return second_derivative.gradients(results, grads, leaves, wanted)
+    return tuple(None if r is None else r.to(call.precision.output) for r in results)
+
+
+register(_library, Operation("recurrence", _forward, _forward_fake, 3, _gradients, _by_reference))
+register_backward(_library, "recurrence_backward", _backward, _backward_fake)

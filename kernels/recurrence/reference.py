@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.common.precision import precision
+from kernels.common.precision import precision, without_autocast
 
 
 class GateNorm(NamedTuple):
@@ -59,7 +59,7 @@ def recurrence(
     def cast(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(dtypes.state)
 
-    with torch.autocast(inputs.device.type, enabled=False):
+    with without_autocast(inputs):
         inputs = cast(inputs)
         zeros = inputs.new_zeros(batch, size)  # (B, H)
         hidden = zeros if hidden is None else cast(hidden)

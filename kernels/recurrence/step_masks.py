@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Options, before, ordered
-from kernels.recurrence.packing import Packing
+from kernels.recurrence.packing import Packing, take
 
 
 class StepMasks:
@@ -23,8 +23,9 @@ class StepMasks:
         self.mask = None if mask is None else mask.contiguous()  # (D, B, H)
         self.resets: Tensor | None = None  # (D, N) uint8
         if options.resets is not None:
-            flat = options.resets.reshape(-1).to(torch.uint8)  # (B*T,)
-            self.resets = torch.stack([flat.index_select(0, rows) for rows in packing.rows])
+            resets = options.resets.to(torch.uint8)  # (B, T)
+            every = range(len(packing.rows))
+            self.resets = torch.stack([take(packing, d, resets) for d in every])
         # (D, N, H) uint8; without any, the rates (hidden, cell) of the expectation count.
         self.zone_hidden = _packed(packing, options.zone_hidden)
         self.zone_cell = _packed(packing, options.zone_cell)
@@ -54,7 +55,4 @@ def _packed(packing: Packing, mask: Tensor | None) -> Tensor | None:
     """(D, B, T, H) bool -> (D, N, H) uint8"""
     if mask is None:
         return None
-    flat = mask.flatten(1, 2).to(torch.uint8)  # (D, B*T, H)
-    return torch.stack(
-        [m.index_select(0, rows) for m, rows in zip(flat, packing.rows, strict=True)]
-    )
+    return torch.stack([take(packing, d, own) for d, own in enumerate(mask.to(torch.uint8))])

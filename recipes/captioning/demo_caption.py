@@ -19,10 +19,10 @@ from meaning import exact_meaning, parse
 from scenes import Scene
 
 from seq2seq import Captioner, load_config
-from seq2seq.caption_plots import attention_overlay, contact_sheet
-from seq2seq.config import CaptioningConfig
 from seq2seq.errors import RunError, UsageError
-from seq2seq.plots import plot_learning_curve
+from seq2seq.tasks.captioning.config import CaptioningConfig
+from seq2seq.tasks.captioning.plots import attention_overlay, contact_sheet
+from seq2seq.training.learning_curve import plot_learning_curve
 from seq2seq.training.loop import train
 
 RECIPE = Path(__file__).parent
@@ -31,7 +31,9 @@ SHEET = 30  # images of the contact sheet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train and show a small captioning model.")
+    parser = argparse.ArgumentParser(
+        prog="seq2seq demo captioning", description="Train and show a small captioning model."
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/demo-caption"))
     arguments = parser.parse_args()
     try:

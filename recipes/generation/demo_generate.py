@@ -26,7 +26,10 @@ PROMPT = "    def __init__(self"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train and show a small model of Python's source.")
+    parser = argparse.ArgumentParser(
+        prog="seq2seq demo generation",
+        description="Train and show a small model of Python's source.",
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/demo-generate"))
     arguments = parser.parse_args()
     try:

@@ -19,9 +19,10 @@ import corpus
 from grammar.lexicon import months
 
 from seq2seq import Translator, load_config, score
-from seq2seq.config import Config
 from seq2seq.errors import RunError, UsageError
-from seq2seq.plots import plot_attention, plot_learning_curve
+from seq2seq.tasks.translation.config import TranslationConfig
+from seq2seq.tasks.translation.plots import plot_attention
+from seq2seq.training.learning_curve import plot_learning_curve
 from seq2seq.training.loop import train
 
 RECIPE = Path(__file__).parent
@@ -30,7 +31,9 @@ MONTHS = {month.en for month in months}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train and show a small translation model.")
+    parser = argparse.ArgumentParser(
+        prog="seq2seq demo translation", description="Train and show a small translation model."
+    )
     parser.add_argument("--no-attention", action="store_true", help="a decoder without attention")
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="(runs/demo)")
     arguments = parser.parse_args()
@@ -79,7 +82,7 @@ def run(output: Path, attention: bool) -> None:
     compare(output)
 
 
-def configuration(output: Path, attention: bool) -> Config:
+def configuration(output: Path, attention: bool) -> TranslationConfig:
     """The recipe's YAML, with its paths under ``output``."""
     name = "demo.yaml" if attention else "demo_no_attention.yaml"
     paths = {"output": output / ("attention" if attention else "no_attention")}

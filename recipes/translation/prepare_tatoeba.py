@@ -1,7 +1,6 @@
 """Split Tatoeba's English-German pairs into training, validation and test files.
 
-    python recipes/translation/prepare_tatoeba.py ../shared/data/tatoeba/eng-deu.tsv.gz \\
-        --output runs/tatoeba/data
+    python recipes/translation/prepare_tatoeba.py     data/tatoeba/eng-deu.tsv.gz into data/tatoeba
 
 The input has an English sentence, a tab and a German sentence on each line, and holds many English
 sentences several times, with other translations. Split by lines, most of a test set would have been
@@ -76,8 +75,16 @@ def _letters(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Split Tatoeba by distinct English sentence.")
-    parser.add_argument("pairs", type=Path, help="eng-deu.tsv or eng-deu.tsv.gz")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the three files")
+    parser.add_argument(
+        "pairs",
+        type=Path,
+        nargs="?",
+        default=Path("data/tatoeba/eng-deu.tsv.gz"),
+        help="eng-deu.tsv or eng-deu.tsv.gz (data/tatoeba/eng-deu.tsv.gz)",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("data/tatoeba"), help="folder of the three files"
+    )
     parser.add_argument("--validation", type=int, default=1_000, help="sentences (1,000)")
     parser.add_argument("--test", type=int, default=5_000, help="sentences (5,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the split (1)")

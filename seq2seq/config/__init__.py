@@ -1,9 +1,10 @@
 """The configuration of a run: dataclasses that mirror the YAML file, key by key.
 
-``task`` says what is trained, and with it which keys there are (``translation.py``,
-``generation.py``, ``captioning.py``). A YAML file may leave out any key that has a default. Unknown
-keys and wrong types are errors that name the key, what was found, what was expected and, for a
-misspelling, the nearest name. Keys are overridden on the command line by their dotted names
+``task`` says what is trained, and with it which keys there are: each task has a dataclass of its
+own (``tasks/*/config.py``), built from the parts that tasks share (``training.py``, ``layers.py``,
+``vocabulary.py``). A YAML file may leave out any key that has a default. Unknown keys and wrong
+types are errors that name the key, what was found, what was expected and, for a misspelling, the
+nearest name. Keys are overridden on the command line by their dotted names
 (``--training.max_steps 2000``).
 
 Torch is not imported here, so that ``seq2seq --help`` answers at once.
@@ -15,91 +16,33 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import captioning, generation, translation
-from seq2seq.config.captioning import (
-    AugmentationConfig,
-    CaptionDataConfig,
-    CaptionDecoderConfig,
-    CaptionDecodingConfig,
-    CaptioningConfig,
-    CaptionModelConfig,
-    CaptionTrainingConfig,
-    CaptionUnitsConfig,
-    ImageEncoderConfig,
-)
-from seq2seq.config.checks import MAX_THREADS, Cell
-from seq2seq.config.generation import (
-    GenerationConfig,
-    LanguageConfig,
-    LanguageModelConfig,
-    LanguageTrainingConfig,
-    TextConfig,
-    UnitsConfig,
-)
+from seq2seq import registry
+from seq2seq.config.checks import MAX_THREADS
+from seq2seq.config.layers import Attention, Cell, DecoderConfig, EncoderConfig
 from seq2seq.config.reading import build, read_yaml, set_dotted
-from seq2seq.config.translation import (
-    Attention,
-    Config,
-    DataConfig,
-    DecoderConfig,
-    DecodingConfig,
-    EncoderConfig,
-    FilterConfig,
-    ModelConfig,
-    TokenizerConfig,
-    TrainingConfig,
-)
-from seq2seq.errors import UsageError
+from seq2seq.config.training import RunConfig, TrainingConfig
+from seq2seq.config.vocabulary import VocabularyConfig
 
 __all__ = [
     "MAX_THREADS",
-    "TASKS",
-    "AnyConfig",
     "Attention",
-    "AugmentationConfig",
-    "CaptionDataConfig",
-    "CaptionDecoderConfig",
-    "CaptionDecodingConfig",
-    "CaptionModelConfig",
-    "CaptionTrainingConfig",
-    "CaptionUnitsConfig",
-    "CaptioningConfig",
     "Cell",
-    "Config",
-    "DataConfig",
     "DecoderConfig",
-    "DecodingConfig",
     "EncoderConfig",
-    "FilterConfig",
-    "GenerationConfig",
-    "ImageEncoderConfig",
-    "LanguageConfig",
-    "LanguageModelConfig",
-    "LanguageTrainingConfig",
-    "ModelConfig",
-    "TextConfig",
-    "TokenizerConfig",
+    "RunConfig",
     "TrainingConfig",
-    "UnitsConfig",
+    "VocabularyConfig",
     "config_from_dict",
     "config_to_dict",
     "load_config",
 ]
 
-AnyConfig = Config | LanguageConfig | CaptioningConfig
 
-# task -> its keys, and the check of their values
-TASKS = {
-    "translation": (Config, translation.check),
-    "generation": (LanguageConfig, generation.check),
-    "captioning": (CaptioningConfig, captioning.check),
-}
-
-
-def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> AnyConfig:
+def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> Any:
     """Read a YAML file; ``overrides`` maps dotted keys to values as YAML text.
 
-    Raises UsageError for a missing or malformed file, an unknown key or a wrong type.
+    Returns the dataclass of its task, a ``RunConfig``. Raises UsageError for a missing or malformed
+    file, an unknown key or a wrong type.
     """
     path = Path(path)
     values = read_yaml(path)
@@ -108,16 +51,14 @@ def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> An
     return config_from_dict(values, where=str(path))
 
 
-def config_from_dict(values: dict[str, Any], where: str = "config") -> AnyConfig:
+def config_from_dict(values: dict[str, Any], where: str = "config") -> Any:
     """Build and check a configuration from plain dicts (as read from YAML or JSON)."""
-    task = values.get("task", "translation")
-    if not isinstance(task, str) or task not in TASKS:
-        raise UsageError(f"{where}: 'task' is {task!r}; expected one of: {', '.join(TASKS)}")
-    kind, check = TASKS[task]
-    config = build(kind, values, where, "")
-    check(config, where)
+    task = registry.task(values.get("task", "translation"), where)
+    config = build(registry.load(task.config), values, where, "")
+    registry.load(task.check)(config, where)
     return config
 
 
-def config_to_dict(config: AnyConfig) -> dict[str, Any]:
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """Plain dicts, as ``config_from_dict`` takes them."""
     return dataclasses.asdict(config)

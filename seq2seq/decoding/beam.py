@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seq2seq.decoding.active_beams import ActiveBeams
 from seq2seq.decoding.candidates import candidates
 from seq2seq.decoding.contract import (
     StepModel,
@@ -39,7 +40,6 @@ from seq2seq.decoding.contract import (
 )
 from seq2seq.decoding.history import History
 from seq2seq.decoding.hypothesis import Hypothesis
-from seq2seq.decoding.live import Live
 from seq2seq.decoding.nbest import NBest
 from seq2seq.decoding.penalties import coverage_term, length_divisor
 from seq2seq.errors import UsageError
@@ -121,7 +121,7 @@ def beam_search(
         min_length=min_length,
     )
     history = History()
-    live = Live.start(limits, max_lengths, source_lengths, bos, n_best)
+    live = ActiveBeams.start(limits, max_lengths, source_lengths, bos, n_best)
     over: list[tuple[list[int], NBest]] = []
     step = 0
     with torch.inference_mode():
@@ -166,12 +166,12 @@ class _Extensions:
 
 def _advance(
     options: _Options,
-    live: Live,
+    live: ActiveBeams,
     nodes: Tensor,
     logits: Tensor,
     attention: Tensor | None,
     step: int,
-) -> tuple[Live, Tensor | None, list[tuple[list[int], NBest]]]:
+) -> tuple[ActiveBeams, Tensor | None, list[tuple[list[int], NBest]]]:
     """One step of all sources.
 
     nodes (N,), logits (N, V), attention (N, S) or None: of the rows just fed, which hold ``step``
@@ -207,7 +207,9 @@ def _advance(
     return grown.keep(kept), rows[index].flatten(), [([live.sources[i] for i in over], best)]
 
 
-def _extend(options: _Options, live: Live, logits: Tensor, step: int) -> tuple[_Extensions, Tensor]:
+def _extend(
+    options: _Options, live: ActiveBeams, logits: Tensor, step: int
+) -> tuple[_Extensions, Tensor]:
     """The 2K best extensions, at least K of them not by eos; and which rows are sound (N,)."""
     b, beams = live.log_p.shape
     gains, tokens, sound = candidates(
@@ -233,7 +235,7 @@ def _extend(options: _Options, live: Live, logits: Tensor, step: int) -> tuple[_
 
 def _finished(
     options: _Options,
-    live: Live,
+    live: ActiveBeams,
     found: _Extensions,
     nodes: Tensor,
     covered: Tensor | None,
@@ -249,11 +251,11 @@ def _finished(
 
 def _survivors(
     options: _Options,
-    live: Live,
+    live: ActiveBeams,
     found: _Extensions,
     nodes: Tensor,
     covered: Tensor | None,
-) -> tuple[Live, Tensor]:
+) -> tuple[ActiveBeams, Tensor]:
     """The K best extensions that do not end, and their rows (b, K) in the model's state."""
     b, beams = live.log_p.shape
     log_p = found.log_p.masked_fill(found.ends, -torch.inf)  # (b, 2K)
@@ -284,7 +286,7 @@ def _survivors(
 _GOING, _OVER, _UNSOUND = 0, 1, 2
 
 
-def _fates(options: _Options, grown: Live, sound: Tensor, step: int) -> list[int]:
+def _fates(options: _Options, grown: ActiveBeams, sound: Tensor, step: int) -> list[int]:
     """What became of each source in this step: the one transfer to the host.
 
     A live hypothesis has step + 1 tokens and will have at least step + 2 with eos, at most
@@ -299,7 +301,9 @@ def _fates(options: _Options, grown: Live, sound: Tensor, step: int) -> list[int
     return over.long().masked_fill(~sound.all(1), _UNSOUND).tolist()
 
 
-def _cut(options: _Options, live: Live, found: _Extensions, nodes: Tensor, step: int) -> NBest:
+def _cut(
+    options: _Options, live: ActiveBeams, found: _Extensions, nodes: Tensor, step: int
+) -> NBest:
     """The hypotheses (b, R) fed in this step, as they stand without it, but those it ended."""
     ended = torch.zeros_like(nodes).scatter_add_(1, found.row, found.ends.long())  # (b, R)
     log_p = live.log_p.masked_fill(ended > 0, -torch.inf)  # (b, R)

@@ -10,8 +10,7 @@ from typing import Any
 
 from seq2seq.errors import UsageError
 from seq2seq.training.checkpoints import write_text
-
-LOG_FILE = "log.jsonl"
+from seq2seq.training.learning_curve import LOG_FILE
 
 
 class RunLog:

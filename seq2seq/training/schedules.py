@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from seq2seq.config import TrainingConfig
+from seq2seq.config.training import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateaus: int) -> float:

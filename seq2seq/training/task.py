@@ -1,4 +1,4 @@
-"""What the training loop asks of a task: translation, text generation."""
+"""What the training loop asks of a task. It names none: ``seq2seq.registry`` does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Carried = dict[str, Tensor]  # what one batch leaves for the next, by name; save
 
 
 class Loss(NamedTuple):
-    """Of one batch, summed over its target tokens."""
+    """The loss of one batch, summed over its targets."""
 
     minimised: Tensor
     reported: Tensor  # without terms that are not the loss itself
@@ -25,15 +25,23 @@ class Task(Protocol):
     Made with (config, folder of the run, accelerator, resume); reads and prepares the data.
     """
 
+    @staticmethod
+    def unread_parameters(config: Any) -> bool:
+        """Whether some weights get no gradient in some steps."""
+
     model: nn.Module  # whose weights are trained, averaged and saved
     objective: nn.Module  # what ``loss`` calls, with the model inside
     figures: tuple[str, ...]  # names of what ``validate`` returns
     has_validation: bool
+    # validations without a better score before the mean of the weights begins (NT-ASGD: Merity et
+    # al. 2018, algorithm 1); None: there is no such mean
+    average_patience: int | None
 
     def len_epoch(self, epoch: int) -> int: ...
 
     def epoch(self, epoch: int, skip: int) -> Iterator[Any]:
-        """Batches with ``target_tokens`` and ``to(device)``."""
+        """Batches with ``target_count``, the number of targets that the loss is summed over, and
+        ``to(device)``."""
 
     def loss(self, objective: nn.Module, batch: Any, carried: Carried) -> Loss:
         """``objective`` is self.objective as accelerate has wrapped it."""
@@ -48,7 +56,7 @@ class Task(Protocol):
         """What the best checkpoint is chosen by, the higher the better."""
 
     def tell(self, score: float) -> str:
-        """That score in words."""
+        """The score in words."""
 
     def describe(self) -> str:
         """Size of data and model, for the log."""

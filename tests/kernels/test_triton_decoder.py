@@ -198,14 +198,14 @@ class AcrossProcesses:
     def __getitem__(self, grid):
         return functools.partial(self.launch, grid[0])
 
-    def launch(self, programs, *args, **options):
+    def launch(self, programs, /, **arguments):
         memory = {}
-        for a in args:
+        for a in arguments.values():
             if isinstance(a, torch.Tensor):
                 storage = a.untyped_storage()
                 memory[storage.data_ptr()] = (storage, storage.clone().share_memory_())
-        place = self.kernel.arg_names.index("first_program")
-        assert programs > 1 and args[place] == 0 and args[place - 1] == programs
+        assert programs > 1 and arguments["first_program"] == 0
+        assert arguments["programs"] == programs
 
         def shared(a):
             if not isinstance(a, torch.Tensor):
@@ -216,9 +216,8 @@ class AcrossProcesses:
 
         def one(program):
             torch.set_num_threads(1)
-            own = [shared(a) for a in args]
-            own[place] = program
-            self.kernel[(1,)](*own, **options)
+            own = {name: shared(a) for name, a in arguments.items()}
+            self.kernel[(1,)](**own | {"first_program": program})
 
         context = multiprocessing.get_context("fork")
         processes = [context.Process(target=one, args=(p,)) for p in range(programs)]
@@ -240,8 +239,8 @@ class AcrossProcesses:
 def test_programs_wait_for_each_other_across_processes(monkeypatch, options):
     """Three programs, two layers, several tiles in each product: each phase needs what others
     wrote in the one before."""
-    for name in ("forward_kernel", "backward_kernel"):
-        monkeypatch.setattr(launch, name, AcrossProcesses(getattr(launch, name)))
+    for kernel in (launch.FORWARD, launch.BACKWARD):
+        monkeypatch.setattr(kernel, "function", AcrossProcesses(kernel.function))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
     leaves, call = make(
         "gru", "additive", layers=2, dropout="plain", sizes=(4, 2, 5, 3, 18, 4, 17), **options
@@ -277,12 +276,11 @@ def test_every_kernel_is_launched_on_the_device_of_its_tensors(monkeypatch):
             launched.append(entered[-1:])
             return self.kernel[grid]
 
-    for module, name in (
-        (launch, "forward_kernel"), (launch, "backward_kernel"),
-        (gradients, "keys_backward_kernel"),
+    for module, kernel in (
+        (launch, launch.FORWARD), (launch, launch.BACKWARD), (gradients, gradients.KEYS),
     ):  # fmt: skip
-        monkeypatch.setattr(module, name, Watched(getattr(module, name)))
-        monkeypatch.setattr(module, "on_device", on_device, raising=False)
+        monkeypatch.setattr(kernel, "function", Watched(kernel.function))
+        monkeypatch.setattr(module, "on_device", on_device)
     leaves, call = make("lstm", "additive", sizes=(2, 2, 3, 2, 3, 3, 2))
     run({k: v.to(DEVICE) for k, v in leaves.items()}, call, "triton", torch.float32)
     assert len(launched) >= 3

@@ -214,20 +214,26 @@ class AcrossProcesses:
     def __getitem__(self, grid):
         return functools.partial(self.launch, grid[0])
 
-    def launch(self, programs, *args, **options):
+    def launch(self, programs, /, **arguments):
         shared = {}
-        for a in args:
+        for a in arguments.values():
             if isinstance(a, torch.Tensor):
-                shared[id(a)] = (a, a.detach().clone().share_memory_())
-        place = self.kernel.arg_names.index("first_program")
-        assert programs > 1 and args[place] == 0
+                storage = a.untyped_storage()
+                shared[storage.data_ptr()] = (storage, storage.clone().share_memory_())
+        assert programs > 1 and arguments["first_program"] == 0
         context = multiprocessing.get_context("fork")
+
+        def copied(a):
+            if not isinstance(a, torch.Tensor):
+                return a
+            copy = shared[a.untyped_storage().data_ptr()][1]
+            where = a.storage_offset(), a.shape, a.stride()
+            return torch.empty(0, dtype=a.dtype).set_(copy, *where)
 
         def one(program):
             torch.set_num_threads(1)
-            own = [shared[id(a)][1] if isinstance(a, torch.Tensor) else a for a in args]
-            own[place] = program
-            self.kernel[(1,)](*own, **options)
+            own = {name: copied(a) for name, a in arguments.items()}
+            self.kernel[(1,)](**own | {"first_program": program})
 
         processes = [context.Process(target=one, args=(p,)) for p in range(programs)]
         for process in processes:
@@ -236,7 +242,7 @@ class AcrossProcesses:
             process.join(120)
         assert [process.exitcode for process in processes] == [0] * programs
         for original, copy in shared.values():
-            original.detach().copy_(copy)
+            original.copy_(copy)
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="on a GPU the other tests use the barrier")
@@ -244,8 +250,8 @@ class AcrossProcesses:
 def test_programs_wait_for_each_other_across_processes(kind, monkeypatch):
     """Two unit tiles and two directions: two groups of two programs, with ragged lengths."""
     monkeypatch.setenv("KERNELS_DEBUG", str(1 << 30))  # here programs do run at the same time
-    for name in ("forward_kernel", "backward_kernel"):
-        monkeypatch.setattr(launch, name, AcrossProcesses(getattr(launch, name)))
+    for kernel in (launch.FORWARD, launch.BACKWARD):
+        monkeypatch.setattr(kernel, "function", AcrossProcesses(kernel.function))
     arguments = make(kind, 3, 4, 3, SIZE, directions=2)
     lengths = torch.tensor([4, 2, 3])
     options = {"kind": kind, "lengths": lengths} | options_of(kind, 3, 4, SIZE, 2)
@@ -325,8 +331,8 @@ def test_strides_of_masks_and_of_arriving_gradients_are_minded():
 def test_the_backward_pass_runs_as_the_forward_pass_was_asked_to(monkeypatch):
     """Also outside the block, and in autograd's own threads on a GPU."""
     asked = []
-    pick = launch.pick
-    monkeypatch.setattr(launch, "pick", lambda *a: asked.append(a[2]) or pick(*a))
+    pick = launch._pick
+    monkeypatch.setattr(launch, "_pick", lambda *a: asked.append(a[2]) or pick(*a))
     made = {k: v.to(DEVICE, torch.float32) for k, v in make("gru", 3, 3, 2, SIZE).items()}
     inputs = made.pop("inputs").requires_grad_()
     with use_backend("triton"), use_schedule("resident"):

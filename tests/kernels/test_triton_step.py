@@ -338,11 +338,11 @@ class Dawdling:
     """A kernel whose first program takes its time before everything it writes."""
 
     def __init__(self, kernel, seconds):
-        self.kernel, self.arg_names, self.seconds = kernel, kernel.arg_names, seconds
+        self.kernel, self.seconds = kernel, seconds
 
     def __getitem__(self, grid):
-        def run(*args, **options):
-            if args[self.arg_names.index("first_program")] == 0:
+        def run(**arguments):
+            if arguments["first_program"] == 0:
                 store = InterpreterBuilder.create_masked_store
 
                 def late(*arguments):
@@ -350,7 +350,7 @@ class Dawdling:
                     return store(*arguments)
 
                 InterpreterBuilder.create_masked_store = late  # of this process
-            self.kernel[grid](*args, **options)
+            self.kernel[grid](**arguments)
 
         return run
 
@@ -361,8 +361,8 @@ class Dawdling:
 def test_programs_wait_for_each_other_across_processes(monkeypatch, gate, rows):
     """Three programs, two layers, several tiles in each phase: each needs what others wrote in the
     one before. The counter is zero again at the end. A single row reads weights before it waits."""
-    slow = Dawdling(launch.step_kernel, 0.1 if rows == 1 else 0.02)
-    monkeypatch.setattr(launch, "step_kernel", AcrossProcesses(slow))
+    slow = Dawdling(launch.STEP.function, 0.1 if rows == 1 else 0.02)
+    monkeypatch.setattr(launch.STEP, "function", AcrossProcesses(slow))
     monkeypatch.setattr(launch, "INTERPRETED_PROGRAMS", 3)
     options = {"sentinel": True} if gate == "sentinel" else {"gate": gate}
     leaves, _ = make(
@@ -383,6 +383,37 @@ def test_a_barrier_that_is_never_reached_is_an_error_in_debug_mode(monkeypatch):
     leaves, _ = make("tanh", "none", sizes=(1, 1, 1, 1, 1, 1, 1))
     with pytest.raises(RuntimeError, match="barrier was not reached"):
         steps(leaves, "tanh", rows=None)
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="no launch can be stopped on a GPU")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_launch_that_was_stopped_leaves_nothing_to_the_next(monkeypatch, error):
+    """Its arrivals and departures would let the next one's programs pass, or hang."""
+    leaves, _ = make("lstm", "additive", sizes=SIZES)
+    leaves = {k: v.float() for k, v in leaves.items()}
+    weights, state = parts(leaves, 1)
+    kernel = launch.step_kernel
+
+    class Stopped:
+        def __getitem__(self, grid):
+            def run(*args, **options):
+                kernel[grid](*args, **options)
+                args[kernel.arg_names.index("counter")].copy_(torch.tensor([7, 1]))
+                raise error
+
+            return run
+
+    with use_backend("triton"), use_schedule("persistent"):
+        prepared = step_weights(weights, "lstm", 6, torch.float32)
+        arguments = (leaves["inputs"][:, 0], None, prepared, state)
+        memory = step_memory(memory_of(leaves, 2, None), prepared)
+        expected = prepared_step(*arguments, memory, "lstm")[0]
+        monkeypatch.setattr(launch, "step_kernel", Stopped())
+        with pytest.raises(error):
+            prepared_step(*arguments, memory, "lstm")
+        monkeypatch.undo()
+        assert prepared.counter.eq(0).all()
+        assert torch.equal(prepared_step(*arguments, memory, "lstm")[0], expected)
 
 
 def test_what_has_no_kernel_says_so():

@@ -7,7 +7,8 @@ from pathlib import Path
 import demo_caption as demo
 import pytest
 
-from seq2seq.config import CaptioningConfig, load_config
+from seq2seq.config import load_config
+from seq2seq.tasks.captioning.config import CaptioningConfig
 
 FOLDER = Path(demo.__file__).parent
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seq2seq.config import CaptioningConfig, config_to_dict, load_config
+from seq2seq.config import config_to_dict, load_config
+from seq2seq.tasks.captioning.config import CaptioningConfig
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "captioning"
 

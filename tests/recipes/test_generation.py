@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seq2seq.config import LanguageConfig, config_to_dict, load_config
+from seq2seq.config import config_to_dict, load_config
+from seq2seq.tasks.generation.config import LanguageConfig
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "generation"
 SHARED = Path("../shared/data/tinyshakespeare")
@@ -45,7 +46,7 @@ def test_tinyshakespeare_documents_every_key():
 
 
 def test_tinyshakespeare_is_within_its_size():
-    from seq2seq.models import LanguageModel
+    from seq2seq.tasks.generation.model import LanguageModel
 
     config = load_config(FOLDER / "tinyshakespeare.yaml")
     model = LanguageModel(config.model, 67)
@@ -53,10 +54,14 @@ def test_tinyshakespeare_is_within_its_size():
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="Tiny Shakespeare is not here")
-def test_tinyshakespeare_finds_its_file_and_parts_it_at_nine_tenths():
-    from seq2seq.training.generation import load_texts
+def test_tinyshakespeare_finds_its_file_and_parts_it_at_nine_tenths(tmp_path, monkeypatch):
+    from seq2seq.public_data import fetch
+    from seq2seq.tasks.generation.training import load_texts
 
-    texts = load_texts(load_config(FOLDER / "tinyshakespeare.yaml"))
+    fetch("tinyshakespeare", tmp_path / "data", place=str(SHARED.parent))
+    recipe = (FOLDER / "tinyshakespeare.yaml").resolve()
+    monkeypatch.chdir(tmp_path)
+    texts = load_texts(load_config(recipe))
     assert [len(texts[name].pieces[0][0]) for name in ("train", "validation")] == [1003854, 111540]
 
 

@@ -13,7 +13,7 @@ import shapes
 from phrases import captions_of
 from scenes import Group, Scene
 
-from seq2seq.data.captions import load_captions
+from seq2seq.tasks.captioning.captions import load_captions
 
 SQUARE = Group(1, "small", "red", "square")
 CROSSES = Group(2, "large", "blue", "cross")

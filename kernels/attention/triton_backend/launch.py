@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,12 +19,24 @@ from kernels.attention.arguments import (
 from kernels.attention.schedule import Tiles, chunk, pick
 from kernels.attention.triton_backend.backward import columns_kernel, scores_kernel
 from kernels.attention.triton_backend.forward import forward_kernel
+from kernels.attention.triton_backend.pointers import (
+    ColumnsPointers,
+    ForwardPointers,
+    Memory,
+    ScoresPointers,
+)
 from kernels.common.chip import chip_of
-from kernels.common.launching import on_device, pointer
+from kernels.common.launching import Kernel, Pointers, on_device
 from kernels.common.masking import missing, without_padding
 from kernels.common.precision import Precision
 
 __all__ = ["backward", "forward"]
+
+FORWARD = Kernel(forward_kernel, ForwardPointers)
+SCORES = Kernel(scores_kernel, ScoresPointers)
+COLUMNS = Kernel(columns_kernel, ColumnsPointers)
+_OPTIONS = {"num_stages": 1, "enable_fp_fusion": True}
+_cheapest = lru_cache(maxsize=1024)(pick)
 
 
 def forward(
@@ -74,16 +87,22 @@ def _forward(
         parts = max(1, triton.cdiv(problem.sources, tile.part))
         columns = max(1, triton.cdiv(problem.width, tile.width))
         launches = [((tiles, parts), True, False), ((tiles, columns), False, True)]
+    pointers = ForwardPointers(
+        *given.memory, context=context, scores=scores, weights=weights, statistics=statistics
+    )
+    bundle = Pointers(pointers, given.memory.query)
+    numbers = given.numbers(triton.cdiv(problem.steps, tile.steps))
+    constants, launch_options = given.blocks(tile)
     with on_device(query.device):
         for grid, of_scores, of_context in launches if statistics.numel() else ():
-            forward_kernel[grid](
-                *given.pointers, context, scores, weights, statistics, options.scale,
-                options.window, problem.steps, problem.sources,
-                triton.cdiv(problem.steps, tile.steps), **given.constants,
-                WEIGHTS=return_weights and of_context, **given.blocks(tile),
-                NS=tile.narrow or tile.sources, PART=tile.part, SCORES=of_scores,
-                CONTEXT=of_context,
-            )  # fmt: skip
+            own = {
+                "WEIGHTS": return_weights and of_context,
+                "NS": tile.narrow or tile.sources,
+                "PART": tile.part,
+                "SCORES": of_scores,
+                "CONTEXT": of_context,
+            }
+            FORWARD.bind(bundle, numbers, constants | own, launch_options)(grid)
     return context, weights if return_weights else None, statistics, scores if keep_scores else None
 
 
@@ -143,7 +162,7 @@ class _Given:
         additive, device = weight is not None, query.device
         product = product_precision(dtypes, additive)
         self.problem = problem_of(arguments, options)
-        self.tiles: Tiles = pick(self.problem, chip_of(device), asked, kept)
+        self.tiles: Tiles = _cheapest(self.problem, chip_of(device), asked, kept)
         self.query, self.keys = query.to(product).contiguous(), keys.to(product).contiguous()
         self.values = values.to(product).contiguous()
         lengths, mask = options.lengths, options.mask
@@ -158,9 +177,8 @@ class _Given:
             lengths,
             mask,
         )
-        self.pointers = (
-            self.query, self.keys, self.values, *(pointer(t, self.query) for t in optional)
-        )  # fmt: skip
+        self.memory = Memory(self.query, self.keys, self.values, *optional)
+        self.options = options
         self.constants: dict[str, Any] = {
             "N": options.heads,
             "H": self.problem.size,
@@ -173,17 +191,27 @@ class _Given:
             "MASKED": mask is not None,
         }
 
-    def blocks(self, tile: Any) -> dict[str, Any]:
+    def numbers(self, tiles: int, **others: int) -> dict[str, int | float]:
+        """Those that are no constants; ``tiles``: of the queries."""
         return {
+            "scale": self.options.scale,
+            "window": self.options.window,
+            "steps": self.problem.steps,
+            "sources": self.problem.sources,
+            "tiles": tiles,
+            **others,
+        }
+
+    def blocks(self, tile: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The constants, and Triton's options."""
+        constants = self.constants | {
             "BT": tile.steps,
             "BS": tile.sources,
             "BH": tile.size,
             "BD": tile.width,
             "PRECISION": product_of_float32(self.query),
-            "num_warps": tile.warps,
-            "num_stages": 1,
-            "enable_fp_fusion": True,
         }
+        return constants, {"num_warps": tile.warps, **_OPTIONS}
 
 
 def product_of_float32(tensor: Tensor) -> str:
@@ -282,15 +310,24 @@ def _add_chunk(
     tiles = triton.cdiv(problem.steps, tile.steps)
     if not problem.sources or not statistics.numel():
         return
+    pointers = ScoresPointers(
+        *given.memory,
+        statistics=statistics,
+        scores=scores,
+        d_context=d_context,
+        d_weights=None if d_weights is None else d_weights.contiguous(),
+        shares=shares,
+        d_scores=d_scores,
+        d_coverage=d_coverage,
+        d_centre=d_centre,
+    )
+    constants, launch_options = given.blocks(tile)
+    constants |= {"WEIGHTS": d_weights is not None, "KEPT": scores is not None}
+    numbers = given.numbers(tiles, width=width, rows=rows)
     with on_device(statistics.device):
-        scores_kernel[(problem.batch * heads * tiles,)](
-            *given.pointers, statistics, pointer(scores, statistics), d_context,
-            pointer(None if d_weights is None else d_weights.contiguous(), statistics), shares,
-            d_scores, pointer(d_coverage, d_scores), pointer(d_centre, d_scores), options.scale,
-            options.window, problem.steps, problem.sources, tiles, width, rows,
-            **given.constants, WEIGHTS=d_weights is not None,
-            KEPT=scores is not None, **given.blocks(tile),
-        )  # fmt: skip
+        SCORES.bind(Pointers(pointers, statistics), numbers, constants, launch_options)(
+            (problem.batch * heads * tiles,)
+        )
     inside = (slice(None), slice(None), slice(problem.steps), slice(problem.sources))
     product = given.values.dtype
     by_row = by_head(d_context, heads)  # (B, N, T, D)
@@ -305,16 +342,27 @@ def _add_chunk(
         return
     d_query = torch.zeros_like(given.query, dtype=torch.float32)
     chosen = {name: given.constants[name] for name in ("N", "H", *_FLAGS)}
-    query, keys, _, *optional = given.pointers
+    query, keys, _, *optional = given.memory
+    columns_pointers = ColumnsPointers(
+        query,
+        keys,
+        *optional,
+        d_scores=d_scores.view(torch.int64),
+        d_query=d_query,
+        d_keys=sums.d_keys,
+        d_weight=sums.d_weight,
+        d_coverage_weight=sums.d_coverage_weight,
+    )
+    del numbers["tiles"]
+    chosen |= {"BT": columns.steps, "BS": columns.sources, "BH": columns.size}
     grid = (problem.batch * heads, triton.cdiv(problem.size, columns.size))
     with on_device(statistics.device):
-        columns_kernel[grid](
-            query, keys, *optional, d_scores.view(torch.int64), d_query, sums.d_keys, sums.d_weight,
-            pointer(sums.d_coverage_weight, sums.d_weight), options.scale, options.window,
-            problem.steps, problem.sources, width, rows, **chosen, BT=columns.steps,
-            BS=columns.sources, BH=columns.size, num_warps=columns.warps, num_stages=1,
-            enable_fp_fusion=True,
-        )  # fmt: skip
+        COLUMNS.bind(
+            Pointers(columns_pointers, statistics),
+            numbers,
+            chosen,
+            {"num_warps": columns.warps, **_OPTIONS},
+        )(grid)
     sums.put_query(t, d_query)
 
 

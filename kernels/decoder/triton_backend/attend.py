@@ -126,6 +126,9 @@ def attend_row_backward(
         else:
             tl.store(d_beta, tl.sum(of_beta, 0).to(d_beta.dtype.element_ty))
         d *= opened
+        # Threads may hold the same numbers, in the one layout or in the other: none may store
+        # before all have loaded.
+        tl.debug_barrier()
         tl.store(d_context + i, d.to(d_context.dtype.element_ty), mask=i < D)
     sum_r = tl.full((), 0.0, tl.float32)
     of_r = tl.zeros((BQ,), tl.float32)

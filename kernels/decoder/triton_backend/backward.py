@@ -299,7 +299,7 @@ def backward_kernel(
         top_normed = (NORM >> last) & 1 == 1 if NORM > 0 else NORM == -1
 
         if ALL or PHASE == "output":
-            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN, True)
             context_tiles = tl.cdiv(D, COLUMNS)
             for tile in range(program, row_tiles * (context_tiles + hidden_tiles), programs):
                 b = (tile % row_tiles) * ROWS_OF_TILE + tl.arange(0, ROWS_OF_TILE)

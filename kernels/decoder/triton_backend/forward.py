@@ -100,11 +100,11 @@ def layer_tile(
 
     if FIRST:
         of_sums = sums + b[:, None] * C + j[None, :]
-        s0 = tl.load(of_sums, mask=active, other=0.0).to(tl.float32)
+        s0 = tl.load(of_sums, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
         if GATES > 1:
-            s1 = tl.load(of_sums + H, mask=active, other=0.0).to(tl.float32)
-            s2 = tl.load(of_sums + 2 * H, mask=active, other=0.0).to(tl.float32)
-            s3 = tl.load(of_sums + 3 * H, mask=active, other=0.0).to(tl.float32)
+            s1 = tl.load(of_sums + H, mask=active, other=0.0, cache_modifier=".cg")
+            s2 = tl.load(of_sums + 2 * H, mask=active, other=0.0, cache_modifier=".cg")
+            s3 = tl.load(of_sums + 3 * H, mask=active, other=0.0, cache_modifier=".cg")
     else:
         s0 = tl.load(biases + j, mask=own, other=0.0)[None, :]
         if GATES > 1:
@@ -171,7 +171,8 @@ def layer_tile(
                 PRECISION,
             )  # fmt: skip
             if FIRST:
-                added += tl.load(sentinel_gates + at, mask=active, other=0.0).to(tl.float32)
+                of_gate = tl.load(sentinel_gates + at, mask=active, other=0.0, cache_modifier=".cg")
+                added += of_gate.to(tl.float32)
             else:
                 added += tl.load(sentinel_bias + j, mask=own, other=0.0)[None, :]
             opened = sigmoid(added)
@@ -396,7 +397,7 @@ def forward_kernel(
             is_top = n + 1 == layers
             of_gates = gates + (layer * steps + t * wide) * C
             if ALL or PHASE == "layer":
-                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+                passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN, True)
                 if n == 0:
                     for tile in range(program, cell_tiles, programs):
                         layer_tile(

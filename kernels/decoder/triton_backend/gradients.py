@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 from torch import Tensor
 
-from kernels.common.launching import on_device
+from kernels.common.launching import Kernel, Pointers, on_device
 from kernels.decoder.call import Call
 from kernels.decoder.gates import rows as _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
 from kernels.decoder.triton_backend.prepare import Buffers, Prepared
+
+
+class KeysPointers(NamedTuple):
+    """Of ``keys_backward_kernel``, where the shapes stand; None: absent."""
+
+    queries: Tensor
+    keys: Tensor
+    score: Tensor
+    d_scores: Tensor
+    lengths: Tensor | None
+    d_keys: Tensor
+    d_score: Tensor
+
+
+KEYS = Kernel(keys_backward_kernel, KeysPointers)
 
 
 def collect(
@@ -129,10 +146,19 @@ def _additive_keys(prepared: Prepared, queries: Tensor, d_scores: Tensor) -> tup
     d_score = queries.new_empty(batch, grid[1], width)
     if d_keys.numel():
         with on_device(d_keys.device):
-            keys_backward_kernel[grid](
-                queries, prepared.keys, prepared.score, d_scores,
-                prepared.keys if prepared.lengths is None else prepared.lengths, d_keys, d_score,
-                batch, steps, source,
-                Q=width, RAGGED=prepared.lengths is not None, BS=rows, BQ=columns, num_warps=4,
-            )  # fmt: skip
+            pointers = KeysPointers(
+                queries=queries,
+                keys=prepared.keys,
+                score=prepared.score,
+                d_scores=d_scores,
+                lengths=prepared.lengths,
+                d_keys=d_keys,
+                d_score=d_score,
+            )
+            KEYS.bind(
+                Pointers(pointers, prepared.keys),
+                {"batch": batch, "steps": steps, "sources": source},
+                {"Q": width, "RAGGED": prepared.lengths is not None, "BS": rows, "BQ": columns},
+                {"num_warps": 4},
+            )(grid)
     return d_keys, d_score.sum((0, 1))

@@ -7,6 +7,7 @@ lengths on the device). Static buffers are the caller's matter: nothing here out
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +16,17 @@ from torch import Tensor
 
 from kernels.backend import interpreted
 from kernels.common.chip import chip_of, power_of_two
-from kernels.common.launching import on_device, pointer
+from kernels.common.launching import Kernel, Launch, Pointers, on_device
 from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.call import Call
 from kernels.decoder.triton_backend.backward import backward_kernel
 from kernels.decoder.triton_backend.forward import forward_kernel
+from kernels.decoder.triton_backend.pointers import (
+    BackwardPointers,
+    ForwardPointers,
+    backward_pointers,
+    forward_pointers,
+)
 from kernels.decoder.triton_backend.prepare import Buffers, Prepared
 from kernels.decoder.triton_backend.tiles import (
     Problem,
@@ -31,6 +38,9 @@ from kernels.decoder.triton_backend.tiles import (
 
 INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second would wait for ever
 Phase = tuple[str, int, int]  # its name, the layer it is for (0 otherwise), its tiles
+FORWARD = Kernel(forward_kernel, ForwardPointers)
+BACKWARD = Kernel(backward_kernel, BackwardPointers)
+_cheapest = lru_cache(maxsize=1024)(pick)
 
 
 def problem_of(call: Call, source: int, backward: bool) -> Problem:
@@ -69,34 +79,18 @@ def forward_loop(
     """All steps, into ``made``; ``save``: with what the backward pass needs."""
     source = 0 if prepared.keys is None else prepared.keys.size(1)
     problem = problem_of(call, source, False)
-    tiles = pick(problem, chip_of(call.inputs.device), call.schedule)
-    some = made.states  # a pointer must point somewhere; constants keep it from being followed
-    pointers = (
-        prepared.biases, prepared.first,
-        prepared.deep, made.gates, made.states, made.carry, pointer(made.cells, some), made.shown,
-        pointer(prepared.gain, some), pointer(prepared.shift, some), pointer(made.statistics, some),
-        pointer(prepared.between, some), pointer(prepared.sentinel, some),
-        pointer(prepared.sentinel_bias, some), pointer(made.sentinel_gates, some),
-        pointer(made.sentinels, some), pointer(prepared.sentinel_key, some),
-        pointer(made.sentinel_keys, some),
-        pointer(made.sentinel_alpha, some), pointer(prepared.gate, some),
-        pointer(prepared.gate_bias, some),
-        pointer(made.betas, some), pointer(made.ungated, some), pointer(prepared.query, some),
-        pointer(made.queries, some),
-        pointer(prepared.keys, some), pointer(prepared.values, some), pointer(prepared.score, some),
-        pointer(prepared.lengths, some), pointer(made.alpha, some), pointer(made.contexts, some),
-        prepared.output, pointer(prepared.output_mask, some), made.raw, made.vectors,
-        pointer(made.fed, some),
-    )  # fmt: skip
+    tiles = _cheapest(problem, chip_of(call.inputs.device), call.schedule)
+    counter, status = _barrier(tiles, call.inputs.device)
+    pointers = forward_pointers(prepared, made, counter, status)
     options = options_of(call, prepared)._replace(
         shown=call.shown,
         apart=made.fed is not None and call.dtypes.product != call.dtypes.output,
         save=save,
     )
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
-    phases = list(forward_phases(problem, tiles, norms_of(call)))
+    phases = list(forward_phases(problem, tiles, options.norms))
     numbers = _numbers(call, prepared, made, source)
-    _launch(forward_kernel, pointers, numbers, fixed, phases, problem, tiles)
+    _launch(FORWARD, pointers, numbers, fixed, phases, problem, tiles)
 
 
 def backward_loop(
@@ -110,33 +104,14 @@ def backward_loop(
     """All steps from the last to the first; ``grads`` by the names of ``backward_kernel``."""
     source = 0 if prepared.keys is None else prepared.keys.size(1)
     problem = problem_of(call, source, True)
-    tiles = pick(problem, chip_of(call.inputs.device), call.schedule)
-    some = made.states
-    names = (
-        "d_raw", "d_contexts", "d_betas", "d_sentinel_gates", "d_sentinel_keys",
-        "d_sentinel_scores", "d_top", "d_scores", "d_queries", "d_skip", "d_shown", "d_hidden",
-        "d_cell", "d_gates", "d_feed",
-    )  # fmt: skip
-    pointers = (
-        prepared.first, prepared.deep, made.gates, made.states, pointer(made.cells, some),
-        made.shown,
-        pointer(prepared.gain, some), pointer(made.statistics, some), pointer(prepared.between,
-        some),
-        pointer(prepared.sentinel, some), pointer(made.sentinel_gates, some),
-        pointer(made.sentinels, some),
-        pointer(prepared.sentinel_key, some), pointer(made.sentinel_keys, some),
-        pointer(made.sentinel_alpha, some), pointer(prepared.gate, some), pointer(made.betas, some),
-        pointer(made.ungated, some), pointer(prepared.query, some), pointer(made.queries, some),
-        pointer(prepared.keys, some), pointer(prepared.values, some), pointer(prepared.score, some),
-        pointer(prepared.lengths, some), pointer(made.alpha, some), prepared.output,
-        pointer(prepared.output_mask, some), made.raw, d_vectors, pointer(d_alpha, some),
-        *(pointer(grads[name], some) for name in names),
-    )  # fmt: skip
+    tiles = _cheapest(problem, chip_of(call.inputs.device), call.schedule)
+    counter, status = _barrier(tiles, call.inputs.device)
+    pointers = backward_pointers(prepared, made, d_vectors, d_alpha, grads, counter, status)
     options = options_of(call, prepared)._replace(d_alpha=d_alpha is not None)
     fixed = constants(problem, tiles, options, input_precision(prepared.first))
-    phases = list(backward_phases(problem, tiles, norms_of(call)))
+    phases = list(backward_phases(problem, tiles, options.norms))
     numbers = _numbers(call, prepared, made, source)
-    _launch(backward_kernel, pointers, numbers, fixed, phases, problem, tiles)
+    _launch(BACKWARD, pointers, numbers, fixed, phases, problem, tiles)
 
 
 def forward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phase]:
@@ -173,19 +148,32 @@ def backward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phas
         yield "layer", layer, rows * (inside + hidden)
 
 
-def _numbers(call: Call, prepared: Prepared, made: Buffers, source: int) -> tuple[float, ...]:
-    """Of both kernels: the scale, then from ``layers`` to ``output_mask_rows``."""
+def _barrier(tiles: Tiles, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """The counter (1,) and the status (1,) of programs that wait for each other."""
+    if tiles.schedule != "persistent":
+        return None, None
+    zeros = torch.zeros(5, dtype=torch.int32, device=device)  # both at a multiple of 16 bytes
+    return zeros, zeros.narrow(0, 4, 1)
+
+
+def _numbers(call: Call, prepared: Prepared, made: Buffers, source: int) -> dict[str, int | float]:
+    """Those of both kernels that stay the same over a loop."""
     layers, batch, _ = call.state.hidden.shape
-    steps = call.inputs.size(1)
 
     def mask_rows(mask: Tensor | None, at: int) -> int:
         return batch if mask is not None and mask.size(at) > 1 else 0
 
-    shown_rows = made.shown.stride(0) // made.shown.size(3)
-    return (
-        call.scale, layers, steps, batch, source, shown_rows, mask_rows(prepared.between, 1),
-        mask_rows(prepared.output_mask, 0),
-    )  # fmt: skip
+    return {
+        "scale": call.scale,
+        "layers": layers,
+        "steps": call.inputs.size(1),
+        "batch": batch,
+        "sources": source,
+        "shown_rows": made.shown.stride(0) // made.shown.size(3),
+        "between_rows": mask_rows(prepared.between, 1),
+        "output_mask_rows": mask_rows(prepared.output_mask, 0),
+        "first_program": 0,
+    }
 
 
 class Options(NamedTuple):
@@ -257,27 +245,29 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
 
 
 def _launch(
-    kernel: Any,
-    pointers: tuple[Tensor, ...],
-    numbers: tuple[float, ...],
+    kernel: Kernel,
+    named: ForwardPointers | BackwardPointers,
+    numbers: dict[str, int | float],
     fixed: dict[str, Any],
     phases: list[Phase],
     problem: Problem,
     tiles: Tiles,
 ) -> None:
-    device = pointers[0].device
-    counter = torch.zeros(2, dtype=torch.int32, device=device)
-    counter, status = counter[:1], counter[1:]
-    scale, *numbers = numbers
+    pointers = Pointers(named, named.states)
     options: dict[str, Any] = {"num_warps": tiles.warps, "num_stages": 1}
+    launches: dict[str, Launch] = {}
 
     def run(phase: str, steps: tuple[int, int], layers: tuple[int, int], programs: int) -> None:
-        kernel[(programs,)](
-            *pointers, counter, status, scale, *steps, *layers, *numbers, programs, 0,
-            PHASE=phase, **fixed, **options,
+        launch = launches.get(phase)
+        if launch is None:
+            constants = {"PHASE": phase, **fixed}
+            launch = launches[phase] = kernel.bind(pointers, numbers, constants, options)
+        launch(
+            (programs,), first_step=steps[0], last_step=steps[1], first_layer=layers[0],
+            last_layer=layers[1], programs=programs,
         )  # fmt: skip
 
-    with on_device(device):
+    with on_device(named.states.device):
         if tiles.schedule == "persistent":
             # More programs than the largest phase has tiles would only wait.
             programs = min(tiles.programs, max(count for *_, count in phases))
@@ -292,7 +282,7 @@ def _launch(
                 for phase, layer, count in phases:
                     layers = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
                     run(phase, (t, t + 1), layers, count)
-    if debug_spins() and int(status):
+    if named.status is not None and debug_spins() and int(named.status):
         raise RuntimeError(
             f"attention_decoder, schedule {tiles.schedule!r}: a barrier was not reached by all "
             f"programs within {debug_spins()} reads; the results are wrong. Please report the "

@@ -8,6 +8,27 @@ import triton.language as tl
 from kernels.common.barrier import wait_for_group
 
 
+@triton.constexpr_function
+def in_whole_copies(columns, element):
+    """Whether rows of so many numbers of type ``element`` are made of pieces of 16 bytes, the only
+    ones that ``cp.async`` copies past L1."""
+    return columns * element.primitive_bitwidth % 128 == 0
+
+
+@triton.jit
+def row_block(
+    rows, b, k, batch, WIDTH: tl.constexpr, STRIDE: tl.constexpr, BK: tl.constexpr
+):  # fmt: skip
+    """rows[b, k : k + BK], zero past WIDTH: (BM, BK), past L1."""
+    inner = k + tl.arange(0, BK)
+    return tl.load(
+        rows + b[:, None] * STRIDE + inner[None, :],
+        mask=(b < batch)[:, None] & (inner < WIDTH)[None, :],
+        other=0.0,
+        cache_modifier=".cg",
+    )
+
+
 @triton.jit
 def multiply(
     total, rows, b, weight, column, there, batch,
@@ -17,31 +38,45 @@ def multiply(
     """total (BM, BN) + rows[b, :WIDTH] W, where ``rows`` has STRIDE numbers a row and W[k, n] lies
     at weight + column[n] * BY_COLUMN + k * BY_INNER, for the columns that are ``there``.
 
-    The rows may have been written by other programs of this launch: they are read past L1.
+    The rows may have been written by other programs of this launch: they are read past L1. Where
+    the compiler's pipeline would take them through L1, in copies below 16 bytes, they are fetched a
+    block ahead into registers, which it leaves alone; the weight is pipelined all the same. (It
+    pipelines nothing in a loop that carries a value over two rounds, as two blocks ahead would.)
     """
-    live = b < batch
+    AHEAD: tl.constexpr = STAGES > 1 and not (
+        in_whole_copies(WIDTH, rows.dtype.element_ty)
+        and in_whole_copies(STRIDE, rows.dtype.element_ty)
+    )
+    if AHEAD:
+        x = row_block(rows, b, 0, batch, WIDTH, STRIDE, BK)
     for k in tl.range(0, WIDTH, BK, num_stages=STAGES):
         inner = k + tl.arange(0, BK)
-        x = tl.load(
-            rows + b[:, None] * STRIDE + inner[None, :],
-            mask=live[:, None] & (inner < WIDTH)[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        )
+        if not AHEAD:
+            x = row_block(rows, b, k, batch, WIDTH, STRIDE, BK)
         w = tl.load(
             weight + column[None, :] * BY_COLUMN + inner[:, None] * BY_INNER,
             mask=there[None, :] & (inner < WIDTH)[:, None],
             other=0.0,
         )
+        if AHEAD:
+            following = row_block(rows, b, k + BK, batch, WIDTH, STRIDE, BK)
         total = tl.dot(x, w, total, input_precision=PRECISION)
+        if AHEAD:
+            x = following
     return total
 
 
 @triton.jit
-def next_phase(passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr):
+def next_phase(
+    passed, counter, programs, status, WAIT: tl.constexpr, MAX_SPIN: tl.constexpr,
+    BEGINS: tl.constexpr = False,
+):  # fmt: skip
     """Between two phases of a launch that does them all, its programs wait for each other.
-    ``passed``: phases begun so far -> one more."""
+    ``passed``: phases begun so far -> one more. BEGINS: a launch may begin with this phase."""
     if WAIT:
-        if passed > 0:
+        if BEGINS:
+            if passed > 0:
+                wait_for_group(counter, passed * programs, status, MAX_SPIN)
+        else:
             wait_for_group(counter, passed * programs, status, MAX_SPIN)
     return passed + 1

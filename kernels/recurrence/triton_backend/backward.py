@@ -146,10 +146,10 @@ def backward_kernel(
         dropped = tl.load(hidden_mask + of_tile, mask=here, other=0.0).to(tl.float32)
     if SCHEDULE != "step":
         columns = load_columns(weight, unit, GATES, BH, H, KC)
-    dh = tl.load(d_hidden + of_tile, mask=here, other=0.0)
+    dh = tl.load(d_hidden + of_tile, mask=here, other=0.0, cache_modifier=".cg")
     dc = dh
     if KIND == "lstm":
-        dc = tl.load(d_cell + of_tile, mask=here, other=0.0)
+        dc = tl.load(d_cell + of_tile, mask=here, other=0.0, cache_modifier=".cg")
 
     # One round more than steps: round t takes up what step t + 1 sent back, then works step t.
     # The last round, t = -1, completes the gradient of the initial state.

@@ -175,10 +175,10 @@ def forward_kernel(
 
     row = row_before(starts, first_step, batch, RAGGED) + b
     at = row.to(tl.int64)[:, None] * H + j[None, :]
-    hidden = tl.load(states + at, mask=here, other=0.0).to(tl.float32)
+    hidden = tl.load(states + at, mask=here, other=0.0, cache_modifier=".cg").to(tl.float32)
     cell = hidden
     if KIND == "lstm":
-        cell = tl.load(cells + at, mask=here, other=0.0)
+        cell = tl.load(cells + at, mask=here, other=0.0, cache_modifier=".cg")
     if SCHEDULE == "resident":
         operand = tl.load(seen + at, mask=here, other=0.0)
 
@@ -191,12 +191,12 @@ def forward_kernel(
         active = now & own[None, :]
         packed = (start + b).to(tl.int64)
         x = sums + packed[:, None] * (GATES * H) + j[None, :]
-        x0 = tl.load(x, mask=active, other=0.0).to(tl.float32)
+        x0 = tl.load(x, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
         if GATES > 1:
-            x1 = tl.load(x + H, mask=active, other=0.0).to(tl.float32)
-            x2 = tl.load(x + 2 * H, mask=active, other=0.0).to(tl.float32)
+            x1 = tl.load(x + H, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
+            x2 = tl.load(x + 2 * H, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
         if GATES > 3:
-            x3 = tl.load(x + 3 * H, mask=active, other=0.0).to(tl.float32)
+            x3 = tl.load(x + 3 * H, mask=active, other=0.0, cache_modifier=".cg").to(tl.float32)
         if RESETS:
             alive = 1.0 - tl.load(resets + packed, mask=b < size, other=0).to(tl.float32)
             hidden *= alive[:, None]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
-from kernels.backend import interpreted
 from kernels.common.chip import chip_of
-from kernels.common.launching import on_device, pointer
+from kernels.common.launching import Kernel, Pointers, on_device
 from kernels.common.precision import Precision
 from kernels.common.settings import debug_spins, input_precision
 from kernels.recurrence import normalisation
@@ -31,14 +30,25 @@ from kernels.recurrence.layout import (
 )
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.recompute import recompute_gates
-from kernels.recurrence.schedule import Problem, Schedule, groups_at_once, pick, sharing
+from kernels.recurrence.schedule import Problem, Schedule, pick, sharing
 from kernels.recurrence.step_masks import StepMasks, seen_by_product
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel
+from kernels.recurrence.triton_backend.grids import Grids
 from kernels.recurrence.triton_backend.norm_loop import backward_steps, forward_steps
-from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones
+from kernels.recurrence.triton_backend.pointers import (
+    BackwardPointers,
+    ForwardPointers,
+    Gradients,
+    Norm,
+    Zones,
+)
 
 __all__ = ["backward", "forward"]
+
+FORWARD = Kernel(forward_kernel, ForwardPointers)
+BACKWARD = Kernel(backward_kernel, BackwardPointers)
+_cheapest = lru_cache(maxsize=1024)(pick)
 
 
 def forward(
@@ -190,28 +200,39 @@ def _forward_loop(
         forward_steps(kind, packing, dtypes, arguments, saved, masks, schedule, keep)
         return
     bias = candidate_bias(arguments, dtypes).contiguous() if kind == "gru" else None
-    launch = _Launch(schedule, packing, directions, size, weight.device)
+    grids = Grids(schedule, packing, directions, size, weight.device)
     states = saved.states
-    for first, last, grid, program in launch.ranges():
-        forward_kernel[grid](
-            saved.gates, weight, pointer(bias, states), states,
-            states if saved.seen is None else saved.seen,
-            pointer(saved.cells, states), pointer(saved.extra, states),
-            pointer(launch.starts, states), pointer(launch.steps_of, states),
-            pointer(masks.mask, states), pointer(masks.resets, states),
-            pointer(zones.hidden, states), pointer(zones.cell, states),
-            pointer(saved.recurrent_products, states), pointer(norm.gain, states),
-            pointer(norm.cell_gain, states), pointer(norm.cell_shift, states),
-            launch.counters, launch.status,
-            *masks.rates, first, last, len(packing.sizes), batch, saved.gates.size(1),
-            launch.tiles, program,
-            H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=launch.starts is not None,
-            MASKED=masks.mask is not None, RESETS=masks.resets is not None,
-            ZONEOUT=zones.mode, SEEN=saved.seen is not None, SAVE=keep, NORM=norm.on,
-            BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
-            PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
-        )  # fmt: skip
-    launch.check()
+    pointers = ForwardPointers(
+        sums=saved.gates,
+        weight=weight,
+        candidate_bias=bias,
+        states=states,
+        seen=states if saved.seen is None else saved.seen,
+        cells=saved.cells,
+        extra=saved.extra,
+        starts=grids.starts,
+        steps_of=grids.steps_of,
+        hidden_mask=masks.mask,
+        resets=masks.resets,
+        zone_hidden=zones.hidden,
+        zone_cell=zones.cell,
+        products=saved.recurrent_products,
+        gain=norm.gain,
+        cell_gain=norm.cell_gain,
+        cell_shift=norm.cell_shift,
+        counters=grids.counters,
+        status=grids.status,
+    )
+    constants = _constants(kind, size, masks, norm, zones, schedule, grids, weight)
+    launch = FORWARD.bind(
+        Pointers(pointers, states),
+        _numbers(packing, masks, grids, batch, saved.gates.size(1)),
+        {**constants, "SEEN": saved.seen is not None, "SAVE": keep},
+        grids.options,
+    )
+    for first, last, grid, program in grids.ranges():
+        launch(grid, first_step=first, last_step=last, first_program=program)
+    grids.check()
 
 
 def _backward_loop(
@@ -235,123 +256,107 @@ def _backward_loop(
     if norm.on and schedule.name == "step":
         backward_steps(kind, packing, dtypes, arguments, saved, masks, schedule, grads)
         return
-    launch = _Launch(schedule, packing, directions, size, weight.device)
+    grids = Grids(schedule, packing, directions, size, weight.device)
     states = saved.states
-    for first, last, grid, program in launch.ranges_back():
-        backward_kernel[grid](
-            saved.gates, weight, states, pointer(saved.cells, states),
-            pointer(saved.extra, states), grads.arriving, grads.hidden,
-            pointer(grads.cell, states), grads.sums, pointer(grads.candidate, states),
-            pointer(saved.recurrent_products, states), pointer(norm.gain, states),
-            pointer(norm.cell_gain, states), pointer(norm.cell_shift, states),
-            pointer(grads.products, states), pointer(grads.cell_gain, states),
-            pointer(grads.cell_shift, states),
-            pointer(launch.starts, states), pointer(launch.steps_of, states),
-            pointer(masks.mask, states), pointer(masks.resets, states),
-            pointer(zones.hidden, states), pointer(zones.cell, states),
-            launch.counters, launch.status,
-            *masks.rates, first, last, len(packing.sizes),
-            int(launch.finishes(last)), batch, saved.gates.size(1),
-            launch.tiles, program,
-            H=size, KIND=kind, SCHEDULE=schedule.name, RAGGED=launch.starts is not None,
-            MASKED=masks.mask is not None, RESETS=masks.resets is not None,
-            ZONEOUT=zones.mode, NORM=norm.on,
-            BB=schedule.sequences, BH=schedule.units, KC=schedule.inner,
-            PRECISION=input_precision(weight), MAX_SPIN=debug_spins(), **launch.options,
-        )  # fmt: skip
-    launch.check()
+    pointers = BackwardPointers(
+        gates=saved.gates,
+        weight=weight,
+        states=states,
+        cells=saved.cells,
+        extra=saved.extra,
+        d_outputs=grads.arriving,
+        d_hidden=grads.hidden,
+        d_cell=grads.cell,
+        d_sums=grads.sums,
+        d_candidate=grads.candidate,
+        products=saved.recurrent_products,
+        gain=norm.gain,
+        cell_gain=norm.cell_gain,
+        cell_shift=norm.cell_shift,
+        d_products=grads.products,
+        d_cell_gain=grads.cell_gain,
+        d_cell_shift=grads.cell_shift,
+        starts=grids.starts,
+        steps_of=grids.steps_of,
+        hidden_mask=masks.mask,
+        resets=masks.resets,
+        zone_hidden=zones.hidden,
+        zone_cell=zones.cell,
+        counters=grids.counters,
+        status=grids.status,
+    )
+    launch = BACKWARD.bind(
+        Pointers(pointers, states),
+        _numbers(packing, masks, grids, batch, saved.gates.size(1)),
+        _constants(kind, size, masks, norm, zones, schedule, grids, weight),
+        grids.options,
+    )
+    for first, last, grid, program in grids.ranges_back():
+        finish = int(grids.finishes(last))
+        launch(grid, first_step=first, last_step=last, first_program=program, finish=finish)
+    grids.check()
+
+
+def _numbers(
+    packing: Packing, masks: StepMasks, grids: Grids, batch: int, rows: int
+) -> dict[str, int | float]:
+    """The kernels' numbers that stay the same over a loop."""
+    return {
+        "zone_hidden_rate": masks.rates[0],
+        "zone_cell_rate": masks.rates[1],
+        "steps": len(packing.sizes),
+        "batch": batch,
+        "rows": rows,
+        "tiles": grids.tiles,
+    }
+
+
+def _constants(
+    kind: str,
+    size: int,
+    masks: StepMasks,
+    norm: Norm,
+    zones: Zones,
+    schedule: Schedule,
+    grids: Grids,
+    weight: Tensor,
+) -> dict[str, Any]:
+    """The constants that both kernels have."""
+    return {
+        "H": size,
+        "KIND": kind,
+        "SCHEDULE": schedule.name,
+        "RAGGED": grids.starts is not None,
+        "MASKED": masks.mask is not None,
+        "RESETS": masks.resets is not None,
+        "ZONEOUT": zones.mode,
+        "NORM": norm.on,
+        "BB": schedule.sequences,
+        "BH": schedule.units,
+        "KC": schedule.inner,
+        "PRECISION": input_precision(weight),
+        "MAX_SPIN": grids.spins,
+    }
 
 
 def _pick(problem: Problem, device: torch.device, asked: str) -> Schedule:
     """What the rule says, but for the interpreter, which runs one program after the other: one that
     waits for another would wait for ever."""
     chip = chip_of(device)
-    schedule = pick(problem, chip, asked)
+    schedule = _cheapest(problem, chip, asked)
+    if FORWARD.direct:  # no interpreter
+        return schedule
     programs = sharing(schedule, problem.size)
     waits = schedule.name == "persistent" and 1 < programs <= chip.processors
-    if not (waits and interpreted()) or debug_spins():  # debugging bounds the wait
+    if not waits or debug_spins():  # debugging bounds the wait
         return schedule
     if not asked:
-        return pick(problem, chip, "step")
+        return _cheapest(problem, chip, "step")
     raise RuntimeError(
         f"schedule 'persistent': found {programs} programs that wait for each other, which "
         "Triton's interpreter runs one after the other; expected one; use 'step', or leave the "
         "choice to the rule"
     )
-
-
-class _Launch:
-    """Grids, step ranges, counters and rows of a schedule's launches."""
-
-    def __init__(
-        self,
-        schedule: Schedule,
-        packing: Packing,
-        directions: int,
-        size: int,
-        device: torch.device,
-    ) -> None:
-        self.schedule, self.sizes = schedule, packing.sizes
-        self.starts = self.steps_of = None
-        if packing.falling is not None:
-            sizes = torch.tensor([0, *packing.sizes])
-            self.starts = sizes.cumsum(0).to(device, torch.int32)  # (T'+1,)
-            self.steps_of = packing.falling.to(device, torch.int32)  # (B,)
-        self.sharing = sharing(schedule, size)  # P
-        if schedule.name == "resident" and (self.sharing > 1 or schedule.inner < size):
-            raise RuntimeError(
-                f"schedule 'resident': found tiles of {schedule.units} units, in blocks of "
-                f"{schedule.inner}; expected both to hold all {size} (or use 'persistent')"
-            )
-        self.tiles = triton.cdiv(packing.last.numel(), schedule.sequences)
-        groups = directions * self.tiles
-        self.counters = torch.zeros(groups, dtype=torch.int32, device=device)
-        self.status = torch.zeros(1, dtype=torch.int32, device=device)
-        self.at_once = groups  # groups in a launch
-        self.options: dict[str, Any] = {"num_warps": schedule.warps}
-        self.options["num_stages"] = 3 if schedule.name == "step" else 1
-        if schedule.name == "persistent":
-            chip = chip_of(device)
-            self.at_once = groups_at_once(schedule, size, chip)
-            if self.at_once == 0:
-                raise RuntimeError(
-                    f"schedule 'persistent': {self.sharing} programs of {schedule.units} units "
-                    f"cannot be resident on {chip.processors} processors at once; use larger "
-                    "tiles, or 'step'"
-                )
-            if not interpreted():
-                self.options["launch_cooperative_grid"] = True
-
-    def ranges(self) -> list[tuple[int, int, tuple[int], int]]:
-        """(first step, last step exclusive, grid, first program) of each launch. Groups that cannot
-        all be resident follow one another."""
-        steps = len(self.sizes)
-        if self.schedule.name != "step":
-            found = []
-            for first in range(0, self.counters.numel(), self.at_once):
-                groups = min(self.at_once, self.counters.numel() - first)
-                found.append((0, steps, (groups * self.sharing,), first * self.sharing))
-            return found
-        grid = (self.counters.numel() * self.sharing,)
-        return [(t, t + 1, grid, 0) for t in range(steps)]
-
-    def ranges_back(self) -> list[tuple[int, int, tuple[int], int]]:
-        """The same for the backward pass: falling, and ending with the initial state."""
-        if self.schedule.name != "step":
-            return self.ranges()
-        steps = self.ranges()
-        return [*reversed(steps), (0, 0, *steps[0][2:])]
-
-    def finishes(self, last: int) -> bool:
-        return self.schedule.name != "step" or last == 0
-
-    def check(self) -> None:
-        """In debug mode: whether a barrier gave up waiting."""
-        if debug_spins() and int(self.status):
-            raise RuntimeError(
-                f"schedule {self.schedule.name!r}: a barrier was not reached by all programs "
-                f"within {debug_spins()} reads; the results are wrong. Please report the sizes."
-            )
 
 
 def _with_total(d_sums: Tensor, dtypes: Precision) -> SumGradients:

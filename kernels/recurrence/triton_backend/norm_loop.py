@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 
-from kernels.common.launching import pointer
+from kernels.common.launching import Kernel, Pointers
 from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
 from kernels.recurrence.packing import Packing
 from kernels.recurrence.schedule import Schedule
 from kernels.recurrence.step_masks import StepMasks
 from kernels.recurrence.triton_backend.norm_steps import norm_backward_kernel, norm_forward_kernel
-from kernels.recurrence.triton_backend.pointers import Gradients, Norm, Zones
+from kernels.recurrence.triton_backend.pointers import (
+    Gradients,
+    Norm,
+    NormBackwardPointers,
+    NormForwardPointers,
+    Zones,
+)
+
+FORWARD = Kernel(norm_forward_kernel, NormForwardPointers)
+BACKWARD = Kernel(norm_backward_kernel, NormBackwardPointers)
 
 
 def forward_steps(
@@ -36,21 +47,43 @@ def forward_steps(
     _check(schedule, size)
     norm, zones = Norm(arguments), Zones(kind, masks)
     bias = candidate_bias(arguments, dtypes).contiguous() if kind == "gru" else None
+    pointers = NormForwardPointers(
+        sums=saved.gates,
+        products=products,
+        gain=norm.gain,
+        cell_gain=norm.cell_gain,
+        cell_shift=norm.cell_shift,
+        candidate_bias=bias,
+        states=states,
+        seen=seen,
+        cells=saved.cells,
+        extra=saved.extra,
+        hidden_mask=masks.mask,
+        resets=masks.resets,
+        zone_hidden=zones.hidden,
+        zone_cell=zones.cell,
+    )
+    launch = FORWARD.bind(
+        Pointers(pointers, states),
+        {
+            "zone_hidden_rate": masks.rates[0],
+            "zone_cell_rate": masks.rates[1],
+            "batch": batch,
+            "rows": rows,
+            "product_rows": products.size(1),
+        },
+        {**_constants(kind, size, masks, zones, schedule), "SEEN": saved.seen is not None,
+         "SAVE": keep},
+        {"num_warps": schedule.warps},
+    )  # fmt: skip
     start = before = 0
     for n, following in zip(packing.sizes, [*packing.sizes[1:], 0], strict=True):
         at = start if keep else 0
         torch.bmm(seen[:, before : before + n], weight, out=products[:, at : at + n])
         tiles = triton.cdiv(n, schedule.sequences)
-        norm_forward_kernel[(directions * tiles,)](
-            saved.gates, products, norm.gain, pointer(norm.cell_gain, states),
-            pointer(norm.cell_shift, states), pointer(bias, states), states, seen,
-            pointer(saved.cells, states), pointer(saved.extra, states),
-            pointer(masks.mask, states), pointer(masks.resets, states),
-            pointer(zones.hidden, states), pointer(zones.cell, states), *masks.rates,
-            start, before, at, n, following, batch, rows, products.size(1), tiles,
-            H=size, KIND=kind, MASKED=masks.mask is not None, RESETS=masks.resets is not None,
-            ZONEOUT=zones.mode, SEEN=saved.seen is not None, SAVE=keep,
-            BB=schedule.sequences, BH=schedule.units, num_warps=schedule.warps,
+        launch(
+            (directions * tiles,), start=start, before=before, product_start=at, size=n,
+            next_size=following, tiles=tiles,
         )  # fmt: skip
         start, before = start + n, batch + start
 
@@ -74,20 +107,45 @@ def backward_steps(
     _check(schedule, size)
     norm, zones = Norm(arguments), Zones(kind, masks)
 
+    pointers = NormBackwardPointers(
+        gates=saved.gates,
+        products=saved.recurrent_products,
+        gain=norm.gain,
+        cell_gain=norm.cell_gain,
+        cell_shift=norm.cell_shift,
+        states=states,
+        cells=saved.cells,
+        extra=saved.extra,
+        d_outputs=grads.arriving,
+        sent=sent,
+        d_hidden=grads.hidden,
+        d_cell=grads.cell,
+        d_sums=grads.sums,
+        d_products=grads.products,
+        d_candidate=grads.candidate,
+        d_cell_gain=grads.cell_gain,
+        d_cell_shift=grads.cell_shift,
+        hidden_mask=masks.mask,
+        resets=masks.resets,
+        zone_hidden=zones.hidden,
+        zone_cell=zones.cell,
+    )
+    bound = BACKWARD.bind(
+        Pointers(pointers, states),
+        {
+            "zone_hidden_rate": masks.rates[0],
+            "zone_cell_rate": masks.rates[1],
+            "batch": batch,
+            "rows": rows,
+        },
+        _constants(kind, size, masks, zones, schedule),
+        {"num_warps": schedule.warps},
+    )
+
     def launch(start: int, before: int, n: int, later: int, tiles: int) -> None:
-        norm_backward_kernel[(directions * tiles,)](
-            saved.gates, saved.recurrent_products, norm.gain, pointer(norm.cell_gain, states),
-            pointer(norm.cell_shift, states), states, pointer(saved.cells, states),
-            pointer(saved.extra, states), grads.arriving, sent, grads.hidden,
-            pointer(grads.cell, states), grads.sums, grads.products,
-            pointer(grads.candidate, states), pointer(grads.cell_gain, states),
-            pointer(grads.cell_shift, states), pointer(masks.mask, states),
-            pointer(masks.resets, states), pointer(zones.hidden, states),
-            pointer(zones.cell, states), *masks.rates, start, before, n, later, int(n > 0),
-            batch, rows, tiles,
-            H=size, KIND=kind, MASKED=masks.mask is not None, RESETS=masks.resets is not None,
-            ZONEOUT=zones.mode, BB=schedule.sequences, BH=schedule.units,
-            num_warps=schedule.warps,
+        bound(
+            (directions * tiles,), start=start, before=before, size=n, later_size=later,
+            work=int(n > 0), tiles=tiles,
         )  # fmt: skip
 
     start, later = rows, 0
@@ -99,6 +157,20 @@ def backward_steps(
         torch.bmm(grads.products[:, start : start + n], weight, out=sent[:, :n])
         later = n
     launch(0, 0, 0, later, triton.cdiv(batch, schedule.sequences))
+
+
+def _constants(
+    kind: str, size: int, masks: StepMasks, zones: Zones, schedule: Schedule
+) -> dict[str, Any]:
+    return {
+        "H": size,
+        "KIND": kind,
+        "MASKED": masks.mask is not None,
+        "RESETS": masks.resets is not None,
+        "ZONEOUT": zones.mode,
+        "BB": schedule.sequences,
+        "BH": schedule.units,
+    }
 
 
 def _check(schedule: Schedule, size: int) -> None:

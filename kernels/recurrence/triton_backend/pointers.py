@@ -1,4 +1,4 @@
-"""What the launches hand to the kernels besides the buffers of the loop."""
+"""What the launches hand to the kernels, by the names of their parameters."""
 
 from __future__ import annotations
 
@@ -43,8 +43,107 @@ class Norm:
         )
 
 
+class ForwardPointers(NamedTuple):
+    """Of ``forward.py``'s kernel, where the shapes stand; None: absent."""
+
+    sums: Tensor
+    weight: Tensor
+    candidate_bias: Tensor | None
+    states: Tensor
+    seen: Tensor
+    cells: Tensor | None
+    extra: Tensor | None
+    starts: Tensor | None
+    steps_of: Tensor | None
+    hidden_mask: Tensor | None
+    resets: Tensor | None
+    zone_hidden: Tensor | None
+    zone_cell: Tensor | None
+    products: Tensor | None
+    gain: Tensor | None
+    cell_gain: Tensor | None
+    cell_shift: Tensor | None
+    counters: Tensor
+    status: Tensor
+
+
+class BackwardPointers(NamedTuple):
+    """Of ``backward.py``'s kernel, where the shapes stand; None: absent."""
+
+    gates: Tensor
+    weight: Tensor
+    states: Tensor
+    cells: Tensor | None
+    extra: Tensor | None
+    d_outputs: Tensor
+    d_hidden: Tensor
+    d_cell: Tensor | None
+    d_sums: Tensor
+    d_candidate: Tensor | None
+    products: Tensor | None
+    gain: Tensor | None
+    cell_gain: Tensor | None
+    cell_shift: Tensor | None
+    d_products: Tensor | None
+    d_cell_gain: Tensor | None
+    d_cell_shift: Tensor | None
+    starts: Tensor | None
+    steps_of: Tensor | None
+    hidden_mask: Tensor | None
+    resets: Tensor | None
+    zone_hidden: Tensor | None
+    zone_cell: Tensor | None
+    counters: Tensor
+    status: Tensor
+
+
+class NormForwardPointers(NamedTuple):
+    """Of ``norm_steps.py``'s forward kernel, where the shapes stand; None: absent."""
+
+    sums: Tensor
+    products: Tensor
+    gain: Tensor
+    cell_gain: Tensor | None
+    cell_shift: Tensor | None
+    candidate_bias: Tensor | None
+    states: Tensor
+    seen: Tensor
+    cells: Tensor | None
+    extra: Tensor | None
+    hidden_mask: Tensor | None
+    resets: Tensor | None
+    zone_hidden: Tensor | None
+    zone_cell: Tensor | None
+
+
+class NormBackwardPointers(NamedTuple):
+    """Of ``norm_steps.py``'s backward kernel, where the shapes stand; None: absent."""
+
+    gates: Tensor
+    products: Tensor
+    gain: Tensor
+    cell_gain: Tensor | None
+    cell_shift: Tensor | None
+    states: Tensor
+    cells: Tensor | None
+    extra: Tensor | None
+    d_outputs: Tensor
+    sent: Tensor
+    d_hidden: Tensor
+    d_cell: Tensor | None
+    d_sums: Tensor
+    d_products: Tensor
+    d_candidate: Tensor | None
+    d_cell_gain: Tensor | None
+    d_cell_shift: Tensor | None
+    hidden_mask: Tensor | None
+    resets: Tensor | None
+    zone_hidden: Tensor | None
+    zone_cell: Tensor | None
+
+
 class Gradients(NamedTuple):
-    """What the backward kernels read and write."""
+    """What the backward pass of the loop reads and writes."""
 
     arriving: Tensor  # (D, N, H) of the outputs
     hidden: Tensor  # (D, B, H) running, in the state dtype

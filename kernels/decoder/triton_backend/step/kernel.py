@@ -45,7 +45,9 @@ VARYING = [
 @triton.jit
 def leave(passed, counter, programs):
     """Back to zero for the next launch: the last program to come has seen all others pass the last
-    barrier. A launch that cleared it beforehand would cost as much as a phase."""
+    barrier. A launch that cleared it beforehand would cost as much as a phase. Programs that gave
+    up waiting (MAX_SPIN) come here, too; after a launch that never ended, ``joined_step`` clears.
+    """
     if passed > 1:
         tl.debug_barrier()
         if tl.atomic_add(counter + 1, 1, sem="acq_rel", scope="gpu") == programs - 1:
@@ -146,7 +148,7 @@ def step_kernel(
         at = n * layer_rows
         x = shown + at - layer_rows
         if ALL or PHASE == "layer":
-            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN)
+            passed = next_phase(passed, counter, programs, status, ALL, MAX_SPIN, True)
             if n == 0:
                 for tile in range(program, cell_tiles, programs):
                     layer_tile(
@@ -202,14 +204,12 @@ def step_kernel(
     if ALL or PHASE == "ask":
         across = BLOCKS + tl.cdiv(A, COLUMNS) + tl.cdiv(G, COLUMNS)
         if WHOLE > 0:
-            if ALL:
-                if passed > 0:
-                    arrive(counter)
+            if ALL:  # a layer phase came before
+                arrive(counter)
             tiles = batch * across
             early = ask_weight(program, tiles, ask, H, A, Q, G, QUERY, COLUMNS, WHOLE)
             if ALL:
-                if passed > 0:
-                    wait_for_others(counter, passed * programs, status, MAX_SPIN)
+                wait_for_others(counter, passed * programs, status, MAX_SPIN)
             passed += 1
             for tile in range(program, tiles, programs):
                 ask_tile(

@@ -3,6 +3,8 @@ device and nothing allocated depends on data, so a step can be captured in a CUD
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from kernels.backend import interpreted
 from kernels.common.chip import chip_of, power_of_two
-from kernels.common.launching import on_device, pointer
+from kernels.common.launching import Kernel, Launch, Pointers, on_device
 from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.triton_backend.step.kernel import step_kernel
 from kernels.decoder.triton_backend.step.tiles import Problem, Tiles, blocks_of, phases, pick
@@ -19,8 +21,49 @@ from kernels.decoder.weights import DecoderState
 from kernels.recurrence.schedule import asked_schedule
 
 INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second would wait for ever
+_cheapest = lru_cache(maxsize=1024)(pick)
 # keys (B, S, Q), values (B, S, D) or None, folded values (B, S, A) or None, padded (B, S) or None
 StepMemoryTensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+
+
+class StepPointers(NamedTuple):
+    """Of ``kernel.py``'s kernel, where the shapes stand; None: absent."""
+
+    inputs: Tensor
+    rows: Tensor | None
+    first: Tensor
+    deep: Tensor
+    biases: Tensor
+    ask: Tensor
+    score: Tensor | None
+    gate_bias: Tensor | None
+    context_weight: Tensor
+    gain: Tensor | None
+    shift: Tensor | None
+    sentinel_weight: Tensor | None
+    sentinel_bias: Tensor | None
+    sentinel_key: Tensor | None
+    hidden: Tensor
+    cell: Tensor | None
+    feed: Tensor | None
+    keys: Tensor | None
+    values: Tensor | None
+    padded: Tensor | None
+    hidden_out: Tensor
+    cell_out: Tensor | None
+    shown: Tensor
+    parts: Tensor | None
+    sums: Tensor
+    gates: Tensor
+    opened: Tensor | None
+    contexts: Tensor | None
+    alpha: Tensor | None
+    vectors: Tensor
+    counter: Tensor
+    status: Tensor
+
+
+STEP = Kernel(step_kernel, StepPointers)
 
 
 def joined_step(
@@ -37,7 +80,7 @@ def joined_step(
     """As kernels.decoder.prepared_step. ``summed``: inputs are ``input_sums`` (U, C)."""
     _check(inputs, rows, weights, state, memory, kind, summed)
     problem = problem_of(weights, state, memory, kind, summed)
-    tiles = pick(problem, chip_of(inputs.device), asked_schedule())
+    tiles = _cheapest(problem, chip_of(inputs.device), asked_schedule())
     layers, batch, size = state.hidden.shape
 
     def new(*shape: int) -> Tensor:
@@ -49,40 +92,63 @@ def joined_step(
         cell = torch.empty_like(given.cell)
     vectors = hidden.new_empty(batch, problem.width)
     shown = problem.normed or (residual and layers > 1)
-    keys = values = folded = padded = alpha = None
-    parts = contexts = hidden  # a pointer must point somewhere; constants keep it from being used
+    keys = values = folded = padded = alpha = parts = contexts = None
     if memory is not None:
         keys, values, folded, padded = (None if t is None else t.contiguous() for t in memory)
         alpha = keys.new_empty(batch, problem.source)
         parts = new(blocks_of(problem, tiles), batch, problem.source + problem.sentinel)
         if folded is None:
             contexts = new(batch, problem.values)
-    some = hidden
     # Without memory there is no query, whose rows come first.
     ask = weights.ask[weights.queries :] if memory is None else weights.ask
-    pointers = (
-        inputs.contiguous(), pointer(None if rows is None else rows.contiguous(), some),
-        weights.first,
-        weights.deep, weights.biases, ask, pointer(weights.score, some),
-        pointer(weights.gate_bias, some), weights.context, pointer(weights.gain, some),
-        pointer(weights.shift, some), pointer(weights.sentinel, some),
-        pointer(weights.sentinel_bias, some),
-        pointer(weights.sentinel_key, some), given.hidden, pointer(given.cell, some),
-        pointer(given.feed, some),
-        pointer(keys, some), pointer(folded if values is None else values, some), pointer(padded,
-        some),
-        hidden, pointer(cell, some), new(layers, batch, size) if shown else hidden, parts,
-        new(batch, problem.width), new(batch, problem.gate),
-        new(batch, size) if problem.sentinel else some, contexts, pointer(alpha, some), vectors,
-        weights.counter[:2], weights.counter[2:],
-    )  # fmt: skip
+    pointers = StepPointers(
+        inputs=inputs.contiguous(),
+        rows=None if rows is None else rows.contiguous(),
+        first=weights.first,
+        deep=weights.deep,
+        biases=weights.biases,
+        ask=ask,
+        score=weights.score,
+        gate_bias=weights.gate_bias,
+        context_weight=weights.context,
+        gain=weights.gain,
+        shift=weights.shift,
+        sentinel_weight=weights.sentinel,
+        sentinel_bias=weights.sentinel_bias,
+        sentinel_key=weights.sentinel_key,
+        hidden=given.hidden,
+        cell=given.cell,
+        feed=given.feed,
+        keys=keys,
+        values=folded if values is None else values,
+        padded=padded,
+        hidden_out=hidden,
+        cell_out=cell,
+        shown=new(layers, batch, size) if shown else hidden,
+        parts=parts,
+        sums=new(batch, problem.width),
+        gates=new(batch, problem.gate),
+        opened=new(batch, size) if problem.sentinel else None,
+        contexts=contexts,
+        alpha=alpha,
+        vectors=vectors,
+        counter=weights.counter[:2],
+        status=weights.counter[2:],
+    )
     if batch:
         found = Options(
             given.feed is not None, residual and layers > 1, shown, summed, rows is not None,
             padded is not None, weights.inputs, weights.normed,
         )  # fmt: skip
         fixed = constants(problem, tiles, found, input_precision(weights.first))
-        _launch(pointers, scale, fixed, problem, tiles, weights.counter)
+        try:
+            _launch(pointers, scale, fixed, problem, tiles, weights.counter)
+        except BaseException:
+            # A launch that came to no end has not cleared the counter, and the next one, which
+            # finds it in the weights, would wait for ever or not at all.
+            with suppress(RuntimeError):  # a device that is lost has no next launch
+                weights.counter.zero_()
+            raise
     after = DecoderState(hidden, cell, None if state.feed is None else vectors)
     return vectors, after, alpha
 
@@ -168,20 +234,30 @@ def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) 
 
 
 def _launch(
-    pointers: tuple[Tensor, ...],
+    named: StepPointers,
     scale: float,
     fixed: dict[str, Any],
     problem: Problem,
     tiles: Tiles,
     counter: Tensor,
 ) -> None:
+    pointers = Pointers(named, named.hidden_out)
     options: dict[str, Any] = {"num_warps": tiles.warps, "num_stages": 1}
-    numbers = (problem.rows, problem.beams, problem.source)
+    numbers = {
+        "scale": scale,
+        "batch": problem.rows,
+        "beams": problem.beams,
+        "sources": problem.source,
+        "first_program": 0,
+    }
+    launches: dict[str, Launch] = {}
 
     def run(phase: str, layers: tuple[int, int], programs: int) -> None:
-        step_kernel[(programs,)](
-            *pointers, scale, *layers, *numbers, programs, 0, PHASE=phase, **fixed, **options
-        )
+        launch = launches.get(phase)
+        if launch is None:
+            constants = {"PHASE": phase, **fixed}
+            launch = launches[phase] = STEP.bind(pointers, numbers, constants, options)
+        launch((programs,), first_layer=layers[0], last_layer=layers[1], programs=programs)
 
     listed = list(phases(problem, tiles))
     with on_device(counter.device):
@@ -198,7 +274,6 @@ def _launch(
                 own = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
                 run(phase, own, count)
     if debug_spins() and int(counter[2]):
-        counter.zero_()
         raise RuntimeError(
             f"prepared_step, schedule {tiles.schedule!r}: a barrier was not reached by all "
             f"programs within {debug_spins()} reads; the results are wrong. Please report the "

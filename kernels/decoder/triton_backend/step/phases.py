@@ -19,6 +19,18 @@ from kernels.common.cells import (
     tanh,
 )
 from kernels.decoder.triton_backend.attend import half_way
+from kernels.decoder.triton_backend.products import in_whole_copies
+
+
+@triton.jit
+def row_block(rows, at, inner, there, live, STRIDE: tl.constexpr):
+    """rows[at, inner] for the columns that are ``there``, else zero: (BM, BK), past L1."""
+    return tl.load(
+        rows + at[:, None] * STRIDE + inner[None, :],
+        mask=live[:, None] & there[None, :],
+        other=0.0,
+        cache_modifier=".cg",
+    )
 
 
 @triton.jit
@@ -31,32 +43,52 @@ def multiply_joined(
     the X + F + H columns, in one loop: each loop of its own would wait for its first block.
 
     SPLIT: a GRU's columns, of which gate 3 has no weight on x and feed, gate 2 none on hidden.
+
+    Rows that are no multiple of 16 bytes are fetched a block ahead into registers, as in
+    ``products.multiply``, and for its reasons; as they are, since the pipeline would take them back
+    if an operation on them stood between.
     """
     OUTSIDE: tl.constexpr = X + F
     INNER: tl.constexpr = OUTSIDE + H
     dtype = weight.dtype.element_ty
+    # All parts begin and end at a multiple of 16 bytes, in the narrowest of their dtypes.
+    AHEAD: tl.constexpr = STAGES > 1 and not (
+        in_whole_copies(X, x.dtype.element_ty)
+        and in_whole_copies(F, feed.dtype.element_ty)
+        and in_whole_copies(H, hidden.dtype.element_ty)
+        and (X + F) % 8 == 0
+        and FROM % 8 == 0
+    )
+    if AHEAD:
+        inner = FROM + tl.arange(0, BK)
+        recurrent = (inner >= OUTSIDE) & (inner < INNER)
+        of_hidden = row_block(hidden, at, inner - OUTSIDE, recurrent, live, H)
+        if X > FROM:
+            of_x = row_block(x, x_at, inner, inner < X, live, X)
+        if F > 0:
+            of_feed = row_block(feed, at, inner - X, (inner >= X) & (inner < OUTSIDE), live, F)
     for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
+        # AHEAD: of the next block, else of this one.
+        inner = k + (BK if AHEAD else 0) + tl.arange(0, BK)
+        recurrent = (inner >= OUTSIDE) & (inner < INNER)
+        new_hidden = row_block(hidden, at, inner - OUTSIDE, recurrent, live, H)
+        if X > FROM:
+            new_x = row_block(x, x_at, inner, inner < X, live, X)
+        if F > 0:
+            new_feed = row_block(feed, at, inner - X, (inner >= X) & (inner < OUTSIDE), live, F)
+        if not AHEAD:
+            of_hidden = new_hidden
+            if X > FROM:
+                of_x = new_x
+            if F > 0:
+                of_feed = new_feed
+        rows = of_hidden.to(dtype)
+        if X > FROM:
+            rows += of_x.to(dtype)
+        if F > 0:
+            rows += of_feed.to(dtype)
         inner = k + tl.arange(0, BK)
         recurrent = inner >= OUTSIDE
-        rows = tl.load(
-            hidden + at[:, None] * H + (inner - OUTSIDE)[None, :],
-            mask=live[:, None] & (recurrent & (inner < INNER))[None, :],
-            other=0.0,
-            cache_modifier=".cg",
-        ).to(dtype)
-        if X > FROM:
-            rows += tl.load(
-                x + x_at[:, None] * X + inner[None, :],
-                mask=live[:, None] & (inner < X)[None, :],
-                other=0.0,
-                cache_modifier=".cg",
-            ).to(dtype)
-        if F > 0:
-            rows += tl.load(
-                feed + at[:, None] * F + (inner - X)[None, :],
-                mask=live[:, None] & ((inner >= X) & (inner < OUTSIDE))[None, :],
-                other=0.0,
-            ).to(dtype)
         used = there[None, :] & (inner < INNER)[:, None]
         if SPLIT:
             used = used & (
@@ -65,6 +97,12 @@ def multiply_joined(
             )
         w = tl.load(weight + place[None, :] * INNER + inner[:, None], mask=used, other=0.0)
         total = tl.dot(rows, w, total, input_precision=PRECISION)
+        if AHEAD:
+            of_hidden = new_hidden
+            if X > FROM:
+                of_x = new_x
+            if F > 0:
+                of_feed = new_feed
     return total
 
 

@@ -1,0 +1,88 @@
+"""The files and streams that commands read and write."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import IO
+
+from seq2seq.errors import RunError, UsageError
+
+
+@contextlib.contextmanager
+def progress(total: int | None, shown: bool) -> Iterator[Callable[[int], object]]:
+    """A progress bar where somebody watches; gives what is called with the lines just done."""
+    from tqdm import tqdm
+
+    quiet = not (shown and sys.stderr.isatty())
+    with tqdm(total=total, unit=" lines", dynamic_ncols=True, disable=quiet) as bar:
+        yield bar.update
+
+
+def chunks(stream: IO[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
+    """(number of the first line, texts) for up to ``size`` lines at a time."""
+    texts: list[str] = []
+    number = 0
+    for number, line in enumerate(stream, start=1):
+        texts.append(_decode(line, name, number))
+        if len(texts) == size:
+            yield number - size + 1, texts
+            texts = []
+    if texts:
+        yield number - len(texts) + 1, texts
+
+
+def _decode(line: bytes, name: str, number: int) -> str:
+    if number == 1:
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    line = line.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        logging.getLogger("seq2seq").warning(
+            "%s, line %d: not UTF-8 (byte 0x%02x at column %d); what cannot be read is replaced",
+            name,
+            number,
+            line[error.start],
+            error.start + 1,
+        )
+        return line.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def open_input(path: str | None) -> Iterator[IO[bytes]]:
+    if path is None:
+        yield sys.stdin.buffer
+        return
+    import gzip
+    import zlib
+
+    try:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
+            yield stream
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RunError(f"{path}: not a whole gzip file ({error})") from None
+
+
+@contextlib.contextmanager
+def open_output(path: str | None) -> Iterator[IO[bytes]]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        stream = open(path, "wb")  # noqa: SIM115  an error in the caller's body is not ours
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
+    with stream:
+        yield stream
+
+
+def same_file(one: str | None, other: str | None) -> bool:
+    if not one or not other:
+        return False
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)
+    return False

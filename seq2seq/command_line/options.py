@@ -1,0 +1,88 @@
+"""Types of command-line options, and the options that every command on a model has."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from seq2seq.config.checks import MAX_THREADS
+from seq2seq.errors import UsageError
+from seq2seq.plotting import PICTURES
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an option: a whole number of at least ``least``."""
+
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        return int(text)
+
+    return convert
+
+
+def number(text: str) -> float:
+    """The type of an option: a number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return value
+
+
+def picture(text: str) -> str:
+    """The type of an option: a file to draw into, whose name says as what."""
+    if not text.lower().endswith(PICTURES):
+        endings = ", ".join(PICTURES)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a picture that ends in one of: {endings}"
+        )
+    return text
+
+
+def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """MODEL, a saved model."""
+    parser.add_argument("model", metavar="MODEL", nargs=nargs, help="directory, or name on the hub")
+
+
+def add_machine(
+    parser: argparse.ArgumentParser, precision: str = "fp32", auto: bool = False
+) -> None:
+    """--precision (by default ``precision``; with ``auto`` it may be left to the machine),
+    --threads, --device"""
+    group = parser.add_argument_group("machine")
+    told = "auto: bf16 where the machine has it in hardware; " if auto else ""
+    group.add_argument(
+        "--precision",
+        choices=[*(["auto"] if auto else []), "fp32", "bf16"],
+        default=precision,
+        help=f"{told}bf16: products in half precision (default: {precision})",
+    )
+    group.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads")
+    group.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: auto)"
+    )
+
+
+def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the options ``names`` that were given."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def load_model(options: argparse.Namespace, task: str) -> Any:
+    """The model that the options of ``add_model`` and ``add_machine`` name, as a user of this task
+    holds it."""
+    if (options.threads or 1) > MAX_THREADS:
+        raise UsageError(f"--threads is {options.threads}; expected at most {MAX_THREADS}")
+    import torch
+
+    from seq2seq import registry
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    user = registry.load(registry.TASKS[task].user)
+    return user.from_pretrained(options.model, device=options.device)

@@ -1,1 +1,0 @@
-"""From files of sentence pairs to batches: sources, then corpus, then batches."""

@@ -1,0 +1,70 @@
+"""The hypotheses that a beam search still extends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seq2seq.decoding.nbest import NBest
+
+
+@dataclass
+class ActiveBeams:
+    """The b sources still searched, R hypotheses each: 1 in the first step, then K.
+
+    They are the N = b * R rows of the model's state, those of one source together. Where a
+    source has fewer than R hypotheses, copies of its first fill up, with log P -inf.
+    """
+
+    sources: list[int]  # which of the B sources
+    limits: list[int]  # their maximum lengths
+    limit: Tensor  # (b,) the same, on the device
+    lengths: Tensor | None  # (b,) source positions that count for coverage; None: all
+    tokens: Tensor  # (N,) the last token of each hypothesis
+    parents: Tensor  # (N,) the node before it in the history
+    log_p: Tensor  # (b, R) descending
+    coverage: Tensor | None  # (b, R, S) attention summed over the steps; None: not needed
+    prefix: Tensor  # (N, t) the tokens so far; t = 0 where they are not needed
+    count: Tensor  # (b,) hypotheses that have finished
+    best: NBest  # (b, n)
+
+    @staticmethod
+    def start(
+        limits: list[int], limit: Tensor, lengths: Tensor | None, bos: int, n: int
+    ) -> ActiveBeams:
+        """B sources, each with one empty hypothesis."""
+        b, device = len(limits), limit.device
+        return ActiveBeams(
+            sources=list(range(b)),
+            limits=limits,
+            limit=limit,
+            lengths=lengths,
+            tokens=torch.full((b,), bos, device=device),
+            parents=torch.full((b,), -1, device=device),
+            log_p=torch.zeros(b, 1, device=device),
+            coverage=None,
+            prefix=torch.empty(b, 0, dtype=torch.long, device=device),
+            count=torch.zeros(b, dtype=torch.long, device=device),
+            best=NBest.empty(b, n, device),
+        )
+
+    def keep(self, kept: list[int]) -> ActiveBeams:
+        """The sources ``kept`` (positions among the b), the others left out."""
+        index = torch.tensor(kept, dtype=torch.long, device=self.limit.device)  # (b',)
+        beams = self.log_p.shape[1]
+        rows = (index.unsqueeze(1) * beams + torch.arange(beams, device=index.device)).flatten()
+        return ActiveBeams(
+            sources=[self.sources[i] for i in kept],
+            limits=[self.limits[i] for i in kept],
+            limit=self.limit[index],
+            lengths=None if self.lengths is None else self.lengths[index],
+            tokens=self.tokens[rows],
+            parents=self.parents[rows],
+            log_p=self.log_p[index],
+            coverage=None if self.coverage is None else self.coverage[index],
+            prefix=self.prefix[rows] if self.prefix.shape[1] else self.prefix[: len(rows)],
+            count=self.count[index],
+            best=self.best.take(index),
+        )

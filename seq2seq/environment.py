@@ -1,0 +1,32 @@
+"""What the environment must offer before anything runs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from seq2seq.errors import UsageError
+
+_OURS = "attention_decoder"  # stands in this project's kernels/__init__.py and in no other's
+
+
+def check_kernels() -> None:
+    """Raises UsageError where the import name ``kernels`` is that of another package.
+
+    Hugging Face's ``kernels`` (which ``transformers[kernels]`` installs) has the same name, and
+    whichever is installed last overwrites the other. Nothing is imported to find out.
+    """
+    spec = importlib.util.find_spec("kernels")
+    if spec is None or spec.origin is None:
+        raise UsageError(
+            "the package 'kernels' that belongs to seq2seq is not installed; install it again: "
+            "pip install --force-reinstall --no-deps recurrent-seq2seq"
+        )
+    if _OURS in Path(spec.origin).read_text(encoding="utf-8", errors="replace"):
+        return
+    raise UsageError(
+        f"the import name 'kernels' belongs to another package ({spec.origin}; Hugging Face has "
+        "one of that name), and both cannot be installed together: pip uninstall kernels, then "
+        "pip install --force-reinstall --no-deps recurrent-seq2seq; or use an environment of its "
+        "own for each"
+    )

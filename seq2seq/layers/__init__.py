@@ -1,0 +1,1 @@
+"""Layers that tasks share: recurrent encoder, decoder with attention, dropout."""

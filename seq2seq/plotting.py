@@ -1,0 +1,50 @@
+"""What all pictures have in common: colours, figures, files.
+
+Drawn with matplotlib, which the ``plots`` extra installs; no display is needed and matplotlib's
+global state is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+END = "</s>"
+PICTURES = (".png", ".svg", ".pdf")  # what the name of a picture may end in
+
+BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#dd6b20", "#2f855a", "#718096"
+
+
+def new_figure() -> Figure:
+    """An empty figure; raises UsageError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError(
+            "pictures need matplotlib, which is not installed; "
+            "install it with: pip install 'recurrent-seq2seq[plots]'"
+        ) from None
+    return Figure(layout="constrained")
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a picture, and the folders it needs: PNG, SVG or PDF, as the name ends.
+
+    Raises UsageError for another ending, RunError where it cannot be written.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in PICTURES:
+        raise UsageError(f"{path}: expected a name that ends in one of: {', '.join(PICTURES)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format=kind[1:], dpi=150)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+    return path

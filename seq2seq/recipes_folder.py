@@ -1,0 +1,19 @@
+"""Where the recipes lie: beside the package in a clone, inside it in an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seq2seq.errors import RunError
+
+
+def recipes_folder() -> Path:
+    """The folder with a folder of recipes for each task; RunError where it is not there."""
+    package = Path(__file__).parent
+    places = (package / "recipes", package.parent / "recipes")
+    for place in places:
+        if (place / "README.md").is_file():
+            return place
+    raise RunError(
+        f"recipes: not found; looked in {' and '.join(map(str, places))}; install the package again"
+    )

@@ -1,0 +1,236 @@
+"""The directory that holds one saved model, written and read: what those of all tasks share.
+
+    config.json         format, vocabulary sizes, and the configuration of the run
+    model.safetensors   the weights; a tensor that two layers share stands there once
+    README.md           the model card
+
+and what turns text into numbers: of translation SentencePiece models (see ``Translator``), of the
+other tasks units.json, with subwords.model beside it where the units are subwords.
+
+Nothing in it is unpickled. A saved model is replaced only after all of its new files are written
+in full in a folder of their own, so a full disk leaves the old model as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from seq2seq import registry
+from seq2seq.config import config_from_dict
+from seq2seq.errors import RunError, UsageError
+from seq2seq.text.vocabulary import UNIT_FILES, UNITS_FILE, Units, load_units
+
+FORMAT_VERSION = 1
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+UNIT_MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *UNIT_FILES, CARD_FILE)
+
+
+def format_of(task: str) -> str:
+    """The ``format`` in config.json of a task's models."""
+    return f"seq2seq-{task}"
+
+
+def replace_files(directory: Path, write: Callable[[Path], None], known: Sequence[str]) -> None:
+    """Have ``write`` make the files in a folder of their own, then move them into ``directory``;
+    those ``known`` that it did not make are removed, the card excepted."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
+    except OSError as error:
+        raise RunError(f"model {directory}: cannot be written ({error.strerror})") from None
+    try:
+        write(staging)
+        names = sorted(path.name for path in staging.iterdir())
+        for name in names:
+            os.replace(staging / name, directory / name)
+        for name in set(known) - set(names) - {CARD_FILE}:
+            (directory / name).unlink(missing_ok=True)  # a tokenizer of the replaced model
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"model {directory}: cannot be written ({reason}); a model saved there before is kept"
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_weights(
+    model: torch.nn.Module, directory: Path, values: dict[str, Any], readme: str | None
+) -> None:
+    """Write model.safetensors, config.json and the card."""
+    tensors = _distinct_tensors(model)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
+    # safetensors writes for the owner alone; who may read the folder may read this too
+    (directory / WEIGHTS_FILE).chmod((directory / CONFIG_FILE).stat().st_mode)
+    if readme is not None:
+        (directory / CARD_FILE).write_text(readme, encoding="utf-8")
+
+
+class UnitModel(NamedTuple):
+    """A saved model whose vocabulary is ``units``, as its directory holds it."""
+
+    model: torch.nn.Module
+    units: Units
+    config: Any
+    readme: str | None
+
+
+def read_unit_model(
+    directory: Path, task: str, build: Callable[[Any, int], torch.nn.Module]
+) -> UnitModel:
+    """Load the model of ``task`` that ``directory`` holds, on the CPU and in evaluation mode;
+    ``build`` makes it from the ``model`` section of its configuration and the number of units.
+
+    Raises RunError where a file is missing or damaged, the format is another, or vocabulary,
+    weights and configuration do not belong together; UsageError where the model needs a library
+    that is not installed.
+    """
+    values = read_values(directory, task, {"vocab_size": int}, UNIT_MODEL_FILES)
+    config = run_config(values, directory, task)
+    for name in (UNITS_FILE, WEIGHTS_FILE):
+        require(directory, name, UNIT_MODEL_FILES)
+    units = load_units(directory)
+    check_vocabulary(directory / UNITS_FILE, len(units), values["vocab_size"], "vocab_size")
+    model = build(config.model, len(units))
+    load_weights(model, directory / WEIGHTS_FILE)
+    return UnitModel(model.eval(), units, config, read_card(directory))
+
+
+def require(directory: Path, name: str, known: Sequence[str]) -> None:
+    """Raises RunError where the file is not there."""
+    if (directory / name).is_file():
+        return
+    _refuse_run(directory)
+    found = sorted(path.name for path in directory.iterdir() if path.name in known)
+    raise RunError(
+        f"model {directory}: file {name} is missing "
+        f"(found there: {', '.join(found) or 'no file of a saved model'}); "
+        "copy the whole directory of the model again"
+    )
+
+
+def _refuse_run(directory: Path) -> None:
+    if (directory / "model" / CONFIG_FILE).is_file():
+        raise RunError(
+            f"model {directory}: is the directory of a run; its model is {directory / 'model'}"
+        )
+
+
+def read_values(
+    directory: Path, task: str, kinds: dict[str, type], known: Sequence[str]
+) -> dict[str, Any]:
+    """config.json of a model of this task, with a configuration and values of these types;
+    RunError where it is something else."""
+    path = directory / CONFIG_FILE
+    require(directory, CONFIG_FILE, known)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: damaged, not JSON ({error}); copy the file again") from None
+    found = values.get("format") if isinstance(values, dict) else None
+    if found is None:
+        _refuse_run(directory)  # a run keeps its configuration under the same name
+    if found != format_of(task):
+        raise RunError(
+            f"{path}: format is {found!r}, expected {format_of(task)!r}; {_what_it_is(found, task)}"
+        )
+    if values.get("format_version") != FORMAT_VERSION:
+        raise RunError(
+            f"{path}: format_version is {values.get('format_version')!r}, expected "
+            f"{FORMAT_VERSION}; the model was saved by another version of seq2seq: install the one "
+            "that wrote it"
+        )
+    for key, kind in {**kinds, "config": dict}.items():
+        if type(values.get(key)) is not kind:
+            raise RunError(
+                f"{path}: '{key}' is {values.get(key)!r}, expected a value of type "
+                f"{kind.__name__}; copy the file again"
+            )
+    return values
+
+
+def _what_it_is(found: object, task: str) -> str:
+    """What a model of another format is, and the command for it."""
+    for name, entry in registry.TASKS.items():
+        if found == format_of(name):
+            return f"this is a {name} model, not a {task} model: use 'seq2seq {entry.command}'"
+    return f"this is not a {task} model saved by seq2seq"
+
+
+def run_config(values: dict[str, Any], directory: Path, task: str) -> Any:
+    """The configuration in config.json; RunError where it is none, or another task's."""
+    path = directory / CONFIG_FILE
+    try:
+        config = config_from_dict(values["config"], where=str(path))
+    except UsageError as error:  # nobody typed it: the file is damaged or of another version
+        raise RunError(str(error)) from None
+    if config.task != task:
+        raise RunError(f"{path}: the configuration is not one of {task}")
+    return config
+
+
+def check_vocabulary(path: Path, found: int, expected: int, key: str) -> None:
+    if found != expected:
+        raise RunError(
+            f"{path}: holds {found} pieces, but the weights were trained with {expected} ({key} "
+            f"in {CONFIG_FILE}); use the tokenizer that was saved with this model"
+        )
+
+
+def _distinct_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Every weight and saved buffer once, under the first of its names."""
+    kept = model.state_dict().keys()  # leaves out the buffers that are not to be saved
+    tensors = {name: value.detach() for name, value in model.named_parameters()}
+    tensors |= {name: value for name, value in model.named_buffers() if name in kept}
+    return tensors
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    try:
+        found = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise RunError(
+            f"{path}: damaged or cut short, cannot be read ({error}); copy the file again"
+        ) from None
+    expected = _distinct_tensors(model)
+    missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
+    if missing or extra:
+        kind, names = ("lacks", missing) if missing else ("holds an unknown", extra)
+        raise RunError(
+            f"{path}: {kind} tensor '{min(names)}' ({len(missing)} missing, {len(extra)} "
+            f"unknown); the weights do not belong to the model that {CONFIG_FILE} describes"
+        )
+    for name, tensor in expected.items():
+        if found[name].shape != tensor.shape:
+            raise RunError(
+                f"{path}: tensor '{name}' has shape {tuple(found[name].shape)}, expected "
+                f"{tuple(tensor.shape)}; vocabulary, weights and {CONFIG_FILE} do not belong "
+                "together"
+            )
+    # Layers that share a tensor share it in the model just built, so one copy serves both.
+    with torch.no_grad():
+        for name, tensor in expected.items():
+            tensor.copy_(found[name])
+
+
+def read_card(directory: Path) -> str | None:
+    try:
+        return (directory / CARD_FILE).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None  # a model runs without its card

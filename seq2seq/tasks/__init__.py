@@ -1,0 +1,1 @@
+"""One folder a task; ``seq2seq.registry`` lists them. Tasks never import each other."""

@@ -1,0 +1,201 @@
+"""Batches of images with some of their captions, in an order that any step can be resumed from.
+
+Everything random follows from (seed, epoch, batch number): which images are together, which of
+their captions are read, and how an image is augmented.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.captioning.augmentation import augment, names_sides
+from seq2seq.tasks.captioning.config import CaptionDataConfig
+from seq2seq.tasks.captioning.features import Features
+from seq2seq.tasks.captioning.image_cache import ImageCache
+from seq2seq.tasks.captioning.images import to_float
+from seq2seq.text.vocabulary import END
+
+IGNORE = -100  # padding of targets: positions the loss leaves out
+BOS = END  # of units: what ends a caption is also what comes before its first word
+
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_WORD_OR_MARK = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+
+
+def clean_caption(text: str, data: CaptionDataConfig, kind: str) -> str:
+    """A caption as the model reads and writes it; ``kind`` of units. Words stand between single
+    spaces, of which punctuation marks, where they are kept, get some around themselves."""
+    text = text.lower() if data.lowercase else text
+    if not data.punctuation:
+        return " ".join(_WORD.findall(text))
+    return " ".join(_WORD_OR_MARK.findall(text) if kind == "words" else text.split())
+
+
+def whole_images(images: Tensor, data: CaptionDataConfig) -> Tensor:
+    """images (B, 3, P, P) uint8 -> (B, 3, p, p), normalised, as the encoder reads them when
+    captions are written: uncut, in the size of its training. (At another size its vectors differ;
+    halfway through the Flickr8k run, trained at 112 pixels: CIDEr-D .306 at 128, .317 at 112.)"""
+    size = data.augmentation.size or data.image_size
+    if images.shape[-1] == size:
+        return to_float(images)
+    scaled = F.interpolate(
+        images.float(), size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+    return to_float(scaled.round_().clamp_(0, 255))
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """One split. Row i of all fields is image i; of pixels and features there is one."""
+
+    paths: list[str]
+    captions: list[list[str]]  # as they stand in the data
+    units: list[list[np.ndarray]]  # ids of the cleaned captions, without beginning and end
+    pixels: ImageCache | None
+    features: Features | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def source(self, index: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Images (B, 3, P, P) uint8, or features (B, S, F) and their lengths (B,)."""
+        if self.features is not None:
+            return self.features.read([self.paths[i] for i in index])
+        return self.pixels[index], None
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """B images and N of their captions, with T steps."""
+
+    source: Tensor  # (B, 3, P, P) normalised images, or features (B, S, F)
+    lengths: Tensor | None  # (B,) of features
+    rows: Tensor  # (N,) the image of each caption, ascending
+    inputs: Tensor  # (N, T) beginning + caption, padded
+    targets: Tensor  # (N, T) caption + end, padded with IGNORE
+    words: Tensor | None  # (B, W) share of the image's captions that have the unit
+    images: Tensor  # (B,) rows of the CaptionSet
+    number: tuple[int, int]  # epoch, and number of the batch in it
+    progress: float  # share of all epochs that lies behind
+    target_count: int  # what the loss is a mean of: units, ends included; or captions to be drawn
+
+    def to(self, device: torch.device) -> CaptionBatch:
+        names = ("source", "lengths", "rows", "inputs", "targets", "words", "images")
+        moved = {name: getattr(self, name) for name in names}
+        return replace(self, **{k: None if t is None else t.to(device) for k, t in moved.items()})
+
+
+def pad_captions(captions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Ids of N captions -> inputs (N, T) and targets (N, T); see CaptionBatch."""
+    steps = max((len(ids) for ids in captions), default=0) + 1
+    inputs = np.full((len(captions), steps), END, dtype=np.int64)
+    targets = np.full((len(captions), steps), IGNORE, dtype=np.int64)
+    for row, ids in enumerate(captions):
+        inputs[row, 0] = BOS
+        inputs[row, 1 : len(ids) + 1] = ids
+        targets[row, : len(ids)] = ids
+        targets[row, len(ids)] = END
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
+
+
+class CaptionBatches:
+    """The batches of each epoch, for one of ``world`` processes.
+
+    ``samples`` above 0: captions are not read but drawn from the model, so many for each image.
+    ``words``: W of CaptionBatch; 0: none. All ranks get equally many batches: where the number does
+    not divide, the first ones of the epoch are given out twice.
+    """
+
+    def __init__(
+        self,
+        captions: CaptionSet,
+        data: CaptionDataConfig,
+        epochs: int,
+        seed: int,
+        samples: int = 0,
+        words: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if not len(captions):
+            raise UsageError("no image to train on; check 'data.train'")
+        self._set, self._data, self._epochs, self._seed = captions, data, epochs, seed
+        self._samples, self._words, self._rank, self._world = samples, words, rank, world
+
+    def _batches(self) -> int:
+        return -(-len(self._set) // self._data.batch_images)
+
+    def len_epoch(self, epoch: int) -> int:
+        """Number of batches of this rank in an epoch."""
+        return -(-self._batches() // self._world)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[CaptionBatch]:
+        """Batches of one epoch for this rank; the first ``skip`` are left out at no cost."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._set))
+        size = self._data.batch_images
+        for step in range(skip, self.len_epoch(epoch)):
+            number = (step * self._world + self._rank) % self._batches()
+            yield self._batch(order[number * size : (number + 1) * size], epoch, number)
+
+    def _batch(self, index: np.ndarray, epoch: int, number: int) -> CaptionBatch:
+        random = np.random.default_rng([self._seed, epoch, number])
+        generator = torch.Generator().manual_seed(int(random.integers(1 << 62)))
+        source, lengths = self._set.source(index)
+        if source.dtype == torch.uint8:
+            source = self._augmented(source, index, generator)
+        rows, chosen = self._choose(index, random)
+        inputs, targets = pad_captions(chosen)
+        return CaptionBatch(
+            source=source,
+            lengths=lengths,
+            rows=torch.tensor(rows, dtype=torch.int64),
+            inputs=inputs,
+            targets=targets,
+            words=self._word_shares(index) if self._words else None,
+            images=torch.from_numpy(index),
+            number=(epoch, number),
+            progress=(epoch + number / self._batches()) / self._epochs,
+            target_count=(
+                len(index) * self._samples if self._samples else int((targets != IGNORE).sum())
+            ),
+        )
+
+    def _augmented(self, images: Tensor, index: np.ndarray, generator: torch.Generator) -> Tensor:
+        """images (B, 3, P, P) uint8 -> (B, 3, p, p) as the encoder reads them in training."""
+        options = self._data.augmentation
+        sides = [names_sides(self._set.captions[i]) for i in index]
+        flip = torch.where(torch.tensor(sides), 0.0, options.flip)  # (B,)
+        return to_float(
+            augment(images, generator, options.crop, flip, options.colour, options.size)
+        )
+
+    def _choose(
+        self, index: np.ndarray, random: np.random.Generator
+    ) -> tuple[list[int], list[np.ndarray]]:
+        """Some captions of each image, drawn without replacement: their images, and they."""
+        rows, chosen = [], []
+        for row, image in enumerate(index if not self._samples else ()):
+            captions = self._set.units[image]
+            count = min(self._data.captions_per_image, len(captions))
+            for number in sorted(random.choice(len(captions), count, replace=False)):
+                rows.append(row)
+                chosen.append(captions[number][: self._data.max_length])
+        return rows, chosen
+
+    def _word_shares(self, index: np.ndarray) -> Tensor:
+        """(B, W)"""
+        shares = np.zeros((len(index), self._words), dtype=np.float32)
+        for row, image in enumerate(index):
+            captions = self._set.units[image]
+            for ids in captions:
+                found = np.unique(ids)
+                shares[row, found[found < self._words]] += 1 / len(captions)
+        return torch.from_numpy(shares)

@@ -1,0 +1,283 @@
+"""A trained captioning model as its user holds it: images in, captions out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.errors import RunError, UsageError
+from seq2seq.layers.decoder_search import DecodingWeights
+from seq2seq.layers.evaluating import evaluating
+from seq2seq.precision import Precision, check_precision, products
+from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
+from seq2seq.saved.pretrained import Pretrained
+from seq2seq.tasks.captioning.batches import BOS, whole_images
+from seq2seq.tasks.captioning.card import caption_card
+from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
+from seq2seq.tasks.captioning.features import check_features, pad_features, read_features
+from seq2seq.tasks.captioning.images import ImageError, read_image
+from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
+from seq2seq.text.vocabulary import END, UNK, Units, save_units
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_BEAM_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of one image.
+
+    ``score`` is what the search maximised (log probability over length penalty),
+    ``log_probability`` the sum over the units and the end. ``finished`` is False where the length
+    limit cut the caption. ``attention`` (T, S), where it was asked for, has a row for each of
+    ``tokens`` and one for the end if the search reached it, and a column for each place of the
+    image, row by row of its grid; with a sentinel it sums up to less than 1, the rest went there.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
+    tokens: list[str]
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """What became of one image: its captions, best first, or the error that says why not."""
+
+    captions: list[Caption]
+    error: ImageError | None = None
+
+    @property
+    def text(self) -> str:
+        """The best caption; raises the error where there is one."""
+        if self.error is not None:
+            raise self.error
+        return self.captions[0].text
+
+
+class Captioner(Pretrained):
+    """A captioning model together with its vocabulary and configuration.
+
+    captioner = Captioner.from_pretrained("runs/flickr8k/model")
+    captioner.caption(["dog.jpg"], beam_size=5)[0].text
+    """
+
+    task = "captioning"
+    files = UNIT_MODEL_FILES
+
+    def __init__(
+        self,
+        model: CaptioningModel,
+        units: Units,
+        config: CaptioningConfig,
+        readme: str | None = None,
+    ) -> None:
+        self.model, self.units, self.config, self.readme = model, units, config, readme
+
+    @classmethod
+    def _from_directory(cls, directory: Path) -> Captioner:
+        # A backbone of timm is built without its pretrained weights: all are in the directory.
+        return cls(*read_unit_model(directory, cls.task, CaptioningModel))
+
+    def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        save_units(self.units, directory)
+        return {"vocab_size": len(self.units)}
+
+    def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
+        return caption_card(self.config, parameters, card)
+
+    def caption(
+        self,
+        images: Sequence[str | os.PathLike[str] | Image.Image | Tensor | np.ndarray],
+        *,
+        beam_size: int | None = None,
+        n_best: int = 1,
+        batch_size: int | None = None,
+        decoding: CaptionDecodingConfig | None = None,
+        precision: Precision = "fp32",
+        attention: bool = False,
+    ) -> list[Captioned]:
+        """Caption each image, in the order given: the ``n_best`` best captions of each, best first.
+
+        An image is a file or an opened Pillow image; for a model of features computed beforehand,
+        a .npy file or an array (S, F) or (F,). An image that cannot be used has its ``error`` in
+        its place in the list, and does not lose the others.
+
+        ``decoding`` holds all settings of the search, by default those of the model's
+        configuration; ``beam_size`` and ``batch_size`` override single ones. ``attention`` asks
+        for the attention weights. ``precision="bf16"`` multiplies in bfloat16.
+
+        Raises:
+            UsageError: ``images`` is no list; a setting out of range.
+            RunError: the device is out of memory; the model gives no numbers (NaN).
+        """
+        if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+            kind = type(images).__name__
+            raise UsageError(f"images is {kind}; expected a list: caption([image])")
+        check_precision(precision)
+        settings = _settings(decoding or self.config.decoding, beam_size, batch_size)
+        if not isinstance(n_best, int) or not 1 <= n_best <= settings.beam_size:
+            most = f"{settings.beam_size} (beam_size)"
+            raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
+        results: list[Captioned] = []
+        device = next(self.model.parameters()).device
+        with torch.inference_mode(), evaluating(self.model), products(device, precision):
+            weights = self.model.decoding_weights()
+            for start in range(0, len(images), settings.batch_size):
+                batch = [self._read(image) for image in images[start : start + settings.batch_size]]
+                good = [one for one in batch if isinstance(one, Tensor)]
+                found = iter(self._search(good, weights, settings, n_best, attention))
+                results += [
+                    Captioned(next(found)) if isinstance(one, Tensor) else Captioned([], one)
+                    for one in batch
+                ]
+        return results
+
+    def caption_encoded(
+        self,
+        encoded: Encoded,
+        decoding: CaptionDecodingConfig,
+        weights: DecodingWeights | None = None,
+        n_best: int = 1,
+        attention: bool = False,
+    ) -> list[list[Caption]]:
+        """The captions of images that are encoded already; autocast decides the precision."""
+        count, device = len(encoded.values), encoded.values.device
+        common = {
+            "sources": count,
+            "max_lengths": torch.full((count,), decoding.max_length, device=device),
+            "bos": BOS,
+            "eos": END,
+            "pad": UNK,  # which is never written
+            "min_length": decoding.min_length,
+            "no_repeat_ngram": decoding.no_repeat_ngram,
+            "return_attention": attention,
+        }
+        with torch.inference_mode():
+            state = self.model.start(encoded, weights)
+            if decoding.beam_size == 1:
+                found = [[one] for one in greedy_search(self.model, state, **common)]
+            else:
+                found = beam_search(
+                    self.model,
+                    state,
+                    **common,
+                    beam_size=decoding.beam_size,
+                    length_penalty=decoding.length_penalty,
+                    n_best=n_best,
+                )
+        return [[self._caption(one) for one in hypotheses] for hypotheses in found]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The caption that units ``ids`` spell, on one line."""
+        decoder = self.units.decoder()
+        text = "".join([decoder.add(unit) for unit in ids]) + decoder.finish()
+        return " ".join(text.replace("\0", "").split())
+
+    def _caption(self, found: Hypothesis) -> Caption:
+        attention = found.attention
+        return Caption(
+            self.text(found.tokens),
+            found.score,
+            found.log_probability,
+            found.finished,
+            [self.units.piece(unit) for unit in found.tokens],
+            None if attention is None else attention.float().cpu(),
+        )
+
+    def _read(self, image: Any) -> Tensor | ImageError:
+        """(3, P, P) uint8, or features (S, F)."""
+        encoder = self.config.model.encoder
+        try:
+            if encoder.kind != "features":
+                return read_image(image, self.config.data.image_size)
+            if isinstance(image, (Tensor, np.ndarray)):
+                return check_features(image, encoder.size, "features")
+            if not isinstance(image, (str, os.PathLike)):
+                kind = type(image).__name__
+                raise ImageError(f"features are {kind}; expected a .npy file or an array")
+            if not str(image).endswith(".npy"):
+                raise ImageError(
+                    f"{image}: this model reads features computed beforehand; expected a .npy file"
+                )
+            return read_features(image, encoder.size)
+        except ImageError as error:
+            return error
+
+    def _search(
+        self,
+        batch: list[Tensor],
+        weights: DecodingWeights,
+        settings: CaptionDecodingConfig,
+        n_best: int,
+        attention: bool,
+    ) -> list[list[Caption]]:
+        if not batch:
+            return []
+        device = next(self.model.parameters()).device
+        lengths = None
+        if self.config.model.encoder.kind == "features":
+            source, lengths = pad_features(batch)
+            lengths = None if lengths is None else lengths.to(device)
+        else:
+            source = torch.stack(batch)
+        try:
+            source = source.to(device)
+            if source.dtype == torch.uint8:
+                source = whole_images(source, self.config.data)
+            encoded = self.model.encode(source, lengths)
+            found = self.caption_encoded(encoded, settings, weights, n_best, attention)
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{device}: out of memory with {len(batch)} images, beam {settings.beam_size}; use "
+                "a smaller batch or beam"
+            ) from None
+        if lengths is not None and attention:
+            counts = lengths.tolist()
+            return [
+                [dataclasses.replace(c, attention=_trim(c.attention, n)) for c in captions]
+                for captions, n in zip(found, counts, strict=True)
+            ]
+        return found
+
+
+def _trim(attention: Tensor | None, places: int) -> Tensor | None:
+    return None if attention is None else attention[:, :places]
+
+
+def _settings(
+    decoding: CaptionDecodingConfig, beam_size: int | None, batch_size: int | None
+) -> CaptionDecodingConfig:
+    given = {"beam_size": beam_size, "batch_size": batch_size}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(decoding, **changed)
+    least = {
+        "beam_size": 1,
+        "batch_size": 1,
+        "max_length": 0,
+        "min_length": 0,
+        "no_repeat_ngram": 0,
+        "length_penalty": 0,
+    }
+    for key, lowest in least.items():
+        value = getattr(settings, key)
+        whole = key == "length_penalty" or isinstance(value, int)
+        if not whole or not lowest <= value < float("inf"):
+            kind = "number" if key == "length_penalty" else "whole number"
+            raise UsageError(f"{key} is {value!r}; expected a {kind} of at least {lowest}")
+    if settings.beam_size > MAX_BEAM_SIZE:
+        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
+    return settings

@@ -1,0 +1,281 @@
+"""Images and their captions as a `datasets.Dataset` of ``image`` (a path) and ``captions``.
+
+On disk they are what `datasets` calls an image folder, one for each split, with a metadata file
+inside it:
+
+    train/metadata.jsonl      {"file_name": "dog.jpg", "captions": ["A dog runs .", ...]}
+    train/dog.jpg
+
+`datasets` itself drops captions in silence when the metadata file lies elsewhere; here that is
+an error. The metadata file is read here, the images are not: their paths are checked, and
+``images.py`` decodes them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import datasets
+
+from seq2seq.errors import UsageError
+from seq2seq.public_data import missing_hint
+from seq2seq.tasks.captioning.images import SUFFIXES
+from seq2seq.text.files import decode_lines
+
+METADATA = ("metadata.jsonl", "metadata.csv")
+FORMATS = (".jsonl", ".json", ".csv")
+_LISTS = ("captions",)  # keys of a row that holds all captions of its image
+_TEXTS = ("caption", "text")  # keys of a row that holds one of them
+_FEATURES = datasets.Features(
+    {"image": datasets.Value("string"), "captions": datasets.List(datasets.Value("string"))}
+)
+_logger = logging.getLogger("seq2seq")
+
+
+@dataclass
+class _Entry:
+    """One image of the metadata file."""
+
+    line: int  # where it stands first
+    whole: bool  # its captions came as a list, all of them in one row
+    captions: list[str] = field(default_factory=list)
+
+
+def load_captions(path: str | Path) -> datasets.Dataset:
+    """Images with their captions, in the order of the metadata file.
+
+    ``path`` is a folder with ``metadata.jsonl`` or ``metadata.csv`` in it, or such a file of any
+    name (.jsonl, .csv, or .json with a list of the same objects). Each row has ``file_name``, the
+    image's path from the file's folder, and either ``captions``, a list, or ``caption`` (or
+    ``text``), one caption; CSV has the second kind only. Rows of one caption add up: an image with
+    five captions may stand on five lines. Two rows with lists for one image are an error, since
+    nothing says which counts. Runs of white space, line breaks too, become one space.
+
+    Images in a folder that no row names are left out, with a warning.
+
+    Returns:
+        a dataset in memory: ``image``, an absolute path, and ``captions``, one or more texts.
+
+    Raises:
+        UsageError, naming file and line: no metadata file (and where one lies instead), two of
+        them, a malformed row, an image without captions, a blank caption, an image that does not
+        exist, given twice, or outside the folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        metadata = _find_metadata(path)
+    elif path.is_file():
+        metadata = path
+    else:
+        raise UsageError(
+            f"{path}: no such file or folder; expected images with {METADATA[0]}"
+            f"{missing_hint(path)}"
+        )
+    entries = _collect(metadata)
+    _check_images(metadata, entries)
+    if path.is_dir():
+        _warn_of_others(metadata, entries)
+    root = metadata.parent.resolve()
+    columns = {
+        "image": [str(root / name) for name in entries],
+        "captions": [entry.captions for entry in entries.values()],
+    }
+    return datasets.Dataset.from_dict(columns, features=_FEATURES)
+
+
+def _find_metadata(folder: Path) -> Path:
+    found = [folder / name for name in METADATA if (folder / name).is_file()]
+    if len(found) > 1:
+        raise UsageError(f"{folder}: both {' and '.join(METADATA)} are there; keep one of them")
+    if found:
+        return found[0]
+    below = sorted(p for name in METADATA for p in folder.glob(f"*/{name}"))
+    if below:
+        raise UsageError(
+            f"{folder}: no {METADATA[0]} in it, but {_some(below)}; give the folder of one split, "
+            f"such as {below[0].parent}"
+        )
+    above = [folder.parent / name for name in METADATA if (folder.parent / name).is_file()]
+    if above:
+        raise UsageError(
+            f"{folder}: no {METADATA[0]} in it, but there is {above[0]}; each split's folder needs "
+            f"its own beside its images: move it to {folder / above[0].name}, with file names as "
+            "seen from there, or give the file itself as the path"
+        )
+    files = sorted(folder.glob("*.json*")) + sorted(folder.glob("*.csv"))
+    instead = f"; there is {_some(files)}: give that file as the path" if files else ""
+    raise UsageError(
+        f"{folder}: no {METADATA[0]} in it{instead}; expected one line for each image: "
+        '{"file_name": "dog.jpg", "captions": ["A dog runs ."]}'
+    )
+
+
+def _collect(path: Path) -> dict[str, _Entry]:
+    """File name -> captions, in the order of the file."""
+    entries: dict[str, _Entry] = {}
+    for line, row in _rows(path):
+        where = f"{path}, line {line}"
+        name = _file_name(row, where)
+        captions, whole = _captions(row, name, where)
+        entry = entries.setdefault(name, _Entry(line, whole))
+        if entry.line != line and (whole or entry.whole):
+            raise UsageError(
+                f"{where}: '{name}' has captions on line {entry.line} already; put all of them "
+                "in one list, or one 'caption' on each line"
+            )
+        entry.captions += captions
+    if not entries:
+        raise UsageError(f"{path}: no images in it; expected one line for each image")
+    return entries
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict]]:
+    """Line number (of a .json, number of the object) and fields of each row."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"{path}: unknown format '{suffix}'; expected a folder of images with {METADATA[0]}, "
+            f"or a file that names images: {', '.join(FORMATS)}"
+        )
+    try:
+        with open(path, "rb") as stream:
+            lines = decode_lines(stream, str(path))
+            if suffix == ".csv":
+                yield from _csv_rows(path, lines)
+            elif suffix == ".json":
+                rows = _parse("\n".join(lines), str(path))
+                if not isinstance(rows, list):
+                    raise UsageError(f"{path}: expected a JSON list of objects")
+                yield from ((i, _object(row, f"{path}, item {i}")) for i, row in enumerate(rows, 1))
+            else:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        where = f"{path}, line {number}"
+                        yield number, _object(_parse(line, where), where)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict]]:
+    reader = csv.reader((line + "\n" for line in lines), strict=True)
+    names = None
+    try:
+        for row in reader:
+            if names is None:
+                names = row
+            elif row and len(row) != len(names):
+                raise UsageError(
+                    f"{path}, line {reader.line_num}: {len(row)} fields; expected {len(names)} "
+                    f"({', '.join(names)}); put captions with commas in quotes"
+                )
+            elif row:
+                yield reader.line_num, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def _parse(text: str, where: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not valid JSON: {error}") from None
+
+
+def _object(row: object, where: str) -> dict:
+    if not isinstance(row, dict):
+        raise UsageError(f"{where}: expected a JSON object with 'file_name' and 'captions'")
+    return row
+
+
+def _file_name(row: dict, where: str) -> str:
+    """The image's path from the folder, spelled in one way."""
+    name = row.get("file_name")
+    if not isinstance(name, str) or not name.strip():
+        raise UsageError(
+            f"{where}: no 'file_name'; it has: {', '.join(map(str, row)) or 'nothing'}"
+        )
+    _check_unicode(name, f"{where}: 'file_name'")
+    place = PurePosixPath(name)
+    if place.is_absolute() or Path(name).is_absolute() or ".." in place.parts:
+        raise UsageError(
+            f"{where}: 'file_name' is {name}; expected a path below the metadata file's folder, "
+            "neither absolute nor with '..'"
+        )
+    return str(place)
+
+
+def _captions(row: dict, name: str, where: str) -> tuple[list[str], bool]:
+    """The row's captions, and whether they came as a list."""
+    keys = [key for key in (*_LISTS, *_TEXTS) if row.get(key) is not None]
+    if len(keys) > 1:
+        raise UsageError(f"{where}: both '{keys[0]}' and '{keys[1]}'; expected one of them")
+    if not keys:
+        known = ", ".join(str(key) for key in row if key != "file_name") or "nothing else"
+        raise UsageError(
+            f"{where}: no 'captions' (a list) or 'caption' (a text) for '{name}'; it has: {known}"
+        )
+    found = row[keys[0]]
+    whole = keys[0] in _LISTS
+    if whole and not isinstance(found, list):
+        raise UsageError(
+            f"{where}: 'captions' of '{name}' is no list; for one text write 'caption'"
+        )
+    texts = found if whole else [found]
+    if not texts:
+        raise UsageError(f"{where}: '{name}' has no captions; expected at least one")
+    for number, text in enumerate(texts, 1):
+        if not isinstance(text, str):
+            kind = type(text).__name__
+            raise UsageError(f"{where}: caption {number} of '{name}' is {kind}; expected text")
+        _check_unicode(text, f"{where}: caption {number} of '{name}'")
+        if not text.replace("\0", " ").strip():
+            raise UsageError(f"{where}: caption {number} of '{name}' is blank; leave it out")
+    return [" ".join(text.replace("\0", " ").split()) for text in texts], whole
+
+
+def _check_unicode(text: str, where: str) -> None:
+    """JSON can spell half of a surrogate pair, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise UsageError(f"{where} holds {half}, half a character; expected Unicode") from None
+
+
+def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:
+    missing = [name for name in entries if not os.path.isfile(metadata.parent / name)]
+    if missing:
+        others = f" (and {len(missing) - 1:,} more are missing)" if len(missing) > 1 else ""
+        raise UsageError(
+            f"{metadata}, line {entries[missing[0]].line}: a caption for '{missing[0]}', but "
+            f"{metadata.parent / missing[0]} is not there{others}"
+        )
+
+
+def _warn_of_others(metadata: Path, entries: dict[str, _Entry]) -> None:
+    """Of images that no row names: part of a folder may be meant, so no error."""
+    root = metadata.parent
+    others = []
+    for folder, _, names in os.walk(root):
+        for name in names:
+            place = (Path(folder) / name).relative_to(root).as_posix()
+            if Path(name).suffix.lower() in SUFFIXES and place not in entries:
+                others.append(place)
+    if others:
+        _logger.warning(
+            "%s: %s images in the folder have no captions and are left out: %s",
+            metadata,
+            f"{len(others):,}",
+            _some(sorted(others)),
+        )
+
+
+def _some(names: list) -> str:
+    shown = ", ".join(str(name) for name in names[:3])
+    return f"{shown} and {len(names) - 3:,} more" if len(names) > 3 else shown

@@ -1,0 +1,252 @@
+"""The commands of captioning: caption, evaluate-captions. ``seq2seq.cli`` runs them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.options import (
+    add_machine,
+    add_model,
+    given,
+    load_model,
+    number,
+    picture,
+    whole,
+)
+from seq2seq.errors import UsageError
+
+if TYPE_CHECKING:
+    from seq2seq.tasks.captioning.captioner import Captioned, Captioner
+    from seq2seq.tasks.captioning.config import CaptionDecodingConfig
+
+_CAPTION_EXAMPLES = """\
+Writes a line for each image, columns separated by a tab:
+  plain                 image, caption
+  --n-best N (N > 1)    image, score, caption; up to N lines for each image, best first
+  --json                an object: image, captions (text, score, log_probability), or error
+
+A folder stands for all images in it and below, by name. An image that cannot be read is named on
+standard error and does not lose the others; the exit status is then 1. For a model of features
+computed beforehand the files are .npy.
+
+  seq2seq caption MODEL photo.jpg
+  seq2seq caption MODEL photos/ more/dog.png --json > captions.jsonl
+  seq2seq caption MODEL photo.jpg --attention-plot focus.png      where each word looked
+"""
+
+_EVALUATE_EXAMPLES = """\
+Captions the images of DATA and scores the captions against the references there: BLEU-1 to BLEU-4,
+ROUGE-L, CIDEr-D. DATA is a folder of images with metadata.jsonl in it, or such a file.
+
+  seq2seq evaluate-captions MODEL photos/test --output captions.jsonl
+"""
+
+_SETTINGS = {  # those of CaptionDecodingConfig: option -> (least, help)
+    "beam_size": (1, "1: greedy search"),
+    "batch_size": (1, "images at a time"),
+    "max_length": (1, "longest caption, in words"),
+    "min_length": (0, "shortest caption, in words"),
+    "no_repeat_ngram": (0, "no N-gram twice; 0: off"),
+}
+
+_log = logging.getLogger("seq2seq")
+
+
+def _add_caption(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
+    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument("--json", action="store_true", help="JSON lines")
+    parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
+    parser.add_argument(
+        "--attention-plot",
+        type=picture,
+        metavar="PICTURE",
+        help="where each word of the first image's caption looked",
+    )
+    _options(parser)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("data", metavar="DATA", help="images with captions")
+    parser.add_argument("--output", metavar="FILE", help="write the captions here, as JSON lines")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    _options(parser)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
+    for name, (least, text) in _SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
+    group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
+    add_machine(parser)
+
+
+def _caption(options: argparse.Namespace) -> int:
+    """Exit status 1 where an image could not be captioned."""
+    captioner = load_model(options, "captioning")
+    suffixes = _suffixes(captioner)
+    paths = [path for name in options.images for path in _files(Path(name), suffixes)]
+    settings = _settings(options, captioner)
+    if options.attention_plot:
+        _check_drawable(captioner)
+    drawn, failed = None, 0
+    with _output(options.output) as sink:
+        for start in range(0, len(paths), settings.batch_size):
+            batch = paths[start : start + settings.batch_size]
+            results = captioner.caption(
+                batch, n_best=options.n_best, decoding=settings, precision=options.precision
+            )
+            for path, found in zip(batch, results, strict=True):
+                if found.error is not None:
+                    failed += 1
+                    _log.error("%s", found.error)
+                elif drawn is None:
+                    drawn = path
+                sink.write(_lines(path, found, options))
+            sink.flush()
+    if options.attention_plot:  # last: a picture that cannot be written loses no caption
+        if drawn is None:
+            raise UsageError(f"--attention-plot {options.attention_plot}: no image was captioned")
+        _draw(captioner, drawn, settings, options.precision, options.attention_plot)
+    return 1 if failed else 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.captioning.captions import load_captions
+    from seq2seq.tasks.captioning.scores import score_captions
+
+    captioner = load_model(options, "captioning")
+    rows = load_captions(options.data)
+    settings = _settings(options, captioner)
+    images = list(rows["image"])
+    if captioner.config.model.encoder.kind == "features":
+        images = _features_of(captioner, images, options.data)
+    # Opened first: hours of captioning are not for a file that cannot be written.
+    with _output(options.output) if options.output else contextlib.nullcontext() as sink:
+        started = time.perf_counter()
+        results = captioner.caption(images, decoding=settings, precision=options.precision)
+        seconds = time.perf_counter() - started
+        texts = [found.text for found in results]  # a reference without its image: no score at all
+        if sink:
+            for path, text in zip(rows["image"], texts, strict=True):
+                sink.write(_json({"image": Path(path).name, "caption": text}))
+    scores = score_captions(texts, list(rows["captions"]))
+    print(
+        f"seq2seq: {len(texts)} images in {seconds:.1f} s ({len(texts) / seconds:.1f} images/s)",
+        file=sys.stderr,
+    )
+    if options.json:
+        print(json.dumps({"images": len(texts), "scores": dataclasses.asdict(scores)}, indent=2))
+    else:
+        print(scores)
+    return 0
+
+
+def _features_of(captioner: Captioner, images: list[str], data: str) -> list[Any]:
+    """``data.features`` of the model's configuration, its {split} the name of the folder."""
+    from seq2seq.tasks.captioning.features import Features
+
+    place = captioner.config.data.features or ""
+    place = place.replace("{split}", Path(data).stem)
+    features = Features(place, captioner.config.model.encoder.size)
+    return [features.one(image) for image in images]
+
+
+def _lines(path: Path, found: Captioned, options: argparse.Namespace) -> str:
+    if options.json:
+        if found.error is not None:
+            return _json({"image": str(path), "error": str(found.error)})
+        names = ("text", "score", "log_probability")
+        captions = [{name: getattr(one, name) for name in names} for one in found.captions]
+        return _json({"image": str(path), "captions": captions})
+    if options.n_best > 1:
+        return "".join(f"{path}\t{one.score:.4f}\t{one.text}\n" for one in found.captions)
+    return "".join(f"{path}\t{one.text}\n" for one in found.captions)
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _check_drawable(captioner: Captioner) -> None:
+    """What the configuration says already, before hours of captioning."""
+    model = captioner.config.model
+    if model.encoder.kind == "features":
+        raise UsageError("--attention-plot: this model reads features, there is no image to draw")
+    if model.encoder.pooled or model.decoder.attention == "none":
+        raise UsageError("--attention-plot: this model attends to no grid that could be drawn")
+
+
+def _draw(
+    captioner: Captioner, path: Path, settings: CaptionDecodingConfig, precision: Any, picture: str
+) -> None:
+    from seq2seq.tasks.captioning.plots import attention_overlay
+
+    found = captioner.caption([path], decoding=settings, precision=precision, attention=True)[0]
+    best = found.captions[0]
+    places = 0 if best.attention is None else best.attention.shape[1]
+    side = round(places**0.5)
+    if best.attention is None or side * side != places or places == 1:
+        raise UsageError("--attention-plot: this model attends to no grid that could be drawn")
+    if not best.tokens:
+        raise UsageError(f"--attention-plot: the caption of {path} is empty: no word to draw")
+    attention_overlay(path, best.tokens, best.attention, picture)
+
+
+def _suffixes(captioner: Captioner) -> frozenset[str]:
+    from seq2seq.tasks.captioning.images import SUFFIXES
+
+    features = captioner.config.model.encoder.kind == "features"
+    return frozenset({".npy"}) if features else frozenset(SUFFIXES)
+
+
+def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
+    if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
+        return [path]  # whatever is wrong with it, reading it will say
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if not found:
+        raise UsageError(f"{path}: no images in this folder ({', '.join(sorted(suffixes))})")
+    return found
+
+
+def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecodingConfig:
+    changed = given(options, (*_SETTINGS, "length_penalty"))
+    return dataclasses.replace(captioner.config.decoding, **changed)
+
+
+@contextlib.contextmanager
+def _output(path: str | None) -> Iterator[IO[str]]:
+    """Names of files that are no UTF-8 are written as the bytes they are."""
+    if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")
+        yield sys.stdout
+        return
+    try:
+        stream = open(  # noqa: SIM115  the caller's errors pass by
+            path, "w", encoding="utf-8", errors="surrogateescape"
+        )
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
+    with stream:
+        yield stream
+
+
+COMMANDS = (
+    Command("caption", "describe images", _add_caption, _caption, _CAPTION_EXAMPLES),
+    Command("evaluate-captions", "score captions", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
+)

@@ -1,0 +1,92 @@
+"""Image features computed beforehand: one array (S, F) for each image, or (F,) where pooled.
+
+Either a .safetensors file with a tensor for each image, under the name of the image's file
+("dog.jpg", or "dog"), or a folder of .npy files, "dog.jpg.npy" or "dog.npy" for "dog.jpg"; the
+longer name tells dog.jpg from dog.png. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.captioning.images import ImageError
+
+
+class Features:
+    """Reads the features of images by the names of their files, when they are asked for."""
+
+    def __init__(self, place: str | Path, size: int) -> None:
+        """``size``: F. Raises UsageError where ``place`` is neither such a file nor a folder."""
+        self.place, self.size, self._file, self._names = Path(place), size, None, frozenset()
+        if self.place.is_dir():
+            return
+        from safetensors import SafetensorError, safe_open
+
+        if not self.place.is_file():
+            raise UsageError(f"data.features {place}: no such file or folder")
+        try:
+            self._file = safe_open(self.place, framework="pt")
+        except SafetensorError as error:
+            raise UsageError(f"data.features {place}: not a safetensors file ({error})") from None
+        self._names = frozenset(self._file.keys())
+
+    def read(self, images: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        """Features (B, S, F) float32, zero past an image's own number of regions, and those numbers
+        (B,), None where all are equal. Raises ImageError for an image that has none."""
+        return pad_features([self.one(image) for image in images])
+
+    def one(self, image: str) -> Tensor:
+        """(S, F)"""
+        path = Path(image)
+        if self._file is None:
+            whole = self.place / f"{path.name}.npy"
+            found = whole if whole.is_file() else self.place / f"{path.stem}.npy"
+            return read_features(found, self.size)
+        name = next((n for n in (path.name, path.stem, image) if n in self._names), None)
+        if name is None:
+            raise ImageError(f"{image}: {self.place} holds no tensor '{path.name}'")
+        return check_features(self._file.get_tensor(name), self.size, f"{self.place}: {name}")
+
+
+def read_features(path: str | Path, size: int) -> Tensor:
+    """One .npy file -> (S, F) float32. Raises ImageError where that is not what it holds."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header of any size, too
+        raise ImageError(f"{path}: features cannot be read ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise ImageError(f"{path}: an archive of several arrays (.npz); expected one array (.npy)")
+    return check_features(found, size, str(path))
+
+
+def check_features(features: Tensor | np.ndarray, size: int, name: str) -> Tensor:
+    """(F,) or (S, F) -> (S, F) float32. Raises ImageError for other shapes and no real numbers."""
+    if isinstance(features, np.ndarray):
+        if features.dtype.kind not in "fiu":
+            raise ImageError(f"{name}: features of type {features.dtype}; expected real numbers")
+        features = torch.from_numpy(features.astype(np.float32))
+    if features.is_complex():
+        raise ImageError(f"{name}: features of type {features.dtype}; expected real numbers")
+    features = features.unsqueeze(0) if features.dim() == 1 else features
+    if features.dim() != 2 or features.shape[1] != size or not len(features):
+        raise ImageError(
+            f"{name}: features of shape {tuple(features.shape)}; expected (regions, {size}): "
+            "'model.encoder.size' is the width"
+        )
+    features = features.float()
+    if not bool(features.isfinite().all()):
+        raise ImageError(f"{name}: features hold NaN or infinity")
+    return features
+
+
+def pad_features(features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Arrays (S_i, F) -> (B, S, F) and the lengths (B,), None where they are equal."""
+    counts = [len(one) for one in features]
+    padded = torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True)  # (B, S, F)
+    return padded, None if len(set(counts)) == 1 else torch.tensor(counts)

@@ -1,0 +1,293 @@
+"""Captioning as the training loop sees it: images, image encoder and decoder, CIDEr-D."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from seq2seq.errors import UsageError
+from seq2seq.layers.evaluating import evaluating
+from seq2seq.tasks.captioning.batches import (
+    CaptionBatch,
+    CaptionBatches,
+    CaptionSet,
+    clean_caption,
+    pad_captions,
+    whole_images,
+)
+from seq2seq.tasks.captioning.captioner import Captioner
+from seq2seq.tasks.captioning.captions import load_captions
+from seq2seq.tasks.captioning.config import CaptioningConfig
+from seq2seq.tasks.captioning.features import Features
+from seq2seq.tasks.captioning.image_cache import cache_images
+from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
+from seq2seq.tasks.captioning.objectives import CaptionLoss, SelfCritical
+from seq2seq.tasks.captioning.scores import CaptionScores, CiderD, score_captions
+from seq2seq.text.vocabulary import END, UNITS_FILE, UNK, Units, load_units, save_units, train_units
+from seq2seq.training import checkpoints
+from seq2seq.training.task import Carried, Loss
+
+VALIDATION_IMAGES = 64  # encoded at once
+
+
+class CaptioningTask:
+    """See ``seq2seq.training.task``."""
+
+    figures = ("validation_loss", "bleu4", "cider_d")
+    average_patience = None
+
+    @staticmethod
+    def unread_parameters(config: CaptioningConfig) -> bool:
+        """Whether some weights get no gradient: those of ``words`` without their loss, and the
+        decoder's in epochs of that loss alone."""
+        return bool(config.model.words)
+
+    def __init__(
+        self, config: CaptioningConfig, folder: Path, accelerator: Accelerator, resume: bool
+    ) -> None:
+        options = config.training
+        self.config, self.accelerator = config, accelerator
+        first = None
+        if options.start_from and not resume:
+            first = Captioner.from_pretrained(options.start_from, device="cpu")
+        texts = _load(config)
+        with accelerator.main_process_first():
+            # the main process comes first and writes them, the others read what it wrote
+            keep = resume or not accelerator.is_main_process
+            self.units = _units(config, folder / "tokenizer", texts["train"], first, keep)
+            self.sets = {
+                split: _prepare(config, split, rows, self.units) for split, rows in texts.items()
+            }
+        self.has_validation = "validation" in self.sets
+        drawn = options.objective == "self_critical"
+        self.batches = CaptionBatches(
+            self.sets["train"],
+            config.data,
+            options.max_epochs,
+            config.seed,
+            samples=options.samples if drawn else 0,
+            words=min(config.model.words, len(self.units)) if options.word_loss else 0,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
+        pretrained = config.model.encoder.pretrained and not (resume or first)
+        self.model = CaptioningModel(config.model, len(self.units), pretrained)
+        self.model = self.model.to(accelerator.device)
+        if first:
+            weights = checkpoints.weights_of(first.model)
+            checkpoints.load_weights(
+                self.model, weights, f"training.start_from {options.start_from}"
+            )
+        self.captioner = Captioner(self.model, self.units, config)
+        self.objective: nn.Module = self._self_critical() if drawn else self._cross_entropy()
+
+    def _cross_entropy(self) -> CaptionLoss:
+        options = self.config.training
+        return CaptionLoss(
+            self.model,
+            options.label_smoothing,
+            options.attention_penalty,
+            options.word_loss,
+            options.scheduled_sampling,
+        )
+
+    def _self_critical(self) -> SelfCritical:
+        options = self.config.training
+        reward = CaptionReward(self.sets["train"])
+        return SelfCritical(
+            self.model,
+            reward,
+            options.samples,
+            options.temperature,
+            options.baseline,
+            self.config.data.max_length,
+            self.config.seed,
+        )
+
+    def describe(self) -> str:
+        sizes = ", ".join(
+            f"{name} {len(found):,} images with {sum(map(len, found.captions)):,} captions"
+            for name, found in self.sets.items()
+        )
+        return f"{sizes}; vocabulary {len(self.units):,} {self.units.kind}"
+
+    def len_epoch(self, epoch: int) -> int:
+        return self.batches.len_epoch(epoch)
+
+    def epoch(self, epoch: int, skip: int) -> Iterator[CaptionBatch]:
+        return self.batches.epoch(epoch, skip=skip)
+
+    def loss(self, objective: nn.Module, batch: CaptionBatch, carried: Carried) -> Loss:
+        if self.config.training.objective == "self_critical":
+            loss, reported = objective(batch.source, batch.lengths, batch.images, batch.number)
+            return Loss(loss, reported, carried)
+        words_alone = batch.number[0] < self.config.training.word_epochs
+        loss, reported = objective(
+            batch.source,
+            batch.lengths,
+            batch.rows,
+            batch.inputs,
+            batch.targets,
+            batch.words,
+            batch.progress,
+            words_alone,
+        )
+        return Loss(loss, reported, carried)
+
+    def rate_factor(self, batch: CaptionBatch) -> float:
+        return 1.0
+
+    def validate(self) -> dict[str, float]:
+        """The mean loss per unit of the first reference captions (nats, without smoothing), and
+        the scores of captions that the model writes."""
+        beam = self.config.training.validation_beam
+        scores, loss = self._evaluate(self.sets["validation"], beam)
+        return {
+            "validation_loss": loss,
+            "bleu4": scores.bleu[3],
+            "cider_d": scores.cider_d,
+        }
+
+    def _evaluate(self, captions: CaptionSet, beam: int) -> tuple[CaptionScores, float]:
+        """Each image is encoded once for loss and captions."""
+        decoding = dataclasses.replace(self.config.decoding, beam_size=beam)
+        total, tokens, found = 0.0, 0, []
+        with evaluating(self.model), torch.inference_mode(), self.accelerator.autocast():
+            weights = self.model.decoding_weights()
+            for index, encoded in self._encoded(captions):
+                cross, count = self._cross_entropy_of(captions, index, encoded)
+                total, tokens = total + cross, tokens + count
+                best = self.captioner.caption_encoded(encoded, decoding, weights)
+                found += [captions_of[0].text for captions_of in best]
+        self.hypotheses = found
+        return score_captions(found, captions.captions), total / max(1, tokens)
+
+    def _encoded(self, captions: CaptionSet) -> Iterator[tuple[np.ndarray, Encoded]]:
+        place = self.accelerator.device
+        for start in range(0, len(captions), VALIDATION_IMAGES):
+            index = np.arange(start, min(start + VALIDATION_IMAGES, len(captions)))
+            source, lengths = captions.source(index)
+            source = source.to(place)
+            if source.dtype == torch.uint8:
+                source = whole_images(source, self.config.data)
+            lengths = None if lengths is None else lengths.to(place)
+            yield index, self.model.encode(source, lengths)
+
+    def _cross_entropy_of(
+        self, captions: CaptionSet, index: np.ndarray, encoded: Encoded
+    ) -> tuple[float, int]:
+        """Summed over the first reference of some images, and their units: one of five says as
+        much about the course of training in a fifth of the time."""
+        place = self.accelerator.device
+        texts = [captions.units[image][0] for image in index]
+        rows = torch.arange(len(index))
+        inputs, targets = pad_captions(texts)
+        objective = CaptionLoss(self.model).eval()
+        _, cross = objective.of_encoded(
+            encoded, rows.to(place), inputs.to(place), targets.to(place)
+        )
+        return cross.item(), sum(len(ids) + 1 for ids in texts)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["cider_d"]
+
+    def tell(self, score: float) -> str:
+        return f"validation CIDEr-D {score:.4f}"
+
+    def save(self, folder: Path, training: str) -> None:
+        self.captioner.save_pretrained(folder, card={"training": training})
+
+    def test(self, run: Path, model: Path, training: str) -> list[str]:
+        """Caption the test images as configured under ``decoding``; keep captions and scores in the
+        run's folder. Where there is no test set, the validation set takes its place."""
+        split = next((name for name in ("test", "validation") if name in self.sets), None)
+        if split is None:
+            return []
+        scores, _ = self._evaluate(self.sets[split], self.config.decoding.beam_size)
+        names = [Path(path).name for path in self.sets[split].paths]
+        lines = [
+            json.dumps({"image": name, "caption": text}, ensure_ascii=False)
+            for name, text in zip(names, self.hypotheses, strict=True)
+        ]
+        (run / f"{split}.captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        values = json.dumps(dataclasses.asdict(scores), indent=1)
+        (run / f"{split}.scores.json").write_text(values, "utf-8")
+        place = getattr(self.config.data, split)
+        told = [f"{split}, beam {self.config.decoding.beam_size}: {scores}"]
+        card: dict[str, Any] = {"scores": told, "test_set": place, "training": training}
+        self.captioner.save_pretrained(model, card=card)
+        return told
+
+
+class CaptionReward:
+    """CIDEr-D of captions against those of their images, as ids (Rennie et al. 2017, section 3).
+
+    Both sides end with the end's id, so that a caption that breaks off scores less. <unk> matches
+    nothing: it would be learned as a word that fits everywhere, and search never writes it.
+    """
+
+    def __init__(self, captions: CaptionSet) -> None:
+        self._cider = CiderD(
+            [[[*map(_known, ids.tolist()), END] for ids in found] for found in captions.units]
+        )
+
+    def __call__(self, captions: list[list[int]], images: list[int]) -> Tensor:
+        """N captions, with their end where they came to it, and the rows of their images -> (N,)"""
+        return torch.tensor(self._cider.score(captions, images), dtype=torch.float64)
+
+
+def _known(unit: int) -> int:
+    return -1 if unit == UNK else unit  # -1: a word that no caption has
+
+
+def _load(config: CaptioningConfig) -> dict[str, Any]:
+    data = config.data
+    if not data.train:
+        raise UsageError("'data.train' is not set; expected a folder of images with metadata.jsonl")
+    splits = ("train", "validation", "test")
+    return {split: load_captions(getattr(data, split)) for split in splits if getattr(data, split)}
+
+
+def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> CaptionSet:
+    data = config.data
+    paths, captions = list(rows["image"]), list(rows["captions"])
+    pixels = features = None
+    if config.model.encoder.kind == "features":
+        place = data.features.replace("{split}", split)
+        features = Features(place, config.model.encoder.size)
+    else:
+        pixels = cache_images(paths, data.image_size, data.cache_dir)
+    ids = [[units.encode(_clean(config, text)) for text in texts] for texts in captions]
+    return CaptionSet(paths, captions, ids, pixels, features)
+
+
+def _clean(config: CaptioningConfig, text: str) -> str:
+    return clean_caption(text, config.data, config.units.kind)
+
+
+def _units(
+    config: CaptioningConfig, folder: Path, rows: Any, first: Captioner | None, keep: bool
+) -> Units:
+    """With ``keep`` those that the folder holds; else those of the model to start from, or else
+    new ones; saved."""
+    if keep and (folder / UNITS_FILE).exists():
+        return load_units(folder)
+    if first:
+        units = first.units
+    else:
+        texts = (_clean(config, text) for captions in rows["captions"] for text in captions)
+        units = train_units(texts, config.units)
+    if units.kind != config.units.kind:
+        raise UsageError(
+            f"units.kind is {config.units.kind}; the model of training.start_from has {units.kind}"
+        )
+    save_units(units, folder)
+    return units

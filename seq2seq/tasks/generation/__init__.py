@@ -1,0 +1,1 @@
+"""Text generation: a language model of characters, bytes, subwords or words."""

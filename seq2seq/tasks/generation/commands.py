@@ -1,0 +1,297 @@
+"""The commands of text generation: generate, score, perplexity. ``seq2seq.cli`` runs them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.options import add_machine, add_model, given, load_model
+from seq2seq.errors import UsageError
+from seq2seq.tasks.generation.config import GenerationConfig, check_generation
+
+if TYPE_CHECKING:
+    from seq2seq.tasks.generation.config import LanguageConfig
+    from seq2seq.tasks.generation.perplexity import TextScore
+    from seq2seq.tasks.generation.text import Text
+
+_GENERATE_EXAMPLES = """\
+Writes the prompt and what the model writes after it, as it comes.
+
+  seq2seq generate MODEL --prompt "To be" --temperature 0.8 --seed 1
+  seq2seq generate MODEL --prompt-file beginning.txt --max-length 2000
+  echo -n "To be" | seq2seq generate MODEL
+  seq2seq generate MODEL --prompt "To be" --samples 3        each after a line "--- 1"
+  seq2seq generate MODEL --interactive                       lines in turns; Ctrl-D ends
+"""
+
+_SCORE_EXAMPLES = """\
+Reads lines and writes the log probability (natural logarithm) of each, one number a line:
+
+  seq2seq score MODEL < lines.txt
+  seq2seq score MODEL --context "The cat sat on the" < endings.txt     which ending is likeliest
+  seq2seq score MODEL --mean < lines.txt                               per unit: long or short alike
+"""
+
+_PERPLEXITY_EXAMPLES = """\
+How well the model predicts a text; without --text, the validation text of its own training.
+
+  seq2seq perplexity MODEL --text test.txt
+  seq2seq perplexity MODEL --cold-window 256
+  seq2seq perplexity MODEL --text test.txt --dynamic --cache
+"""
+
+# option -> (how it is read, what it says); the names are those of GenerationConfig
+_SETTINGS = {
+    "max_length": (int, "N", "most units to write"),
+    "temperature": (float, "X", "0: always the likeliest; 1: as the model says; higher: wilder"),
+    "top_k": (int, "K", "draw from the K likeliest; 0: off"),
+    "top_p": (float, "P", "draw from the likeliest that together have probability P; 1: off"),
+    "min_p": (float, "P", "draw from those at least P times as likely as the likeliest; 0: off"),
+    "repetition_penalty": (float, "X", "above 1: less of what stood before; 1: off"),
+    "no_repeat_ngram": (int, "N", "no N units twice in the same order; 0: off"),
+    "beam_size": (int, "K", "above 1: search for a likely text instead of drawing one"),
+    "length_penalty": (float, "X", "of beam search"),
+}
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    prompt = parser.add_mutually_exclusive_group()
+    prompt.add_argument("--prompt", metavar="TEXT", help="what the text begins with")
+    prompt.add_argument("--prompt-file", metavar="FILE", help="the same from a file")
+    prompt.add_argument("--interactive", action="store_true", help="prompts and text in turns")
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help="texts to write")
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed, the same text")
+    parser.add_argument(
+        "--without-prompt", action="store_true", help="write what is new and nothing else"
+    )
+    group = parser.add_argument_group("choice", "Left out: as in the model's configuration.")
+    for name, (kind, metavar, text) in _SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+    group.add_argument("--stop", action="append", metavar="TEXT", help="end at this text (repeat)")
+    add_machine(parser, "auto", auto=True)
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "--context", default="", metavar="TEXT", help="what stands before each line"
+    )
+    parser.add_argument("--mean", action="store_true", help="per unit of the line")
+    add_machine(parser, "fp32", auto=True)
+
+
+def _add_perplexity(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--text", metavar="FILE", help="the text to predict")
+    parser.add_argument(
+        "--cold-window", type=int, metavar="N", help="windows of N units, each from an empty state"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1,
+        metavar="N",
+        help="stretches read side by side, each after 1,000 units unscored; 1: exact (default: 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    group = parser.add_argument_group("neural cache (Grave et al. 2017)")
+    group.add_argument("--cache", action="store_true", help="mix with what stood before")
+    group.add_argument("--cache-size", type=int, default=2000, metavar="N", help="(2000)")
+    group.add_argument("--cache-weight", type=float, default=0.1, metavar="X", help="(0.1)")
+    group.add_argument("--cache-flatness", type=float, default=0.3, metavar="X", help="(0.3)")
+    group = parser.add_argument_group("dynamic evaluation (Krause et al. 2018)")
+    group.add_argument("--dynamic", action="store_true", help="learn from what was scored")
+    group.add_argument("--dynamic-rate", type=float, default=0.1, metavar="X", help="(0.1)")
+    group.add_argument("--dynamic-decay", type=float, default=0.001, metavar="X", help="(0.001)")
+    group.add_argument("--dynamic-steps", type=int, default=20, metavar="N", help="(20)")
+    add_machine(parser, "fp32", auto=True)
+
+
+def _generate(options: argparse.Namespace) -> int:
+    _check_generate(options)  # before torch: a mistake answers at once
+    prompt = "" if options.interactive else _prompt(options)
+    generator = load_model(options, "generation")
+    settings = dataclasses.replace(generator.config.generation, **_given(options))
+    common = {"settings": settings, "seed": options.seed, "precision": options.precision}
+    if options.interactive:
+        _interact(generator.session(**common))
+        return 0
+    shown = "" if options.without_prompt else prompt
+    if options.samples == 1 and settings.beam_size == 1:
+        stream = generator.session(**common).write(prompt)  # a bad prompt is known before it shows
+        _show(shown)
+        for text in stream:
+            _show(text)
+        _show("\n")
+        return 0
+    (found,) = generator.generate_batch([prompt], samples=options.samples, **common)
+    for number, one in enumerate(found, start=1):
+        head = f"--- {number}\n" if options.samples > 1 else ""
+        _show(f"{head}{shown}{one.text}\n")
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    generator = load_model(options, "generation")
+    from seq2seq.tasks.generation.text import decode
+
+    text = decode(sys.stdin.buffer.read(), "standard input", "")
+    lines = text.removesuffix("\n").split("\n") if text else []
+    found = generator.score(lines, context=options.context, precision=options.precision)
+    for one in found:
+        value = one.log_probability / max(1, one.tokens) if options.mean else one.log_probability
+        print(f"{value:.4f}")
+    return 0
+
+
+def _perplexity(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.generation.perplexity import Cache, Dynamic
+
+    for name in ("cold_window", "rows"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+    try:
+        cache = Cache(options.cache_size, options.cache_weight, options.cache_flatness)
+        dynamic = Dynamic(options.dynamic_rate, options.dynamic_decay, options.dynamic_steps)
+    except UsageError as error:  # "cache size is ...": the option of that name
+        raise UsageError("--" + str(error).replace(" ", "-", 1)) from None
+    generator = load_model(options, "generation")
+    found = generator.perplexity(
+        _text(generator.config, options.text),
+        cold_window=options.cold_window,
+        rows=options.rows,
+        cache=cache if options.cache else None,
+        dynamic=dynamic if options.dynamic else None,
+        precision=options.precision,
+    )
+    print(json.dumps(_figures(found), indent=1) if options.json else found)
+    return 0
+
+
+def _text(config: LanguageConfig, path: str | None) -> Text:
+    from seq2seq.tasks.generation.text import as_documents, read
+    from seq2seq.tasks.generation.training import load_texts
+
+    if path is not None:
+        content = read(Path(path), config.units.kind == "bytes")
+        return as_documents([content], config.data.documents, path)
+    texts = load_texts(config)
+    if "validation" not in texts:
+        raise UsageError("the model was trained without validation text; give a text: --text FILE")
+    return texts["validation"]
+
+
+def _figures(found: TextScore) -> dict[str, float]:
+    return {
+        "nats": found.nats,
+        "perplexity": found.perplexity,
+        "bits_per_character": found.bits_per_character,
+        "word_perplexity": found.word_perplexity,
+        "units": found.tokens,
+        "characters": found.characters,
+        "words": found.words,
+    }
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    return given(options, (*_SETTINGS, "stop"))
+
+
+def _check_generate(options: argparse.Namespace) -> None:
+    try:
+        check_generation(dataclasses.replace(GenerationConfig(), **_given(options)))
+    except UsageError as error:
+        name, rest = str(error).split(" ", 1)
+        raise UsageError(f"--{name.replace('_', '-')} {rest}") from None
+    if options.samples < 1:
+        raise UsageError(f"--samples is {options.samples}; expected at least 1")
+    if options.interactive and (options.samples > 1 or (options.beam_size or 1) > 1):
+        raise UsageError("--interactive writes one text as it comes; leave out --samples, "
+                         "--beam-size")  # fmt: skip
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    """From the option, a file, or standard input; there the last line's end is left out."""
+    from seq2seq.tasks.generation.text import decode
+
+    if options.prompt is not None:
+        return options.prompt
+    if options.prompt_file is not None:
+        try:
+            content = Path(options.prompt_file).read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"--prompt-file {options.prompt_file}: cannot be read ({error.strerror})"
+            ) from None
+        name = options.prompt_file
+    elif sys.stdin.isatty():
+        return ""
+    else:
+        content, name = sys.stdin.buffer.read(), "standard input"
+    return decode(content, name, "").removesuffix("\n")
+
+
+def _interact(session: Any) -> None:
+    """A line of the user, text of the model, in turns. Ctrl-C ends the text, Ctrl-D all; a line
+    that cannot be read is complained of, and the next one may be better."""
+    from seq2seq.tasks.generation.text import decode
+
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):
+            if sys.stdin.isatty():
+                print("> ", end="", file=sys.stderr, flush=True)
+            line = sys.stdin.buffer.readline()
+            if not line:
+                return
+            try:
+                with _ctrl_c_stops() as stopped:
+                    for text in session.write(decode(line, "this line", "")):
+                        _show(text)
+                        if stopped:
+                            break
+            except UsageError as error:
+                print(f"seq2seq: {error}", file=sys.stderr, flush=True)
+            _show("\n")
+
+
+@contextlib.contextmanager
+def _ctrl_c_stops() -> Iterator[list[bool]]:
+    """Ctrl-C is taken down, and looked at between two units: the session stays whole."""
+    stopped: list[bool] = []
+    try:
+        previous = signal.signal(signal.SIGINT, lambda *_: stopped.append(True))
+    except ValueError:  # not the main thread
+        yield stopped
+        return
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _show(text: str) -> None:
+    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+COMMANDS = (
+    Command("generate", "write text", _add_generate, _generate, _GENERATE_EXAMPLES),
+    Command("score", "log probability of each line", _add_score, _score, _SCORE_EXAMPLES),
+    Command(
+        "perplexity",
+        "how well a text is predicted",
+        _add_perplexity,
+        _perplexity,
+        _PERPLEXITY_EXAMPLES,
+    ),
+)

@@ -1,0 +1,403 @@
+"""A trained language model as its user holds it: a prompt in, text out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from seq2seq.decoding.sampling import Rollout, row_key
+from seq2seq.errors import UsageError
+from seq2seq.precision import AutoPrecision, check_precision, products, resolve_precision
+from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
+from seq2seq.saved.pretrained import Pretrained
+from seq2seq.tasks.generation.card import language_card
+from seq2seq.tasks.generation.config import GenerationConfig, LanguageConfig, check_generation
+from seq2seq.tasks.generation.likeliest import likeliest_units
+from seq2seq.tasks.generation.model import LanguageModel
+from seq2seq.tasks.generation.perplexity import (
+    Cache,
+    Dynamic,
+    Segment,
+    TextScore,
+    evaluate,
+    losses,
+)
+from seq2seq.tasks.generation.session import Session, sampling
+from seq2seq.tasks.generation.stepping import LanguageSteps
+from seq2seq.tasks.generation.streaming import Writer
+from seq2seq.tasks.generation.text import Text, as_documents, encode_text
+from seq2seq.text.vocabulary import END, UNK, Units, save_units
+
+MAX_ROWS = 256  # written side by side; more are written one group after the other
+
+_log = logging.getLogger("seq2seq")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written after one prompt, the prompt left out.
+
+    ``reason``: the model came to the "end" of the document, to a "stop" text (left out), or to
+    the maximum "length".
+    """
+
+    text: str
+    reason: Literal["end", "stop", "length"]
+    units: int
+
+
+class TextGenerator(Pretrained):
+    """A language model together with its units and configuration.
+
+    generator = TextGenerator.from_pretrained("runs/own_text/model")
+    generator.generate("To be", temperature=0.8, seed=1)
+    for text in generator.generate("To be", stream=True): print(text, end="", flush=True)
+    """
+
+    task = "generation"
+    files = UNIT_MODEL_FILES
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        units: Units,
+        config: LanguageConfig,
+        readme: str | None = None,
+    ) -> None:
+        self.model, self.units, self.config, self.readme = model, units, config, readme
+        self._steps: tuple[object, LanguageSteps] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles make the steps anew where they are used."""
+        return {**vars(self), "_steps": None}
+
+    @classmethod
+    def _from_directory(cls, directory: Path) -> TextGenerator:
+        return cls(*read_unit_model(directory, cls.task, LanguageModel))
+
+    def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        save_units(self.units, directory)
+        return {"vocab_size": len(self.units)}
+
+    def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
+        return language_card(self.config, parameters, card)
+
+    # --- writing ---------------------------------------------------------------------------
+
+    @overload
+    def generate(self, prompt: str = ..., *, stream: Literal[True]) -> Iterator[str]: ...
+
+    @overload
+    def generate(self, prompt: str = ..., *, stream: Literal[False] = ...) -> str: ...
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        stream: bool = False,
+        seed: int | None = None,
+        max_length: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        no_repeat_ngram: int | None = None,
+        stop: Sequence[str] | None = None,
+        beam_size: int | None = None,
+        settings: GenerationConfig | None = None,
+        precision: AutoPrecision = "auto",
+    ) -> str | Iterator[str]:
+        """The text that the model writes after ``prompt``, without the prompt.
+
+        ``stream``: an iterator that gives the text bit by bit, as soon as each character is whole;
+        joined it is the same text. ``settings`` holds all choices, by default those of the model's
+        configuration; the arguments beside it change single ones (see GenerationConfig). The same
+        prompt, settings and ``seed`` give the same text, alone and among others; without a seed
+        each call gives another one. ``beam_size`` above 1 searches for a likely text instead of
+        drawing one, and cannot stream.
+
+        ``precision``: of the products; "auto" is bf16 where the processor multiplies it in
+        hardware. Characters of the prompt that the model has never seen are left out or become
+        <unk>, with a warning to the ``seq2seq`` logger, or are refused, as ``units.unknown`` of
+        the configuration says.
+
+        Raises UsageError for a setting out of range, RunError where the model gives no numbers.
+        """
+        given = {
+            "max_length": max_length,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
+            "no_repeat_ngram": no_repeat_ngram,
+            "stop": None if stop is None else _stops(stop),
+            "beam_size": beam_size,
+        }
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = dataclasses.replace(settings or self.config.generation, **given)
+        if not stream:
+            return self.generate_batch([prompt], settings=settings, seed=seed, precision=precision)[
+                0
+            ][0].text
+        return self.session(settings=settings, seed=seed, precision=precision).write(prompt)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int = 1,
+        settings: GenerationConfig | None = None,
+        seed: int | None = None,
+        precision: AutoPrecision = "auto",
+    ) -> list[list[Generated]]:
+        """For each prompt, ``samples`` texts. Everything is as in ``generate``.
+
+        With beam search the samples are the likeliest texts found, the best first, at most
+        ``beam_size``.
+        """
+        settings = self._checked(settings)
+        if isinstance(prompts, str):
+            raise UsageError("prompts is one text; expected a list: generate_batch([prompt])")
+        if not isinstance(samples, int) or samples < 1:
+            raise UsageError(f"samples is {samples}; expected a whole number, at least 1")
+        seed = secrets.randbits(32) if seed is None else seed
+        units = [self.prompt_units(prompt) for prompt in prompts]
+        rows = [(ids, sample) for ids in units for sample in range(samples)]
+        steps = self.steps(precision)
+        if settings.beam_size > 1:
+            return self._beam(steps, units, samples, settings) if units else []
+        found: list[Generated] = []
+        for at in range(0, len(rows), MAX_ROWS):
+            group = rows[at : at + MAX_ROWS]
+            keys = [row_key(seed, sample, ids) for ids, sample in group]
+            found += self._sample(steps, [ids for ids, _ in group], keys, settings)
+        return [found[n * samples : (n + 1) * samples] for n in range(len(units))]
+
+    def session(
+        self,
+        *,
+        settings: GenerationConfig | None = None,
+        seed: int | None = None,
+        precision: AutoPrecision = "auto",
+    ) -> Session:
+        """A conversation with the model, which remembers what was read and written in it."""
+        settings = self._checked(settings)
+        if settings.beam_size > 1:
+            raise UsageError(
+                f"beam_size is {settings.beam_size}: beam search knows its text only at the end; "
+                "leave out stream, or set beam_size to 1"
+            )
+        seed = secrets.randbits(32) if seed is None else seed
+        return Session(self, self.steps(precision), settings, seed)
+
+    def _checked(self, settings: GenerationConfig | None) -> GenerationConfig:
+        settings = settings or self.config.generation
+        check_generation(settings)
+        return settings
+
+    def steps(self, precision: AutoPrecision = "auto") -> LanguageSteps:
+        """The model laid out for one step at a time; made once, and again when weights change."""
+        check_precision(precision, ("auto", "fp32", "bf16"))
+        device = next(self.model.parameters()).device
+        chosen = resolve_precision(precision, device)
+        # weights made in torch.inference_mode cannot be changed outside of it, and count nothing
+        versions = tuple(
+            (id(p), 0 if p.is_inference() else p._version) for p in self.model.parameters()
+        )
+        state = (chosen, device, versions)
+        if self._steps is None or self._steps[0] != state:
+            self._steps = state, LanguageSteps(self.model, chosen)
+        return self._steps[1]
+
+    @property
+    def banned(self) -> set[int]:
+        """Units that are never written: <unk>, and the end where the model was taught none."""
+        return self.units.ignored | (set() if self.has_end else {END})
+
+    @property
+    def has_end(self) -> bool:
+        return self.config.data.documents != "none"
+
+    def prompt_units(self, prompt: str, begins: bool = True) -> list[int]:
+        """The ids that the model reads for a prompt, at least one: what stands at the beginning of
+        a document (``begins``), and the prompt."""
+        if not isinstance(prompt, str):
+            raise UsageError(f"prompt is a {type(prompt).__name__}; expected str")
+        unknown = self.units.unknown(prompt)
+        ids = self.units.encode(prompt).tolist()
+        if unknown:
+            names = _names(unknown)
+            if self.config.units.unknown == "refuse":
+                raise UsageError(
+                    f"the prompt holds what the model has never seen: {names}; leave it out, or "
+                    "set 'units.unknown: replace'"
+                )
+            fate = "read as <unk>" if self.units.knows_unknown else "left out"
+            _log.warning("the prompt holds what the model has never seen; %s: %s", fate, names)
+            if not self.units.knows_unknown:
+                ids = [unit for unit in ids if unit != UNK]
+        if begins:
+            ids = [END, *ids] if self.has_end else ids or self._line_end()
+        return ids
+
+    def _line_end(self) -> list[int]:
+        """Where nothing is given, write as after a line's end."""
+        found = self.units.encode("\n").tolist()
+        return found if found and found[-1] != UNK else [END]
+
+    def _sample(
+        self,
+        steps: LanguageSteps,
+        prompts: list[list[int]],
+        keys: list[int],
+        settings: GenerationConfig,
+    ) -> list[Generated]:
+        logits, state = steps.start(prompts)
+        rollout = Rollout(steps, state, logits, prompts, keys, sampling(settings), self.banned)
+        writers = [Writer(self.units.decoder(), settings.stop, ids[-1]) for ids in prompts]
+        texts: list[list[str]] = [[] for _ in prompts]
+        counts, reasons = [0] * len(prompts), ["length"] * len(prompts)
+        alive = list(range(len(prompts)))
+        for _ in range(settings.max_length):
+            going = []
+            for place, unit in enumerate(rollout.step().tolist()):
+                row = alive[place]
+                if unit == END:
+                    reasons[row] = "end"
+                    continue
+                counts[row] += 1
+                texts[row].append(writers[row].add(unit))
+                if writers[row].stopped:
+                    reasons[row] = "stop"
+                else:
+                    going.append(place)
+            if not going:
+                break
+            if len(going) < len(alive):
+                rollout.keep(going)
+                alive = [alive[place] for place in going]
+        for row, writer in enumerate(writers):
+            texts[row].append(writer.finish())
+        return [Generated("".join(t), r, c) for t, r, c in zip(texts, reasons, counts, strict=True)]
+
+    def _beam(
+        self,
+        steps: LanguageSteps,
+        prompts: list[list[int]],
+        samples: int,
+        settings: GenerationConfig,
+    ) -> list[list[Generated]]:
+        """The likeliest continuations; temperature and what else concerns drawing has no say."""
+        if samples > settings.beam_size:
+            raise UsageError(
+                f"samples is {samples}; beam search with beam_size {settings.beam_size} gives at "
+                "most as many"
+            )
+        found = likeliest_units(steps, prompts, self.banned, settings, samples)
+        return [
+            [self._written(ids, h.tokens, h.finished, settings) for h in hypotheses]
+            for ids, hypotheses in zip(prompts, found, strict=True)
+        ]
+
+    def _written(
+        self, prompt: list[int], units: list[int], finished: bool, settings: GenerationConfig
+    ) -> Generated:
+        writer = Writer(self.units.decoder(), settings.stop, prompt[-1])
+        parts = []
+        for unit in units:
+            parts.append(writer.add(unit))
+            if writer.stopped:
+                break
+        reason = "stop" if writer.stopped else "end" if finished else "length"
+        return Generated("".join(parts) + writer.finish(), reason, len(parts))
+
+    # --- scoring ---------------------------------------------------------------------------
+
+    def score(
+        self, texts: Sequence[str], *, context: str = "", precision: AutoPrecision = "fp32"
+    ) -> list[TextScore]:
+        """The log probability of each text: log p(text | context), from the beginning of a
+        document where there is no context; with documents, their end counts too.
+
+        Which of several endings is likeliest: ``score(endings, context=beginning)``. Characters
+        that the model has never seen are scored as <unk>, with a warning.
+        """
+        before = self.prompt_units(context)
+        segments = []
+        unknown: list[str] = []
+        for number, text in enumerate(texts, start=1):
+            if not isinstance(text, str):
+                raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
+            ids = [*before, *self.units.encode(text).tolist()]
+            unknown += self.units.unknown(text)
+            if self.has_end:
+                ids.append(END)
+            segments.append(Segment(np.array(ids), 0, len(before) - 1, len(ids) - 1))
+        self._tell_unknown(unknown)
+        with self._products(precision):
+            found = losses(self.model, segments, self.has_end)
+        return [
+            TextScore(loss, s.end - s.scored, len(text), len(text.split()))
+            for loss, s, text in zip(found, segments, texts, strict=True)
+        ]
+
+    def perplexity(
+        self,
+        text: str | bytes | Text,
+        *,
+        cold_window: int | None = None,
+        rows: int = 1,
+        cache: Cache | None = None,
+        dynamic: Dynamic | None = None,
+        precision: AutoPrecision = "fp32",
+    ) -> TextScore:
+        """How well the model predicts a text; see ``perplexity.evaluate``."""
+        if not isinstance(text, Text):
+            text = as_documents([text], self.config.data.documents, "the text")
+        corpus = encode_text(text, self.units, self.has_end)
+        if corpus.tokens < 2:
+            raise UsageError("the text has one unit; at least two are needed to predict one")
+        if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2
+            documents = (d for d in text.documents() if isinstance(d, str))
+            self._tell_unknown([u for document in documents for u in self.units.unknown(document)])
+        with self._products(precision):
+            return evaluate(
+                self.model,
+                corpus,
+                rows=rows,
+                cold_window=cold_window,
+                cache=cache,
+                dynamic=dynamic,
+            )
+
+    def _tell_unknown(self, unknown: list[str]) -> None:
+        """Say what of a text that is scored the model has never seen."""
+        if unknown and not self.units.knows_unknown:
+            _log.warning(
+                "the text holds what the model has never seen; scored as <unk>, which it never "
+                "saw either: %s",
+                _names(list(dict.fromkeys(unknown))),
+            )
+
+    def _products(self, precision: AutoPrecision) -> contextlib.AbstractContextManager[Any]:
+        device = next(self.model.parameters()).device
+        # No cache: dynamic evaluation changes the weights while their copies would stay.
+        return products(device, resolve_precision(precision, device), cache=False)
+
+
+def _names(unknown: list[str]) -> str:
+    return ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
+
+
+def _stops(stop: Sequence[str]) -> list[str]:
+    return [stop] if isinstance(stop, str) else list(stop)

@@ -1,0 +1,175 @@
+"""A language model one unit at a time, for generation: the contract of ARCHITECTURE.md.
+
+Weights are laid out once: the first layer's input product is a table with a row for each unit,
+which leaves one product a layer and step there. Row i of a batch gets the same numbers as alone
+(see ``packed_linear``): prompts are read step by step, too, except for the beginning of long
+ones, which each prompt reads by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kernels import GRU, LSTM, RNN
+from seq2seq.precision import Precision
+from seq2seq.tasks.generation.cells import next_elman, next_gru, next_lstm, step_lstm
+from seq2seq.tasks.generation.model import LanguageModel, LanguageState
+from seq2seq.tasks.generation.packed_linear import PackedLinear
+
+_TABLE_BYTES = 1 << 26
+_LONG = 1024  # a longer prompt is read in windows up to its last so many units
+_WINDOW = 2048
+
+
+@dataclass(frozen=True)
+class StepState:
+    """N rows; the tensors are changed in place by ``step``."""
+
+    layers: LanguageState  # (N, H) each, float32
+    attention: None = None
+
+    def take(self, rows: int) -> StepState:
+        """The first ``rows``, sharing memory."""
+        return StepState(LanguageState(*(tuple(p[:rows] for p in parts) for parts in self.layers)))
+
+
+class LanguageSteps:
+    """``start``, ``step`` and ``reorder`` for a model; a copy of its weights, as they are now."""
+
+    def __init__(self, model: LanguageModel, precision: Precision = "fp32") -> None:
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.model = model
+        self.device = model.embedding.weight.device
+        with torch.no_grad():
+            self._layers = [_Layer(layer, dtype) for layer in model.layers]
+            self._embedding = model.embedding.weight.detach().float()  # (V, E)
+            self._output = PackedLinear(model.projection.weight, model.projection.bias, dtype)
+            width = self._layers[0].input.bias.shape[0]
+            self._table = None  # (V, G*H)
+            if 4 * len(self._embedding) * width <= _TABLE_BYTES:
+                self._table = self._layers[0].input(self._embedding)
+
+    def empty(self, rows: int) -> StepState:
+        """The state before anything was read."""
+        zeros = [torch.zeros(rows, layer.size, device=self.device) for layer in self._layers]
+        lstm = self._layers[0].kind == "lstm"
+        cells = tuple(torch.zeros_like(z) for z in zeros) if lstm else ()
+        return StepState(LanguageState(tuple(zeros), cells))
+
+    def start(self, prompts: list[list[int]]) -> tuple[Tensor, StepState]:
+        """Read N prompts of at least one unit each -> logits (N, V) of what follows, state."""
+        return self.read(prompts, self.empty(len(prompts)))
+
+    def read(self, prompts: list[list[int]], state: StepState) -> tuple[Tensor, StepState]:
+        """The same from a given state of N rows."""
+        with torch.inference_mode():
+            order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+            state = self.reorder(state, torch.tensor(order, device=self.device))
+            rest = []
+            for place, row in enumerate(order):
+                units = prompts[row]
+                cut = max(0, len(units) - _LONG)
+                self._read_ahead(units[:cut], state, place)
+                rest.append(units[cut:])
+            logits = torch.empty(len(prompts), len(self._embedding), device=self.device)
+            for t in range(len(rest[0])):
+                active = sum(len(units) > t for units in rest)  # the first rows
+                tokens = torch.tensor([units[t] for units in rest[:active]], device=self.device)
+                last = any(len(units) == t + 1 for units in rest[:active])
+                found = self._step(tokens, state.take(active), logits=last)
+                if last:
+                    logits[:active] = found
+            back = torch.tensor(order, device=self.device).argsort()
+            return logits.index_select(0, back), self.reorder(state, back)
+
+    def _read_ahead(self, units: list[int], state: StepState, row: int) -> None:
+        """The beginning of a long prompt, window by window, into one row of the state."""
+        if not units:
+            return
+        parts = [[p[row : row + 1].clone() for p in parts] for parts in state.layers]
+        found = LanguageState(*map(tuple, parts))
+        self.model.eval()
+        for at in range(0, len(units), _WINDOW):
+            tokens = torch.tensor([units[at : at + _WINDOW]], device=self.device)  # (1, T)
+            found = self.model(tokens, found).state
+        for old, new in zip(state.layers, found, strict=True):
+            for into, value in zip(old, new, strict=True):
+                into[row] = value[0]
+
+    def step(self, tokens: Tensor, state: StepState) -> tuple[Tensor, StepState]:
+        """tokens (N,) -> logits (N, V); the state is changed in place."""
+        with torch.inference_mode():
+            return self._step(tokens, state, logits=True), state
+
+    def _step(self, tokens: Tensor, state: StepState, logits: bool) -> Tensor | None:
+        if self._table is not None:
+            sums = self._table.index_select(0, tokens)  # (N, G*H)
+        else:
+            sums = self._layers[0].input(self._embedding.index_select(0, tokens))
+        hidden, cells = state.layers
+        for n, layer in enumerate(self._layers):
+            if n:
+                sums = layer.input(hidden[n - 1])
+            layer.step(sums, hidden[n], cells[n] if cells else None)
+        return self._output(hidden[-1]) if logits else None
+
+    def reorder(self, state: StepState, index: Tensor) -> StepState:
+        return StepState(state.layers.reorder(index))
+
+
+class _Layer:
+    """The weights of one layer; ``input`` and ``recurrent`` give the gate sums of both sides."""
+
+    def __init__(self, layer: LSTM | GRU | RNN, dtype: torch.dtype) -> None:
+        self.kind, self.size, self.zoneout = layer.kind, layer.hidden_size, layer.zoneout
+        bias_ih, bias_hh = layer.bias_ih_l0.detach().float(), layer.bias_hh_l0.detach().float()
+        self.normalised = layer.layer_norm
+        self.gain = self.shift = None  # of the normalised cell state, (H,), LSTM only
+        if layer.layer_norm:
+            gain_ih, gain_hh, self.gain, self.shift = (
+                _float(getattr(layer, name, None))
+                for name in ("gain_ih_l0", "gain_hh_l0", "gain_cell_l0", "shift_cell_l0")
+            )
+            self.input = _Normalised(layer.weight_ih_l0, bias_ih, gain_ih, dtype)
+            self.recurrent = _Normalised(layer.weight_hh_l0, bias_hh, gain_hh, dtype)
+        elif self.kind == "gru":
+            self.input = PackedLinear(layer.weight_ih_l0, bias_ih, dtype)
+            self.recurrent = PackedLinear(layer.weight_hh_l0, bias_hh, dtype)
+        else:  # both sides are added: one bias
+            self.input = PackedLinear(layer.weight_ih_l0, bias_ih + bias_hh, dtype)
+            self.recurrent = PackedLinear(layer.weight_hh_l0, None, dtype)
+
+    def step(self, sums: Tensor, hidden: Tensor, cell: Tensor | None) -> None:
+        """sums (N, G*H) of the input, used up; hidden and cell (N, H) become the new state."""
+        if self.kind == "lstm" and not self.normalised and self.zoneout == (0.0, 0.0):
+            step_lstm(self.recurrent.add_to(sums, hidden), hidden, cell)
+            return
+        recurrent = self.recurrent(hidden)  # (N, G*H)
+        if cell is not None:
+            new, new_cell = next_lstm(sums + recurrent, cell, self.gain, self.shift)
+            # zoneout's expectation (Krueger et al. 2017, section 3.2), as below
+            cell.lerp_(new_cell, 1 - self.zoneout[1])
+        elif self.kind == "gru":
+            new = next_gru(sums, recurrent, hidden)
+        else:
+            new = next_elman(sums + recurrent, self.kind)
+        hidden.lerp_(new, 1 - self.zoneout[0])
+
+
+def _float(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach().float()
+
+
+class _Normalised:
+    """LN(x W') * gain + bias, each gate by itself."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, gain: Tensor, dtype: torch.dtype) -> None:
+        self.linear, self.bias, self.gain = PackedLinear(weight, None, dtype), bias, gain
+
+    def __call__(self, x: Tensor) -> Tensor:
+        sums = self.linear(x).unflatten(-1, self.gain.shape)  # (N, G, H)
+        norm = torch.nn.functional.layer_norm(sums, self.gain.shape[1:])
+        return (norm * self.gain).flatten(-2) + self.bias

@@ -1,0 +1,225 @@
+"""Plain text from files or the hub, as documents; cut into training and validation text."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from seq2seq.errors import RunError, UsageError
+from seq2seq.public_data import missing_hint
+from seq2seq.tasks.generation.config import TextConfig
+from seq2seq.text.vocabulary import END, Units
+
+_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
+
+
+@dataclass
+class Text:
+    """Pieces of text that do not continue one another; each is one or more documents.
+
+    ``pieces`` are str, or bytes where the units are bytes.
+    """
+
+    pieces: list[list[str]] | list[list[bytes]]
+
+    def documents(self) -> Iterator[str | bytes]:
+        for piece in self.pieces:
+            yield from piece
+
+
+@dataclass
+class Corpus:
+    """A text as ids, and what its losses are counted by."""
+
+    pieces: list[np.ndarray]  # (N,) int32 each; state begins anew at each
+    documents: bool  # ids END part documents, at which the state begins anew, too
+    characters: int  # of the text
+    words: int  # between white space, each line's end counting as one
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(piece) for piece in self.pieces)
+
+
+def load_text(config: TextConfig, split: Literal["train", "validation", "test"], raw: bool) -> Text:
+    """The text of one split; ``raw``: as bytes, not decoded.
+
+    Text is UTF-8; a byte order mark is dropped, line ends become "\\n".
+
+    Raises UsageError for a split that is not configured, a missing or empty file, and bytes that
+    are no UTF-8, whose place it names.
+    """
+    place = getattr(config, split)
+    if place is None:
+        raise UsageError(
+            f"'data.{split}' is not set; give it the path of a text file (or, with 'data.hub', a "
+            "split)"
+        )
+    if config.hub:
+        files = [_load_hub(config, place, raw)]
+    else:
+        files = [read(path, raw) for path in _paths(place, split)]
+    return as_documents(files, config.documents, f"'data.{split}': {place}")
+
+
+def as_documents(files: list[str] | list[bytes], kind: str, name: str) -> Text:
+    """What files hold as documents (see TextConfig); UsageError where they hold no text."""
+    documents = [d for text in files for d in _documents(text, kind)]
+    if kind == "none":
+        documents = [documents[0][:0].join(documents)] if documents else []
+    documents = [document for document in documents if document]
+    if not any(document.strip() for document in documents):
+        raise UsageError(f"{name} holds no text")
+    return Text([documents])
+
+
+def split_text(text: Text, share: float, streams: int) -> tuple[Text, Text]:
+    """(training, validation): of each of ``streams`` equal parts of the text, the last ``share``
+    is validation. With several documents and one stream, whole documents at the end."""
+    (documents,) = text.pieces
+    if streams == 1 and len(documents) > 1:
+        total, before, cut = sum(map(len, documents)), 0, len(documents) - 1
+        for number, document in enumerate(documents):
+            if number and before + len(document) / 2 >= total * (1 - share):
+                cut = number
+                break
+            before += len(document)
+        return Text([documents[:cut]]), Text([documents[cut:]])
+    if len(documents) > 1:
+        raise UsageError(
+            f"'data.validation_streams' is {streams}: that is for a text without documents; set "
+            "'data.documents: none' or 'data.validation_streams: 1'"
+        )
+    (whole,) = documents
+    size = len(whole) // streams
+    train, validation = [], []
+    for n in range(streams):
+        part = whole[n * size : (n + 1) * size if n + 1 < streams else len(whole)]
+        cut = int(len(part) * (1 - share))
+        train.append([part[:cut]])
+        validation.append([part[cut:]])
+    if not all(piece[0] for piece in (*train, *validation)):
+        raise UsageError(
+            f"the training text is too short ({len(whole)} characters) to part "
+            f"{share:g} of each of {streams} streams from it; set 'data.validation' to a file, or "
+            "'data.validation_share: 0'"
+        )
+    return Text(train), Text(validation)
+
+
+def encode_text(text: Text, units: Units, documents: bool) -> Corpus:
+    """Ids of a text; with ``documents`` END before, between and after them."""
+    pieces = []
+    unscored = 0  # characters of units that nothing stands before
+    for piece in text.pieces:
+        parts = [units.encode(document) for document in piece]
+        if documents:
+            end = np.array([END], np.int32)
+            parts = [end, *(part for ids in parts for part in (ids, end))]
+        pieces.append(np.concatenate(parts))
+        if not documents:
+            unscored += len(units.decoder().add(int(pieces[-1][0])).strip("\ufffd")) or 1
+    return Corpus(
+        pieces,
+        documents,
+        characters=sum(map(_characters, text.documents())) - unscored,
+        words=sum(map(count_words, text.documents())),
+    )
+
+
+def count_words(text: str | bytes) -> int:
+    """Words between white space, and line ends: how Penn Treebank and WikiText-2 are counted."""
+    return len(text.split()) + text.count(b"\n" if isinstance(text, bytes) else "\n")
+
+
+def _characters(text: str | bytes) -> int:
+    """Of UTF-8: every byte but those that go on with a character."""
+    if isinstance(text, str):
+        return len(text)
+    return int(((np.frombuffer(text, np.uint8) & 0xC0) != 0x80).sum())
+
+
+def _documents(text: str | bytes, kind: str) -> list[str] | list[bytes]:
+    if kind in ("none", "file"):
+        return [text]
+    if kind == "line":  # no other character ends one, as in ``seq2seq score``
+        if isinstance(text, bytes):
+            return [line.removesuffix(b"\r") for line in text.split(b"\n")]
+        return text.split("\n")
+    if isinstance(text, bytes):
+        return re.split(_BLANK_LINES.pattern.encode(), text)
+    return _BLANK_LINES.split(text)
+
+
+def _paths(place: str, split: str) -> list[Path]:
+    path = Path(place)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        raise UsageError(f"'data.{split}': {place} is a folder; expected a file, or a pattern such "
+                         f"as {place}/*.txt")  # fmt: skip
+    found = sorted(Path(name) for name in glob.glob(place, recursive=True))
+    found = [path for path in found if path.is_file()]
+    if not found:
+        raise UsageError(f"'data.{split}': {place}: no such file{missing_hint(place)}")
+    return found
+
+
+def read(path: Path, raw: bool) -> str | bytes:
+    """A file's text, or its bytes where ``raw``; UsageError where it cannot be read."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UsageError(f"{path}: not a whole gzip file ({error})") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    return content if raw else decode(content, str(path))
+
+
+def decode(
+    content: bytes, name: str, hint: str = ", or read it as it is with 'units.kind: bytes'"
+) -> str:
+    """UTF-8 text with "\\n" line ends; raises UsageError that names the first byte that is none,
+    and ends in ``hint``."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        offset = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
+        line = content[:offset].count(b"\n") + 1
+        raise UsageError(
+            f"{name}: not UTF-8 text (byte offset {offset}, line {line}: 0x{content[offset]:02x}); "
+            f"convert it{hint}"
+        ) from None
+    return text.replace("\r\n", "\n")
+
+
+def _load_hub(config: TextConfig, split: str, raw: bool) -> str | bytes:
+    import datasets
+
+    from seq2seq.text.files import quiet
+
+    try:
+        with quiet():
+            table = datasets.load_dataset(config.hub, config.hub_config, split=split)
+    except (datasets.exceptions.DatasetNotFoundError, ValueError) as error:
+        raise UsageError(f"dataset {config.hub}: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise RunError(f"dataset {config.hub}: cannot be fetched ({error})") from None
+    if config.column not in table.column_names:
+        raise UsageError(
+            f"dataset {config.hub}: no column '{config.column}'; it has: "
+            f"{', '.join(table.column_names)}; set 'data.column'"
+        )
+    rows = (row or "" for row in table[config.column])
+    text = "".join(row if row.endswith("\n") else row + "\n" for row in rows)
+    return text.encode("utf-8", "surrogatepass") if raw else text

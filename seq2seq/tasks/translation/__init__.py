@@ -1,0 +1,1 @@
+"""Translation: text in one language in, text in another out."""

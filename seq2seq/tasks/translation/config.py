@@ -1,0 +1,144 @@
+"""The configuration of a translation run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.layers import DecoderConfig, EncoderConfig
+from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.config.vocabulary import TokenizerConfig
+from seq2seq.errors import UsageError
+
+
+@dataclass
+class FilterConfig:
+    """Which training pairs are kept. Lengths are counted in tokens of the tokenizer."""
+
+    min_length: int = 1
+    max_length: int = 150
+    max_length_ratio: float | None = None  # longer side / shorter side
+    deduplicate: bool = False  # drop a pair that stood before
+
+
+@dataclass
+class DataConfig:
+    """Where the sentence pairs come from and how they are batched.
+
+    ``train``/``validation``/``test`` are file paths (relative to the working directory), in
+    which ``{lang}`` stands for ``source`` and then ``target`` (two parallel text files); or one
+    file with both columns (.tsv, .csv, .json, .jsonl, .parquet; .gz of each); or, with ``hub``
+    set, the names of splits of that dataset.
+    """
+
+    source: str = "en"  # language, and name of the column
+    target: str = "de"
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    hub: str | None = None  # name of a dataset on the hub, or a local dataset folder
+    hub_config: str | None = None
+    columns: list[str] | None = None  # column names of a .tsv/.csv without a header line
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    batch_tokens: int = 4096  # budget of a batch: sentences x longest (source or target)
+    batch_sentences: int = 1024  # and at most so many sentences
+    cache_dir: str | None = None  # default: the datasets library's own cache folder
+
+
+@dataclass
+class ModelConfig:
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    embedding_size: int = 256
+    bridge: Literal["zero", "copy", "linear"] = "linear"
+    # none | target: output projection = target embedding | all: source embedding too
+    tied_embeddings: Literal["none", "target", "all"] = "none"
+    dropout: float = 0.3
+    dropout_kind: Literal["plain", "variational"] = "plain"
+    embedding_dropout: float = 0.0  # whole tokens dropped (Gal & Ghahramani 2016)
+    init_range: float = 0.1  # uniform +-init_range
+
+
+@dataclass
+class TranslationTrainingConfig(TrainingConfig):
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    schedule: Literal["constant", "inverse_sqrt", "cosine", "plateau"] = "inverse_sqrt"
+    warmup_steps: int = 400
+    keep_best: int = 3
+    average: bool = True
+    label_smoothing: float = 0.1
+    rdrop: float = 0.0  # weight of the R-Drop consistency term (Liang et al. 2021)
+    validation_beam: int = 1  # beam size of the translations that BLEU is taken of
+
+
+@dataclass
+class DecodingConfig:
+    beam_size: int = 5
+    batch_size: int = 64
+    # score = log p / lp, lp = ((5 + length) / 6) ** length_penalty (Wu et al. 2016, eq. 14)
+    length_penalty: float = 1.0
+    coverage_penalty: float = 0.0  # beta of Wu et al. 2016, eq. 14
+    no_repeat_ngram: int = 0  # 0: off
+    max_length_ratio: float = 2.0  # maximum length = ratio * source tokens + max_length_extra
+    max_length_extra: int = 10
+    min_length: int = 0
+
+
+@dataclass
+class TranslationConfig:
+    task: Literal["translation"] = "translation"
+    output: str = "runs/translation"
+    seed: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TranslationTrainingConfig = field(default_factory=TranslationTrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+
+Config = TranslationConfig  # its first name
+
+
+def check(config: TranslationConfig, where: str) -> None:
+    """Raises UsageError for values that have the right type and still make no sense together."""
+    model, training, decoding = config.model, config.training, config.decoding
+    positive = {
+        "data.batch_tokens": config.data.batch_tokens,
+        "data.batch_sentences": config.data.batch_sentences,
+        "tokenizer.vocab_size": config.tokenizer.vocab_size,
+        "model.embedding_size": model.embedding_size,
+        "model.encoder.layers": model.encoder.layers,
+        "model.encoder.hidden_size": model.encoder.hidden_size,
+        "model.decoder.layers": model.decoder.layers,
+        "model.decoder.hidden_size": model.decoder.hidden_size,
+        "model.decoder.attention_size": model.decoder.attention_size,
+        "model.init_range": model.init_range,
+        "training.validation_beam": training.validation_beam,
+        "decoding.beam_size": decoding.beam_size,
+        "decoding.batch_size": decoding.batch_size,
+    }
+    fractions = {
+        "model.dropout": model.dropout,
+        "model.embedding_dropout": model.embedding_dropout,
+        "training.label_smoothing": training.label_smoothing,
+    }
+    not_negative = {
+        "tokenizer.sampling": config.tokenizer.sampling,
+        "training.rdrop": training.rdrop,
+        "decoding.length_penalty": decoding.length_penalty,
+        "decoding.coverage_penalty": decoding.coverage_penalty,
+        "decoding.no_repeat_ngram": decoding.no_repeat_ngram,
+        "decoding.min_length": decoding.min_length,
+        "decoding.max_length_ratio": decoding.max_length_ratio,
+        "decoding.max_length_extra": decoding.max_length_extra,
+    }
+    check_positive(positive, where)
+    check_fractions(fractions, where)
+    check_not_negative(not_negative, where)
+    check_run(config, where, has_validation=bool(config.data.validation))
+    if model.tied_embeddings == "all" and not config.tokenizer.shared:
+        raise UsageError(
+            f"{where}: 'model.tied_embeddings: all' needs one vocabulary for both languages; "
+            "set 'tokenizer.shared: true' or 'model.tied_embeddings: target'"
+        )

@@ -1,0 +1,180 @@
+"""Sentence pairs as token ids: filtered, tokenised once, cached and memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow.compute
+
+from seq2seq.errors import RunError, UsageError
+from seq2seq.tasks.translation.config import FilterConfig, TranslationConfig
+from seq2seq.text.files import quiet
+from seq2seq.text.sentencepiece import Tokenizer
+
+_VERSION = 1  # of the columns below: another number makes caches of older code void
+# SentencePiece holds its training text in memory; so many pairs are plenty for any vocabulary.
+_TOKENIZER_PAIRS = 2_000_000
+
+
+@dataclass
+class Corpus:
+    """Tokenised sentence pairs; row i of all fields is pair i.
+
+    ``pairs`` has the columns source, target (text), source_ids and target_ids (int32, without
+    beginning and end of sentence) and stays on disk; only the lengths are in memory.
+    """
+
+    pairs: datasets.Dataset
+    source_lengths: np.ndarray  # (rows,) int32, tokens
+    target_lengths: np.ndarray  # (rows,) int32, tokens without end of sentence
+    dropped: dict[str, int] = field(default_factory=dict)  # why the filter dropped how many
+
+    def __len__(self) -> int:
+        return len(self.source_lengths)
+
+
+def build_tokenizers(
+    config: TranslationConfig, pairs: datasets.Dataset
+) -> tuple[Tokenizer, Tokenizer]:
+    """Tokenizers of source and target, trained on ``pairs`` or loaded as configured.
+
+    They are one and the same object when ``tokenizer.shared``. Raises UsageError for a
+    vocabulary that does not fit the text and a model file that is missing, RunError for one
+    that is damaged.
+    """
+    options = config.tokenizer
+    if options.model is not None:
+        source = _load("model", options.model)
+        if options.shared:
+            return source, source
+        if options.target_model is None:
+            raise UsageError(
+                "'tokenizer.target_model' is not set; with 'tokenizer.model' and "
+                "'tokenizer.shared: false' the target side needs a model of its own"
+            )
+        return source, _load("target_model", options.target_model)
+    if options.target_model is not None:
+        raise UsageError("'tokenizer.target_model' is set but 'tokenizer.model' is not; set both")
+    if len(pairs) > _TOKENIZER_PAIRS:
+        rows = np.random.default_rng(config.seed).choice(
+            len(pairs), _TOKENIZER_PAIRS, replace=False, shuffle=False
+        )
+        pairs = pairs.select(np.sort(rows))
+    if options.shared:
+        both = Tokenizer.train(chain(_texts(pairs, "source"), _texts(pairs, "target")), options)
+        return both, both
+    return (
+        Tokenizer.train(_texts(pairs, "source"), options),
+        Tokenizer.train(_texts(pairs, "target"), options),
+    )
+
+
+def tokenize_pairs(
+    pairs: datasets.Dataset,
+    source_tokenizer: Tokenizer,
+    target_tokenizer: Tokenizer,
+    filter: FilterConfig | None,
+) -> Corpus:
+    """Tokenise ``pairs`` (columns source and target) and keep what the filter lets pass.
+
+    Without a filter every pair is kept, in order, the empty ones too. Tokens are cached beside
+    the dataset under the fingerprints of the text and of both models. Of several reasons to
+    drop a pair, the first of: empty, too_short, too_long, ratio, duplicate is counted.
+    """
+    digest = hashlib.sha256(repr((_VERSION, pairs._fingerprint)).encode())
+    for tokenizer in (source_tokenizer, target_tokenizer):
+        digest.update(hashlib.sha256(tokenizer.model).digest())
+    ids = datasets.List(datasets.Value("int32"))
+    features = datasets.Features({**pairs.features, "source_ids": ids, "target_ids": ids})
+    try:
+        with quiet():
+            tokenized = pairs.map(
+                _tokenize,
+                batched=True,
+                fn_kwargs={"source": source_tokenizer, "target": target_tokenizer},
+                features=features,
+                new_fingerprint=digest.hexdigest()[:32],
+                desc="tokenising",
+            )
+    except OSError as error:
+        raise RunError(
+            f"the tokenised corpus cannot be written ({error.strerror or error}); set "
+            "'data.cache_dir' to a folder with room"
+        ) from error
+    source_lengths = _lengths(tokenized, "source_ids")
+    target_lengths = _lengths(tokenized, "target_ids")
+    if filter is None:
+        return Corpus(tokenized, source_lengths, target_lengths)
+    keep, dropped = _filter(tokenized, source_lengths, target_lengths, filter)
+    if not keep.all():
+        tokenized = tokenized.select(np.flatnonzero(keep))
+    return Corpus(tokenized, source_lengths[keep], target_lengths[keep], dropped)
+
+
+def _tokenize(
+    batch: dict[str, list[str]], source: Tokenizer, target: Tokenizer
+) -> dict[str, list[list[int]]]:
+    return {
+        "source_ids": source.encode_batch(batch["source"]),
+        "target_ids": target.encode_batch(batch["target"]),
+    }
+
+
+def _filter(
+    pairs: datasets.Dataset, source: np.ndarray, target: np.ndarray, filter: FilterConfig
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Mask of the pairs to keep, and how many were dropped for each reason."""
+    shorter, longer = np.minimum(source, target), np.maximum(source, target)
+    reasons = {
+        "empty": shorter == 0,
+        "too_short": shorter < filter.min_length,
+        "too_long": longer > filter.max_length,
+    }
+    if filter.max_length_ratio is not None:
+        reasons["ratio"] = longer > filter.max_length_ratio * shorter
+    keep = np.ones(len(source), dtype=bool)
+    dropped = dict.fromkeys(("empty", "too_short", "too_long", "ratio", "duplicate"), 0)
+    for reason, mask in reasons.items():
+        dropped[reason] = int((keep & mask).sum())
+        keep &= ~mask
+    if filter.deduplicate:
+        repeated = keep & _repeated(pairs, keep)
+        dropped["duplicate"] = int(repeated.sum())
+        keep &= ~repeated
+    return keep, dropped
+
+
+def _repeated(pairs: datasets.Dataset, among: np.ndarray) -> np.ndarray:
+    """Mask of the pairs that stood before, in both texts, among those of the mask."""
+    seen: set[bytes] = set()
+    repeated = np.zeros(len(among), dtype=bool)
+    rows = zip(_texts(pairs, "source"), _texts(pairs, "target"), strict=True)
+    for i, pair in enumerate(rows):
+        if not among[i]:
+            continue
+        key = hashlib.blake2b("\0".join(pair).encode(), digest_size=16).digest()
+        repeated[i] = key in seen
+        seen.add(key)
+    return repeated
+
+
+def _lengths(pairs: datasets.Dataset, column: str) -> np.ndarray:
+    lengths = pyarrow.compute.list_value_length(pairs.data.column(column))
+    return lengths.to_numpy().astype(np.int32)
+
+
+def _texts(pairs: datasets.Dataset, column: str) -> Iterator[str]:
+    for table in pairs.select_columns(column).with_format("arrow").iter(1000):
+        yield from table.column(column).to_pylist()
+
+
+def _load(key: str, path: str) -> Tokenizer:
+    if not Path(path).is_file():
+        raise UsageError(f"'tokenizer.{key}' is {path}: no such file; check the path")
+    return Tokenizer.load(path)

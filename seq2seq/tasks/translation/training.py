@@ -1,0 +1,190 @@
+"""Translation as the training loop sees it: sentence pairs, encoder-decoder, BLEU."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.batches import Batch, TrainingBatches, collate
+from seq2seq.tasks.translation.config import TranslationConfig
+from seq2seq.tasks.translation.corpus import build_tokenizers, tokenize_pairs
+from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
+from seq2seq.tasks.translation.pairs import load_pairs
+from seq2seq.tasks.translation.scores import score
+from seq2seq.tasks.translation.translator import Translator
+from seq2seq.text.sentencepiece import Tokenizer
+from seq2seq.training import checkpoints
+from seq2seq.training.task import Carried, Loss
+
+
+class TranslationTask:
+    """See ``seq2seq.training.task``."""
+
+    figures = ("validation_loss", "bleu")
+    average_patience = None
+
+    @staticmethod
+    def unread_parameters(config: TranslationConfig) -> bool:
+        """Whether some weights get no gradient: without attention nothing may read the top
+        encoder layer's norm."""
+        return config.model.decoder.attention == "none"
+
+    def __init__(
+        self, config: TranslationConfig, folder: Path, accelerator: Accelerator, resume: bool
+    ) -> None:
+        options = config.training
+        self.config, self.accelerator = config, accelerator
+        with accelerator.main_process_first():
+            pairs = load_pairs(config.data, "train")
+            first = None if resume else _first_model(options.start_from)
+            # the main process comes first and writes them, the others read what it wrote
+            keep = resume or not accelerator.is_main_process
+            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
+            self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
+            self.validation = None
+            if config.data.validation:
+                self.validation = tokenize_pairs(
+                    load_pairs(config.data, "validation"), *self.tokenizers, None
+                )
+            # read now: a wrong path must not wait for the end of training to be noticed
+            self.test_pairs = load_pairs(config.data, "test") if config.data.test else None
+        self.has_validation = self.validation is not None
+        self.batches = TrainingBatches(
+            self.corpus,
+            *self.tokenizers,
+            config.data,
+            config.tokenizer.sampling,
+            config.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        sizes = [len(tokenizer) for tokenizer in self.tokenizers]
+        self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
+        if first:
+            weights = checkpoints.weights_of(first.model)
+            checkpoints.load_weights(
+                self.model, weights, f"training.start_from {options.start_from}"
+            )
+        self.objective: nn.Module = (
+            RDrop(self.model, options.label_smoothing, options.rdrop)
+            if options.rdrop
+            else CrossEntropy(self.model, options.label_smoothing)
+        )
+
+    def describe(self) -> str:
+        dropped = ", ".join(f"{n} {why}" for why, n in self.corpus.dropped.items() if n)
+        return (
+            f"{len(self.corpus):,} training pairs"
+            + (f" (dropped: {dropped})" if dropped else "")
+            + f"; vocabulary {' and '.join(str(len(t)) for t in dict.fromkeys(self.tokenizers))}"
+        )
+
+    def len_epoch(self, epoch: int) -> int:
+        return self.batches.len_epoch(epoch)
+
+    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip=skip)
+
+    def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
+        loss = objective(
+            batch.source, batch.source_lengths, batch.target_input, batch.target_output
+        )
+        return Loss(loss, loss, carried)
+
+    def rate_factor(self, batch: Batch) -> float:
+        return 1.0
+
+    def validate(self) -> dict[str, float]:
+        """BLEU, and the mean loss per target token (nats, without smoothing)."""
+        pairs = self.validation.pairs
+        hypotheses = self.translator().translate(
+            list(pairs["source"]),
+            beam_size=self.config.training.validation_beam,
+            precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
+        )
+        references = list(pairs["target"])
+        bleu = score(hypotheses, references, metrics=("bleu",), bootstrap=0)["bleu"].value
+        return {"validation_loss": self._validation_loss(), "bleu": bleu}
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        objective = CrossEntropy(self.model, 0.0).eval()
+        table = self.validation.pairs
+        order = self.validation.target_lengths.argsort(kind="stable")
+        total, tokens = 0.0, 0
+        for start in range(0, len(order), 64):
+            rows = table[order[start : start + 64].tolist()]
+            batch = collate(rows["source_ids"], rows["target_ids"]).to(self.accelerator.device)
+            with self.accelerator.autocast():
+                total += objective(
+                    batch.source, batch.source_lengths, batch.target_input, batch.target_output
+                ).item()
+            tokens += batch.target_count
+        self.objective.train()
+        return total / max(1, tokens)
+
+    def score(self, figures: dict[str, float]) -> float:
+        return figures["bleu"]
+
+    def tell(self, score: float) -> str:
+        return f"validation BLEU {score:.2f}"
+
+    def translator(self) -> Translator:
+        return Translator(self.model, *self.tokenizers, self.config)
+
+    def save(self, folder: Path, training: str) -> None:
+        self.translator().save_pretrained(folder, card={"training": training})
+
+    def test(self, run: Path, model: Path, training: str) -> list[str]:
+        """Translate the test set as configured under ``decoding``; keep the translations and the
+        scores in the run's folder."""
+        if self.test_pairs is None:
+            return []
+        pairs = self.test_pairs
+        hypotheses = self.translator().translate(list(pairs["source"]))
+        scores = score(hypotheses, list(pairs["target"]))
+        lines = "".join(f"{text}\n" for text in hypotheses)
+        (run / "test.hypotheses").write_text(lines, encoding="utf-8")
+        values = {name: dataclasses.asdict(one) for name, one in scores.items()}
+        (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
+        card: dict[str, Any] = {"scores": scores, "test_set": self.config.data.test}
+        self.translator().save_pretrained(model, card={**card, "training": training})
+        return [str(one) for one in scores.values()]
+
+
+def _first_model(path: str | None) -> Translator | None:
+    return None if path is None else Translator.from_pretrained(path, device="cpu")
+
+
+def _tokenizers(
+    config: TranslationConfig, folder: Path, pairs: Any, first: Translator | None, keep: bool
+) -> tuple[Tokenizer, Tokenizer]:
+    """With ``keep`` those that the folder holds; else those of the model to start from, or else new
+    ones (or configured ones); saved."""
+    names = ["shared"] if config.tokenizer.shared else ["source", "target"]
+    paths = [folder / f"{name}.model" for name in names]
+    if keep and all(path.exists() for path in paths):
+        loaded = [Tokenizer.load(path) for path in paths]
+        return loaded[0], loaded[-1]
+    if first:
+        tokenizers = (first.source_tokenizer, first.target_tokenizer)
+        if (tokenizers[0] is tokenizers[1]) != config.tokenizer.shared:
+            raise UsageError(
+                f"tokenizer.shared is {config.tokenizer.shared}; the model of training.start_from "
+                f"has {'one vocabulary' if not config.tokenizer.shared else 'two vocabularies'}"
+            )
+    else:
+        tokenizers = build_tokenizers(config, pairs)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
+        tokenizer.save(path)
+    return tokenizers

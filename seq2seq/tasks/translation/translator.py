@@ -1,0 +1,363 @@
+"""A trained translation model as its user holds it: text in, text out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.errors import RunError, UsageError
+from seq2seq.layers.decoder_search import DecodingWeights
+from seq2seq.layers.evaluating import evaluating
+from seq2seq.precision import Precision, check_precision, products
+from seq2seq.saved import directory as saved
+from seq2seq.saved.pretrained import Pretrained
+from seq2seq.tasks.translation.card import translation_card
+from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
+from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.text.sentencepiece import Tokenizer
+
+SHARED_TOKENIZER = "tokenizer.model"
+SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
+
+# A longer text is cut, with a warning: memory and time grow with the square of the length (the
+# attention of every target step over every source token), and a model trained on sentences has
+# nothing to say beyond.
+MAX_SOURCE_TOKENS = 1024
+
+MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
+
+# Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
+# about 170 MB.
+MAX_BATCH_TOKENS = 8192
+
+_log = logging.getLogger("seq2seq")
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One translation of one text.
+
+    ``score`` is what the search maximised (log probability over length penalty, plus coverage),
+    ``log_probability`` the sum over the target tokens and the end. ``attention`` (T, S), where it
+    was asked for, has a row for each target token, and one for the end if the search reached it,
+    and a column for each source token. ``finished`` is False where the length limit cut the
+    translation.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
+    tokens: list[str]
+    source_tokens: list[str]
+    attention: torch.Tensor | None = None
+
+
+_EMPTY = Translation("", 0.0, 0.0, True, [], [])
+
+
+class Translator(Pretrained):
+    """A translation model together with its tokenizers and configuration.
+
+        translator = Translator.from_pretrained("runs/demo/model")
+        translator.translate(["A dog runs."], beam_size=5)
+
+    ``source_tokenizer`` and ``target_tokenizer`` are one object when the vocabulary is shared; its
+    file is then tokenizer.model, else there are source.model and target.model.
+    """
+
+    task = "translation"
+    files = (
+        saved.CONFIG_FILE,
+        saved.WEIGHTS_FILE,
+        SHARED_TOKENIZER,
+        SOURCE_TOKENIZER,
+        TARGET_TOKENIZER,
+        saved.CARD_FILE,
+    )
+
+    def __init__(
+        self,
+        model: TranslationModel,
+        source_tokenizer: Tokenizer,
+        target_tokenizer: Tokenizer,
+        config: TranslationConfig,
+        readme: str | None = None,
+    ) -> None:
+        self.model = model
+        self.source_tokenizer = source_tokenizer
+        self.target_tokenizer = target_tokenizer
+        self.config = config
+        self.readme = readme
+
+    @classmethod
+    def _from_directory(cls, directory: Path) -> Translator:
+        kinds = {"shared_vocabulary": bool, "source_vocab_size": int, "target_vocab_size": int}
+        values = saved.read_values(directory, cls.task, kinds, cls.files)
+        config = saved.run_config(values, directory, cls.task)
+        shared = values["shared_vocabulary"]
+        names = [SHARED_TOKENIZER] if shared else [SOURCE_TOKENIZER, TARGET_TOKENIZER]
+        for name in [*names, saved.WEIGHTS_FILE]:
+            saved.require(directory, name, cls.files)
+        tokenizers = [Tokenizer.load(directory / name) for name in names]
+        source, target = tokenizers[0], tokenizers[-1]
+        sizes = values["source_vocab_size"], values["target_vocab_size"]
+        saved.check_vocabulary(directory / names[0], len(source), sizes[0], "source_vocab_size")
+        saved.check_vocabulary(directory / names[-1], len(target), sizes[1], "target_vocab_size")
+        try:
+            model = TranslationModel(config.model, *sizes)
+        except UsageError as error:
+            raise RunError(f"{directory / saved.CONFIG_FILE}: {error}") from None
+        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        return cls(model.eval(), source, target, config, saved.read_card(directory))
+
+    def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        shared = self.source_tokenizer is self.target_tokenizer
+        if shared:
+            self.source_tokenizer.save(directory / SHARED_TOKENIZER)
+        else:
+            self.source_tokenizer.save(directory / SOURCE_TOKENIZER)
+            self.target_tokenizer.save(directory / TARGET_TOKENIZER)
+        return {
+            "shared_vocabulary": shared,
+            "source_vocab_size": len(self.source_tokenizer),
+            "target_vocab_size": len(self.target_tokenizer),
+        }
+
+    def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
+        return translation_card(self.config, parameters, card)
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam_size: int | None = None,
+        batch_size: int | None = None,
+        length_penalty: float | None = None,
+        decoding: DecodingConfig | None = None,
+        precision: Precision = "fp32",
+    ) -> list[str]:
+        """Translate each text into one line of text, in the order given.
+
+        ``decoding`` holds all settings of the search, by default those of the model's
+        configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
+        search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
+        instructions for it, and no longer exactly the same alone and in a batch.
+
+        An empty or blank text gives an empty line. NUL characters count as spaces. A text of
+        more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning to the ``seq2seq``
+        logger (standard error unless configured otherwise).
+
+        Raises:
+            UsageError: ``texts`` is no list of str; a setting out of range.
+            RunError: the device is out of memory; the model gives no numbers (NaN).
+        """
+        found = self.translate_nbest(
+            texts,
+            n_best=1,
+            beam_size=beam_size,
+            batch_size=batch_size,
+            length_penalty=length_penalty,
+            decoding=decoding,
+            precision=precision,
+        )
+        return [translations[0].text for translations in found]
+
+    def translate_nbest(
+        self,
+        texts: Sequence[str],
+        *,
+        n_best: int | None = None,
+        beam_size: int | None = None,
+        batch_size: int | None = None,
+        length_penalty: float | None = None,
+        decoding: DecodingConfig | None = None,
+        precision: Precision = "fp32",
+        attention: bool = False,
+        first_line: int = 1,
+    ) -> list[list[Translation]]:
+        """The ``n_best`` (default: ``beam_size``) best translations of each text, best first.
+
+        A list holds at least one translation, and fewer than ``n_best`` where the search found
+        no more; that of a blank text holds one, empty. ``attention`` asks for the attention
+        weights. ``first_line`` is the number by which warnings call the first text. All else is
+        as in ``translate``.
+        """
+        if not isinstance(texts, (str, list, tuple)):
+            try:
+                texts = list(texts)  # a generator is read once
+            except TypeError:
+                kind = type(texts).__name__
+                raise UsageError(f"texts is a {kind}; expected a list of str") from None
+        settings = _settings(
+            decoding or self.config.decoding, beam_size, batch_size, length_penalty
+        )
+        n_best = settings.beam_size if n_best is None else n_best
+        if not 1 <= n_best <= settings.beam_size:
+            raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
+        check_precision(precision)
+        sources = self._encode(texts, first_line)
+        results: list[list[Translation]] = [[_EMPTY] for _ in texts]
+        device = next(self.model.parameters()).device
+        with torch.inference_mode(), evaluating(self.model), products(device, precision):
+            weights = self.model.decoding_weights()
+            for batch in _batches([len(ids) for ids in sources], settings.batch_size):
+                found = self._search(
+                    [sources[i] for i in batch], weights, settings, n_best, attention
+                )
+                for i, hypotheses in zip(batch, found, strict=True):
+                    results[i] = self._translations(sources[i], hypotheses)
+        return results
+
+    def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
+        if isinstance(texts, str):
+            raise UsageError("texts is one text; expected a list: translate([text])")
+        for number, text in enumerate(texts, start=first_line):
+            if not isinstance(text, str):
+                raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
+        sources = self.source_tokenizer.encode_batch(texts)
+        for number, ids in enumerate(sources, start=first_line):
+            if len(ids) > MAX_SOURCE_TOKENS:
+                _log.warning(
+                    "line %d has %d subwords; only the first %d are translated: split it into "
+                    "sentences",
+                    number,
+                    len(ids),
+                    MAX_SOURCE_TOKENS,
+                )
+                del ids[MAX_SOURCE_TOKENS:]
+        return sources
+
+    def _search(
+        self,
+        sources: list[list[int]],
+        weights: DecodingWeights,
+        settings: DecodingConfig,
+        n_best: int,
+        attention: bool,
+    ) -> list[list[Hypothesis]]:
+        device = next(self.model.parameters()).device
+        tokenizer = self.target_tokenizer
+        lengths = [len(ids) for ids in sources]
+        padded = torch.full((len(sources), max(lengths)), self.source_tokenizer.pad)
+        for row, ids in enumerate(sources):
+            padded[row, : len(ids)] = torch.tensor(ids)
+        tokens = padded.to(device)  # (B, S)
+        source_lengths = torch.tensor(lengths, device=device)  # (B,)
+        limits = [int(settings.max_length_ratio * n) + settings.max_length_extra for n in lengths]
+        common = {
+            "sources": len(sources),
+            "max_lengths": torch.tensor(limits, device=device),  # (B,)
+            "bos": tokenizer.bos,
+            "eos": tokenizer.eos,
+            "pad": tokenizer.pad,
+            "min_length": settings.min_length,
+            "no_repeat_ngram": settings.no_repeat_ngram,
+            "return_attention": attention,
+        }
+        try:
+            state = self.model.start((tokens, source_lengths), weights)
+            if settings.beam_size == 1 and settings.coverage_penalty == 0:
+                found = greedy_search(self.model, state, **common)
+                return [[hypothesis] for hypothesis in found]
+            return beam_search(
+                self.model,
+                state,
+                **common,
+                beam_size=settings.beam_size,
+                length_penalty=settings.length_penalty,
+                coverage_penalty=settings.coverage_penalty,
+                n_best=n_best,
+                source_lengths=source_lengths,
+            )
+        except torch.OutOfMemoryError:
+            raise RunError(
+                f"{device}: out of memory with {len(sources)} sentences of up to "
+                f"{max(lengths)} subwords, beam {settings.beam_size}; use a smaller batch or "
+                "beam"
+            ) from None
+
+    def _translations(self, ids: list[int], hypotheses: list[Hypothesis]) -> list[Translation]:
+        texts = self.target_tokenizer.decode_batch([found.tokens for found in hypotheses])
+        pieces = self.source_tokenizer.pieces(ids)
+        return [
+            Translation(
+                text=_one_line(text),
+                score=found.score,
+                log_probability=found.log_probability,
+                finished=found.finished,
+                tokens=self.target_tokenizer.pieces(found.tokens),
+                source_tokens=pieces,
+                attention=None if found.attention is None else _trim(found, len(ids)),
+            )
+            for text, found in zip(texts, hypotheses, strict=True)
+        ]
+
+
+def _trim(found: Hypothesis, source_length: int) -> torch.Tensor:
+    """The attention over real source tokens, on the CPU."""
+    return found.attention[:, :source_length].float().cpu()  # (T, S)
+
+
+def _settings(
+    decoding: DecodingConfig,
+    beam_size: int | None,
+    batch_size: int | None,
+    length_penalty: float | None,
+) -> DecodingConfig:
+    given = {
+        "beam_size": beam_size,
+        "batch_size": batch_size,
+        "length_penalty": length_penalty,
+    }
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(decoding, **changed)
+    for key in ("beam_size", "batch_size"):
+        if not isinstance(getattr(settings, key), int):
+            raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
+    if settings.beam_size > MAX_BEAM_SIZE:
+        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
+    least = {
+        "beam_size": 1,
+        "batch_size": 1,
+        "length_penalty": 0,
+        "coverage_penalty": 0,
+        "no_repeat_ngram": 0,
+        "max_length_ratio": 0,
+        "max_length_extra": 0,
+        "min_length": 0,
+    }
+    for key, lowest in least.items():
+        value = getattr(settings, key)
+        if not lowest <= value < float("inf"):
+            raise UsageError(f"{key} is {value}; expected a number of at least {lowest}")
+    return settings
+
+
+def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
+    """Positions in ``lengths`` as batches of like length, the longest first; zeros left out.
+
+    The longest come first so that a batch too large for the memory fails at once, not at the end.
+    """
+    order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
+    while order:
+        rows = max(1, min(batch_size, MAX_BATCH_TOKENS // lengths[order[0]]))
+        yield order[:rows]
+        order = order[rows:]
+
+
+# Everything that some reader takes for the end of a line, or of a column.
+_BREAKS = re.compile("[\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
+
+
+def _one_line(text: str) -> str:
+    """Byte pieces can spell any character: a line break would shift all lines that follow."""
+    return _BREAKS.sub(" ", text.replace("\0", "")).strip()

@@ -1,0 +1,380 @@
+"""What a language model reads and writes one at a time: characters, bytes, subwords or words.
+
+Ids 0 and 1 are ``<unk>``, for what the vocabulary lacks, and ``<end>``, the end of a document.
+All kinds give back text as bytes piece by piece, so that text can be written while it is made:
+a character may be spread over several pieces.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import io
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from seq2seq.config.vocabulary import VocabularyConfig
+from seq2seq.errors import RunError, UsageError
+
+UNK, END = 0, 1
+SPECIALS = ("<unk>", "<end>")
+LINE_END = "<eos>"  # the word that stands for a line's end, as in Penn Treebank and WikiText-2
+
+UNITS_FILE, SUBWORDS_FILE = "units.json", "subwords.model"
+UNIT_FILES = (UNITS_FILE, SUBWORDS_FILE)
+
+
+class Units(Protocol):
+    """A vocabulary and the way from text to its ids and back."""
+
+    kind: str
+    ignored: set[int]  # never to be generated
+    knows_unknown: bool  # <unk> stood in the training text, so that the model knows it
+
+    def __len__(self) -> int: ...
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        """Ids of ``text``, (N,) int32."""
+
+    def unknown(self, text: str) -> list[str]:
+        """What of ``text`` becomes <unk>, each once, in order."""
+
+    def decoder(self) -> Decoder:
+        """From ids to text, bit by bit."""
+
+    def piece(self, unit: int) -> str:
+        """A unit as it is shown to people."""
+
+    def files(self) -> dict[str, bytes]:
+        """What ``load_units`` reads."""
+
+
+class Decoder:
+    """Ids in, text out as soon as it is whole; bytes that are no UTF-8 become U+FFFD."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, unit: int) -> str:
+        return self._utf8.decode(self._pieces[unit])
+
+    def finish(self) -> str:
+        """What was held back: the beginning of a character that never came to its end."""
+        return self._utf8.decode(b"", final=True)
+
+
+class _WordDecoder(Decoder):
+    """Spaces between words, none at the beginning of a line."""
+
+    def __init__(self, pieces: Sequence[bytes], line_end: int) -> None:
+        super().__init__(pieces)
+        self._line_end, self._before = line_end, line_end
+
+    def add(self, unit: int) -> str:
+        between = self._before not in (self._line_end, END) and unit not in (self._line_end, END)
+        self._before = unit
+        return (" " if between else "") + super().add(unit)
+
+
+class Characters:
+    """One id for each character of the training text."""
+
+    kind = "characters"
+
+    def __init__(self, characters: Sequence[str], knows_unknown: bool) -> None:
+        self.characters, self.knows_unknown = list(characters), knows_unknown
+        self.ignored = {UNK}
+        self._pieces = [b"\xef\xbf\xbd", b"", *(c.encode("utf-8") for c in self.characters)]
+        codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)
+        order = np.argsort(codes)
+        self._codes, self._ids = codes[order], (order + len(SPECIALS)).astype(np.int32)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Characters:
+        counts: Counter[str] = Counter()
+        for text in texts:
+            codes, numbers = np.unique(_codes(text), return_counts=True)
+            pairs = zip(codes.tolist(), numbers.tolist(), strict=True)
+            counts.update({chr(c): n for c, n in pairs})
+        kept = _frequent(counts, config)
+        return cls(sorted(kept), knows_unknown=len(kept) < len(counts))
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        codes = _codes(_text(text))
+        if not len(self._codes):
+            return np.full(len(codes), UNK, np.int32)
+        place = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
+        return np.where(self._codes[place] == codes, self._ids[place], np.int32(UNK))
+
+    def unknown(self, text: str) -> list[str]:
+        known = set(self.characters)
+        return [c for c in dict.fromkeys(text) if c not in known]
+
+    def decoder(self) -> Decoder:
+        return Decoder(self._pieces)
+
+    def piece(self, unit: int) -> str:
+        return (*SPECIALS, *self.characters)[unit]
+
+    def files(self) -> dict[str, bytes]:
+        values = {"kind": self.kind, "characters": "".join(self.characters)}
+        return {UNITS_FILE: _json({**values, "knows_unknown": self.knows_unknown})}
+
+
+class Bytes:
+    """The 256 bytes: any text, any file, nothing unknown."""
+
+    kind = "bytes"
+    knows_unknown = False
+    _pieces = (b"", b"", *(bytes([byte]) for byte in range(256)))
+
+    def __init__(self) -> None:
+        self.ignored = {UNK}
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        return np.frombuffer(raw, np.uint8).astype(np.int32) + len(SPECIALS)
+
+    def unknown(self, text: str) -> list[str]:
+        return []
+
+    def decoder(self) -> Decoder:
+        return Decoder(self._pieces)
+
+    def piece(self, unit: int) -> str:
+        return SPECIALS[unit] if unit < len(SPECIALS) else f"<0x{unit - len(SPECIALS):02X}>"
+
+    def files(self) -> dict[str, bytes]:
+        return {UNITS_FILE: _json({"kind": self.kind})}
+
+
+class Words:
+    """The words of a text whose words stand between spaces; each line's end is a word, too."""
+
+    kind = "words"
+    knows_unknown = True
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self.ignored = {UNK}
+        self._ids = {word: n for n, word in enumerate(self.words, start=len(SPECIALS))}
+        self._ids[SPECIALS[UNK]] = UNK  # as it stands in Penn Treebank and WikiText-2
+        pieces = [b"<unk>", b"", *(word.encode("utf-8", "replace") for word in self.words)]
+        self.line_end = self._ids[LINE_END]
+        pieces[self.line_end] = b"\n"
+        self._pieces = pieces
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Words:
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(_words(text))
+        counts.pop(SPECIALS[UNK], None)
+        counts.pop(LINE_END, None)
+        return cls([LINE_END, *_frequent(counts, config)])
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        words = _words(_text(text))
+        return np.fromiter((self._ids.get(w, UNK) for w in words), np.int32)
+
+    def unknown(self, text: str) -> list[str]:
+        return [w for w in dict.fromkeys(_words(text)) if w not in self._ids]
+
+    def decoder(self) -> Decoder:
+        return _WordDecoder(self._pieces, self.line_end)
+
+    def piece(self, unit: int) -> str:
+        return (*SPECIALS, *self.words)[unit]
+
+    def files(self) -> dict[str, bytes]:
+        return {UNITS_FILE: _json({"kind": self.kind, "words": self.words})}
+
+
+class Subwords:
+    """SentencePiece subwords (Kudo & Richardson 2018) that keep every space and line break;
+    characters that the vocabulary lacks are spelled in bytes."""
+
+    kind = "subwords"
+    knows_unknown = False
+
+    def __init__(self, model: bytes, name: str = SUBWORDS_FILE) -> None:
+        import sentencepiece
+
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
+        except RuntimeError:
+            self._model = None
+        if self._model is None or self._model.get_piece_size() == 0:
+            raise RunError(
+                f"units {name}: not a SentencePiece model, or a truncated one ({len(model)} "
+                "bytes); copy it again"
+            )
+        self.model = model
+        size = self._model.get_piece_size()
+        special = (self._model.is_control, self._model.is_unknown, self._model.is_unused)
+        self.ignored = {i for i in range(size) if i != END and any(test(i) for test in special)}
+        self._pieces = [self._bytes(i) for i in range(size)]
+
+    @classmethod
+    def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Subwords:
+        import sentencepiece
+
+        model = io.BytesIO()
+        lines = (line for text in texts for line in text.split("\n") if line)
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=lines,
+                model_writer=model,
+                model_type=config.subwords,
+                vocab_size=config.vocab_size,
+                character_coverage=1.0,
+                byte_fallback=True,
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                add_dummy_prefix=False,
+                user_defined_symbols=["\n"],
+                unk_id=UNK,
+                eos_id=END,
+                eos_piece=SPECIALS[END],
+                bos_id=-1,
+                pad_id=-1,
+                # Sums of several threads depend on who comes first; one thread repeats itself.
+                num_threads=1,
+                max_sentence_length=1 << 16,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            message = str(error).splitlines()[-1]
+            most = re.search(r"too high .* value <= (\d+)", message)
+            hint = f"the text yields at most {most[1]}" if most else message
+            raise UsageError(
+                f"'units.vocab_size' is {config.vocab_size}: no such subwords could be trained; "
+                f"{hint}; set another size, or 'units.kind: characters'"
+            ) from None
+        return cls(model.getvalue())
+
+    def _bytes(self, unit: int) -> bytes:
+        if unit in self.ignored or unit == END:
+            return b""
+        piece = self._model.id_to_piece(unit)
+        if self._model.is_byte(unit):
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("\u2581", " ").encode("utf-8")
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        """Line by line: SentencePiece's time and memory grow with the length of what it is given,
+        and no subword spans a line's end."""
+        lines = _text(text).encode("utf-8", "replace").decode("utf-8").split("\n")
+        newline = self._model.piece_to_id("\n")
+        ids: list[int] = []
+        for number, found in enumerate(self._model.encode(lines)):
+            if number:
+                ids.append(newline)
+            ids += found
+        return np.array(ids, np.int32)
+
+    def unknown(self, text: str) -> list[str]:
+        return []
+
+    def decoder(self) -> Decoder:
+        return Decoder(self._pieces)
+
+    def piece(self, unit: int) -> str:
+        return self._model.id_to_piece(unit)
+
+    def files(self) -> dict[str, bytes]:
+        return {UNITS_FILE: _json({"kind": self.kind}), SUBWORDS_FILE: self.model}
+
+
+def train_units(texts: Iterable[str], config: VocabularyConfig) -> Units:
+    """The vocabulary of the training text. Raises UsageError where the text yields none."""
+    if config.kind == "bytes":
+        return Bytes()
+    units = {"characters": Characters, "words": Words, "subwords": Subwords}[config.kind]
+    return units.train(texts, config)
+
+
+def save_units(units: Units, directory: Path) -> None:
+    """Write the files of ``units``; RunError when that fails."""
+    for name, content in units.files().items():
+        path, partial = directory / name, directory / f".{name}.partial-{os.getpid()}"
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise RunError(f"units {path}: cannot be written ({error.strerror})") from None
+
+
+def load_units(directory: Path) -> Units:
+    """Read what ``save_units`` wrote; raises RunError for a missing or damaged file."""
+    path = directory / UNITS_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["kind"] == "characters":
+            return Characters(values["characters"], bool(values.get("knows_unknown", False)))
+        if values["kind"] == "bytes":
+            return Bytes()
+        if values["kind"] == "words":
+            return Words(values["words"])
+        if values["kind"] == "subwords":
+            model = directory / SUBWORDS_FILE
+            return Subwords(model.read_bytes(), str(model))
+    except OSError as error:
+        raise RunError(f"units {error.filename}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"units {path}: damaged ({error}); copy the file again") from None
+    raise RunError(f"units {path}: unknown kind {values['kind']!r}; install a newer version")
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _text(text: str | bytes) -> str:
+    return text if isinstance(text, str) else text.decode("utf-8", "replace")
+
+
+def _words(text: str) -> list[str]:
+    """Words, and <eos> for each line's end."""
+    *lines, last = text.split("\n")
+    words = [word for line in lines for word in (*line.split(), LINE_END)]
+    return words + last.split()
+
+
+def _frequent(counts: Counter[str], config: VocabularyConfig) -> list[str]:
+    """By count, then alphabetically: the same text gives the same ids."""
+    kept = [(text, n) for text, n in counts.items() if n >= config.min_count]
+    if not kept:
+        raise UsageError(
+            f"'units.min_count' is {config.min_count}: nothing in the training text comes so "
+            "often; set a lower one, or give it more text"
+        )
+    kept.sort(key=lambda pair: (-pair[1], pair[0]))
+    return [text for text, _ in kept[: config.vocab_size]]
+
+
+def _json(values: dict) -> bytes:
+    return json.dumps(values, ensure_ascii=True, indent=0).encode("ascii")

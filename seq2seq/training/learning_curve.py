@@ -1,0 +1,174 @@
+"""The learning curve of a run, drawn from its log."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq import registry
+from seq2seq.errors import RunError, UsageError
+from seq2seq.plotting import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LOG_FILE = "log.jsonl"
+
+Curve = tuple[list[int], list[float]]  # steps, values
+
+
+def plot_learning_curve(
+    run: str | os.PathLike[str], path: str | os.PathLike[str], title: str | None = None
+) -> Path:
+    """Draw losses, the task's own validation figures and the learning rate over the optimizer
+    steps of a run.
+
+    Args:
+        run: the run's directory, or its ``log.jsonl``: one JSON object a line, with ``step`` and
+            any of ``loss``, ``learning_rate``, ``validation_loss`` and the figures of a task
+            (``seq2seq.registry``).
+        path: the picture to write: .png, .svg or .pdf.
+        title: by default the name of the run's directory.
+
+    Raises:
+        UsageError: no log there; matplotlib is missing; another ending.
+        RunError: a damaged log, one without a loss, or a picture that cannot be written.
+    """
+    curves = read_log(run)
+    if not {"loss", "validation_loss"} & curves.keys():
+        raise RunError(f"{run}: no loss in the log yet; train for longer")
+    panels = _panels(curves)
+    heights = [height for _, height in panels]
+    figure = new_figure()
+    figure.set_size_inches(8, sum(heights) + 0.9)
+    figure.suptitle(title or _name_of(run), parse_math=False)
+    grid = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for axes, (draw, _) in zip(grid[:, 0], panels, strict=True):
+        draw(axes)
+        axes.grid(True, color="#e2e8f0", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(x=0.02)
+    grid[-1, 0].set_xlabel("optimizer steps")
+    grid[-1, 0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    return save_figure(figure, path)
+
+
+def _panels(curves: dict[str, Curve]) -> list[tuple[Callable[[Axes], None], float]]:
+    """How to draw each panel, and inches of height."""
+    known = [figure for task in registry.TASKS.values() for figure in task.figures]
+    panels: list[tuple[Callable[[Axes], None], float]] = [(partial(_draw_loss, curves=curves), 3.2)]
+    panels += [
+        (partial(_draw_figure, figure=one, curve=curves[one.name]), 2.6)
+        for one in known
+        if one.name in curves
+    ]
+    if "learning_rate" in curves:
+        panels.append((partial(_draw_rate, curve=curves["learning_rate"]), 1.1))
+    return panels
+
+
+def _name_of(run: str | os.PathLike[str]) -> str:
+    path = Path(run).resolve()
+    return (path if path.is_dir() else path.parent).name
+
+
+def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
+    """The curves of a training log: name -> (steps, values), steps increasing.
+
+    Where a resumed run passed a step twice, the later line counts. A last line that was cut off
+    by a kill is left out.
+    """
+    path = Path(run)
+    path = path / LOG_FILE if path.is_dir() else path
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); expected the directory of a run"
+        ) from None
+    points: dict[str, dict[int, float]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines):
+                break
+            raise RunError(f"{path}, line {number}: not a JSON object with a 'step'") from None
+        for name, value in entry.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                points.setdefault(name, {})[step] = float(value)
+    return {
+        name: (sorted(values), [values[step] for step in sorted(values)])
+        for name, values in points.items()
+    }
+
+
+def _draw_loss(axes: Axes, curves: dict[str, Curve]) -> None:
+    """The losses: of training, the parts of it that are logged apart (``loss_...``), and of
+    validation."""
+    if "loss" in curves:
+        steps, values = curves["loss"]
+        axes.plot(steps, values, color=BLUE, linewidth=0.8, alpha=0.35)
+        axes.plot(steps, _smoothed(values), color=BLUE, linewidth=1.8, label="training")
+    parts = sorted(name for name in curves if name.startswith("loss_"))
+    for name, style in zip(parts, ("--", ":", "-."), strict=False):
+        steps, values = curves[name]
+        label = "training: " + name.removeprefix("loss_").replace("_", " ")
+        axes.plot(steps, _smoothed(values), style, color=BLUE, linewidth=1.2, label=label)
+    if "validation_loss" in curves:
+        axes.plot(
+            *curves["validation_loss"],
+            color=ORANGE,
+            marker="o",
+            markersize=3.5,
+            linewidth=1.6,
+            label="validation",
+        )
+    axes.set_ylabel("loss (nats)")
+    axes.legend(frameon=False)
+
+
+def _draw_figure(axes: Axes, figure: registry.Figure, curve: Curve) -> None:
+    """A figure of the validation set, its best value marked."""
+    steps, values = curve
+    axes.plot(steps, values, color=GREEN, marker="o", markersize=3.5, linewidth=1.6)
+    choose = max if figure.higher else min
+    best = choose(range(len(values)), key=values.__getitem__)
+    axes.plot(steps[best], values[best], marker="o", markersize=8, color=GREEN, fillstyle="none")
+    axes.annotate(
+        f"best {values[best]:.{figure.digits}f} at {steps[best]:,}",
+        (steps[best], values[best]),
+        xytext=(0, -20 if figure.higher else 14),
+        textcoords="offset points",
+        ha="right" if steps[best] > (steps[0] + steps[-1]) / 2 else "left",
+        color=GREEN,
+    )
+    axes.set_ylabel(f"validation\n{figure.label}")
+
+
+def _draw_rate(axes: Axes, curve: Curve) -> None:
+    axes.plot(*curve, color=GREY, linewidth=1.4)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("learning\nrate")
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+
+
+def _smoothed(values: list[float]) -> list[float]:
+    """Mean over a window around each point, about a twentieth of the curve wide.
+
+    Centred, so that a falling curve is not drawn late; narrower towards both ends.
+    """
+    reach = len(values) // 40
+    smooth = []
+    for i in range(len(values)):
+        near = min(reach, i, len(values) - 1 - i)
+        window = values[i - near : i + near + 1]
+        smooth.append(sum(window) / len(window))
+    return smooth

@@ -1,0 +1,103 @@
+"""What a run holds at a moment, and checkpoints/last keeps, so that it can go on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from seq2seq.errors import UsageError
+from seq2seq.training import checkpoints
+from seq2seq.training.averages import MovingAverage, TriggeredAverage
+from seq2seq.training.task import Carried
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    epoch: int = 0
+    batch: int = 0  # batches of this epoch already used
+    step: int = 0  # optimizer steps
+    tokens: int = 0  # targets trained on
+    seconds: float = 0.0  # spent in training, validation included
+    plateaus: int = 0
+    since_best: int = 0  # validations since the best score
+    best: list[tuple[float, int]] = field(default_factory=list)  # kept (score, step), best first
+    window_loss: float = 0.0  # since the last log line
+    window_tokens: int = 0
+    validated: int = 0  # step of the last validation
+
+
+@dataclass
+class State:
+    """Weights, moving average, optimizer, what one batch leaves for the next, progress; the state
+    of the random generators goes with them."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: MovingAverage | TriggeredAverage | None
+    accelerator: Accelerator
+    progress: Progress = field(default_factory=Progress)
+    carried: Carried = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint; called in all processes, written by the main one."""
+        device = self.accelerator.device
+        random = {"random.cpu": self._of_all(torch.get_rng_state())}
+        for name, tensor in self.carried.items():
+            random[f"carried.{name}"] = self._of_all(tensor)
+        if device.type == "cuda":
+            random["random.cuda"] = self._of_all(torch.cuda.get_rng_state(device))
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model.{k}": v for k, v in checkpoints.weights_of(self.model).items()}
+        for key, tensor in checkpoints.optimizer_tensors(self.optimizer).items():
+            tensors[f"optimizer.{key}"] = tensor
+        processes = self.accelerator.num_processes
+        values = {"progress": dataclasses.asdict(self.progress), "processes": processes}
+        if self.average:
+            values |= self.average.state()
+            for index, tensor in enumerate(self.average.average):
+                tensors[f"average.{index}"] = tensor
+        tensors |= random
+        checkpoints.write(folder, {k: v.cpu() for k, v in tensors.items()}, values)
+
+    def _of_all(self, tensor: Tensor) -> Tensor:
+        """The tensors of all processes, (processes, ...)."""
+        return self.accelerator.gather(tensor.to(self.accelerator.device)[None]).cpu()
+
+    def restore(self, folder: Path) -> None:
+        """Go back to a checkpoint. Raises RunError where it is damaged, UsageError where it is of
+        another number of processes."""
+        tensors, values = checkpoints.read(folder)
+
+        def part(name: str) -> dict[str, Tensor]:
+            start = name + "."
+            return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+
+        checkpoints.load_weights(self.model, part("model"), str(folder))
+        checkpoints.load_optimizer(self.optimizer, part("optimizer"))
+        if self.average:
+            self.average.load(values)
+            averages = part("average")
+            for index, tensor in enumerate(self.average.average):
+                tensor.copy_(averages[str(index)])
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if values["processes"] != processes:
+            raise UsageError(
+                f"--resume: the run was on {values['processes']} processes, this is on "
+                f"{processes}; the order of its batches needs as many"
+            )
+        device = self.accelerator.device
+        # torch reads a state from the beginning of its memory, whatever the row: hence the clone
+        torch.set_rng_state(tensors["random.cpu"][rank].clone())
+        self.carried = {name: tensor[rank].to(device) for name, tensor in part("carried").items()}
+        if device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"][rank].clone(), device)
+        self.progress = Progress(**values["progress"])
+        self.progress.best = [(score, step) for score, step in self.progress.best]

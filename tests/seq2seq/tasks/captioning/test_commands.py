@@ -1,0 +1,131 @@
+"""The commands caption and evaluate-captions; captions and configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+pytest.importorskip("PIL")
+
+from PIL import Image
+
+from seq2seq import UsageError
+from seq2seq.cli import main
+from seq2seq.config import config_from_dict
+from seq2seq.tasks.captioning.batches import clean_caption
+from tests.seq2seq.tasks.captioning.models import make
+
+
+def test_command_caption(saved, images, tmp_path, capsys):
+    folder = tmp_path / "more"
+    (folder / "below").mkdir(parents=True)
+    images[0].rename(folder / "below" / "x.png")
+    (folder / "notes.txt").write_text("no image")
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff")
+    arguments = ["caption", str(saved), str(folder), str(bad), str(images[1])]
+    assert main(arguments) == 1
+    found = capsys.readouterr()
+    lines = [line.split("\t") for line in found.out.splitlines()]
+    assert [line[0] for line in lines] == [str(folder / "below" / "x.png"), str(images[1])]
+    assert f"seq2seq: {bad}: " in found.err
+    assert main([*arguments, "--json", "--n-best", "2", "--output", str(tmp_path / "o")]) == 1
+    rows = [json.loads(line) for line in (tmp_path / "o").read_text().splitlines()]
+    assert len(rows[0]["captions"]) == 2 and "error" in rows[1]
+    assert rows[2]["captions"][0]["text"] == lines[1][1]
+    assert main(["caption", str(saved), str(images[1]), "--n-best", "2", "--beam-size", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0].split("\t")[0] == str(images[1])
+
+
+def test_command_caption_draws_where_words_looked(saved, images, tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "focus.png"
+    assert main(["caption", str(saved), str(images[0]), "--attention-plot", str(picture)]) == 0
+    assert Image.open(picture).size[0] > 100
+    pooled = tmp_path / "pooled"
+    make(encoder={"pooled": True}).save_pretrained(pooled)
+    assert main(["caption", str(pooled), str(images[0]), "--attention-plot", str(picture)]) == 2
+
+
+def test_a_picture_that_cannot_be_written_loses_no_caption(saved, images, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    paths = [str(path) for path in (*images[:3], "a" * 300)]
+    picture = tmp_path / "there.png"
+    picture.mkdir()
+    assert main(["caption", str(saved), *paths, "--attention-plot", str(picture)]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split("\t")[0] for line in out.splitlines()] == paths[:3]
+    assert "too long" in err and f"{picture}: cannot be written" in err
+
+
+def test_names_that_are_no_utf8_are_written_as_they_are(saved, images, tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.png"
+    try:
+        with open(name, "wb") as stream:
+            stream.write(images[0].read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    out = tmp_path / "captions.txt"
+    assert main(["caption", str(saved), os.fsdecode(name), "--output", str(out)]) == 0
+    assert out.read_bytes().startswith(name + b"\t")
+
+
+def test_misuse_of_the_command_exits_2(saved, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["caption", str(saved), str(tmp_path / "empty")]) == 2
+    assert "no images in this folder" in capsys.readouterr().err
+    assert main(["evaluate-captions", str(saved), str(tmp_path / "none")]) == 2
+    assert main(["caption", str(saved), "x.png", "--beam-sze", "2"]) == 2
+    assert "did you mean --beam-size" in capsys.readouterr().err
+
+
+# --- text and configuration ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "expected"),
+    [
+        ({}, "words", "a man's t-shirt says stop"),
+        ({"lowercase": False}, "words", "A man's T-shirt says stop"),
+        ({"punctuation": True}, "words", 'a man\'s t-shirt says " stop ! "'),
+        ({"punctuation": True}, "subwords", 'a man\'s t-shirt says "stop!"'),
+    ],
+)
+def test_captions_are_cleaned(options, kind, expected):
+    data = config_from_dict({"task": "captioning", "data": options}).data
+    assert clean_caption('A man\'s  T-shirt says "stop!"\n', data, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": {"encoder": {"widths": [8]}}}, "expected as many of each"),
+        ({"model": {"encoder": {"strides": [2, 2, 2, 3]}}}, "expected 1 or 2"),
+        ({"model": {"encoder": {"norm": "group", "stem": 24}}}, "multiples of 16"),
+        ({"model": {"decoder": {"attention": "none"}, "start": "zero"}}, "nothing of the image"),
+        ({"model": {"decoder": {"attention": "none", "sentinel": True}}}, "needs attention"),
+        ({"training": {"word_loss": 1.0}}, "'model.words' 0"),
+        ({"training": {"word_epochs": 1}}, "set its weight"),
+        ({"data": {"augmentation": {"crop": 0}}}, "'data.augmentation.crop' is 0"),
+        ({"data": {"augmentation": {"flip": 1.5}}}, "expected 0 to 1"),
+        ({"data": {"train": "x", "features": "y"}}, "features computed beforehand need both"),
+        (
+            {"data": {"train": "x"}, "training": {"objective": "self_critical"}},
+            "set 'training.start_from'",
+        ),
+        (
+            {"training": {"objective": "self_critical", "samples": 1, "baseline": "samples"}},
+            "at least 2",
+        ),
+        ({"units": {"kinds": "words"}}, "did you mean 'units.kind'"),
+        ({"data": {"image_size": 10**7}}, "expected at most 4096 pixels a side"),
+        ({"data": {"augmentation": {"size": 5000}}}, "expected at most 4096 pixels a side"),
+    ],
+)
+def test_configurations_that_make_no_sense(values, message):
+    with pytest.raises(UsageError) as error:
+        config_from_dict({"task": "captioning", **values})
+    assert message in str(error.value)

@@ -1,0 +1,307 @@
+import gzip
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from seq2seq import Translator
+from seq2seq.config import config_from_dict
+from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.text.sentencepiece import Tokenizer
+
+LINES = ["a dog runs home", "the cat sleeps on the mat", "two birds sing in a tree"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model with random weights: its text is nonsense, one line for each line all the same."""
+    values = {
+        "tokenizer": {"vocab_size": 45, "kind": "bpe", "byte_fallback": False},
+        "model": {
+            "encoder": {"layers": 1, "hidden_size": 8},
+            "decoder": {"hidden_size": 8},
+            "embedding_size": 8,
+            "init_range": 0.7,
+        },
+        "decoding": {"max_length_ratio": 0.5, "max_length_extra": 4, "beam_size": 2},
+    }
+    config = config_from_dict(values)
+    tokenizer = Tokenizer.train(LINES * 3, config.tokenizer)
+    torch.manual_seed(1)
+    network = TranslationModel(config.model, len(tokenizer), len(tokenizer))
+    directory = tmp_path_factory.mktemp("saved") / "model"
+    Translator(network, tokenizer, tokenizer, config).save_pretrained(directory)
+    return str(directory)
+
+
+def write(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+# ----------------------------------------------------------------------------------- translate
+
+
+def test_translate_streams(run, model):
+    status, out, err = run("translate", model, stdin="\n".join(LINES).encode())
+    assert (status, err) == (0, "")
+    expected = Translator.from_pretrained(model).translate(LINES)
+    assert out == "".join(f"{line}\n" for line in expected)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_one_line_out_for_each_line_in_whatever_it_holds(run, model, size):
+    odd = [
+        b"a dog",
+        b"",
+        b" \t ",
+        b"a\0dog",
+        b"\xff\xfe dog",
+        b"a\xe2\x80\xa8dog",
+        b"dog\r",
+        b"cat",
+    ]
+    status, out, err = run("translate", model, "--batch-size", size, stdin=b"\n".join(odd) + b"\n")
+    assert status == 0
+    lines = out.split("\n")
+    assert lines.pop() == ""
+    assert len(lines) == len(odd)
+    assert all(len(line.splitlines()) <= 1 for line in lines)
+    assert lines[1] == lines[2] == ""
+    assert lines[0] != "" and lines[7] != ""
+    assert "standard input, line 5: not UTF-8 (byte 0xff at column 1)" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_line_of_ten_thousand_words(run, model):
+    text = b"dog\n" * 20 + b"dog " * 10_000 + b"\ndog\n"
+    arguments = ["--max-length-ratio", "0.02", "--batch-size", "1"]
+    status, out, err = run("translate", model, *arguments, stdin=text)
+    assert status == 0
+    assert out.count("\n") == 22
+    assert "seq2seq: line 21 has " in err and "first 1024 are translated" in err
+
+
+def test_empty_input(run, model):
+    assert run("translate", model, stdin=b"")[:2] == (0, "")
+
+
+def test_byte_order_mark_and_last_line_without_newline(run, model):
+    plain = run("translate", model, stdin=b"a dog\ntwo birds\n")
+    marked = run("translate", model, stdin=b"\xef\xbb\xbfa dog\r\ntwo birds")
+    assert marked == plain
+
+
+def test_translate_files(run, model, tmp_path):
+    with gzip.open(tmp_path / "in.gz", "wb") as stream:
+        stream.write("\n".join(LINES).encode())
+    arguments = ["--input", tmp_path / "in.gz", "--output", tmp_path / "out"]
+    assert run("translate", model, *arguments) == (0, "", "")
+    expected = Translator.from_pretrained(model).translate(LINES)
+    assert (tmp_path / "out").read_text().splitlines() == expected
+
+
+def test_n_best_and_scores(run, model):
+    text = "\n".join([LINES[0], "", LINES[1]]).encode()
+    _, out, _ = run("translate", model, "--beam-size", 3, "--n-best", 2, stdin=text)
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "1", "2", "3", "3"]
+    assert float(rows[0][1]) >= float(rows[1][1])
+    assert rows[2] == ["2", "0.0000", ""]
+    _, plain, _ = run("translate", model, "--beam-size", 3, stdin=text)
+    _, scored, _ = run("translate", model, "--beam-size", 3, "--scores", stdin=text)
+    first = scored.splitlines()[0].split("\t")
+    assert first == [rows[0][1], plain.splitlines()[0]] == rows[0][1:]
+
+
+def test_search_options_reach_the_search(run, model):
+    text = LINES[1].encode()
+    _, out, _ = run("translate", model, "--beam-size", 1, stdin=text)
+    translator = Translator.from_pretrained(model)
+    assert out.rstrip("\n") == translator.translate([LINES[1]], beam_size=1)[0]
+    _, short, _ = run("translate", model, "--max-length-ratio", 0, stdin=text)
+    assert len(short) < len(out)
+    _, once, _ = run("translate", model, "--no-repeat-ngram", 1, stdin=text)
+    pieces = translator.target_tokenizer.encode(once)
+    assert len(set(pieces)) == len(pieces)
+
+
+def test_n_best_beyond_the_beam(run, model):
+    status, _, err = run("translate", model, "--beam-size", 2, "--n-best", 3, stdin=b"a dog")
+    assert status == 2
+    assert "n_best is 3; expected 1 to 2" in err
+
+
+def test_attention_plot(run, model, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "attention.png"
+    status, out, _ = run("translate", model, "--attention-plot", path, stdin=b"\n\na dog runs\n")
+    assert status == 0
+    assert out.count("\n") == 3
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_another_kind_is_refused_at_once(run, model, tmp_path):
+    status, _, err = run("translate", model, "--attention-plot", tmp_path / "a.jpg", stdin=b"a\n")
+    assert status == 2
+    assert "a.jpg' is no name of a picture that ends in one of: .png, .svg, .pdf" in err
+
+
+def test_attention_plot_of_blank_lines(run, model, tmp_path):
+    status, out, err = run("translate", model, "--attention-plot", tmp_path / "a.png", stdin=b"\n")
+    assert (status, out) == (2, "\n")
+    assert "every line of the input is blank" in err
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"), [("foo", "unknown backend 'foo'"), ("triton", "backend 'triton'")]
+)
+def test_a_backend_that_cannot_run_is_one_line(run, model, monkeypatch, backend, message):
+    monkeypatch.setenv("KERNELS_BACKEND", backend)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    status, _, err = run("translate", model, stdin=b"a dog\n")
+    assert status == 2
+    assert message in err and err.count("\n") == 1
+
+
+def test_a_model_of_another_task_names_the_command(run, model):
+    status, _, err = run("generate", model, "--prompt", "a")
+    assert status == 1
+    assert "this is a translation model" in err and "use 'seq2seq translate'" in err
+
+
+def test_missing_model_and_missing_input(run, model, tmp_path):
+    status, _, err = run("translate", tmp_path / "none")
+    assert (status, "no such directory" in err) == (2, True)
+    status, _, err = run("translate", model, "--input", tmp_path / "none.txt")
+    assert (status, "no such file" in err) == (2, True)
+
+
+def test_damaged_model_exits_with_1(run, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    status, _, err = run("translate", tmp_path)
+    assert status == 1
+    assert "config.json: damaged" in err
+
+
+def test_input_is_not_overwritten(run, model, tmp_path):
+    path = write(tmp_path / "text", LINES)
+    status, _, err = run("translate", model, "--input", path, "--output", path)
+    assert status == 2
+    assert "would be overwritten" in err
+    assert path.read_text().splitlines() == LINES
+
+
+def test_truncated_gzip(run, model, tmp_path):
+    whole = gzip.compress("\n".join(LINES * 50).encode())
+    (tmp_path / "in.gz").write_bytes(whole[:-12])
+    status, _, err = run("translate", model, "--input", tmp_path / "in.gz")
+    assert status == 1
+    assert "not a whole gzip file" in err
+
+
+def test_reader_that_goes_away_is_no_error(model):
+    """``seq2seq translate ... | head -1``"""
+    command = [sys.executable, "-m", "seq2seq", "translate", model, "--batch-size", "1"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    _, err = process.communicate(b"a dog\n" * 50)
+    assert process.returncode == 141
+    assert err == b""
+
+
+# ------------------------------------------------------------------------------------ evaluate
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {
+        "source": write(tmp_path / "source", LINES),
+        "reference": write(
+            tmp_path / "reference",
+            ["ein hund rennt heim", "die katze schläft hier", "zwei vögel singen heute"],
+        ),
+    }
+
+
+def test_evaluate_a_model(run, model, files, tmp_path):
+    common = ["--source", files["source"], "--reference", files["reference"], "--json"]
+    common += ["--metrics", "chrf", "bleu", "--bootstrap", "20"]
+    status, out, err = run("evaluate", model, *common, "--output", tmp_path / "hypotheses")
+    assert status == 0
+    assert "3 sentences in" in err
+    found = json.loads(out)
+    assert found["sentences"] == 3
+    assert list(found["scores"]) == ["chrf", "bleu"]
+    assert "tok:13a" in found["scores"]["bleu"]["signature"]
+    expected = Translator.from_pretrained(model).translate(LINES)
+    assert (tmp_path / "hypotheses").read_text().splitlines() == expected
+    again = ["--hypotheses", tmp_path / "hypotheses", *common[2:]]
+    status, out, err = run("evaluate", *again)
+    assert (status, json.loads(out)) == (0, found)
+
+
+def test_evaluate_hypotheses_with_several_references(run, files):
+    names = [files["source"], files["reference"]]
+    status, out, _ = run(
+        "evaluate", "--hypotheses", names[1], "--reference", *names, "--bootstrap", "0"
+    )
+    assert status == 0
+    assert out.startswith("BLEU = 100.00  [nrefs:2|case:mixed|eff:no|tok:13a|")
+    assert len(out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (LINES[:2], "source has 3 lines, {bad} has 2"),
+        ([], "{bad}: the file is empty"),
+    ],
+)
+def test_unequal_and_empty_files(run, files, tmp_path, lines, message):
+    bad = write(tmp_path / "bad", lines)
+    status, _, err = run("evaluate", "no/model/needed", "--source", files["source"],
+                         "--reference", bad)  # fmt: skip
+    assert status == 2
+    assert message.format(bad=bad) in err
+
+
+def test_missing_and_invalid_files(run, files, tmp_path):
+    status, _, err = run(
+        "evaluate", "--hypotheses", tmp_path / "none", "--reference", files["reference"]
+    )
+    assert (status, "none: cannot be read" in err) == (2, True)
+    (tmp_path / "latin").write_bytes("zwei v\xf6gel\n".encode("latin1"))
+    status, _, err = run(
+        "evaluate", "--hypotheses", tmp_path / "latin", "--reference", files["reference"]
+    )
+    assert status == 2
+    assert "latin, line 1: not valid UTF-8" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--reference", "r"], "nothing to score"),
+        (["m", "--reference", "r"], "--source is missing"),
+        (["m", "--hypotheses", "h", "--reference", "r"], "leave out MODEL"),
+        (["--hypotheses", "h", "--source", "s", "--reference", "r"], "go with MODEL"),
+    ],
+)
+def test_evaluate_needs_something_to_score(run, arguments, message):
+    status, _, err = run("evaluate", *arguments)
+    assert status == 2
+    assert message in err
+
+
+def test_evaluate_does_not_overwrite_its_input(run, model, files):
+    source, reference = files["source"], files["reference"]
+    arguments = ["--source", source, "--reference", reference, "--output", reference]
+    status, _, err = run("evaluate", model, *arguments)
+    assert status == 2
+    assert "would be overwritten" in err
+    assert len(files["reference"].read_text().splitlines()) == 3

@@ -1,0 +1,111 @@
+"""The learning curve: what is drawn, and how a log is read."""
+
+import json
+import math
+
+import pytest
+
+from seq2seq.errors import RunError, UsageError
+from seq2seq.training import learning_curve
+from seq2seq.training.learning_curve import plot_learning_curve, read_log
+
+pytest.importorskip("matplotlib")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were drawn, so that their content can be looked at."""
+    drawn = []
+    make = learning_curve.new_figure
+    monkeypatch.setattr(learning_curve, "new_figure", lambda: drawn.append(make()) or drawn[-1])
+    return drawn
+
+
+def write_log(path, entries):
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def test_learning_curve_picture(tmp_path, figures):
+    entries = [
+        {"step": s, "epoch": s // 500, "loss": 2 + 5 * math.exp(-s / 300), "learning_rate": 1e-3}
+        for s in range(10, 1000, 10)
+    ]
+    scored = [(s, s / 50 if s < 800 else 10) for s in range(100, 1000, 100)]
+    entries += [{"step": s, "validation_loss": 2.5, "bleu": bleu} for s, bleu in scored]
+    write_log(tmp_path / "log.jsonl", entries)
+    path = plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    assert path.read_bytes().startswith(PNG)
+    loss, bleu, rate = figures[0].axes
+    assert len(loss.lines) == 3  # training, smoothed, validation
+    assert "best 14.0 at 700" in [text.get_text() for text in bleu.texts]
+    assert rate.get_ylabel() == "learning\nrate"
+
+
+@pytest.mark.parametrize(
+    ("figure", "values", "said"),
+    [
+        ({"bits_per_character": 0}, [3.0, 1.5, 2.0], ["best 1.500 at 20"]),
+        ({"bleu4": 0, "cider_d": 1}, [0.2, 0.9, 0.4], ["best 0.9 at 20", "best 1.900 at 20"]),
+    ],
+    ids=["generation", "captioning"],
+)
+def test_each_task_shows_its_own_figures(tmp_path, figures, figure, values, said):
+    entries = [
+        {"step": 10 * n, "loss": 9.0 / n, "loss_words": 1.0 / n}
+        | {name: value + shift for name, shift in figure.items()}
+        for n, value in enumerate(values, start=1)
+    ]
+    write_log(tmp_path / "log.jsonl", entries)
+    plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    loss, *panels = figures[0].axes
+    assert [text.get_text() for axes in panels for text in axes.texts] == said
+    assert "training: words" in [text.get_text() for text in loss.get_legend().get_texts()]
+    assert figures[0].get_suptitle() == tmp_path.name
+
+
+@pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_pictures_of_other_kinds(tmp_path, ending, begins):
+    write_log(tmp_path / "log.jsonl", [{"step": 50, "loss": 7.5}])
+    path = plot_learning_curve(tmp_path, tmp_path / f"curve.{ending}")
+    assert path.read_bytes().startswith(begins)
+    with pytest.raises(UsageError, match=r"ends in one of: \.png, \.svg, \.pdf"):
+        plot_learning_curve(tmp_path, tmp_path / "curve.jpg")
+
+
+def test_learning_curve_of_a_run_not_yet_validated(tmp_path, figures):
+    write_log(tmp_path / "log.jsonl", [{"step": 50, "loss": 7.5}])
+    plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    assert len(figures[0].axes) == 1
+
+
+def test_the_later_line_of_a_step_counts_after_a_resume(tmp_path):
+    steps = [(1, 9.0), (2, 8.0), (3, 7.0), (2, 6.0), (3, 5.0)]
+    write_log(tmp_path / "log.jsonl", [{"step": s, "loss": loss} for s, loss in steps])
+    assert read_log(tmp_path)["loss"] == ([1, 2, 3], [9.0, 6.0, 5.0])
+
+
+def test_a_last_line_cut_by_a_kill_is_left_out(tmp_path):
+    write_log(tmp_path / "log.jsonl", [{"step": 1, "loss": 9.0}])
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"step": 2, "lo')
+    assert read_log(tmp_path)["loss"] == ([1], [9.0])
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 9}\nnonsense\n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"log\.jsonl, line 2: not a JSON object"):
+        read_log(tmp_path)
+
+
+def test_no_log_and_no_loss(tmp_path):
+    with pytest.raises(UsageError, match=r"log\.jsonl: cannot be read"):
+        plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    write_log(tmp_path / "log.jsonl", [{"step": 1, "tokens_per_second": 9.0}])
+    with pytest.raises(RunError, match="no loss in the log yet"):
+        plot_learning_curve(tmp_path, tmp_path / "curve.png")
+
+
+def test_smoothing_follows_a_straight_line_exactly():
+    line = [3.0 - 0.5 * i for i in range(200)]
+    assert learning_curve._smoothed(line) == pytest.approx(line)
