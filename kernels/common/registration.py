@@ -51,8 +51,14 @@ def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def register(library: torch.library.Library, operation: Operation) -> None:
-    """Implement the operator ``kernels::name``, which ``library`` has defined."""
+def register(
+    library: torch.library.Library, operation: Operation
+) -> Callable[..., tuple[Any, ...]]:
+    """Implement the operator ``kernels::name``, which ``library`` has defined.
+
+    -> what Python calls where no graph is traced: the same, and on plain tensors without PyTorch's
+    dispatcher, whose way through 40 arguments takes as long as a small layer does.
+    """
     name = operation.name
     library.impl(name, opaque(operation.forward), "CompositeExplicitAutograd")
     torch.library.register_fake(f"kernels::{name}", operation.fake, lib=library)
@@ -80,16 +86,51 @@ def register(library: torch.library.Library, operation: Operation) -> None:
     library.impl(name, autograd, "Autograd", with_keyset=True)
     library.impl(name, batched, "FuncTorchBatched")
 
+    @opaque
+    def direct(*arguments: Any) -> tuple[Any, ...]:
+        places, tensors = _tensors(arguments)
+        if not _plain(tensors):
+            return operator(*arguments)
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+            flat = function.apply(None, arguments, places, *tensors)
+            return flat if spare is not None else (*flat[:results], list(flat[results:]))
+        with torch._C._AutoDispatchBelowAutograd():
+            return operation.forward(*arguments)
+
+    return direct
+
 
 def register_backward(
     library: torch.library.Library,
     name: str,
     backward: Callable[..., Sequence[Tensor]],
     fake: Callable[..., Sequence[Tensor]],
-) -> None:
-    """Implement ``kernels::name``, a backward pass, which has no derivatives of its own."""
+) -> Callable[..., Sequence[Tensor]]:
+    """Implement ``kernels::name``, a backward pass, which has no derivatives of its own. Returns
+    what ``register`` does."""
     library.impl(name, opaque(backward), "CompositeExplicitAutograd")
     torch.library.register_fake(f"kernels::{name}", fake, lib=library)
+    operator = getattr(torch.ops.kernels, name).default
+
+    @opaque
+    def direct(*arguments: Any) -> Sequence[Tensor]:
+        plain = _plain(_tensors(arguments)[1])
+        return backward(*arguments) if plain else operator(*arguments)
+
+    return direct
+
+
+def _plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether nothing but autograd looks at a call: no mode, no transform, no tracing, no
+    subclass, and tensors that hold numbers."""
+    return (
+        torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._get_tracing_state() is None
+        and all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
+        and not any(t.is_meta for t in tensors)
+        and not transformed(tensors)
+        and not _many(tensors)
+    )
 
 
 def transformed(tensors: Sequence[Tensor | None]) -> bool:
@@ -117,14 +158,17 @@ def _autograd_function(
     @opaque
     def forward(
         ctx: Any,
-        keyset: torch._C.DispatchKeySet,
+        keyset: torch._C.DispatchKeySet | None,
         arguments: Structure,
         places: list[tuple[int, int]],
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         # Views of a backend's own buffers are no views to autograd: it would forbid to change them.
         with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(_views):
-            outputs = operator.redispatch(keyset & _after_autograd, *arguments)
+            if keyset is None:
+                outputs = operation.forward(*arguments)
+            else:
+                outputs = operator.redispatch(keyset & _after_autograd, *arguments)
         results, saved = outputs[: operation.results], outputs[operation.results :]
         if listed:
             saved = tuple(saved[0])

@@ -19,7 +19,7 @@ from torch import Tensor
 from kernels.common.precision import Precision
 from kernels.common.products import linear, product
 from kernels.recurrence import normalisation
-from kernels.recurrence.packing import Packing, copy_in, final, put, take
+from kernels.recurrence.packing import Packing, empty_like_inputs, final, put, take
 
 
 class Arguments(NamedTuple):
@@ -149,14 +149,13 @@ def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -
     batch, steps = inputs.shape[:2]
     directions, rows, size = saved.states.shape
     states = saved.states.narrow(1, batch, rows - batch)  # (D, N, H)
+    outputs = empty_like_inputs(inputs, directions * size, dtypes.output)
     if directions == 1 and packing.rows[0] is None:
-        by_step = states.view(steps, batch, size)
-        outputs = copy_in(dtypes.output, by_step.transpose(0, 1))
+        outputs.copy_(states.view(steps, batch, size).transpose(0, 1))
     else:
-        states = states.to(dtypes.output)
-        make = states.new_empty if packing.full else states.new_zeros
-        outputs = make((batch, steps, directions * size))
-        for d, own in enumerate(states):
+        if not packing.full:
+            outputs.zero_()
+        for d, own in enumerate(states.to(dtypes.output)):
             put(packing, d, own, outputs.narrow(2, d * size, size))
     hidden = final(packing, dtypes.output, saved.states)
     cell = None if saved.cells is None else final(packing, dtypes.output, saved.cells)
@@ -269,8 +268,9 @@ def _input_gradient(
     for d, own in enumerate(d_input):
         packed = product(own, arguments.weight_ih[d].to(dtypes.product))  # (N, I)
         packed = packed.to(inputs.dtype)
-        make = packed.new_empty if packing.full else packed.new_zeros
-        part = make(inputs.shape)
+        part = empty_like_inputs(inputs, inputs.size(2), inputs.dtype)
+        if not packing.full:
+            part.zero_()
         put(packing, d, packed, part)
         total = part if total is None else total.add_(part)
     return total

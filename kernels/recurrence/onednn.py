@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Options, Results, Saved
+from kernels.recurrence.packing import empty_like_inputs, time_major
 
 _LSTM = 2  # the mode of an LSTM in PyTorch's operator
 
@@ -62,23 +63,21 @@ def forward(
 ) -> Results:
     inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
-    layers = []
+    given, layers = _given(dtypes, arguments), []
     # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
     # detached, so that nothing else comes of it.
     with torch.set_grad_enabled(keep):
         for d in range(directions):
             layers.append(
                 torch.ops.aten.mkldnn_rnn_layer(
-                    inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d),
-                    reverse[d], [], _LSTM, size, 1, True, False, False, keep,
+                    inputs, *given[d], reverse[d], [], _LSTM, size, 1, True, False, False, keep,
                 )
             )  # fmt: skip
     sequences, hidden, cells, spaces = zip(*layers, strict=True)
-    steps, batch, _ = inputs.shape
-    outputs = inputs.new_empty(batch, steps, directions * size, dtype=dtypes.output)
+    outputs = empty_like_inputs(arguments.inputs, directions * size, dtypes.output)
     for part, sequence in zip(outputs.chunk(directions, 2), sequences, strict=True):
         part.copy_(sequence.transpose(0, 1))  # also because the backward pass reads its own
-    hidden, cell = torch.stack(hidden), torch.stack(cells)  # (D, B, H)
+    hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
     saved = None
     if keep:
         spaces = [space[None] for space in spaces]
@@ -126,12 +125,12 @@ def backward(
     if d_outputs is not None:
         parts = [_time_major(part, dtypes.product) for part in d_outputs.chunk(directions, 2)]
     sequences, spaces = (saved.states, saved.seen), (saved.gates, saved.extra)
-    layers = []
+    given, layers = _given(dtypes, arguments), []
     for d in range(directions):
         sequence = sequences[d]  # (T, B, H)
         layers.append(
             torch.ops.aten.mkldnn_rnn_layer_backward(
-                inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d), sequence,
+                inputs, *given[d], sequence,
                 sequence[0 if reverse[d] else -1], saved.cells[d], parts[d],
                 None if d_hidden is None else d_hidden[d].to(dtypes.product),
                 None if d_cell is None else d_cell[d].to(dtypes.state), reverse[d],
@@ -140,38 +139,46 @@ def backward(
         )  # fmt: skip
     d_inputs, *rest = zip(*layers, strict=True)
     total = d_inputs[0] if directions == 1 else d_inputs[0].add_(d_inputs[1])  # (T, B, I)
-    stacked = [total.transpose(0, 1), *map(_side_by_side, rest)]
-    stacked += [None] * (len(arguments) - len(stacked))
-    return tuple(
+    d_inputs, dtype = None, arguments.inputs.dtype
+    if wanted[0] and time_major(arguments.inputs):
+        d_inputs = total.to(dtype).transpose(0, 1)  # (B, T, I)
+    elif wanted[0]:
+        d_inputs = _owned(total.transpose(0, 1), dtype)
+    stacked = [_side_by_side(parts) for parts in rest]
+    stacked += [None] * (len(arguments) - len(stacked) - 1)
+    return d_inputs, *(
         _owned(grad, argument.dtype) if want and argument is not None and grad is not None else None
-        for grad, argument, want in zip(stacked, arguments, wanted, strict=True)
+        for grad, argument, want in zip(stacked, arguments[1:], wanted[1:], strict=True)
     )
 
 
-def _weights(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
-    rows = arguments.weight_hh.size(1)
+def _given(dtypes: Precision, arguments: Arguments) -> list[tuple[Tensor, ...]]:
+    """For each direction what the layer reads beside its inputs: weight_ih (4*H, I), weight_hh
+    (4*H, H), bias_ih and bias_hh (4*H,), the initial hidden and cell state (B, H)."""
+    directions, rows, size = arguments.weight_hh.shape
+    new = arguments.weight_hh.new_zeros
+    absent_bias = absent_state = None
+    if arguments.bias_ih is None or arguments.bias_hh is None:
+        absent_bias = (new(rows, dtype=dtypes.product),) * directions
+    if arguments.hidden is None and arguments.cell is None:
+        absent_state = new((arguments.inputs.size(0), size), dtype=dtypes.state)
+
+    def each(tensor: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        if tensor is None:
+            state = absent_state
+            if state is None:
+                state = new((arguments.inputs.size(0), size), dtype=dtype)
+            return (state.to(dtype),) * directions
+        tensor = tensor.detach()
+        return (tensor if tensor.dtype == dtype else tensor.to(dtype)).unbind(0)
+
+    weights = [each(w, dtypes.product) for w in (arguments.weight_ih, arguments.weight_hh)]
     biases = [
-        arguments.weight_hh.new_zeros(rows, dtype=dtypes.product)
-        if bias is None
-        else bias[d].detach().to(dtypes.product)
+        absent_bias if bias is None else each(bias, dtypes.product)
         for bias in (arguments.bias_ih, arguments.bias_hh)
     ]
-    weights = [w[d].detach().to(dtypes.product) for w in (arguments.weight_ih, arguments.weight_hh)]
-    return [*weights, *biases]
-
-
-def _states(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
-    """The initial hidden and cell state, (B, H) each."""
-    shape = arguments.inputs.size(0), arguments.weight_hh.size(2)
-    return [
-        arguments.inputs.new_zeros(shape, dtype=dtype)
-        if state is None
-        else state[d].detach().to(dtype)
-        for state, dtype in (
-            (arguments.hidden, dtypes.product),
-            (arguments.cell, dtypes.state),
-        )
-    ]
+    states = each(arguments.hidden, dtypes.product), each(arguments.cell, dtypes.state)
+    return list(zip(*weights, *biases, *states, strict=True))
 
 
 def _side_by_side(tensors: tuple[Tensor, ...]) -> Tensor:

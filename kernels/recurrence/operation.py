@@ -19,7 +19,7 @@ from kernels.common.registration import Operation, Structure, register, register
 from kernels.common.shapes import unknown_size
 from kernels.recurrence import masked_lengths, onednn, reference, torch_backend
 from kernels.recurrence.layout import Arguments, Options, Saved
-from kernels.recurrence.packing import Packing, pack
+from kernels.recurrence.packing import Packing, empty_like_inputs, pack
 from kernels.recurrence.reference import GateNorm
 from kernels.recurrence.schedule import asked_schedule
 
@@ -44,7 +44,8 @@ def recurrence(
     keep = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in arguments
     )
-    outputs, hidden, cell, *_ = torch.ops.kernels.recurrence(
+    call = torch.ops.kernels.recurrence if torch.compiler.is_compiling() else _direct
+    outputs, hidden, cell, *_ = call(
         *arguments,
         list(options.zoneout),
         *options[1:],
@@ -214,7 +215,7 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
         return inputs.new_empty(shape if there else (0,), dtype=dtype if there else inputs.dtype)
 
     state = (directions, batch, size)
-    outputs = new(True, dtypes.output, batch, steps, directions * size)
+    outputs = empty_like_inputs(inputs, directions * size, dtypes.output)
     hidden, cell = new(True, dtypes.output, *state), new(lstm, dtypes.output, *state)
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
@@ -254,11 +255,14 @@ def _reads_apart(call: _Call) -> bool:
 def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, wanted = _Call(flat), flat[-1]
     inputs = call.arguments.inputs
-    return tuple(
+    d_inputs = inputs.new_empty(0)
+    if wanted[0]:
+        d_inputs = empty_like_inputs(inputs, inputs.size(2), inputs.dtype)
+    return d_inputs, *(
         torch.empty_like(t, memory_format=torch.contiguous_format)
         if want and t is not None
         else inputs.new_empty(0)
-        for t, want in zip(call.arguments, wanted, strict=True)
+        for t, want in zip(call.arguments[1:], wanted[1:], strict=True)
     )
 
 
@@ -270,9 +274,7 @@ def _gradients(
 ) -> Sequence[Tensor]:
     d_outputs, d_hidden, d_cell = grads
     wanted = [bool(want) for want in wanted[:ARGUMENTS]]
-    return torch.ops.kernels.recurrence_backward(
-        *arguments[:CALL], *saved, d_outputs, d_hidden, d_cell, wanted
-    )
+    return _direct_backward(*arguments[:CALL], *saved, d_outputs, d_hidden, d_cell, wanted)
 
 
 def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
@@ -303,5 +305,7 @@ def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
     return tuple(None if r is None else r.to(call.precision.output) for r in results)
 
 
-register(_library, Operation("recurrence", _forward, _forward_fake, 3, _gradients, _by_reference))
-register_backward(_library, "recurrence_backward", _backward, _backward_fake)
+_direct = register(
+    _library, Operation("recurrence", _forward, _forward_fake, 3, _gradients, _by_reference)
+)
+_direct_backward = register_backward(_library, "recurrence_backward", _backward, _backward_fake)
