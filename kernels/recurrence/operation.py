@@ -174,7 +174,7 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
             found = onednn.backward(
                 call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
             )
-            return tuple(_or_empty(t, inputs) for t in found)
+            return _filled(found, inputs)
         packing, arguments, options, padded = call.laid_out(saved)
         if padded is not None and grads[0] is not None:
             grads[0] = masked_lengths.without_padding(grads[0], padded)
@@ -189,11 +189,17 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
             tuple(grads),
             tuple(wanted),
         )
-    return tuple(_or_empty(t, inputs) for t in found)
+    return _filled(found, inputs)
 
 
 def _on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
+
+
+def _filled(tensors: Sequence[Tensor | None], like: Tensor) -> tuple[Tensor, ...]:
+    """One empty tensor for all that are absent: nobody reads it."""
+    empty = like.new_empty(0)
+    return tuple(empty if tensor is None else tensor for tensor in tensors)
 
 
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:

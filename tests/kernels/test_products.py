@@ -68,6 +68,7 @@ def test_products(library, shape):
 
 
 @needs_onednn
+@pytest.mark.filterwarnings("ignore:TF32")
 def test_onednn_is_called_for_large_float32_products_alone(monkeypatch):
     calls = []
     run = products._onednn
@@ -90,9 +91,11 @@ def test_onednn_is_called_for_large_float32_products_alone(monkeypatch):
 @needs_onednn
 @pytest.mark.parametrize("shape", [(64, 256), (256, 1024)])
 def test_a_row_does_not_depend_on_how_many_there_are(monkeypatch, shape):
-    """Of a row alone the sum has another order; no more than that."""
-    monkeypatch.setenv("KERNELS_CPU_PRODUCTS", "onednn")
+    """Of a row alone the sum has another order; no more than that. Where oneDNN is the choice."""
+    monkeypatch.setenv("KERNELS_CPU_PRODUCTS", "auto")
     products.library.cache_clear()
+    if products.library() != "onednn":
+        pytest.skip("float32 products are the BLAS's on this processor")
     w = torch.randn(shape)
     x = torch.randn(200, shape[0])
     every = products._onednn(x, w.t(), None)
@@ -113,9 +116,9 @@ def test_which_library(monkeypatch):
     assert chosen(True, "AVX512") == chosen(False, "AVX512", "onednn") == "onednn"
     assert chosen(False, "AVX512") == chosen(True, "AVX2") == chosen(True, "AVX512", "blas")
     assert chosen(True, "AVX512", there=False) == "blas"
-    with pytest.raises(RuntimeError, match="KERNELS_CPU_PRODUCTS.*'onednn'"):
+    with pytest.raises(RuntimeError, match="found 'onednn', which"):
         chosen(True, "AVX512", "onednn", there=False)
-    with pytest.raises(ValueError, match="KERNELS_CPU_PRODUCTS: found 'mkl'; expected one of auto"):
+    with pytest.raises(ValueError, match="found 'mkl'; expected one of auto"):
         chosen(True, "AVX512", "mkl")
     products.library.cache_clear()
 
