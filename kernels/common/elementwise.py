@@ -15,7 +15,7 @@ def tanh(x: Tensor, out: Tensor, rough: bool = False) -> Tensor:
     PyTorch's is. rough: within 2e-7, whatever its size, as 2 sigmoid(2x) - 1, in half of oneDNN's
     time: for what a product rounds to half precision next.
     """
-    if x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() < _WORTH_IT // 8:
+    if x.numel() < _WORTH_IT // 8 or x.dtype != torch.float32 or x.device.type != "cpu":
         return torch.tanh(x, out=out)
     if rough:
         return torch.add(x, x, out=out).sigmoid_().mul_(2).sub_(1)

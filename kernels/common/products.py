@@ -73,7 +73,7 @@ def add_product(sums: Tensor, x: Tensor, w: Tensor) -> Tensor:
 
 def products_into(out: Tensor, x: Tensor, w: Tensor) -> Tensor:
     """``product_into`` for each of D matrices: out (D, M, N), x (D, M, K), w (D, K, N)."""
-    if len(x) == 1 or _by_onednn(x[0], w[0]):
+    if x.size(0) == 1 or _by_onednn(x, w):
         for d, rows in enumerate(x):
             product_into(out[d], rows, w[d])
         return out
@@ -82,7 +82,7 @@ def products_into(out: Tensor, x: Tensor, w: Tensor) -> Tensor:
 
 def add_products(sums: Tensor, x: Tensor, w: Tensor) -> Tensor:
     """``add_product`` for each of D matrices."""
-    if len(x) == 1 or _by_onednn(x[0], w[0]):
+    if x.size(0) == 1 or _by_onednn(x, w):
         for d, rows in enumerate(x):
             add_product(sums[d], rows, w[d])
         return sums
@@ -97,11 +97,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _by_onednn(x: Tensor, w: Tensor) -> bool:
-    rows, inner = x.shape
+    """Matrices, or stacks of them."""
+    rows = x.size(-2)
     return (
-        rows * inner * w.size(1) >= _WORTH_IT
+        x.dtype == torch.float32
+        and rows * w.numel() >= _WORTH_IT * (1 if w.dim() == 2 else len(w))
         and rows > 1
-        and x.dtype == torch.float32
         and x.device.type == "cpu"
         and library() == "onednn"
         and torch.backends.mkldnn.enabled
