@@ -1,31 +1,46 @@
-# Every target sets up what it needs: a clone and Python 3.11 or newer are enough.
+# Every target sets up what it needs: a clone and a Python from 3.11 to 3.14 are enough.
 #
 #   make demo                train on a made-up corpus, translate its test set (5 minutes)
 #   make demo-no-attention   the same with a decoder that has no attention
 #   make demo-generate       train on Python's own library, write some Python (3 minutes)
 #   make demo-caption        draw pictures, learn to say what they show (4 minutes)
 #   make test                lint, and all tests that need no GPU
-#   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, then benchmarks
+#   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, benchmarks, training
+#   make gpu-first | gpu-bench | gpu-train    the same in three short runs, one at a time
+#   make gpu-cache | gpu-dry without a GPU: prepare those runs, or try every line of them
 #   make lint | make format  ruff
 #   make wheel               build the wheel, install it in a clean environment, import it
 #   make clean               remove what these targets made, trained models excepted
+#   make python              which Python the targets take (another: make PYTHON=...)
 
-PYTHON ?= python3.11
+# The first of these that runs, is of a supported version and can make environments. Each is tried:
+# a name on the PATH may be a shim that fails when it is called.
+PYTHONS := python3.11 python3.12 python3.13 python3.14 python3
+FITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for python in $(PYTHONS); do \
+	$$python -c '$(FITS)' > /dev/null 2>&1 && command -v $$python && break; done)
+NO_PYTHON := no Python from 3.11 to 3.14 with venv was found on the PATH; \
+	install one, or name it: make PYTHON=/path/to/python3.12
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: gpu demo demo-no-attention demo-generate demo-caption test lint format wheel clean help
+.PHONY: gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption test lint format wheel clean help python
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
+python:  # which Python the other targets take
+	@found="$(PYTHON)"; if [ -z "$$found" ]; then echo "make: $(NO_PYTHON)" >&2; exit 1; fi; \
+		echo "$$found"
+
 # One installation, repeated only when the requirements change.
 $(READY): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "make: $(NO_PYTHON)" >&2; exit 1; fi
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots,onnx]'
 	@touch $@
 
 demo: $(READY)
@@ -45,20 +60,21 @@ demo-caption: $(READY)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
-# Uses the Python of the machine, whose torch has CUDA; needs torch, triton, numpy and pytest.
+# On the machine with the GPU: its own Python, whose torch has CUDA. What the runs do, how long they take
+# and what they write: benchmarks/gpu_kit/README.md.
 GPU_PYTHON ?= python3
 OUT ?= benchmarks/gpu
+KIT := -m benchmarks.gpu_kit
+
 gpu:
-	mkdir -p $(OUT)
-	set -o pipefail; $(GPU_PYTHON) -m pytest -q -m gpu tests/kernels/test_gpu.py \
-		tests/kernels/test_gpu_step.py 2>&1 \
-		| tee $(OUT)/tests.txt
-	set -o pipefail; $(GPU_PYTHON) -m kernels.bench recurrent --device cuda --output $(OUT)/recurrent.json \
-		--plots $(OUT) | tee $(OUT)/recurrent.txt
-	set -o pipefail; $(GPU_PYTHON) -m kernels.bench attention --device cuda --output $(OUT)/attention.json \
-		--plots $(OUT) | tee $(OUT)/attention.txt
-	set -o pipefail; $(GPU_PYTHON) -m kernels.bench decoder step loss --device cuda \
-		--output $(OUT)/decoder.json --plots $(OUT) | tee $(OUT)/decoder.txt
+	$(GPU_PYTHON) $(KIT) all $(OUT)
+
+gpu-first gpu-bench gpu-train: gpu-%:
+	$(GPU_PYTHON) $(KIT) $* $(OUT)
+
+# Here, without a GPU: what the runs there bring along, and a trial of all that they do.
+gpu-cache gpu-dry: gpu-%: $(READY)
+	$(BIN)/python $(KIT) $*
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -83,4 +99,4 @@ wheel: $(READY)
 	@ls dist
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .gpu-kit .gpu-work .pytest_cache .ruff_cache .hypothesis

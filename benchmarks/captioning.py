@@ -142,7 +142,7 @@ def train(rounds: int) -> dict[str, float]:
         model.zero_grad()
         shares = words if len(source) == batch else words.repeat_interleave(captions, 0)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss, _ = one(source, None, index, inputs, targets, shares, 0.5, alone)
+            loss, _, _ = one(source, None, index, inputs, targets, shares, 0.5, alone)
         loss.backward()
 
     every = images.repeat_interleave(captions, 0)

@@ -13,10 +13,13 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import lru_cache
 
 import torch
 
+from kernels import automatic
 from kernels.common.compiling import constant_result
+from kernels.common.precision import precision
 
 BACKENDS = ("auto", "torch", "triton", "reference")
 
@@ -31,7 +34,8 @@ _seen_by_compile: str | None = None
 def use_backend(name: str) -> Iterator[None]:
     """Inside the ``with`` block, run every operation of this package on the named backend.
 
-    ``auto`` picks the fastest one for the tensors at hand. Blocks nest; a backward pass uses
+    ``auto`` picks ``triton`` on a GPU for what was measured right and faster there
+    (kernels/automatic.py), else ``torch``. Blocks nest; a backward pass uses
     the backend its forward pass ran on.
 
     Raises ValueError for an unknown name, at once. A backend that cannot run the operation at
@@ -47,27 +51,71 @@ def use_backend(name: str) -> Iterator[None]:
         _seen_by_compile = _chosen.get()
 
 
-def resolve(operation: str, *tensors: torch.Tensor | None, triton: bool = False) -> str:
+def resolve(
+    operation: str,
+    *tensors: torch.Tensor | None,
+    triton: bool = False,
+    kind: str = "",
+    size: int = 0,
+    product: torch.dtype | None = None,
+    decided: str | None = None,
+) -> str:
     """The backend that runs ``operation`` on ``tensors``: "torch", "triton" or "reference".
 
-    triton: whether the operation has a Triton kernel for what is asked. Raises ValueError when
-    ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen backend cannot run this
-    operation.
+    triton: whether the operation has a Triton kernel for what is asked.
+    kind, size, product: what ``auto`` looks up in the table of measurements: kind of cell ("" where
+        there is none), hidden size, and dtype of the products (None: that of the first tensor,
+        autocast's under autocast). Without a size ``auto`` is "torch".
+    decided: what ``auto`` means here, where it has decided before.
+
+    Raises ValueError when ``KERNELS_BACKEND`` holds an unknown name, RuntimeError when the chosen
+    backend cannot run this operation, or under ``torch.jit.trace``.
     """
     found = [t for t in tensors if t is not None]
-    devices = sorted({str(t.device) for t in found})
-    double = any(t.dtype == torch.float64 for t in found)
-    return _decide(operation, ", ".join(devices), double, triton, _seen_by_compile)
+    devices = ", ".join(sorted(map(str, {t.device for t in found})))
+    double = any([t.dtype == torch.float64 for t in found])  # noqa: C419
+    asked = ("", "", 0)
+    if size and triton and not double and devices.startswith("cuda"):
+        # int: under torch.compile the choice holds for this size alone
+        asked = (
+            kind,
+            str(product or precision(found[0]).product).removeprefix("torch."),
+            int(size),
+        )
+    name = _decide(operation, devices, double, triton, decided, *asked, _seen_by_compile)
+    if name != "reference" and torch.jit.is_tracing():
+        raise RuntimeError(
+            f"{operation}: torch.jit.trace cannot record this operator; use torch.export.export "
+            "(whose programs torch._inductor.aoti_compile_and_package compiles) or "
+            "torch.onnx.export(dynamo=True), or trace inside kernels.use_backend('reference'), "
+            "which writes the steps of one fixed length"
+        )
+    return name
 
 
 @constant_result
-def _decide(operation: str, devices: str, double: bool, offered: bool, seen: str | None) -> str:
-    """``seen`` is there for torch.compile, which traces no further than this."""
+def _decide(
+    operation: str,
+    devices: str,
+    double: bool,
+    offered: bool,
+    decided: str | None,
+    kind: str,
+    dtype: str,
+    size: int,
+    seen: str | None,
+) -> str:
+    """``seen`` is there for torch.compile, which traces no further than this. size 0: nothing to
+    look up."""
     name = _chosen.get()
     if name is None:
         name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
-    if name == "auto":  # on CUDA, too, until the kernels have run on a GPU: none was at hand yet
-        return "torch"
+    if name == "auto":
+        if decided is not None:
+            return decided
+        one = size and ", " not in devices
+        faster = one and automatic.prefers_triton(operation, kind, dtype, size, devices)
+        return "triton" if faster else "torch"
     why_not = _why_no_triton(devices, double, offered) if name == "triton" else None
     if why_not is not None:
         raise RuntimeError(f"{operation}: {why_not}; use 'auto' or 'torch'")
@@ -92,10 +140,15 @@ def _why_no_triton(devices: str, double: bool, offered: bool) -> str | None:
     if double:
         return "the 'triton' backend has no float64"
     if on_cuda:
-        major, minor = torch.cuda.get_device_capability(devices)
+        major, minor = _capability(devices)
         if major < 8:
             return f"the 'triton' backend needs compute capability 8.0, found {major}.{minor}"
     return None
+
+
+@lru_cache
+def _capability(device: str) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def _checked(name: str, where: str) -> str:

@@ -67,7 +67,7 @@ def _run(arguments: list[str]) -> int:
         rest, overrides = split_overrides(arguments[1:])
         arguments = ["train", *rest]
     parser, parsers = build_parser(commands)
-    if {"-h", "--help"} & set(arguments[1:]):
+    if arguments and arguments[0] in commands and {"-h", "--help"} & set(arguments):
         _add_details(commands[arguments[0]], parsers[arguments[0]])
     options, unknown = parser.parse_known_args(arguments)
     if options.version:

@@ -6,6 +6,7 @@ global state is left alone.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ END = "</s>"
 PICTURES = (".png", ".svg", ".pdf")  # what the name of a picture may end in
 
 BLUE, ORANGE, GREEN, GREY = "#2b6cb0", "#dd6b20", "#2f855a", "#718096"
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def new_figure() -> Figure:

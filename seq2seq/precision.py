@@ -14,20 +14,30 @@ Precision = Literal["fp32", "bf16"]
 AutoPrecision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where the device has it in hardware
 
 
+DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
+
+
 def device_named(name: str) -> torch.device:
-    """ "auto" is a GPU if there is one. Raises UsageError for a device that is not there."""
+    """ "auto" is a GPU if there is one, of any maker. Raises UsageError for a device that is not
+    there."""
+    there = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return there or torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"device is {name!r}; expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device is {name!r}; expected {DEVICES}") from None
+    if device.type == "cpu":
+        return device
+    if device.type not in ("cuda", "mps", "xpu"):
+        raise UsageError(f"device is {name!r}; expected {DEVICES}")
+    count = 0
+    if there is not None and there.type == device.type:
+        count = torch.accelerator.device_count()
+    if (device.index or 0) >= count:
         raise UsageError(
-            f"device {name}: not there (CUDA devices found: {torch.cuda.device_count()}); "
-            "use device auto or cpu"
+            f"device {name}: not there ({device.type} devices found: {count}); use device auto or "
+            "cpu"
         )
     return device
 
@@ -45,6 +55,8 @@ def resolve_precision(precision: str, device: torch.device) -> Precision:
         return "bf16" if precision == "bf16" else "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    if device.type != "cpu":
+        return "fp32"
     return "bf16" if _cpu_has_bf16() else "fp32"
 
 

@@ -10,10 +10,11 @@ from seq2seq.errors import RunError
 def recipes_folder() -> Path:
     """The folder with a folder of recipes for each task; RunError where it is not there."""
     package = Path(__file__).parent
-    places = (package / "recipes", package.parent / "recipes")
-    for place in places:
-        if (place / "README.md").is_file():
-            return place
+    folders = (package / "recipes", package.parent / "recipes")
+    for folder in folders:
+        if (folder / "README.md").is_file():
+            return folder
     raise RunError(
-        f"recipes: not found; looked in {' and '.join(map(str, places))}; install the package again"
+        f"recipes: not found; looked in {' and '.join(map(str, folders))}; install the package "
+        "again"
     )

@@ -164,9 +164,9 @@ def _attention(
     name: str, arguments: Arguments, options: Options, return_weights: bool
 ) -> Tensor | tuple[Tensor, Tensor]:
     check(arguments, options)
-    backend = resolve(name, *arguments, triton=True)
+    backend = resolve(name, *arguments, triton=True, size=arguments.query.size(-1))
     if backend == "reference":
-        check_source_lengths(options.lengths, arguments.keys.size(0), arguments.keys.size(1))
+        check_source_lengths(options.lengths, arguments.keys.size(1))
         context, weights = reference.attention(arguments, options)
     else:
         context, weights = operation.attention(

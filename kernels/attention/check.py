@@ -44,13 +44,13 @@ def check(arguments: Arguments, options: Options) -> None:
     _check_options(arguments, options)
 
 
-def check_source_lengths(lengths: Tensor | None, batch: int, sources: int) -> None:
+def check_source_lengths(lengths: Tensor | None, sources: int) -> None:
     """From 0 to S. Lengths on the CPU raise ValueError otherwise; those on a GPU fail by an
     assertion there, since a look at them would wait for it, which no CUDA graph can record."""
     if lengths is None:
         return
     if not lengths.is_cuda:
-        check_length_values(lengths, batch, sources)
+        check_length_values(lengths, sources)
         return
     lengths = unwrapped(lengths)
     fine = ((lengths >= 0) & (lengths <= sources)).all()

@@ -81,7 +81,7 @@ class _Call:
     def check(self) -> None:
         """What is seen only where a graph runs, compiled or not."""
         keys = self.arguments.keys
-        check_source_lengths(self.options.lengths, keys.size(0), keys.size(1))
+        check_source_lengths(self.options.lengths, keys.size(1))
 
 
 def _forward(*flat: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

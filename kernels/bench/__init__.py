@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from kernels import automatic
 from kernels.bench import (
     attention,
     decoder,
@@ -24,6 +26,8 @@ from kernels.bench import (
     recurrent_cpu,
     recurrent_gpu,
 )
+from kernels.bench.deciding import OPERATIONS as DECIDED
+from kernels.bench.deciding import decide, save
 from kernels.bench.machine import machine
 
 Rows = list[dict[str, Any]]
@@ -36,15 +40,30 @@ class Operation(NamedTuple):
     on_cpu: Callable[[bool, int], Rows]  # (quick, rounds)
     on_gpu: Callable[[bool, int, torch.device, Callable[[Rows], None]], Rows]
     plot: Callable[[Rows, Path], None]
+    few: Callable[..., Rows] | None = None  # as on_gpu, the cases alone that decide
 
 
 OPERATIONS = {
-    "recurrent": Operation(recurrent_cpu.run, recurrent_gpu.run, recurrent_gpu.plot),
-    "attention": Operation(attention.on_cpu, attention.on_gpu, attention.plot),
-    "decoder": Operation(decoder.run_cpu, decoder.run_gpu, decoder.plot),
-    "step": Operation(decoder_step.run_cpu, decoder_step.run_gpu, decoder_step.plot),
+    "recurrent": Operation(
+        recurrent_cpu.run,
+        recurrent_gpu.run,
+        recurrent_gpu.plot,
+        partial(recurrent_gpu.run, few=True),
+    ),
+    "attention": Operation(
+        attention.on_cpu, attention.on_gpu, attention.plot, partial(attention.on_gpu, few=True)
+    ),
+    "decoder": Operation(
+        decoder.run_cpu, decoder.run_gpu, decoder.plot, partial(decoder.run_gpu, few=True)
+    ),
+    "step": Operation(
+        decoder_step.run_cpu,
+        decoder_step.run_gpu,
+        decoder_step.plot,
+        partial(decoder_step.run_gpu, few=True),
+    ),
     "host": Operation(host.run, host.run_gpu, host.plot),
-    "loss": Operation(loss.run_cpu, loss.run_gpu, loss.plot),
+    "loss": Operation(loss.run_cpu, loss.run_gpu, loss.plot, partial(loss.run_gpu, few=True)),
 }
 
 
@@ -52,18 +71,35 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m kernels.bench", description="Time operations, forward and backward."
     )
-    parser.add_argument("operations", nargs="+", choices=list(OPERATIONS))
+    parser.add_argument("operations", nargs="*", metavar="operation", help=", ".join(OPERATIONS))
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--rounds", type=int, default=11, help="timed rounds per case")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--quick", action="store_true", help="tiny cases, to see that it runs")
+    parser.add_argument(
+        "--few", action="store_true", help="on a GPU: the cases alone that decide, without loops"
+    )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="on a GPU: 'auto' takes Triton on this card for what is right and faster (with no "
+        f"operation named: few cases of all); written to {automatic.user_table()}",
+    )
     parser.add_argument("--output", type=Path, help="also write the results here, as JSON")
     parser.add_argument("--plots", type=Path, help="on a GPU: also draw them into this folder")
     options = parser.parse_args(arguments)
+    if options.save and not options.operations:
+        options.operations, options.few = list(DECIDED), True
+    unknown = [name for name in options.operations if name not in OPERATIONS]
+    if unknown or not options.operations:
+        found = f"unknown operation {unknown[0]!r}" if unknown else "no operation was named"
+        parser.error(f"{found}; expected one or more of {', '.join(OPERATIONS)}")
     if options.rounds < 1 or options.threads < 1:
         parser.error("--rounds and --threads must be 1 or more")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no NVIDIA GPU was found")
+    if options.save and not torch.cuda.is_available():
+        parser.error("--save: no NVIDIA GPU was found; 'auto' is the torch backend without one")
     torch.set_num_threads(options.threads)
     found = machine()
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
@@ -79,7 +115,22 @@ def main(arguments: list[str] | None = None) -> int:
         _write(results, options)
         if options.plots is not None and on_gpu:
             OPERATIONS[name].plot(results[name], options.plots)
+    if options.save:
+        _save(results)
     return 0
+
+
+def _save(results: dict[str, Rows]) -> None:
+    table = decide([{"machine": machine(), **results}])
+    path = automatic.user_table()
+    save(table, path)
+    automatic.forget()
+    print(f"\n'auto' on this card, saved in {path}:")
+    for entry in table["entries"]:
+        low, high = entry["sizes"]
+        speed = f", {entry['speed']} times the torch backend" if entry["speed"] else ""
+        name = f"{entry['operation']} {entry['kind']}".strip()
+        print(f"  {name}, {entry['dtype']}, sizes {low} to {high}: {entry['backend']}{speed}")
 
 
 def _time(name: str, on_gpu: bool, options: argparse.Namespace, results: dict[str, Rows]) -> None:
@@ -93,7 +144,8 @@ def _time(name: str, on_gpu: bool, options: argparse.Namespace, results: dict[st
         _write(results, options)
 
     device = torch.device("cuda")
-    results[name] = operation.on_gpu(options.quick, options.rounds, device, keep)
+    run = operation.few if options.few and operation.few is not None else operation.on_gpu
+    results[name] = run(options.quick, options.rounds, device, keep)
 
 
 def _write(results: dict[str, Rows], options: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
 """Attention beside eager PyTorch, torch.compile and F.scaled_dot_product_attention (dot scores).
 
-A case is one call on sources of equal length. Every contender's context is first compared with
-float64; one that is off by more than rounding is reported and not timed. Then the contenders take
-turns within every round. On a CPU the torch backend is timed, in CPU time, without torch.compile.
-Where eager PyTorch's (B, T, S, H) tensor has more than ``MOST`` elements there, eager takes a
-sequence at a time under torch.utils.checkpoint, which makes the forward pass twice.
+A case is one call on sources of equal length. Every contender's context and gradients are first
+compared with float64's; one that is off by more than rounding is reported and not timed. Then the
+contenders take turns within every round. On a CPU the torch backend is timed, in CPU time, without
+torch.compile. Where eager PyTorch's (B, T, S, H) tensor has more than ``MOST`` elements there,
+eager takes a sequence at a time under torch.utils.checkpoint, which makes the forward pass twice.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 import kernels
 from kernels.attention.arguments import Problem
 from kernels.attention.schedule import backward_price, forward_price, keeps_scores, pick
+from kernels.bench.errors import largest_error
 from kernels.bench.pictures import Bar, draw, possible
 from kernels.bench.timing import once, quantiles
 from kernels.common.chip import chip_of
@@ -45,7 +46,9 @@ class Case(NamedTuple):
     precision: str  # of DTYPES
 
 
-def cases(quick: bool, on_gpu: bool) -> list[Case]:
+def cases(quick: bool, on_gpu: bool, few: bool = False) -> list[Case]:
+    if few:
+        return [Case("additive", *SHAPES[0], "bf16"), Case("dot", *SHAPES[0], "bf16")]
     shapes = ((3, 4, 5, 24),) if quick else SHAPES
     precisions = ("bf16", "fp32") if on_gpu and not quick else ("fp32",)
     return [
@@ -65,8 +68,9 @@ def on_gpu(
     rounds: int,
     device: torch.device,
     keep: Callable[[list[dict[str, Any]]], None],
+    few: bool = False,
 ) -> list[dict[str, Any]]:
-    return run(cases(quick, True), rounds, device, "triton", keep)
+    return run(cases(quick, True, few), rounds, device, "triton", keep, few)
 
 
 def run(
@@ -75,12 +79,13 @@ def run(
     device: torch.device,
     backend: str,
     keep: Callable[[list[dict[str, Any]]], None] | None = None,
+    few: bool = False,
 ) -> list[dict[str, Any]]:
     """Times the cases, prints a table, and returns a row for each case and contender."""
     print("Milliseconds: median (20th to 80th percentile) forward, then forward + backward.")
     results = []
     for case in chosen:
-        rows = measure(case, rounds, device, backend)
+        rows = measure(case, rounds, device, backend, few)
         results += rows
         if keep is not None:
             keep(results)
@@ -104,15 +109,20 @@ def _line(row: dict[str, Any]) -> str:
     return text
 
 
-def measure(case: Case, rounds: int, device: torch.device, backend: str) -> list[dict[str, Any]]:
+def measure(
+    case: Case, rounds: int, device: torch.device, backend: str, few: bool = False
+) -> list[dict[str, Any]]:
     """A row for each contender: times, peak memory, error; or what kept it from being timed."""
-    torch.compiler.reset()
+    if not few:
+        torch.compiler.reset()
     exact = _tensors(case, device)
     tensors = [t.to(DTYPES[case.precision]).requires_grad_() for t in exact]
-    with torch.no_grad(), kernels.use_backend("torch"):
-        truth = _ours(case)(*(t.detach().double() for t in tensors))
+    with kernels.use_backend("torch"):
+        truth = _results(_ours(case), [t.detach().double().requires_grad_() for t in tensors])
     rows, runnable = [], []
     for name, call in contenders(case, backend).items():
+        if few and name == "torch.compile":
+            continue
         row = case._asdict() | {"contender": name} | _checked(case, call, tensors, truth)
         rows.append(row)
         if "problem" not in row:
@@ -171,6 +181,10 @@ def contenders(case: Case, backend: str) -> dict[str, Run]:
         with kernels.use_backend(backend):
             return own(*tensors)
 
+    def on_torch(*tensors: Tensor) -> Tensor:
+        with kernels.use_backend("torch"):
+            return own(*tensors)
+
     def additive(query: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
         scores = (query[:, :, None] + keys[:, None]).tanh() @ (weight * scale)
         return scores.softmax(-1) @ values
@@ -192,20 +206,25 @@ def contenders(case: Case, backend: str) -> dict[str, Run]:
         found = {"kernels": ours, "eager, checkpointed": by_sequence}
     if backend == "triton":
         found["torch.compile"] = torch.compile(eager)
+        found["torch backend"] = on_torch
     if case.form == "dot":
         found["sdpa"] = fused
     return found
 
 
-def _checked(case: Case, call: Run, tensors: list[Tensor], truth: Tensor) -> dict[str, Any]:
+def _results(call: Run, tensors: list[Tensor]) -> list[Tensor]:
+    """The context, and the gradients of the sum of its squares."""
+    context = call(*tensors)
+    return [context.detach(), *torch.autograd.grad(context.double().square().sum(), tensors)]
+
+
+def _checked(case: Case, call: Run, tensors: list[Tensor], truth: list[Tensor]) -> dict[str, Any]:
     try:
-        with torch.no_grad():
-            found = call(*tensors)
-        call(*tensors).float().sum().backward()
+        found = _results(call, tensors)
     except Exception as problem:  # no memory, say: the others are timed all the same
         lines = str(problem).splitlines() or [type(problem).__name__]
         return {"problem": f"not run: {lines[0]}"}
-    error = ((found.double() - truth).norm() / truth.norm()).item()
+    error = largest_error(found, truth)
     # Eager PyTorch rounds tanh and scores to the dtype: many roundings in half precision.
     if not error <= 16 * torch.finfo(DTYPES[case.precision]).eps:
         return {"error": error, "problem": f"WRONG, not timed: error {error:.1e}"}

@@ -27,7 +27,7 @@ from kernels.recurrence.schedule import use_schedule
 Rows = list[dict[str, Any]]
 BATCH, STEPS, LONG, SIZE, FEATURES = 4, 4, 36, 32, 8
 DTYPE = torch.float32  # products in bfloat16 cost the CPU 13 us each, which a GPU does not have
-CALLS = 20  # between two looks at the clock
+CALLS = 20  # in a round
 
 
 class Case(NamedTuple):
@@ -186,34 +186,33 @@ def _measured(case: Case, rounds: int, launches: list[int]) -> dict[str, Any]:
         run()
         return launches[0] - before
 
-    def milliseconds(run: Callable[[], Any], calls: int) -> float:
-        began = time.process_time()
-        for _ in range(calls):
+    def calls(run: Callable[[], Any], number: int) -> list[float]:
+        """Milliseconds of each."""
+        times = []
+        for _ in range(number):
+            began = time.process_time()
             run()
-        return 1e3 * (time.process_time() - began) / calls
+            times.append(1e3 * (time.process_time() - began))
+        return times
 
     case.run()  # compiles
     with _Operators() as operators:
         case.run()
     row: dict[str, Any] = {"case": case.name, "operators": operators.count}
     row["launches"] = count(case.run)
-    times = [milliseconds(case.run, CALLS) for _ in range(rounds)]
+    times = calls(case.run, rounds * CALLS)
     row["ms"], row["least_ms"] = round(statistics.median(times), 4), round(min(times), 4)
     if case.launches_apart is not None:
         case.launches_apart()
         more = count(case.launches_apart) - row["launches"]
-        pairs = [
-            [milliseconds(run, CALLS // 4) for run in (case.run, case.launches_apart)]
-            for _ in range(rounds)
-        ]
-        base, long = (min(times) for times in zip(*pairs, strict=True))
+        base, long = (min(calls(r, rounds * CALLS)) for r in (case.run, case.launches_apart))
         row["us_a_launch"] = round(1e3 * (long - base) / more, 2)
     return row
 
 
 def run(quick: bool, rounds: int) -> Rows:
-    """Prints and returns a row for each case: milliseconds of CPU time a call (median and least of
-    the rounds), launches of Triton kernels, PyTorch operators, and, of loops, microseconds for each
+    """Prints and returns a row for each case: milliseconds of CPU time a call (median and least),
+    launches of Triton kernels, PyTorch operators, and, of loops, microseconds for each
     further launch (from the least times)."""
     from kernels.bench.no_op_driver import no_op_driver  # imports triton
 

@@ -13,6 +13,7 @@ from kernels.common import processor
 def machine() -> dict[str, object]:
     """Names and versions, for the record of a benchmark."""
     gpu = torch.cuda.get_device_properties() if torch.cuda.is_available() else None
+    capability = None if gpu is None else "{}.{}".format(*torch.cuda.get_device_capability())
     return {
         "cpu": processor.name(),
         "threads": torch.get_num_threads(),
@@ -20,6 +21,7 @@ def machine() -> dict[str, object]:
         "torch": torch.__version__,
         "triton": _version("triton"),
         "gpu": None if gpu is None else gpu.name,
+        "capability": capability,
         "multiprocessors": None if gpu is None else gpu.multi_processor_count,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if gpu is not None else None,

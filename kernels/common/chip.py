@@ -25,9 +25,17 @@ CHIPS = {
     90: Chip(132, 227 * 1024),
     100: Chip(148, 227 * 1024, narrow=False),  # 48 bytes a thread under Triton 3.7.1
 }
-LAUNCH = 2.5  # microseconds between two launches of a loop
-BARRIER = 1.0
+# Prices in microseconds. Where no source is given they are estimates; no GPU has measured any.
+LAUNCH = 2.5  # between two launches of a loop, where Python is not what they wait for
+REPLAYED = 1.0  # of a step of search in a CUDA graph ("Getting Started with CUDA Graphs": 0.5)
+HOST = 31.0  # of Python for a launch, measured with a launcher that does nothing
+BARRIER = 1.35  # with LATENCY 2.25: an audit expects 2 to 2.5 for a barrier and a reload of h
 LATENCY = 0.9  # a dependent chain: load h from L2, product, activations, store
+# A tensor-core instruction (m16n8k16, float32 sums) that waits for the one before: 25 to 33 cycles
+# in micro-benchmarks (Sun et al. 2022, "Dissecting Tensor Cores via Microbenchmarks", for an
+# A100), here 29 at 1.7 GHz.
+CHAIN = 0.017
+RELOAD = 0.16  # waiting once more for L2: about 270 cycles at 1.7 GHz
 RESIDENT_LATENCY = 0.45  # the same without L2
 NORMALISING = 0.15  # two dependent sums over the units of a tile
 

@@ -44,10 +44,29 @@ class Pointers:
         self.names: tuple[str, ...] = named._fields
         self.tensors = tensors
         self.addresses = [tensor.data_ptr() for tensor in tensors]
-        self.key = (
-            tuple([tensor.dtype for tensor in tensors]),
-            tuple([address % 16 == 0 for address in self.addresses]),
-        )
+        together = 0
+        for address in self.addresses:
+            together |= address
+        aligned: Any = True
+        if together % 16:
+            aligned = tuple([address % 16 == 0 for address in self.addresses])
+        self.key = tuple([tensor.dtype for tensor in tensors]), aligned
+
+
+class Fixed:
+    """``tl.constexpr`` arguments and Triton's options (num_warps, ...), hashed once: who keeps it
+    for the next call of the same problem spares that call the hashing."""
+
+    def __init__(self, constants: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self.constants, self.options = constants, options
+        self.key = tuple(constants.items()), tuple(options.items())
+        self._hash = hash(self.key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Fixed) and self.key == other.key)
 
 
 class _Compiled(NamedTuple):
@@ -85,12 +104,10 @@ class Kernel:
         self,
         pointers: Pointers,
         numbers: Mapping[str, Number],
-        constants: Mapping[str, Any],
-        options: Mapping[str, Any],
+        fixed: Fixed,
     ) -> Launch:
-        """The kernel with all that the launches of a loop share: pointers, numbers that stay,
-        ``tl.constexpr`` arguments, Triton's options (num_warps, ...)."""
-        return Launch(self, pointers, numbers, constants, options)
+        """The kernel with all that the launches of a loop share; ``numbers``: those that stay."""
+        return Launch(self, pointers, numbers, fixed)
 
 
 class Launch:
@@ -101,11 +118,9 @@ class Launch:
         kernel: Kernel,
         pointers: Pointers,
         numbers: Mapping[str, Number],
-        constants: Mapping[str, Any],
-        options: Mapping[str, Any],
+        fixed: Fixed,
     ) -> None:
-        self._kernel, self._pointers, self._numbers = kernel, pointers, numbers
-        self._constants, self._options = constants, options
+        self._kernel, self._pointers, self._numbers, self._fixed = kernel, pointers, numbers, fixed
         self._runs: dict[Grid, Any] = {}
         self._arguments: list[Any] = []
         self._compiled = self._key = None
@@ -123,8 +138,7 @@ class Launch:
             device,
             pointers.key,
             tuple([_kind(kernel, name, number) for name, number in numbers.items()]),
-            tuple(constants.items()),
-            tuple(options.items()),
+            fixed,
             knobs.runtime.debug,
             knobs.compilation.instrumentation_mode,
             getattr(knobs.compilation, "fpsan_homomorphic_casts", None),  # Triton 3.9
@@ -165,13 +179,13 @@ class Launch:
             )
         named = dict(zip(self._pointers.names, self._pointers.tensors, strict=True))
         compiled = kernel.function[grid](
-            **named, **self._numbers, **numbers, **self._constants, **self._options
+            **named, **self._numbers, **numbers, **self._fixed.constants, **self._fixed.options
         )
         known = self._key is not None and isinstance(compiled, CompiledKernel)
         if not known or any(map(_wide, numbers.values())):
             return
         arguments: list[Any] = [None] * len(kernel.places)
-        for name, value in self._constants.items():
+        for name, value in self._fixed.constants.items():
             arguments[kernel.places[name]] = value
         if len(kernel.compiled) >= _MOST:
             kernel.compiled.clear()

@@ -12,7 +12,7 @@ from kernels.common.capture import capturing
 def check_lengths(lengths: Tensor, batch: int, steps: int) -> None:
     """(B,) integers from 0 to T; raises ValueError otherwise."""
     check_lengths_form(lengths, batch)
-    check_length_values(lengths, batch, steps)
+    check_length_values(lengths, steps)
 
 
 def check_lengths_form(lengths: Tensor, batch: int) -> None:
@@ -25,19 +25,19 @@ def check_lengths_form(lengths: Tensor, batch: int) -> None:
         raise ValueError(f"lengths: found shape {tuple(lengths.shape)}; expected ({batch},)")
 
 
-def check_length_values(lengths: Tensor, batch: int, steps: int) -> None:
+def check_length_values(lengths: Tensor, steps: int) -> None:
     """From 0 to T; raises ValueError otherwise. Where there are no values to see yet (a graph that
     is traced, the meta device, fake tensors), whoever computes with them looks again. While a CUDA
     graph is captured, lengths on the GPU cannot be seen: values outside count as the nearest
     inside."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or capturing(lengths.device):
         return
     lengths = unwrapped(lengths)
-    if lengths.is_meta or isinstance(lengths, FakeTensor) or not lengths.numel():
-        return
-    if not batch or capturing(lengths.device):
+    if lengths.is_meta or not lengths.numel():
         return
     low, high = lengths.to("cpu").aminmax()
+    if isinstance(low, FakeTensor):  # in a mode that makes real tensors fake, too
+        return
     if low < 0 or high > steps:
         raise ValueError(
             f"lengths: found values from {int(low)} to {int(high)}; expected 0 to T = {steps}"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+WITHOUT_FLOAT64 = ("mps",)
 
 
 class Precision(NamedTuple):
@@ -33,7 +36,12 @@ def precision(inputs: torch.Tensor) -> Precision:
 
 def autocast_enabled(device: str) -> bool:
     """Whether torch.autocast is on for a type of device; not every type has it."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return _has_autocast(device) and torch.is_autocast_enabled(device)
+
+
+@lru_cache
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:
@@ -43,6 +51,11 @@ def without_autocast(like: Tensor) -> AbstractContextManager[None]:
     if not autocast_enabled(device):
         return nullcontext()
     return torch.autocast(device, enabled=False)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """For long sums: float64, but on Apple's GPUs, which have none."""
+    return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
 
 
 def exact(tensors: Sequence[Tensor | None], dtypes: Precision) -> list[Tensor | None]:

@@ -1,25 +1,31 @@
 """An operation as a registered PyTorch operator, with its derivatives of every kind.
 
 A registered operator is opaque to ``torch.compile`` and ``torch.export``: the graph does not break,
-and no loop is unrolled into it. Plain calls run the backend's forward and backward pass. All else
-that PyTorch can ask of an operator goes through the operation's reference, whose operators of
-PyTorch answer it: forward-mode derivatives, ``torch.func`` and ``vmap``, second derivatives.
+and no loop is unrolled into it. Plain calls and ``torch.func.grad`` run the backend's forward and
+backward pass. All else that PyTorch can ask of an operator goes through the operation's reference,
+whose operators of PyTorch answer it: forward-mode derivatives, ``vmap``, second derivatives.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._C._dynamo import eval_frame
+from torch._C._functorch import TransformType
+from torch._functorch.utils import enable_single_level_autograd_function, unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
 Structure = Sequence[Any]  # the operator's arguments, or one thing for each of them
 
+_EXPORTER = "torch.onnx._internal.exporter._core"
+
 _after_autograd = torch._C._after_autograd_keyset
 _views = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+_PLAIN = (torch._C.DispatchKey.CPU, torch._C.DispatchKey.CUDA)
 
 
 class Operation(NamedTuple):
@@ -37,6 +43,8 @@ class Operation(NamedTuple):
     backward: Callable[[Structure, Sequence[Tensor], Sequence[Tensor | None], Structure], Structure]
     # (arguments) -> results by differentiable operators of PyTorch
     reference: Callable[[Structure], Sequence[Tensor | None]]
+    # the same by operators that torch.onnx translates; None: the reference's
+    exported: Callable[[Structure], Sequence[Tensor | None]] | None = None
 
 
 def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,14 +59,8 @@ def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def register(
-    library: torch.library.Library, operation: Operation
-) -> Callable[..., tuple[Any, ...]]:
-    """Implement the operator ``kernels::name``, which ``library`` has defined.
-
-    -> what Python calls where no graph is traced: the same, and on plain tensors without PyTorch's
-    dispatcher, whose way through 40 arguments takes as long as a small layer does.
-    """
+def register(library: torch.library.Library, operation: Operation) -> None:
+    """Implement the operator ``kernels::name``, which ``library`` has defined."""
     name = operation.name
     library.impl(name, opaque(operation.forward), "CompositeExplicitAutograd")
     torch.library.register_fake(f"kernels::{name}", operation.fake, lib=library)
@@ -67,17 +69,25 @@ def register(
     # What the operator saves is a number of tensors, or one list.
     spare = None if str(returns[-1].type) == "List[Tensor]" else len(returns) - results
     function = _autograd_function(operation, operator, spare is None)
+    level = _level_function(operation, operator, spare is None)
 
     @opaque
     def autograd(keyset: torch._C.DispatchKeySet, *arguments: Any) -> tuple[Any, ...]:
+        if _in_onnx_export():
+            return _by_reference(operation, spare, arguments, exported=True)
         places, tensors = _tensors(arguments)
-        if transformed(tensors):
+        levels = transformed(tensors)
+        if levels and not _only_gradients(tensors):
             return _by_reference(operation, spare, arguments)
         if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            flat = function.apply(keyset, arguments, places, *tensors)
+            if levels:
+                with enable_single_level_autograd_function():
+                    flat = level.apply(keyset, _keeping(operator, arguments), places, *tensors)
+            else:
+                flat = function.apply(keyset, arguments, places, *tensors)
             return flat if spare is not None else (*flat[:results], list(flat[results:]))
         with torch._C._AutoDispatchBelowAutograd():
-            return operator.redispatch(keyset & _after_autograd, *arguments)
+            return _below_autograd(operation, operator, keyset, arguments)
 
     @opaque
     def batched(*arguments: Any) -> tuple[Any, ...]:
@@ -86,63 +96,41 @@ def register(
     library.impl(name, autograd, "Autograd", with_keyset=True)
     library.impl(name, batched, "FuncTorchBatched")
 
-    @opaque
-    def direct(*arguments: Any) -> tuple[Any, ...]:
-        places, tensors = _tensors(arguments)
-        if not _plain(tensors):
-            return operator(*arguments)
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-            flat = function.apply(None, arguments, places, *tensors)
-            return flat if spare is not None else (*flat[:results], list(flat[results:]))
-        with torch._C._AutoDispatchBelowAutograd():
-            return operation.forward(*arguments)
-
-    return direct
-
 
 def register_backward(
     library: torch.library.Library,
     name: str,
     backward: Callable[..., Sequence[Tensor]],
     fake: Callable[..., Sequence[Tensor]],
-) -> Callable[..., Sequence[Tensor]]:
-    """Implement ``kernels::name``, a backward pass, which has no derivatives of its own. Returns
-    what ``register`` does."""
+) -> None:
+    """Implement ``kernels::name``, a backward pass, which has no derivatives of its own."""
     library.impl(name, opaque(backward), "CompositeExplicitAutograd")
     torch.library.register_fake(f"kernels::{name}", fake, lib=library)
-    operator = getattr(torch.ops.kernels, name).default
-
-    @opaque
-    def direct(*arguments: Any) -> Sequence[Tensor]:
-        plain = _plain(_tensors(arguments)[1])
-        return backward(*arguments) if plain else operator(*arguments)
-
-    return direct
-
-
-def _plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether nothing but autograd looks at a call: no mode, no transform, no tracing, no
-    subclass, and tensors that hold numbers."""
-    return (
-        torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._get_tracing_state() is None
-        and all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
-        and not any(t.is_meta for t in tensors)
-        and not transformed(tensors)
-        and not _many(tensors)
-    )
 
 
 def transformed(tensors: Sequence[Tensor | None]) -> bool:
     """Whether a transform of torch.func is at work, or one of ``tensors`` is a dual number."""
-    if torch._C._are_functorch_transforms_active():
-        return True
+    return torch._C._are_functorch_transforms_active() or _dual(tensors)
+
+
+def _only_gradients(tensors: Sequence[Tensor]) -> bool:
+    """Whether all that is at work is torch.func.grad or vjp, nested or not."""
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return all(level.key() == TransformType.Grad for level in stack) and not _dual(tensors)
+
+
+def _dual(tensors: Sequence[Tensor | None]) -> bool:
     if forward_ad._current_level < 0:
         return False
     return any(
         tensor is not None and forward_ad.unpack_dual(tensor).tangent is not None
         for tensor in tensors
     )
+
+
+def _in_onnx_export() -> bool:
+    """Whether torch.onnx.export is at work, whose parts are imported when it first is."""
+    return _EXPORTER in sys.modules and torch.onnx.is_in_onnx_export()
 
 
 def _many(grads: Sequence[Tensor | None]) -> bool:
@@ -158,17 +146,14 @@ def _autograd_function(
     @opaque
     def forward(
         ctx: Any,
-        keyset: torch._C.DispatchKeySet | None,
+        keyset: torch._C.DispatchKeySet,
         arguments: Structure,
         places: list[tuple[int, int]],
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         # Views of a backend's own buffers are no views to autograd: it would forbid to change them.
         with torch._C._AutoDispatchBelowAutograd(), torch._C._ExcludeDispatchKeyGuard(_views):
-            if keyset is None:
-                outputs = operation.forward(*arguments)
-            else:
-                outputs = operator.redispatch(keyset & _after_autograd, *arguments)
+            outputs = _below_autograd(operation, operator, keyset, arguments)
         results, saved = outputs[: operation.results], outputs[operation.results :]
         if listed:
             saved = tuple(saved[0])
@@ -200,9 +185,113 @@ def _autograd_function(
     return type(title, (torch.autograd.Function,), members)
 
 
-def _by_reference(operation: Operation, spare: int | None, arguments: Structure) -> tuple[Any, ...]:
+def _level_function(
+    operation: Operation, operator: torch._ops.OpOverload, listed: bool
+) -> type[torch.autograd.function._SingleLevelFunction]:
+    """The same for one level of torch.func.grad or vjp, which keep the graph of every gradient."""
+    plain = _autograd_function(operation, operator, listed)
+
+    @opaque
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        with torch.enable_grad():  # for the levels below
+            return plain.forward(ctx, *arguments)
+
+    @opaque
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        places, kept = ctx.places, unwrap_dead_wrappers(ctx.saved_tensors)
+        tensors, saved = kept[: len(places)], kept[len(places) :]
+        grads, wanted = grads[: operation.results], ctx.needs_input_grad[3:]
+        given = (*tensors, *(grad for grad in grads if grad is not None))
+        if all(grad is None for grad in grads):
+            found = (None,) * len(places)
+        elif _only_gradients(given) and not _required_below(given):
+            arguments = _put(ctx.rest, places, tensors)
+            with torch.no_grad():
+                found = operation.backward(arguments, saved, grads, _put(ctx.rest, places, wanted))
+            found = _take(found, places)
+        else:
+            found = _pulled_back(operation, ctx.rest, places, tensors, grads, wanted)
+        found = (f if want else None for f, want in zip(found, wanted, strict=True))
+        return (None, None, None, *found)
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    return type(plain.__name__, (torch.autograd.function._SingleLevelFunction,), members)
+
+
+def _keeping(operator: torch._ops.OpOverload, arguments: Structure) -> list[Any]:
+    """``arguments`` that ask the operator for what its backward pass needs: where torch.compile
+    traces torch.func, it tells the caller that no tensor requires a gradient."""
+    asked = list(arguments)
+    for k, argument in enumerate(operator._schema.arguments):
+        if argument.name == "keep":
+            asked[k] = True
+        elif argument.name == "needed":
+            asked[k] = [one is not None for one in arguments[: len(arguments[k])]]
+    return asked
+
+
+def _required_below(tensors: Sequence[Tensor]) -> bool:
+    """Whether a level below the one at work, or autograd itself, asks for gradients, too."""
+    functorch = torch._C._functorch
+    level = functorch.maybe_current_level()
+    for tensor in tensors:
+        if level is not None and functorch.maybe_get_level(tensor) == level:
+            tensor = functorch.get_unwrapped(tensor)
+        while not tensor.requires_grad and functorch.is_functorch_wrapped_tensor(tensor):
+            tensor = functorch.get_unwrapped(tensor)
+        if tensor.requires_grad:
+            return True
+    return False
+
+
+def _pulled_back(
+    operation: Operation,
+    rest: Structure,
+    places: list[tuple[int, int]],
+    tensors: Sequence[Tensor],
+    grads: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """``_gradients_by_reference`` under any transform of torch.func, by torch.func.vjp."""
+    there: list[int] = []
+
+    def run(*leaves: Tensor) -> list[Tensor]:
+        given = iter(leaves)
+        filled = [next(given) if want else t for t, want in zip(tensors, wanted, strict=True)]
+        results = operation.reference(_put(rest, places, filled))
+        there[:] = [k for k, result in enumerate(results) if result is not None]
+        return [results[k] for k in there]
+
+    leaves = [tensor for tensor, want in zip(tensors, wanted, strict=True) if want]
+    results, pull = torch.func.vjp(run, *leaves)
+    arriving = [
+        torch.zeros_like(result) if grads[k] is None else grads[k].to(result.dtype)
+        for k, result in zip(there, results, strict=True)
+    ]
+    found = iter(pull(arriving))
+    return [next(found) if want else None for want in wanted]
+
+
+def _below_autograd(
+    operation: Operation,
+    operator: torch._ops.OpOverload,
+    keyset: torch._C.DispatchKeySet,
+    arguments: Structure,
+) -> tuple[Any, ...]:
+    """The forward pass. Mostly the dispatcher has nothing left to do, and is spared the arguments'
+    way into C++ and back; where a mode or a kind of tensor waits, it is asked."""
+    left = (keyset & _after_autograd) - _views
+    if left.highestPriorityTypeId() in _PLAIN:
+        return operation.forward(*arguments)
+    return operator.redispatch(keyset & _after_autograd, *arguments)
+
+
+def _by_reference(
+    operation: Operation, spare: int | None, arguments: Structure, exported: bool = False
+) -> tuple[Any, ...]:
     """The operator's outputs from its reference, with nothing saved: autograd keeps its own."""
-    results = operation.reference(arguments)
+    function = operation.exported if exported and operation.exported else operation.reference
+    results = function(arguments)
     like = next(result for result in results if result is not None)
     outputs = [like.new_empty(0) if result is None else result for result in results]
     if spare is None:

@@ -13,6 +13,11 @@ def input_precision(weight: torch.Tensor) -> str:
     return "tf32" if weight.dtype == torch.float32 and tf32 else "ieee"
 
 
+def graphs_wanted() -> bool:
+    """KERNELS_GRAPHS=1: loops of launches are replayed as CUDA graphs (``graphs.py``)."""
+    return os.environ.get("KERNELS_GRAPHS", "0").lower() in ("1", "true", "on", "yes", "y")
+
+
 def debug_spins() -> int:
     """KERNELS_DEBUG=1 bounds the wait at a barrier and looks at the outcome of each launch (slow);
     another number is the bound itself."""

@@ -37,10 +37,11 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
                         DTYPES[dtype], backward, steps,
                     )  # fmt: skip
                     for problem in (plain, plain._replace(gate=size, sentinel=True)):
-                        tiles = rule.pick(problem, CHIPS[arch])
-                        for one in _kernels(problem, tiles, dtype, options, arch):
-                            key = (dtype, backward, str(one.constants))
-                            found.setdefault(key, one)
+                        for asked in ("persistent", "step")[: 2 if steps == 1 else 1]:
+                            tiles = rule.pick(problem, CHIPS[arch], asked)
+                            for one in _kernels(problem, tiles, dtype, options, arch):
+                                key = (dtype, backward, str(one.constants))
+                                found.setdefault(key, one)
     steps = decoder_step.kernels(arch, shapes, dtypes, options)
     return [*found.values(), *(_keys_backward(dtype) for dtype in dtypes), *steps]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from kernels.common.chip import CHIPS
 from kernels.compile import in_place, ordering
+from kernels.compile.chain import longest_chain
 
 # Bytes of stack a thread may have: the assembler stays at 48, 64 or 80 registers by its own choice
 # and then parks a few numbers that the time loop does not touch.
@@ -40,6 +41,7 @@ class Report(NamedTuple):
     shared: int  # bytes of a program
     wgmma: int  # instructions of Hopper's asynchronous tensor cores
     mma: int  # and of the older ones
+    chain: int  # the most of them that follow one another in a step (chain.py)
     seconds: float
     order: tuple[str, ...] = ()  # what is wrong with the order of its reads and writes
 
@@ -84,6 +86,7 @@ def compile_kernel(kernel: Kernel, arch: int) -> Report:
         shared=made.metadata.shared,
         wgmma=ptx.count("wgmma.mma_async") + ptx.count("tcgen05.mma"),
         mma=ptx.count("mma.sync"),
+        chain=longest_chain(ptx),
         seconds=round(seconds, 2),
         order=order_faults(kernel, made.asm["ttgir"], ptx),
     )

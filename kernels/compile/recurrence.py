@@ -111,6 +111,8 @@ def _constants(configuration: Configuration) -> dict[str, Any]:
             "RAGGED": options,
             "NORM": problem.norm,
             "KC": schedule.inner,
+            "SPLITS": schedule.splits,
+            "AHEAD": schedule.ahead,
             "PRECISION": "ieee",
             "MAX_SPIN": 0,
         }

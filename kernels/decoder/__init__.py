@@ -26,6 +26,7 @@ from kernels.decoder.weights import (
     DropoutMasks,
     LayerWeights,
     Memory,
+    measured_as,
 )
 from kernels.recurrence.schedule import asked_schedule
 
@@ -92,7 +93,10 @@ def attention_decoder(
     """
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
-    chosen = backend.resolve("attention_decoder", inputs, triton=True)
+    # 'auto' takes no kernel for values without columns: there is none
+    size = 0 if memory is not None and not memory.values.size(2) else state.hidden.size(2)
+    measured = measured_as(weights, kind)
+    chosen = backend.resolve("attention_decoder", inputs, triton=True, kind=measured, size=size)
     if chosen == "reference":
         check_values(memory)
         return reference.attention_decoder(

@@ -88,7 +88,7 @@ def check_values(memory: Memory | None) -> None:
     """Lengths from 0 to S: raises ValueError. On CUDA an assertion on the device, since a look at
     the values would wait for it."""
     if memory is not None:
-        check_source_lengths(memory.lengths, *memory.keys.shape[:2])
+        check_source_lengths(memory.lengths, memory.keys.size(1))
 
 
 def _named(

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention import additive_attention, dot_attention
+from kernels.common.graph import reached
 from kernels.common.masking import padding, without_padding
+from kernels.common.precision import precision
+from kernels.decoder.call import Call, differentiable, flatten
 from kernels.decoder.sentinel import attend, sentinel
 from kernels.decoder.weights import DecoderState, DecoderWeights, DropoutMasks, Memory
 from kernels.recurrence.reference import step
@@ -129,11 +132,14 @@ def attention_decoder(
         vectors.append(vector)
         attentions.append(attention)
     if not steps:
+        call = Call(inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs))
+        used = flatten(call)[: differentiable(len(weights.layers))]
         vectors = inputs.new_zeros(inputs.shape[0], 0, weights.output.shape[0])
-        weights_out = (
-            None if memory is None else inputs.new_zeros(inputs.shape[0], 0, memory.keys.shape[1])
-        )
-        return vectors, state, weights_out
+        if memory is not None:
+            alpha = inputs.new_zeros(inputs.shape[0], 0, memory.keys.shape[1])
+            attentions = reached(alpha, used)
+        state = DecoderState(*(None if part is None else reached(part, used) for part in state))
+        return reached(vectors, used), state, attentions if memory is not None else None
     return (
         torch.stack(vectors, 1),
         state,

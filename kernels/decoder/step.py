@@ -29,7 +29,13 @@ from kernels.common.registration import transformed
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
 from kernels.decoder.sentinel import Sentinel, attend_both, sentinel_score
-from kernels.decoder.weights import DecoderState, DecoderWeights, LayerWeights, Memory
+from kernels.decoder.weights import (
+    DecoderState,
+    DecoderWeights,
+    LayerWeights,
+    Memory,
+    measured_as,
+)
 
 if TYPE_CHECKING:
     from kernels.decoder.triton_backend.step import JoinedWeights
@@ -76,7 +82,12 @@ def step_weights(
 
     Raises RuntimeError for float64 where the 'triton' backend is chosen.
     """
-    if _chosen(weights.output) == "triton":
+    size = weights.layers[0].weight_hh.size(1)
+    measured = measured_as(weights, kind)
+    chosen = resolve(
+        "prepared_step", weights.output, triton=True, kind=measured, size=size, product=product
+    )
+    if chosen == "triton":
         if product == torch.float64:
             raise RuntimeError("step_weights: the 'triton' backend has no float64; use 'torch'")
         from kernels.decoder.triton_backend.step import joined_weights  # imports triton
@@ -191,11 +202,12 @@ def prepared_step(
             "torch.func or a dual number; call decoder_step"
         )
     joined = reads_rows(weights)
-    chosen = _chosen(inputs, state.hidden)
+    own = "triton" if joined else "torch"  # what 'auto' chose for the weights
+    chosen = resolve("prepared_step", inputs, state.hidden, triton=True, decided=own)
     if (chosen == "triton") != joined:
         raise RuntimeError(
             f"prepared_step: backend {chosen!r} is chosen, the weights were prepared for "
-            f"{'triton' if joined else 'torch'!r}; call step_weights and prepared_step under the "
+            f"{own!r}; call step_weights and prepared_step under the "
             "same use_backend"
         )
     if memory is not None and memory.values is None and not joined:
@@ -211,10 +223,6 @@ def prepared_step(
                 tensors = (memory.keys, memory.values, memory.folded, memory.padded)
             return joined_step(inputs, rows, weights, state, tensors, kind, scale, residual, summed)
         return _step(inputs, rows, weights, state, memory, kind, scale, residual, summed)
-
-
-def _chosen(*tensors: Tensor) -> str:
-    return resolve("prepared_step", *tensors, triton=True)
 
 
 def _step(

@@ -67,3 +67,11 @@ def gates_of(kind: str) -> int:
         return GATES[kind]
     except KeyError:
         raise ValueError(f"kind is {kind!r}; expected 'lstm', 'gru', 'tanh' or 'relu'") from None
+
+
+def measured_as(weights: DecoderWeights, kind: str) -> str:
+    """The kind that the table of ``auto`` knows: additive scores, and no option beside them, were
+    measured."""
+    options = weights.gate is not None or weights.sentinel is not None
+    norms = any(layer.norm_weight is not None for layer in weights.layers)
+    return kind if weights.score is not None and not (options or norms) else f"{kind} with options"

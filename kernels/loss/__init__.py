@@ -54,7 +54,7 @@ def linear_cross_entropy(
         raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= value < 1")
-    chosen = backend.resolve("linear_cross_entropy", hidden, triton=True)
+    chosen = backend.resolve("linear_cross_entropy", hidden, triton=True, size=hidden.size(1))
     if chosen == "reference":
         return reference.linear_cross_entropy(
             hidden, weight, targets, bias, label_smoothing, ignore_index, reduction

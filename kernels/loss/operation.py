@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kernels.common.precision import Precision, exact, precision, without_autocast
+from kernels.common.precision import Precision, exact, precision, widest, without_autocast
 from kernels.common.registration import Operation, Structure, register, register_backward
 from kernels.loss import reference, torch_backend
 
@@ -88,7 +88,7 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
         losses, grads = module.chunks(
             hidden, weight, bias, targets, settings, None, tuple(needed)
         )  # fmt: skip
-        total = losses.sum(dtype=torch.float64)
+        total = losses.sum(dtype=widest(losses.device))
         if reduction == "mean":
             scale = scale / (targets != settings.ignore_index).sum().clamp(min=1)
     return ((total * scale).to(settings.output), *_or_empty(grads, hidden), scale)

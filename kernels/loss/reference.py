@@ -19,13 +19,12 @@ def linear_cross_entropy(
     # what an ignored row holds must not reach the weights' gradient, were it NaN times zero
     hidden = hidden.masked_fill((targets == ignore_index).unsqueeze(1), 0)
     logits = F.linear(hidden, weight, bias).to(hidden.dtype)  # (N, V)
-    loss = F.cross_entropy(
-        logits,
-        targets,
-        label_smoothing=label_smoothing,
-        ignore_index=ignore_index,
-        reduction="none" if reduction == "none" else "sum",
-    )
+    loss = F.cross_entropy(logits, targets, ignore_index=ignore_index, reduction="none")  # (N,)
+    if label_smoothing:  # by hand: torch.onnx.export leaves F.cross_entropy's out, without a word
+        uniform = -F.log_softmax(logits, 1).mean(1).masked_fill(targets == ignore_index, 0)
+        loss = (1 - label_smoothing) * loss + label_smoothing * uniform
+    if reduction != "none":
+        loss = loss.sum()
     if reduction == "mean":  # F.cross_entropy's would be NaN where every row is ignored
         loss = loss / (targets != ignore_index).sum().clamp(min=1)
     return loss

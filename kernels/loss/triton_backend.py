@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.common.chip import power_of_two
-from kernels.common.launching import Kernel, Pointers, on_device
+from kernels.common.launching import Fixed, Kernel, Pointers, on_device
 
 if TYPE_CHECKING:
     from kernels.loss.operation import Settings
@@ -149,12 +149,15 @@ def chunks(
         "smoothing": settings.smoothing,
         "ignore_index": settings.ignore_index,
     }
-    constants = {
-        "BIAS": bias is not None,
-        "GRADIENT": any(needed),
-        "SCALED": scales is not None,
-        "BLOCK": min(_BLOCK, power_of_two(words)),
-    }
+    fixed = Fixed(
+        {
+            "BIAS": bias is not None,
+            "GRADIENT": any(needed),
+            "SCALED": scales is not None,
+            "BLOCK": min(_BLOCK, power_of_two(words)),
+        },
+        {"num_warps": _WARPS},
+    )
     for start in range(0, rows, max(1, chunk)):
         part = h[start : start + chunk]
         logits = torch.mm(part, w.t(), out=buffer[: part.shape[0]])  # (n, V)
@@ -167,9 +170,7 @@ def chunks(
             scales=None if scales is None else scales[own],
         )
         with on_device(h.device):
-            ROWS.bind(Pointers(pointers, logits), numbers, constants, {"num_warps": _WARPS})(
-                (part.shape[0],)
-            )
+            ROWS.bind(Pointers(pointers, logits), numbers, fixed)((part.shape[0],))
         d = logits  # the gradient now
         if d_hidden is not None:
             d_hidden[own] = torch.mm(d, w)

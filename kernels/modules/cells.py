@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kernels.modules.options import elman_kind, zoneout_pair
 from kernels.modules.parameters import (
     State,
     add_parameters,
-    elman_kind,
     gate_norm,
     reset_parameters,
     zone_masks,
-    zoneout_pair,
 )
 from kernels.recurrence import recurrence
 
@@ -35,7 +34,7 @@ class _Cell(nn.Module):
         self.kind, self.input_size, self.hidden_size = kind, input_size, hidden_size
         self.bias, self.layer_norm = bias, layer_norm
         self.zoneout = zoneout_pair(zoneout)
-        add_parameters(self, kind, input_size, hidden_size, bias, layer_norm, "", device, dtype)
+        add_parameters(self, input_size, "", device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -72,7 +71,8 @@ class _Cell(nn.Module):
         self, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         weights = (getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-        zoned = zone_masks(self, (inputs.size(0), 1, self.hidden_size), inputs.device)
+        sizes = (self.hidden_size, self.hidden_size)
+        zoned = zone_masks(self, (inputs.size(0), 1), sizes, inputs.device)
         _, hidden, cell = recurrence(
             inputs[:, None],
             *weights,

@@ -3,10 +3,13 @@
 What torch.nn lacks: ragged ``lengths`` without packing, recurrent (variational) dropout, weight
 dropout, layer normalisation per gate, zoneout, resets of the state at given steps.
 
-Legend: B batch, T steps, I input features, H hidden, L layers, D directions, G gates.
+Legend: B batch, T steps, I input features, H hidden, P projected hidden (H without a projection),
+L layers, D directions, G gates.
 """
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 import torch
 import torch.nn.functional as F
@@ -15,16 +18,14 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kernels.common.lengths import check_lengths
 from kernels.common.registration import opaque
+from kernels.modules.options import LayerOptions, elman_kind
 from kernels.modules.parameters import (
     State,
     add_parameters,
-    elman_kind,
     gate_norm,
     map_state,
-    probability,
     reset_parameters,
     zone_masks,
-    zoneout_pair,
 )
 from kernels.recurrence import bidirectional_recurrence, recurrence
 
@@ -32,51 +33,18 @@ from kernels.recurrence import bidirectional_recurrence, recurrence
 class _Layers(nn.Module):
     """The stack of layers that RNN, GRU and LSTM share; ``self.kind`` names the cell."""
 
+    proj_size = 0  # of modules that were pickled before they had one
+
     def __init__(
-        self,
-        kind: str,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-        layer_norm: bool,
-        zoneout: float | tuple[float, float],
-        recurrent_dropout: float,
-        weight_dropout: float,
-        recompute: bool,
+        self, options: LayerOptions, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("input_size", input_size),
-            ("hidden_size", hidden_size),
-            ("num_layers", num_layers),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: found {value!r}; expected a whole number above 0")
-        self.kind = kind
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        self.dropout = probability("dropout", dropout, 1.0)
-        self.bidirectional = bidirectional
-        self.layer_norm = layer_norm
-        self.zoneout = zoneout_pair(zoneout)
-        self.recurrent_dropout = probability("recurrent_dropout", recurrent_dropout)
-        self.weight_dropout = probability("weight_dropout", weight_dropout)
-        self.recompute = recompute
-        for layer in range(num_layers):
-            features = input_size if layer == 0 else hidden_size * self._directions
+        for field in fields(options):
+            setattr(self, field.name, getattr(options, field.name))
+        for layer in range(self.num_layers):
+            features = self.input_size if layer == 0 else self._features
             for suffix in self._suffixes(layer):
-                add_parameters(
-                    self, kind, features, hidden_size, bias, layer_norm, suffix, device, dtype
-                )
+                add_parameters(self, features, suffix, device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -90,6 +58,7 @@ class _Layers(nn.Module):
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters of each layer and direction, in the order of torch.nn."""
         names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])
+        names += ["weight_hr"] if self.proj_size else []
         return [
             [getattr(self, name + suffix) for name in names]
             for layer in range(self.num_layers)
@@ -99,6 +68,7 @@ class _Layers(nn.Module):
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]
         defaults = {
+            "proj_size": 0,
             "num_layers": 1,
             "bias": True,
             "batch_first": False,
@@ -128,13 +98,13 @@ class _Layers(nn.Module):
         input: (T, B, I), or (B, T, I) with ``batch_first``, or (T, I) for one sequence, or a
             PackedSequence.
         hx: initial state (L*D, B, H), or (L*D, H) for one sequence; zero when None. For LSTM a
-            pair (hidden, cell) of these.
+            pair (hidden, cell) of these; with ``proj_size`` the hidden one has P features.
         lengths: (B,) integers from 0 to T, instead of packing: outputs past a length are 0, the
             final state is the one at the length.
         resets: (B, T) bool whatever ``batch_first`` ((T,) for one sequence): where True, the
             state is zero before that step.
-        -> outputs shaped as input with D*H features (a PackedSequence for one), final state
-            shaped as hx.
+        -> outputs shaped as input with D*H features, D*P with ``proj_size`` (a PackedSequence for
+            one), final state shaped as hx.
 
         Raises ValueError that names the argument that is wrong and what was expected.
         """
@@ -218,16 +188,16 @@ class _Layers(nn.Module):
     def _initial(self, hx: State | None, batch: int) -> tuple[Tensor | None, Tensor | None]:
         if hx is None:
             return None, None
-        expected = (self.num_layers * self._directions, batch, self.hidden_size)
         if self.kind == "lstm":
             if not isinstance(hx, (tuple, list)) or len(hx) != 2:
                 raise ValueError("hx: expected a pair (hidden, cell) for LSTM")
         elif not isinstance(hx, Tensor):
             raise ValueError(f"hx: found {type(hx).__name__}; expected a tensor")
         states = tuple(hx) if self.kind == "lstm" else (hx,)
-        for state in states:
-            if state.shape != expected:
-                raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {expected}")
+        lead = (self.num_layers * self._directions, batch)
+        for state, size in zip(states, (self._shown, self.hidden_size), strict=False):
+            if state.shape != (*lead, size):
+                raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {(*lead, size)}")
         return states if self.kind == "lstm" else (hx, None)
 
     def _layer(
@@ -239,11 +209,11 @@ class _Layers(nn.Module):
         lengths: Tensor | None,
         resets: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """-> outputs (B, T, D*H), hidden (D, B, H), cell"""
+        """-> outputs (B, T, D*P), hidden (D, B, P), cell (D, B, H)"""
         weights = [self._weights(suffix) for suffix in self._suffixes(layer)]
         mask = self._hidden_mask(inputs)
-        shape = (self._directions, *inputs.shape[:2], self.hidden_size)
-        zoned = zone_masks(self, shape, inputs.device)
+        shape = (self._directions, *inputs.shape[:2])
+        zoned = zone_masks(self, shape, (self._shown, self.hidden_size), inputs.device)
         zoneout = (0.0, 0.0) if self.training else self.zoneout
         common = {
             "kind": self.kind,
@@ -253,6 +223,7 @@ class _Layers(nn.Module):
             "recompute": self.recompute,
         }
         norms = [gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
+        projections = [getattr(self, "weight_hr" + s, None) for s in self._suffixes(layer)]
         if self.bidirectional:
             pairs = [None if pair[0] is None else pair for pair in zip(*weights, strict=True)]
             return bidirectional_recurrence(
@@ -265,6 +236,7 @@ class _Layers(nn.Module):
                 zone_hidden=zoned[0],
                 zone_cell=zoned[1],
                 norm=None if norms[0] is None else tuple(norms),
+                weight_hr=None if projections[0] is None else tuple(projections),
             )
         own = [None if t is None else t[0] for t in (hidden, cell, mask, *zoned)]
         outputs, hidden, cell = recurrence(
@@ -276,6 +248,7 @@ class _Layers(nn.Module):
             zone_hidden=own[3],
             zone_cell=own[4],
             norm=norms[0],
+            weight_hr=projections[0],
         )
         return outputs, hidden[None], None if cell is None else cell[None]
 
@@ -287,15 +260,25 @@ class _Layers(nn.Module):
         return (getattr(self, "weight_ih" + suffix), recurrent, *biases)
 
     def _hidden_mask(self, inputs: Tensor) -> Tensor | None:
-        """One mask per sequence for all its steps (Gal & Ghahramani 2016): (D, B, H)"""
+        """One mask per sequence for all its steps (Gal & Ghahramani 2016): (D, B, P)"""
         if not self.training or self.recurrent_dropout == 0:
             return None
-        ones = inputs.new_ones(self._directions, inputs.size(0), self.hidden_size)
+        ones = inputs.new_ones(self._directions, inputs.size(0), self._shown)
         return F.dropout(ones, self.recurrent_dropout)
 
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
+
+    @property
+    def _shown(self) -> int:
+        """P, the features of a hidden state: H without a projection."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def _features(self) -> int:
+        """D*P, the features of a layer's outputs."""
+        return self._shown * self._directions
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"_l{layer}"] + ([f"_l{layer}_reverse"] if self.bidirectional else [])
@@ -329,23 +312,22 @@ class RNN(_Layers):
         weight_dropout: float = 0.0,
         recompute: bool = False,
     ) -> None:
-        super().__init__(
-            elman_kind(nonlinearity),
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            layer_norm,
-            zoneout,
-            recurrent_dropout,
-            weight_dropout,
-            recompute,
+        options = LayerOptions(
+            kind=elman_kind(nonlinearity),
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            layer_norm=layer_norm,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            recompute=recompute,
         )
+        super().__init__(options, device, dtype)
         self.nonlinearity = nonlinearity
 
 
@@ -370,27 +352,30 @@ class GRU(_Layers):
         weight_dropout: float = 0.0,
         recompute: bool = False,
     ) -> None:
-        super().__init__(
-            "gru",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            layer_norm,
-            zoneout,
-            recurrent_dropout,
-            weight_dropout,
-            recompute,
+        options = LayerOptions(
+            kind="gru",
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            layer_norm=layer_norm,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            recompute=recompute,
         )
+        super().__init__(options, device, dtype)
 
 
 class LSTM(_Layers):
-    """Long short-term memory as torch.nn.LSTM, and the options of RNN."""
+    """Long short-term memory as torch.nn.LSTM, and the options of RNN.
+
+    ``proj_size`` P above 0 projects the hidden state to P features, h' = W_hr (o*tanh(c')) (Sak et
+    al. 2014); the cell keeps ``hidden_size``.
+    """
 
     def __init__(
         self,
@@ -411,26 +396,20 @@ class LSTM(_Layers):
         weight_dropout: float = 0.0,
         recompute: bool = False,
     ) -> None:
-        if proj_size != 0:
-            raise ValueError(
-                f"proj_size: found {proj_size}; expected 0 (projected LSTM is not offered; "
-                "apply a Linear to the outputs, or use torch.nn.LSTM)"
-            )
-        super().__init__(
-            "lstm",
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            device,
-            dtype,
-            layer_norm,
-            zoneout,
-            recurrent_dropout,
-            weight_dropout,
-            recompute,
+        options = LayerOptions(
+            kind="lstm",
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            proj_size=proj_size,
+            layer_norm=layer_norm,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            weight_dropout=weight_dropout,
+            recompute=recompute,
         )
-        self.proj_size = 0
+        super().__init__(options, device, dtype)

@@ -1,4 +1,4 @@
-"""What layers and cells share: parameters, their first values, and checks of options."""
+"""What layers and cells share: parameters, their first values, and what they pass on."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ State = Tensor | tuple[Tensor, Tensor]
 
 def add_parameters(
     module: nn.Module,
-    kind: str,
     features: int,
-    size: int,
-    bias: bool,
-    layer_norm: bool,
     suffix: str,
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> None:
-    """Names and order of torch.nn; those of layer normalisation only where it is on."""
-    sums = GATES[kind] * size
-    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (sums, features), "weight_hh": (sums, size)}
+    """The parameters of one cell that reads ``features``, as the module's options say. Names and
+    order of torch.nn; those of a projection and of layer normalisation only where they are on."""
+    kind, size, bias = module.kind, module.hidden_size, module.bias
+    proj_size = getattr(module, "proj_size", 0)  # of layers only
+    sums, shown = GATES[kind] * size, proj_size or size
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih": (sums, features), "weight_hh": (sums, shown)}
     if bias:
         shapes |= {"bias_ih": (sums,), "bias_hh": (sums,)}
-    if layer_norm:
+    if proj_size:
+        shapes |= {"weight_hr": (proj_size, size)}
+    if module.layer_norm:
         shapes |= {"gain_ih": (GATES[kind], size), "gain_hh": (GATES[kind], size)}
         if kind == "lstm":
             shapes |= {"gain_cell": (size,)} | ({"shift_cell": (size,)} if bias else {})
@@ -57,37 +58,19 @@ def gate_norm(module: nn.Module, kind: str, suffix: str) -> GateNorm | None:
 
 
 def zone_masks(
-    module: nn.Module, shape: tuple[int, ...], device: torch.device
+    module: nn.Module, lead: tuple[int, ...], sizes: tuple[int, int], device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
-    """In training, the units (..., B, T, H) of hidden and cell that keep their old values."""
+    """In training, the units (*lead, size) of hidden and cell that keep their old values."""
     if not module.training:
         return None, None
     rates = module.zoneout if module.kind == "lstm" else (module.zoneout[0], 0.0)
-    masks = (torch.rand(shape, device=device) < rate if rate else None for rate in rates)
-    return tuple(masks)
+    return tuple(
+        torch.rand((*lead, size), device=device) < rate if rate else None
+        for rate, size in zip(rates, sizes, strict=True)
+    )
 
 
 def map_state(function: object, state: State) -> State:
     if isinstance(state, Tensor):
         return function(state)
     return tuple(function(part) for part in state)
-
-
-def probability(name: str, value: float, highest: float | None = None) -> float:
-    inside = 0 <= value <= highest if highest is not None else 0 <= value < 1
-    if isinstance(value, bool) or not inside:
-        raise ValueError(f"{name}: found {value!r}; expected a probability from 0 to below 1")
-    return float(value)
-
-
-def zoneout_pair(zoneout: float | tuple[float, float]) -> tuple[float, float]:
-    pair = tuple(zoneout) if isinstance(zoneout, (tuple, list)) else (zoneout, zoneout)
-    if len(pair) != 2:
-        raise ValueError(f"zoneout: found {zoneout!r}; expected a number or a pair (hidden, cell)")
-    return (probability("zoneout", pair[0]), probability("zoneout", pair[1]))
-
-
-def elman_kind(name: str) -> str:
-    if name not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity: found {name!r}; expected 'tanh' or 'relu'")
-    return name

@@ -35,6 +35,7 @@ def recurrence(
     resets: Tensor | None = None,
     norm: GateNorm | None = None,
     recompute: bool = False,
+    weight_hr: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """One layer in one direction over whole sequences; equations and gate order of torch.nn.
 
@@ -46,6 +47,10 @@ def recurrence(
         inputs (B, T, I), weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and bias_hh (G*H,),
         hidden and cell (B, H), zero when None -> outputs (B, T, H), hidden (B, H), and
         cell (B, H) for "lstm", else None.
+    weight_hr: (P, H), "lstm" only: h' = weight_hr (o*tanh(c')) (Sak et al. 2014). Whatever is
+        shaped as the hidden state (hidden, outputs, hidden_mask, zone_hidden) has P features
+        then, and weight_hh is (4*H, P); the cell and the gates keep H. On the triton backend
+        each step is three products and a kernel, under the schedule "step" only.
     lengths: (B,) integers from 0 to T. Outputs past a length are 0, the final state is the one
         at the length, ``reverse`` begins at the last step within it: what a PackedSequence
         gives. A length of 0 leaves the initial state. Lengths on the CPU spare a synchronisation.
@@ -77,13 +82,15 @@ def recurrence(
     states and element-wise maths in float32, and outputs and states are float32.
 
     Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong.
-    Sources: Elman 1990; Hochreiter & Schmidhuber 1997; Cho et al. 2014.
+    Sources: Elman 1990; Hochreiter & Schmidhuber 1997; Cho et al. 2014; Sak et al. 2014, "Long
+    short-term memory recurrent neural network architectures for large scale acoustic modeling".
     """
-    check(inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, kind, lengths, hidden_mask)
-    check_options(inputs, weight_hh.size(1), kind, zoneout, zone_hidden, zone_cell, resets)
     arguments = (inputs, weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell)
+    check(*arguments, kind, lengths, hidden_mask, weight_hr)
+    check_options(inputs, weight_hh, kind, zoneout, zone_hidden, zone_cell, resets)
     check_norm(inputs, weight_hh, kind, norm)
-    backend = resolve("recurrence", inputs, weight_ih, triton=True)
+    measured, size = _measured_as(kind, inputs, norm, weight_hr), weight_hh.size(1)
+    backend = resolve("recurrence", inputs, weight_ih, triton=True, kind=measured, size=size)
     if backend == "reference":
         return reference.recurrence(
             *arguments,
@@ -96,9 +103,10 @@ def recurrence(
             zone_hidden=zone_hidden,
             zone_cell=zone_cell,
             resets=resets,
+            weight_hr=weight_hr,
         )
-    gains = norm or (None,) * 4
-    lead = [None if t is None else t.unsqueeze(0) for t in (*arguments[1:], hidden_mask, *gains)]
+    tensors = (*arguments[1:], hidden_mask, *(norm or (None,) * 4), weight_hr)
+    lead = [None if t is None else t.unsqueeze(0) for t in tensors]
     masks = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
     outputs, hidden, cell = operation.recurrence(
         Arguments(inputs, *lead),
@@ -130,17 +138,19 @@ def bidirectional_recurrence(
     resets: Tensor | None = None,
     norm: tuple[GateNorm, GateNorm] | None = None,
     recompute: bool = False,
+    weight_hr: Pair | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """``recurrence`` forwards and in reverse, both directions side by side in one loop.
 
     Weights and biases are pairs (forward, reverse); hidden, cell and hidden_mask (2, B, H),
     zone_hidden and zone_cell (2, B, T, H), resets (B, T) for both directions.
-    -> outputs (B, T, 2*H), hidden (2, B, H), and cell (2, B, H) for "lstm", else None.
+    -> outputs (B, T, 2*H), hidden (2, B, H), and cell (2, B, H) for "lstm", else None. With
+    weight_hr, hidden features are P as in ``recurrence``.
     Dtypes and errors are those of ``recurrence``.
     """
     for name, pair in (("weight_ih", weight_ih), ("weight_hh", weight_hh)):
         _check_pair(name, pair)
-    for name, pair in (("bias_ih", bias_ih), ("bias_hh", bias_hh)):
+    for name, pair in (("bias_ih", bias_ih), ("bias_hh", bias_hh), ("weight_hr", weight_hr)):
         if pair is not None:
             _check_pair(name, pair)
     for name, state in (("hidden", hidden), ("cell", cell), ("hidden_mask", hidden_mask)):
@@ -149,17 +159,18 @@ def bidirectional_recurrence(
     for name, mask in (("zone_hidden", zone_hidden), ("zone_cell", zone_cell)):
         if mask is not None and (mask.dim() != 4 or mask.size(0) != 2):
             raise ValueError(f"{name}: found {tuple(mask.shape)}; expected (2, B, T, H)")
-    tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, hidden_mask)
+    tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, hidden_mask, weight_hr)
     masks = (zone_hidden, zone_cell)
     sides = [[None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)]
     if norm is not None and (not isinstance(norm, (tuple, list)) or len(norm) != 2):
         raise ValueError("norm: expected a pair of GateNorm (forward, reverse)")
     norms = (None, None) if norm is None else norm
-    for (*side, mask, zoned, zoned_cell), gains in zip(sides, norms, strict=True):
-        check(inputs, *side, kind, lengths, mask)
-        check_options(inputs, side[1].size(1), kind, zoneout, zoned, zoned_cell, resets)
+    for (*side, mask, projection, zoned, zoned_cell), gains in zip(sides, norms, strict=True):
+        check(inputs, *side, kind, lengths, mask, projection)
+        check_options(inputs, side[1], kind, zoneout, zoned, zoned_cell, resets)
         check_norm(inputs, side[1], kind, gains)
-    backend = resolve("recurrence", inputs, weight_ih[0], triton=True)
+    measured, size = _measured_as(kind, inputs, norm, weight_hr), weight_hh[0].size(1)
+    backend = resolve("recurrence", inputs, weight_ih[0], triton=True, kind=measured, size=size)
     if backend == "reference":
         found = [
             reference.recurrence(
@@ -174,8 +185,9 @@ def bidirectional_recurrence(
                 zone_hidden=zoned,
                 zone_cell=zoned_cell,
                 resets=resets,
+                weight_hr=projection,
             )
-            for (*side, mask, zoned, zoned_cell), reverse, gains in zip(
+            for (*side, mask, projection, zoned, zoned_cell), reverse, gains in zip(
                 sides, (False, True), norms, strict=True
             )
         ]
@@ -183,11 +195,12 @@ def bidirectional_recurrence(
         cell = torch.stack(cell) if kind == "lstm" else None
         return torch.cat(outputs, 2), torch.stack(hidden), cell
     lead = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
+    projection = None if weight_hr is None else torch.stack(weight_hr)
     gains = (None,) * 4
     if norm is not None:
         gains = [None if a is None else torch.stack([a, b]) for a, b in zip(*norm, strict=True)]
     return operation.recurrence(
-        Arguments(inputs, *lead, hidden, cell, hidden_mask, *gains),
+        Arguments(inputs, *lead, hidden, cell, hidden_mask, *gains, projection),
         Options(zoneout, zone_hidden, zone_cell, resets),
         kind=kind,
         lengths=lengths,
@@ -195,6 +208,14 @@ def bidirectional_recurrence(
         backend=backend,
         recompute=recompute,
     )
+
+
+def _measured_as(kind: str, inputs: Tensor, norm: object, weight_hr: object) -> str:
+    """The kind that the table of ``auto`` knows: single steps were measured apart."""
+    measured = kind if norm is None else f"{kind} with layer norm"
+    if weight_hr is not None:
+        measured = f"{measured} with a projection"
+    return f"{measured}, one step" if inputs.dim() == 3 and inputs.size(1) == 1 else measured
 
 
 def _check_pair(name: str, pair: Pair) -> None:

@@ -22,6 +22,7 @@ def check(
     kind: str,
     lengths: Tensor | None,
     hidden_mask: Tensor | None,
+    weight_hr: Tensor | None = None,
 ) -> None:
     """Raises ValueError that names the argument, what was found and what was expected."""
     if kind not in GATES:
@@ -30,7 +31,9 @@ def check(
         raise ValueError(f"inputs: found shape {tuple(inputs.shape)}; expected (B, T, I)")
     if not inputs.is_floating_point():
         raise ValueError(f"inputs: found dtype {inputs.dtype}; expected a floating dtype")
-    if weight_hh.dim() != 2 or weight_hh.size(0) != GATES[kind] * weight_hh.size(1):
+    if weight_hr is not None:
+        check_projection(weight_hr, weight_hh, kind)
+    elif weight_hh.dim() != 2 or weight_hh.size(0) != GATES[kind] * weight_hh.size(1):
         raise ValueError(
             f"weight_hh: found shape {tuple(weight_hh.shape)}; "
             f"expected ({GATES[kind]}*H, H) for kind {kind!r}"
@@ -38,15 +41,17 @@ def check(
     if cell is not None and kind != "lstm":
         raise ValueError(f"cell: found a tensor; expected None for kind {kind!r}")
     batch, steps, features = inputs.shape
-    sums, size = weight_hh.shape
+    sums, size = weight_hh.shape  # G*H, P
+    units = sums // GATES[kind]  # H
     expected = (
         ("weight_ih", weight_ih, (sums, features)),
         ("weight_hh", weight_hh, (sums, size)),
         ("bias_ih", bias_ih, (sums,)),
         ("bias_hh", bias_hh, (sums,)),
         ("hidden", hidden, (batch, size)),
-        ("cell", cell, (batch, size)),
+        ("cell", cell, (batch, units)),
         ("hidden_mask", hidden_mask, (batch, size)),
+        ("weight_hr", weight_hr, (size, units)),
     )
     for name, tensor, shape in expected:
         if tensor is not None:
@@ -55,9 +60,23 @@ def check(
         check_lengths(lengths, batch, steps)
 
 
+def check_projection(weight_hr: Tensor, weight_hh: Tensor, kind: str) -> None:
+    """Raises ValueError where kind or ranks do not allow a projection."""
+    if kind != "lstm":
+        raise ValueError(f"weight_hr: found a tensor; expected None for kind {kind!r}")
+    if weight_hr.dim() != 2:
+        raise ValueError(f"weight_hr: found shape {tuple(weight_hr.shape)}; expected (P, H)")
+    projected, units = weight_hr.shape
+    if weight_hh.shape != (4 * units, projected):
+        raise ValueError(
+            f"weight_hh: found shape {tuple(weight_hh.shape)}; expected {(4 * units, projected)}, "
+            f"(4*H, P), beside weight_hr {tuple(weight_hr.shape)}, (P, H)"
+        )
+
+
 def check_options(
     inputs: Tensor,
-    size: int,
+    weight_hh: Tensor,
     kind: str,
     zoneout: tuple[float, float],
     zone_hidden: Tensor | None,
@@ -70,9 +89,10 @@ def check_options(
     if zone_cell is not None and kind != "lstm":
         raise ValueError(f"zone_cell: found a tensor; expected None for kind {kind!r}")
     batch, steps, _ = inputs.shape
+    sums, size = weight_hh.shape
     expected = (
         ("zone_hidden", zone_hidden, (batch, steps, size)),
-        ("zone_cell", zone_cell, (batch, steps, size)),
+        ("zone_cell", zone_cell, (batch, steps, sums // GATES[kind])),
         ("resets", resets, (batch, steps)),
     )
     for name, mask, shape in expected:
@@ -94,7 +114,7 @@ def check_norm(inputs: Tensor, weight_hh: Tensor, kind: str, norm: GateNorm | No
         raise ValueError(f"norm.cell_gain, cell_shift: found a tensor for {kind!r}; expected None")
     if norm.input_gain is None or norm.recurrent_gain is None:
         raise ValueError("norm: expected both input_gain and recurrent_gain")
-    size = weight_hh.size(1)
+    size = weight_hh.size(0) // GATES[kind]  # H
     gates = (GATES[kind], size)
     shapes = (gates, gates, (size,), (size,))
     for name, tensor, shape in zip(norm._fields, norm, shapes, strict=True):

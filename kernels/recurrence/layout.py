@@ -5,7 +5,8 @@ Padding is never computed. Directions lie side by side in the leading dimension 
 bidirectional layer is one loop.
 
 Legend: D directions (1 or 2), B batch, T steps, N packed steps (sum of lengths), n sequences
-active at a step, I input features, H hidden, G gates (LSTM 4, GRU 3, Elman 1).
+active at a step, I input features, H units of the cell, P hidden features (the projection's; H
+without one), G gates (LSTM 4, GRU 3, Elman 1).
 """
 
 from __future__ import annotations
@@ -27,16 +28,22 @@ class Arguments(NamedTuple):
 
     inputs: Tensor  # (B, T, I)
     weight_ih: Tensor  # (D, G*H, I)
-    weight_hh: Tensor  # (D, G*H, H)
+    weight_hh: Tensor  # (D, G*H, P)
     bias_ih: Tensor | None  # (D, G*H)
     bias_hh: Tensor | None  # (D, G*H)
-    hidden: Tensor | None  # (D, B, H)
+    hidden: Tensor | None  # (D, B, P)
     cell: Tensor | None  # (D, B, H)
-    hidden_mask: Tensor | None  # (D, B, H)
+    hidden_mask: Tensor | None  # (D, B, P)
     input_gain: Tensor | None = None  # (D, G, H); with it every gate is normalised
     recurrent_gain: Tensor | None = None  # (D, G, H)
     cell_gain: Tensor | None = None  # (D, H), LSTM
     cell_shift: Tensor | None = None  # (D, H), LSTM
+    weight_hr: Tensor | None = None  # (D, P, H), LSTM: the projection of o*tanh(c')
+
+    @property
+    def units(self) -> int:
+        """H"""
+        return self.weight_hh.size(2) if self.weight_hr is None else self.weight_hr.size(2)
 
 
 class Options(NamedTuple):
@@ -59,18 +66,18 @@ class Saved(NamedTuple):
     """
 
     gates: Tensor | None  # (D, N, G*H) after their activations, in the product dtype
-    states: Tensor  # (D, B+N, H) the initial hidden states, then those after each step
+    states: Tensor  # (D, B+N, P) the initial hidden states, then those after each step
     cells: Tensor | None  # (D, B+N, H), LSTM only
     extra: Tensor | None  # (D, N, H) U h + b of the GRU's candidate, in the product dtype
-    seen: Tensor | None  # (D, B+N, H) the states as the recurrent product reads them, where they
+    seen: Tensor | None  # (D, B+N, P) the states as the recurrent product reads them, where they
     #                       differ from ``states`` (triton only)
     input_products: Tensor | None = None  # (D, N, G*H) W_ih x before its normalisation, product
     recurrent_products: Tensor | None = None  # (D, N, G*H) and W_hh h                  dtype
 
 
 class Results(NamedTuple):
-    outputs: Tensor  # (B, T, D*H)
-    hidden: Tensor  # (D, B, H)
+    outputs: Tensor  # (B, T, D*P)
+    hidden: Tensor  # (D, B, P)
     cell: Tensor | None  # (D, B, H), LSTM only
     saved: Saved
 
@@ -129,12 +136,12 @@ def initial(
     dtypes: Precision,
     arguments: Arguments,
     state: Tensor | None,
+    size: int,
     dtype: torch.dtype,
 ) -> Tensor:
-    """A buffer (D, B+N, H) in ``dtype`` whose first B rows are the initial state."""
-    directions, _, size = arguments.weight_hh.shape
+    """A buffer (D, B+N, size) in ``dtype`` whose first B rows are the initial state."""
     batch = arguments.inputs.size(0)
-    shape = (directions, batch + sum(packing.sizes), size)
+    shape = (arguments.weight_hh.size(0), batch + sum(packing.sizes), size)
     buffer = arguments.inputs.new_empty(shape, dtype=dtype)
     first = buffer.narrow(1, 0, batch)
     if state is None:
@@ -148,7 +155,7 @@ def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -
     """Outputs and final states out of the packed states; padding is zero."""
     batch, steps = inputs.shape[:2]
     directions, rows, size = saved.states.shape
-    states = saved.states.narrow(1, batch, rows - batch)  # (D, N, H)
+    states = saved.states.narrow(1, batch, rows - batch)  # (D, N, P)
     outputs = empty_like_inputs(inputs, directions * size, dtypes.output)
     if directions == 1 and packing.rows[0] is None:
         outputs.copy_(states.view(steps, batch, size).transpose(0, 1))
@@ -165,12 +172,12 @@ def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -
 def pack_gradient(
     packing: Packing, dtypes: Precision, grad: Tensor | None, states: Tensor
 ) -> Tensor | None:
-    """(B, T, D*H) -> (D, N, H) in the state dtype"""
+    """(B, T, D*P) -> (D, N, P) in the state dtype"""
     if grad is None:
         return None
     directions, rows, size = states.shape
     packed = grad.new_empty((directions, rows - packing.batch, size), dtype=dtypes.state)
-    for d, own in enumerate(packed):  # (N, H)
+    for d, own in enumerate(packed):  # (N, P)
         own.copy_(take(packing, d, grad.narrow(2, d * size, size)))
     return packed
 
@@ -178,7 +185,8 @@ def pack_gradient(
 def running(
     packing: Packing, dtypes: Precision, grad: Tensor | None, states: Tensor, batch: int
 ) -> Tensor:
-    """The gradient of a final state, (D, B, H): where each sequence ends, the loop takes it up."""
+    """The gradient of a final state, shaped as it is: where each sequence ends, the loop takes it
+    up. states: the buffer of this state, hidden or cell."""
     if grad is None:
         return states.new_zeros(states.size(0), batch, states.size(2), dtype=dtypes.state)
     return ordered(packing, dtypes, grad).clone(memory_format=torch.contiguous_format)
@@ -202,14 +210,15 @@ def collect(
     recurrent_sums: SumGradients,
     states: tuple[Tensor | None, ...],
     gains: tuple[Tensor | None, ...],
+    projection: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of all arguments, None where not wanted; those of weights and inputs are one
     product over all steps each.
 
-    seen (D, N, H): what each step's recurrent product read. states: gradients (D, B, H) of the
-    initial hidden and cell states and of the hidden mask, in the order of the packing. gains:
-    those of recurrent_gain, cell_gain and cell_shift. ``all`` of the recurrent sums is before
-    their normalisation, that of the input sums is not yet.
+    seen (D, N, P): what each step's recurrent product read. states: gradients of the initial
+    hidden and cell states and of the hidden mask, in the order of the packing. gains: those of
+    recurrent_gain, cell_gain and cell_shift. projection: that of weight_hr. ``all`` of the
+    recurrent sums is before their normalisation, that of the input sums is not yet.
     """
     inputs = arguments.inputs
     grads: list[Tensor | None] = [None] * 5
@@ -235,7 +244,7 @@ def collect(
         if state is not None and packing.order is not None:
             state = torch.empty_like(state).index_copy_(1, packing.order, state)
         grads.append(state)
-    grads += [input_gain, *gains]
+    grads += [input_gain, *gains, projection]
     return tuple(
         grad.to(argument.dtype) if want and argument is not None and grad is not None else None
         for grad, argument, want in zip(grads, arguments, wanted, strict=True)
@@ -253,7 +262,7 @@ def _side_by_side(tensors: list[Tensor]) -> Tensor:
 
 
 def before(packing: Packing, buffer: Tensor) -> Tensor:
-    """Of states (D, B+N, H), those before each packed step: (D, N, H)."""
+    """Of states (D, B+N, P), those before each packed step: (D, N, P)."""
     if packing.previous is None:
         return buffer.narrow(1, 0, buffer.size(1) - packing.batch)
     return buffer.index_select(1, packing.previous)

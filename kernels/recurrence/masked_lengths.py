@@ -45,17 +45,17 @@ def mask_call(
             f"(rates {options.zoneout}); give lengths on the CPU"
         )
     directions, _, size = arguments.weight_hh.shape
-    keeps = padded[None, :, :, None].expand(directions, *padded.shape, size)  # (D, B, T, H)
 
-    def or_padded(mask: Tensor | None) -> Tensor:
+    def or_padded(mask: Tensor | None, size: int) -> Tensor:  # (D, B, T, size)
+        keeps = padded[None, :, :, None].expand(directions, *padded.shape, size)
         return keeps if mask is None else mask | keeps
 
     return (
         arguments._replace(inputs=without_padding(arguments.inputs, padded)),
         Options(
             (0.0, 0.0),
-            or_padded(options.zone_hidden),
-            or_padded(options.zone_cell) if kind == "lstm" else None,
+            or_padded(options.zone_hidden, size),
+            or_padded(options.zone_cell, arguments.units) if kind == "lstm" else None,
             None if options.resets is None else options.resets & ~padded,
         ),
     )

@@ -23,6 +23,8 @@ def normalise(x: Tensor, gates: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def normalise_backward(d_normal: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> Tensor:
     """The gradient of x (..., G*H) from that of n(x)."""
+    if not x.numel():  # nothing says how long its rows are
+        return torch.empty_like(x)
     rows = x.reshape(mean.size(0), -1)
     wanted = [True, False, False]
     found, _, _ = torch.ops.aten.native_layer_norm_backward(
@@ -58,8 +60,8 @@ def backward(
 
 
 def _blocks(x: Tensor) -> Iterator[tuple[int, slice]]:
-    """Rows in blocks that stay in a CPU's cache, or do not fill a GPU's memory."""
-    elements = 1 << 26 if x.is_cuda else 1 << 18
+    """Rows in blocks that stay in a CPU's cache, or do not fill an accelerator's memory."""
+    elements = 1 << 18 if x.device.type == "cpu" else 1 << 26
     size = max(1, elements // max(1, x.size(2)))
     for d in range(x.size(0)):
         for start in range(0, x.size(1), size):

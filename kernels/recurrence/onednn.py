@@ -30,7 +30,8 @@ def fits(
     """Whether this layer can be oneDNN's; it follows from dtypes, shapes and absence alone, so
     that a compiled graph comes to the same answer."""
     inputs = arguments.inputs
-    plain = arguments.hidden_mask is None and arguments.input_gain is None
+    extras = (arguments.hidden_mask, arguments.input_gain, arguments.weight_hr)
+    plain = all(tensor is None for tensor in extras)
     return (
         kind == "lstm"
         and inputs.device.type == "cpu"

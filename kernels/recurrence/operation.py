@@ -17,7 +17,7 @@ from kernels.common.lengths import check_length_values
 from kernels.common.precision import Precision, exact, precision, without_autocast
 from kernels.common.registration import Operation, Structure, register, register_backward
 from kernels.common.shapes import unknown_size
-from kernels.recurrence import masked_lengths, onednn, reference, torch_backend
+from kernels.recurrence import masked_lengths, onednn, onnx, reference, torch_backend
 from kernels.recurrence.layout import Arguments, Options, Saved
 from kernels.recurrence.packing import Packing, empty_like_inputs, pack
 from kernels.recurrence.reference import GateNorm
@@ -44,8 +44,7 @@ def recurrence(
     keep = torch.is_grad_enabled() and any(
         tensor is not None and tensor.requires_grad for tensor in arguments
     )
-    call = torch.ops.kernels.recurrence if torch.compiler.is_compiling() else _direct
-    outputs, hidden, cell, *_ = call(
+    outputs, hidden, cell, *_ = torch.ops.kernels.recurrence(
         *arguments,
         list(options.zoneout),
         *options[1:],
@@ -72,9 +71,9 @@ def _backend(name: str) -> ModuleType:
 _SHARED = (
     "Tensor inputs, Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, "
     "Tensor? hidden, Tensor? cell, Tensor? hidden_mask, Tensor? input_gain, "
-    "Tensor? recurrent_gain, Tensor? cell_gain, Tensor? cell_shift, float[] zoneout, "
-    "Tensor? zone_hidden, Tensor? zone_cell, Tensor? resets, Tensor? lengths, str kind, "
-    "bool[] reverse, str backend, "
+    "Tensor? recurrent_gain, Tensor? cell_gain, Tensor? cell_shift, Tensor? weight_hr, "
+    "float[] zoneout, Tensor? zone_hidden, Tensor? zone_cell, Tensor? resets, Tensor? lengths, "
+    "str kind, bool[] reverse, str backend, "
     "ScalarType product, ScalarType state, ScalarType output, str schedule"
 )
 # Absent tensors come and go as empty ones: operators cannot return None.
@@ -117,7 +116,7 @@ class _Call:
         device = arguments.inputs.device
         if lengths is None or _on_cpu(lengths) or not capturing(device):
             if lengths is not None:  # not seen yet where a compiled graph runs
-                check_length_values(lengths, batch, steps)
+                check_length_values(lengths, steps)
             packing = pack(batch, steps, lengths, self.reverse, device)
             captured = saved is not None and saved.states.size(1) != batch + sum(packing.sizes)
             if not captured or lengths is None or _on_cpu(lengths):
@@ -214,7 +213,8 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs, dtypes = call.arguments.inputs, call.precision
     batch, steps, _ = inputs.shape
-    directions, sums, size = call.arguments.weight_hh.shape
+    directions, sums, size = call.arguments.weight_hh.shape  # P
+    units = call.arguments.units  # H
     lstm, gru = call.kind == "lstm", call.kind == "gru"
 
     def new(there: bool, dtype: torch.dtype, *shape: Any) -> Tensor:
@@ -222,14 +222,16 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
 
     state = (directions, batch, size)
     outputs = empty_like_inputs(inputs, directions * size, dtypes.output)
-    hidden, cell = new(True, dtypes.output, *state), new(lstm, dtypes.output, *state)
+    hidden = new(True, dtypes.output, *state)
+    cell = new(lstm, dtypes.output, directions, batch, units)
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
     if call.onednn and not recompute:
         spaces = [unknown_size(inputs, 0) for _ in range(directions)]  # of workspaces
         left = onednn.saved_shapes(dtypes, call.arguments, spaces)
         return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in left))
-    triton, kept = call.backend == "triton", not recompute
+    projected = call.arguments.weight_hr is not None  # triton: the torch backend's buffers
+    triton, kept = call.backend == "triton" and not projected, not recompute
     norm = kept and call.arguments.input_gain is not None
     # An Elman's opened gate is its state, but for zoneout; the kernels keep it all the same.
     gates = kept and (triton or lstm or gru or call.options.zoned)
@@ -242,7 +244,7 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     saved = Saved(
         gates=new(gates, dtypes.product, directions, packed, sums),
         states=new(True, states_dtype, directions, rows, size),
-        cells=new(lstm, dtypes.state, directions, rows, size),
+        cells=new(lstm, dtypes.state, directions, rows, units),
         extra=new(kept and gru, dtypes.product, directions, packed, size),
         seen=new(triton and _reads_apart(call), dtypes.product, directions, rows, size),
         input_products=new(norm, dtypes.product, directions, packed, sums),
@@ -280,7 +282,9 @@ def _gradients(
 ) -> Sequence[Tensor]:
     d_outputs, d_hidden, d_cell = grads
     wanted = [bool(want) for want in wanted[:ARGUMENTS]]
-    return _direct_backward(*arguments[:CALL], *saved, d_outputs, d_hidden, d_cell, wanted)
+    return torch.ops.kernels.recurrence_backward(
+        *arguments[:CALL], *saved, d_outputs, d_hidden, d_cell, wanted
+    )
 
 
 def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
@@ -289,7 +293,7 @@ def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
     with without_autocast(own.inputs):
         for d, backward in enumerate(call.reverse):
             lead = [None if t is None else t[d] for t in (*own[1:], *options[1:3])]
-            *tensors, hidden_mask, gain, recurrent, shown, shift, zone_hidden, zone_cell = lead
+            *tensors, mask, gain, recurrent, shown, shift, projection, zone_hidden, zone_cell = lead
             parts.append(
                 reference.recurrence(
                     own.inputs,
@@ -297,12 +301,13 @@ def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
                     kind=call.kind,
                     lengths=call.lengths,
                     reverse=backward,
-                    hidden_mask=hidden_mask,
+                    hidden_mask=mask,
                     norm=None if gain is None else GateNorm(gain, recurrent, shown, shift),
                     zoneout=options.zoneout,
                     zone_hidden=zone_hidden,
                     zone_cell=zone_cell,
                     resets=options.resets,
+                    weight_hr=projection,
                 )
             )
     sequences, hidden, cell = zip(*parts, strict=True)
@@ -311,7 +316,17 @@ def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
     return tuple(None if r is None else r.to(call.precision.output) for r in results)
 
 
-_direct = register(
-    _library, Operation("recurrence", _forward, _forward_fake, 3, _gradients, _by_reference)
+def _exported(arguments: Structure) -> tuple[Tensor | None, ...]:
+    call = _Call(arguments)
+    return onnx.recurrence(
+        call.kind, call.arguments, call.options, call.lengths, call.reverse, call.precision
+    )
+
+
+register(
+    _library,
+    Operation(
+        "recurrence", _forward, _forward_fake, 3, _gradients, _by_reference, exported=_exported
+    ),
 )
-_direct_backward = register_backward(_library, "recurrence_backward", _backward, _backward_fake)
+register_backward(_library, "recurrence_backward", _backward, _backward_fake)

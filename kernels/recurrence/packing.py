@@ -11,7 +11,7 @@ captured, not even the copy. Lengths on the device are read back, which a graph 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,7 @@ from torch import Tensor
 from kernels.common.capture import capturing, filled
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """Index tensors are int64 and lie on the device of the inputs, but for ``starts`` and
     ``steps_of``, which are int32."""
 

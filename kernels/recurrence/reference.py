@@ -4,7 +4,8 @@ The truth in every test, and the path of the options that change the cell itself
 normalisation, zoneout, resets). Computes in float64 for float64 inputs and in float32
 otherwise, autocast or not.
 
-Legend: B batch, T steps, I input features, H hidden, G gates (LSTM 4, GRU 3, Elman 1).
+Legend: B batch, T steps, I input features, H hidden, P projected hidden (H without a projection),
+G gates (LSTM 4, GRU 3, Elman 1).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.common.graph import reached
 from kernels.common.precision import precision, without_autocast
 
 
@@ -45,25 +47,28 @@ def recurrence(
     zone_hidden: Tensor | None = None,
     zone_cell: Tensor | None = None,
     resets: Tensor | None = None,
+    weight_hr: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What ``kernels.recurrence`` computes, and layer normalisation.
 
     norm: layer normalisation of each gate (Ba et al. 2016, eq. 20-29).
+    weight_hr: (P, H), the projection of the hidden state (Sak et al. 2014).
     """
     dtypes = precision(inputs)
     if zone_hidden is not None or zone_cell is not None:
         zoneout = (0.0, 0.0)
     batch, steps, _ = inputs.shape
-    size = weight_hh.size(1)
+    size = weight_hh.size(1)  # P
+    units = size if weight_hr is None else weight_hr.size(1)  # H
 
     def cast(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(dtypes.state)
 
     with without_autocast(inputs):
         inputs = cast(inputs)
-        zeros = inputs.new_zeros(batch, size)  # (B, H)
+        zeros = inputs.new_zeros(batch, size)  # (B, P)
         hidden = zeros if hidden is None else cast(hidden)
-        cell = zeros if cell is None else cast(cell)
+        cell = inputs.new_zeros(batch, units) if cell is None else cast(cell)  # (B, H)
         active = None
         if lengths is not None:
             active = torch.arange(steps, device=inputs.device) < lengths.to(inputs.device)[:, None]
@@ -71,6 +76,7 @@ def recurrence(
         norm = None if norm is None else GateNorm(*map(cast, norm))
         gains = (norm.input_gain, norm.recurrent_gain) if norm else (None, None)
         weight_hh, bias_hh, hidden_mask = cast(weight_hh), cast(bias_hh), cast(hidden_mask)
+        weight_hr = cast(weight_hr)
         input_sums = gate_sums(inputs, cast(weight_ih), cast(bias_ih), gains[0])  # (B, T, G*H)
         outputs: list[Tensor] = [zeros] * steps
         for t in reversed(range(steps)) if reverse else range(steps):
@@ -78,11 +84,13 @@ def recurrence(
             if resets is not None:
                 old_hidden = old_hidden.masked_fill(resets[:, t, None], 0)
                 old_cell = old_cell.masked_fill(resets[:, t, None], 0)
-            seen = old_hidden if hidden_mask is None else old_hidden * hidden_mask  # (B, H)
+            seen = old_hidden if hidden_mask is None else old_hidden * hidden_mask  # (B, P)
             recurrent_sums = gate_sums(seen, weight_hh, bias_hh, gains[1])  # (B, G*H)
             new_hidden, new_cell = step(
                 kind, input_sums[:, t], recurrent_sums, old_hidden, old_cell, norm
             )
+            if weight_hr is not None:
+                new_hidden = F.linear(new_hidden, weight_hr)  # (B, P), Sak et al. 2014, eq. 6
             new_hidden = zone_out(old_hidden, new_hidden, zoneout[0], zone_hidden, t)
             if kind == "lstm":
                 new_cell = zone_out(old_cell, new_cell, zoneout[1], zone_cell, t)
@@ -93,10 +101,15 @@ def recurrence(
                 hidden = torch.where(now, new_hidden, hidden)
                 cell = torch.where(now, new_cell, cell)
                 outputs[t] = torch.where(now, new_hidden, zeros)
-        stacked = torch.stack(outputs, 1) if steps else inputs.new_zeros(batch, 0, size)
+        if steps:
+            stacked = torch.stack(outputs, 1)
+        else:
+            used = (input_sums, weight_hh, bias_hh, hidden_mask, *(norm or ()))
+            stacked = reached(inputs.new_zeros(batch, 0, size), used)
+            hidden, cell = reached(hidden, used), reached(cell, used)
     return (
-        stacked.to(dtypes.output),  # (B, T, H)
-        hidden.to(dtypes.output),  # (B, H)
+        stacked.to(dtypes.output),  # (B, T, P)
+        hidden.to(dtypes.output),  # (B, P)
         cell.to(dtypes.output) if kind == "lstm" else None,
     )
 

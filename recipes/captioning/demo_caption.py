@@ -1,6 +1,6 @@
 """The demo: draw images of shapes, learn to say what they show, test on combinations never seen.
 
-    make demo-caption          at most four minutes on two CPU cores
+    seq2seq demo captioning    at most four minutes on two CPU cores
 
 Everything is written under ``--output`` (runs/demo-caption).
 """
@@ -20,6 +20,7 @@ from scenes import Scene
 
 from seq2seq import Captioner, load_config
 from seq2seq.errors import RunError, UsageError
+from seq2seq.plotting import can_draw
 from seq2seq.tasks.captioning.config import CaptioningConfig
 from seq2seq.tasks.captioning.plots import attention_overlay, contact_sheet
 from seq2seq.training.learning_curve import plot_learning_curve
@@ -72,9 +73,13 @@ def run(output: Path) -> None:
     marks = [mark(*pair) for pair in zip(captions, scenes["test"], strict=True)]
     told = [f"{sign} {text}" for sign, text in zip(marks, captions, strict=True)]
     print(f"\nmodel           {model}")
-    print(f"contact sheet   {contact_sheet(paths[:SHEET], told[:SHEET], folder / 'sheet.png', 6)}")
-    print(f"learning curve  {plot_learning_curve(folder, folder / 'learning_curve.png')}")
-    print(f"attention       {draw_attention(model, paths, scenes['test'], folder)}")
+    if can_draw():
+        sheet = contact_sheet(paths[:SHEET], told[:SHEET], folder / "sheet.png", 6)
+        print(f"contact sheet   {sheet}")
+        print(f"learning curve  {plot_learning_curve(folder, folder / 'learning_curve.png')}")
+        print(f"attention       {draw_attention(model, paths, scenes['test'], folder)}")
+    else:
+        print("pictures        need matplotlib: pip install 'recurrent-seq2seq[plots]'")
     print(f"more            seq2seq caption {model} {paths[0]} --n-best 3 --beam-size 5")
 
 

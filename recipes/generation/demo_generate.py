@@ -1,6 +1,6 @@
 """The demo: train on the source of Python's own standard library, then write some Python.
 
-    make demo-generate         at most three minutes on two CPU cores
+    seq2seq demo generation    at most three minutes on two CPU cores
 
 Everything is written under ``--output`` (runs/demo-generate).
 """

@@ -1,7 +1,7 @@
 """The demo: make a corpus, train a model on it, translate sentences it has never seen.
 
-    make demo                  with attention; under five minutes on two CPU cores
-    make demo-no-attention     the same without, and what that costs
+    seq2seq demo translation                   with attention; under five minutes on two CPU cores
+    seq2seq demo translation --no-attention    the same without, and what that costs
 
 Everything is written under ``--output`` (runs/demo).
 """
@@ -20,6 +20,7 @@ from grammar.lexicon import months
 
 from seq2seq import Translator, load_config, score
 from seq2seq.errors import RunError, UsageError
+from seq2seq.plotting import can_draw
 from seq2seq.tasks.translation.config import TranslationConfig
 from seq2seq.tasks.translation.plots import plot_attention
 from seq2seq.training.learning_curve import plot_learning_curve
@@ -76,8 +77,11 @@ def run(output: Path, attention: bool) -> None:
     print(f"{time.monotonic() - started:.0f} s in all")
     print(f"\nmodel           {model}")
     print(f"translations    {folder / 'test.hypotheses.de'}")
-    print(f"learning curve  {plot_learning_curve(folder, folder / 'learning_curve.png')}")
-    if attention:
+    if not can_draw():
+        print("pictures        need matplotlib: pip install 'recurrent-seq2seq[plots]'")
+    else:
+        print(f"learning curve  {plot_learning_curve(folder, folder / 'learning_curve.png')}")
+    if attention and can_draw():
         print(f"attention       {draw_attention(translator, sources, references, folder)}")
     compare(output)
 
@@ -155,7 +159,8 @@ def compare(output: Path) -> None:
     for name in ("attention", "no_attention"):
         path = output / name / "scores.json"
         if not path.exists():
-            print(f"\nfor comparison: make demo{'-no-attention' if name != 'attention' else ''}")
+            option = "" if name == "attention" else " --no-attention"
+            print(f"\nfor comparison: seq2seq demo translation{option}")
             return
         results[name] = json.loads(path.read_text(encoding="utf-8"))
     print(f"\n{'':38}{'attention':>10}{'without':>10}")

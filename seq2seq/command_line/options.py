@@ -63,12 +63,12 @@ def add_machine(
     )
     group.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads")
     group.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu or cuda (default: auto)"
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)"
     )
 
 
 def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Those of the options ``names`` that were given."""
+    """The options ``names`` that were given, by name."""
     values = {name: getattr(options, name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 

@@ -46,7 +46,7 @@ class TrainingConfig:
     log_every: int = 50  # optimizer steps
     tensorboard: bool = False
     threads: int | None = None  # CPU threads; default: torch's own choice
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
 
 
 class RunConfig(Protocol):

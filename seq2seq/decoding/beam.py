@@ -223,14 +223,14 @@ def _extend(
     )  # (N, C), (N, C), (N,)
     width, most = gains.shape[1], 2 * options.beam_size
     log_p = live.log_p.unsqueeze(2) + gains.view(b, beams, width)  # (b, R, C)
-    log_p, place = log_p.flatten(1).sort(dim=1, descending=True, stable=True)  # (b, R*C)
-    log_p, place = log_p[:, :most], place[:, :most]  # (b, 2K)
-    token = tokens.view(b, -1).gather(1, place)  # (b, 2K)
+    log_p, position = log_p.flatten(1).sort(dim=1, descending=True, stable=True)  # (b, R*C)
+    log_p, position = log_p[:, :most], position[:, :most]  # (b, 2K)
+    token = tokens.view(b, -1).gather(1, position)  # (b, 2K)
     ends = (token == options.eos) & (log_p > -torch.inf)  # (b, 2K)
     # An eos below the K best is neither finished nor continued.
     log_p[:, options.beam_size :].masked_fill_(ends[:, options.beam_size :], -torch.inf)
     ends[:, options.beam_size :] = False
-    return _Extensions(log_p, token, place // width, ends), sound
+    return _Extensions(log_p, token, position // width, ends), sound
 
 
 def _finished(

@@ -113,10 +113,10 @@ def top_tokens(logits: Tensor, count: int, maxima: Tensor) -> tuple[Tensor, Tens
         row = torch.arange(rows, device=best.device).unsqueeze(1)  # (N, 1)
         pool = torch.cat([blocks[row, best].flatten(1), logits[:, whole * BLOCK :]], 1)
         best = torch.cat([best, best.new_full((rows, 1), whole)], 1)
-    values, place = _top(_single(pool), count)
-    # place // 64 by a shift: a division of whole numbers takes ten times as long
-    block = best.gather(1, place >> _SHIFT)  # (N, C)
-    return values, (block << _SHIFT) + (place & (BLOCK - 1))
+    values, position = _top(_single(pool), count)
+    # position // 64 by a shift: a division of whole numbers takes ten times as long
+    block = best.gather(1, position >> _SHIFT)  # (N, C)
+    return values, (block << _SHIFT) + (position & (BLOCK - 1))
 
 
 _SHIFT = BLOCK.bit_length() - 1
@@ -134,8 +134,8 @@ def _top(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         tied = ((cut == values[:, count]) & (cut > -torch.inf)).nonzero().squeeze(1)  # (n,)
         if len(tied):
             above = (values[tied, :count] > cut[tied].unsqueeze(1)).sum(1)  # (n,)
-            row, place, column = _lowest_equal(x[tied], cut[tied], above, count)
-            columns[tied[row], place] = column
+            row, position, column = _lowest_equal(x[tied], cut[tied], above, count)
+            columns[tied[row], position] = column
     columns, order = columns[:, :count].sort(1)
     return values[:, :count].gather(1, order), columns
 
@@ -150,9 +150,9 @@ def _lowest_equal(
     """
     row, column = (x == cut.unsqueeze(1)).nonzero(as_tuple=True)  # ascending by row, then column
     first = torch.searchsorted(row, torch.arange(len(x)))  # (n,) where a row's begin
-    place = torch.arange(len(row)) - first[row] + above[row]
-    kept = place < count
-    return row[kept], place[kept], column[kept]
+    position = torch.arange(len(row)) - first[row] + above[row]
+    kept = position < count
+    return row[kept], position[kept], column[kept]
 
 
 def _single(logits: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def greedy_search(
     It is beam search with a beam of one; arguments and errors are described there. There is no
     length penalty: ``score`` is ``log_probability``.
     """
-    found = beam_search(
+    nbest = beam_search(
         model,
         state,
         sources=sources,
@@ -43,4 +43,4 @@ def greedy_search(
         min_length=min_length,
         return_attention=return_attention,
     )
-    return [hypotheses[0] for hypotheses in found]
+    return [hypotheses[0] for hypotheses in nbest]

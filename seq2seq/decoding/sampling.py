@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.common.precision import widest
 from seq2seq.decoding.contract import StepModel
 from seq2seq.errors import RunError
 
@@ -162,7 +163,7 @@ class Rollout:
             logits = keep_top_p(logits, options.top_p)
         if options.min_p > 0:
             logits = keep_min_p(logits, options.min_p)
-        return draw(logits, self._noise.next().to(logits.device))
+        return draw(logits, self._noise.next())
 
 
 def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
@@ -180,7 +181,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """-inf for all but the fewest tokens that together have probability p."""
     values, order = logits.sort(dim=1, descending=True, stable=True)
-    shares = values.double().softmax(1)  # (N, V)
+    shares = values.to(widest(values.device)).softmax(1)  # (N, V)
     before = shares.cumsum(1) - shares  # of likelier ones
     values = values.masked_fill(before >= p, -torch.inf)
     return torch.empty_like(logits).scatter_(1, order, values)
@@ -195,11 +196,15 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
     """Tokens (N,) of softmax(logits), by the inverse of the cumulative distribution at uniform
     (N, 1)."""
+    device = logits.device
+    if widest(device) != torch.float64:  # the tokens are to be the same everywhere
+        logits = logits.cpu()
+    uniform = uniform.to(logits.device)
     shares = torch.softmax(logits, 1, dtype=torch.float64)  # (N, V)
     reached = shares.cumsum(1)
     # Rounding may leave the sum short of 1 and must not choose what has no probability.
     below = (reached <= uniform * reached[:, -1:]).sum(1)  # (N,)
-    return below.clamp(max=logits.shape[1] - 1)
+    return below.clamp(max=logits.shape[1] - 1).to(device)
 
 
 class _Grams:

@@ -29,13 +29,13 @@ def fetch(
     name: str,
     output: Path = DATA,
     *,
-    place: str | None = None,
+    mirror: str | None = None,
     retries: int = 2,
     tell: Tell = print,
 ) -> Path:
     """Bring the set ``name`` into ``output/name``; returns that folder.
 
-    ``place`` is the folder or mirror to take it from, by default ``SEQ2SEQ_DATA``; without either,
+    ``mirror`` is the folder or mirror to take it from, by default ``SEQ2SEQ_DATA``; without either,
     files come from where they are published. Files that are there already are checked and kept.
     A file is written under its name only after its checksum was found right.
 
@@ -45,13 +45,13 @@ def fetch(
     if name not in SETS:
         raise UsageError(f"data {name}: no such set; there are: {', '.join(SETS)}")
     chosen, folder = SETS[name], output / name
-    place = os.environ.get(PLACE) if place is None else place
+    mirror = os.environ.get(PLACE) if mirror is None else mirror
     try:
         if chosen.files:
             for file in chosen.files:
-                _bring(name, file, folder, place, retries, tell)
+                _bring(name, file, folder, mirror, retries, tell)
         else:
-            _bring_folder(name, chosen, folder, place, tell)
+            _bring_folder(name, chosen, folder, mirror, tell)
         if chosen.unpack:
             unpack_archives(folder)
     except OSError as error:
@@ -67,7 +67,7 @@ def missing_hint(path: str | Path) -> str:
 
 
 def _bring(
-    name: str, file: File, folder: Path, place: str | None, retries: int, tell: Tell
+    name: str, file: File, folder: Path, mirror: str | None, retries: int, tell: Tell
 ) -> None:
     path = folder / file.name
     if path.exists():
@@ -84,26 +84,26 @@ def _bring(
         f"{file.repository}/{file.commit}/{file.path}",
         f"{file.repository}/{file.path}",
     ]
-    if not place:
+    if not mirror:
         _download([file.url], file, folder, retries)
-    elif "://" in place:
-        _download([f"{place.rstrip('/')}/{layout}" for layout in layouts], file, folder, retries)
+    elif "://" in mirror:
+        _download([f"{mirror.rstrip('/')}/{layout}" for layout in layouts], file, folder, retries)
     else:
-        _copy([Path(place).expanduser() / layout for layout in layouts], file, path)
+        _copy([Path(mirror).expanduser() / layout for layout in layouts], file, path)
     tell(f"{path}: {path.stat().st_size:,} bytes")
 
 
 def _copy(candidates: list[Path], file: File, path: Path) -> None:
-    found = next((one for one in candidates if one.is_file()), None)
-    if found is None:
+    source = next((one for one in candidates if one.is_file()), None)
+    if source is None:
         tried = ", ".join(map(str, candidates))
         raise UsageError(f"{PLACE}: {file.name} is not there; looked for {tried}")
-    if _sha256(found) != file.sha256:
+    if _sha256(source) != file.sha256:
         raise RunError(
-            f"{found}: sha256 is {_sha256(found)}, expected {file.sha256}: another file, or a "
+            f"{source}: sha256 is {_sha256(source)}, expected {file.sha256}: another file, or a "
             "damaged one; copy it again"
         )
-    _replace(found, path)
+    _replace(source, path)
 
 
 def _replace(source: Path, path: Path) -> None:
@@ -154,12 +154,12 @@ def _download(urls: list[str], file: File, folder: Path, retries: int) -> None:
         return
 
 
-def _bring_folder(name: str, chosen: DataSet, folder: Path, place: str | None, tell: Tell) -> None:
+def _bring_folder(name: str, chosen: DataSet, folder: Path, mirror: str | None, tell: Tell) -> None:
     """Copy a set that is no public file as it stands from the folder that has it."""
     if folder.is_dir() and any(folder.iterdir()):
         tell(f"{folder}: is there already")
         return
-    source = None if not place or "://" in place else Path(place).expanduser() / name
+    source = None if not mirror or "://" in mirror else Path(mirror).expanduser() / name
     if source is None or not source.is_dir():
         looked = f"; {source} is not there" if source else ""
         raise UsageError(

@@ -117,10 +117,10 @@ def require(directory: Path, name: str, known: Sequence[str]) -> None:
     if (directory / name).is_file():
         return
     _refuse_run(directory)
-    found = sorted(path.name for path in directory.iterdir() if path.name in known)
+    present = sorted(path.name for path in directory.iterdir() if path.name in known)
     raise RunError(
         f"model {directory}: file {name} is missing "
-        f"(found there: {', '.join(found) or 'no file of a saved model'}); "
+        f"(found there: {', '.join(present) or 'no file of a saved model'}); "
         "copy the whole directory of the model again"
     )
 
@@ -143,12 +143,12 @@ def read_values(
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged, not JSON ({error}); copy the file again") from None
-    found = values.get("format") if isinstance(values, dict) else None
-    if found is None:
+    form = values.get("format") if isinstance(values, dict) else None
+    if form is None:
         _refuse_run(directory)  # a run keeps its configuration under the same name
-    if found != format_of(task):
+    if form != format_of(task):
         raise RunError(
-            f"{path}: format is {found!r}, expected {format_of(task)!r}; {_what_it_is(found, task)}"
+            f"{path}: format is {form!r}, expected {format_of(task)!r}; {_what_it_is(form, task)}"
         )
     if values.get("format_version") != FORMAT_VERSION:
         raise RunError(
@@ -165,10 +165,10 @@ def read_values(
     return values
 
 
-def _what_it_is(found: object, task: str) -> str:
+def _what_it_is(form: object, task: str) -> str:
     """What a model of another format is, and the command for it."""
     for name, entry in registry.TASKS.items():
-        if found == format_of(name):
+        if form == format_of(name):
             return f"this is a {name} model, not a {task} model: use 'seq2seq {entry.command}'"
     return f"this is not a {task} model saved by seq2seq"
 
@@ -185,10 +185,10 @@ def run_config(values: dict[str, Any], directory: Path, task: str) -> Any:
     return config
 
 
-def check_vocabulary(path: Path, found: int, expected: int, key: str) -> None:
-    if found != expected:
+def check_vocabulary(path: Path, pieces: int, expected: int, key: str) -> None:
+    if pieces != expected:
         raise RunError(
-            f"{path}: holds {found} pieces, but the weights were trained with {expected} ({key} "
+            f"{path}: holds {pieces} pieces, but the weights were trained with {expected} ({key} "
             f"in {CONFIG_FILE}); use the tokenizer that was saved with this model"
         )
 
@@ -203,13 +203,13 @@ def _distinct_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
     try:
-        found = safetensors.torch.load_file(path)
+        stored = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise RunError(
             f"{path}: damaged or cut short, cannot be read ({error}); copy the file again"
         ) from None
     expected = _distinct_tensors(model)
-    missing, extra = expected.keys() - found.keys(), found.keys() - expected.keys()
+    missing, extra = expected.keys() - stored.keys(), stored.keys() - expected.keys()
     if missing or extra:
         kind, names = ("lacks", missing) if missing else ("holds an unknown", extra)
         raise RunError(
@@ -217,16 +217,16 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
             f"unknown); the weights do not belong to the model that {CONFIG_FILE} describes"
         )
     for name, tensor in expected.items():
-        if found[name].shape != tensor.shape:
+        if stored[name].shape != tensor.shape:
             raise RunError(
-                f"{path}: tensor '{name}' has shape {tuple(found[name].shape)}, expected "
+                f"{path}: tensor '{name}' has shape {tuple(stored[name].shape)}, expected "
                 f"{tuple(tensor.shape)}; vocabulary, weights and {CONFIG_FILE} do not belong "
                 "together"
             )
     # Layers that share a tensor share it in the model just built, so one copy serves both.
     with torch.no_grad():
         for name, tensor in expected.items():
-            tensor.copy_(found[name])
+            tensor.copy_(stored[name])
 
 
 def read_card(directory: Path) -> str | None:

@@ -66,8 +66,8 @@ class Pretrained(abc.ABC):
     ) -> Self:
         """Load a model from its directory, or by its ``user/name`` from the hub.
 
-        ``device`` is "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:1"; the rest concerns
-        the hub alone and means what it means in ``huggingface_hub.snapshot_download``.
+        ``device`` is "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps"; the rest
+        concerns the hub alone and means what it means in ``huggingface_hub.snapshot_download``.
 
         Raises:
             UsageError: no such directory; no such model on the hub; no such device.

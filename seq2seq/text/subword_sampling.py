@@ -132,16 +132,16 @@ class DropoutSampler:
         known, scores = self._subwords.ids, self._subwords.scores
         parts = list(characters)
         while True:
-            best, place = -math.inf, -1
+            best, position = -math.inf, -1
             for i, (left, right) in enumerate(pairwise(parts)):
                 merged = known.get(left + right)
                 if merged is None or generator.random() < self._strength:
                     continue
                 if scores[merged] > best:
-                    best, place = scores[merged], i
-            if place < 0:
+                    best, position = scores[merged], i
+            if position < 0:
                 return parts
-            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+            parts[position : position + 2] = [parts[position] + parts[position + 1]]
 
 
 def model_kind(model: bytes) -> str:
@@ -158,26 +158,26 @@ def model_kind(model: bytes) -> str:
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value (an integer or bytes) of each field of a protocol-buffer message."""
-    place = 0
+    position = 0
 
     def varint() -> int:
-        nonlocal place
+        nonlocal position
         value = shift = 0
         while True:
-            byte = message[place]
-            place += 1
+            byte = message[position]
+            position += 1
             value |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 return value
 
-    while place < len(message):
+    while position < len(message):
         key = varint()
         wire = key & 7
         if wire == 0:
             value: int | bytes = varint()
         else:
             size = varint() if wire == 2 else {1: 8, 5: 4}[wire]
-            value = message[place : place + size]
-            place += size
+            value = message[position : position + size]
+            position += size
         yield key >> 3, value

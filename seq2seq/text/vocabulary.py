@@ -1,8 +1,8 @@
-"""What a language model reads and writes one at a time: characters, bytes, subwords or words.
+"""Vocabularies of units: the characters, bytes, subwords or words that a model reads and writes.
 
 Ids 0 and 1 are ``<unk>``, for what the vocabulary lacks, and ``<end>``, the end of a document.
-All kinds give back text as bytes piece by piece, so that text can be written while it is made:
-a character may be spread over several pieces.
+Every kind turns ids back into bytes piece by piece, so that text can be written while it is
+generated: a character may be spread over several pieces.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class Units(Protocol):
         """Ids of ``text``, (N,) int32."""
 
     def unknown(self, text: str) -> list[str]:
-        """What of ``text`` becomes <unk>, each once, in order."""
+        """The parts of ``text`` that become <unk>, each once, in order."""
 
     def decoder(self) -> Decoder:
-        """From ids to text, bit by bit."""
+        """A decoder from ids to text, one id at a time."""
 
     def piece(self, unit: int) -> str:
-        """A unit as it is shown to people."""
+        """The unit as text for people to read."""
 
     def files(self) -> dict[str, bytes]:
-        """What ``load_units`` reads."""
+        """The files that ``load_units`` reads, by name."""
 
 
 class Decoder:
@@ -67,7 +67,7 @@ class Decoder:
         return self._utf8.decode(self._pieces[unit])
 
     def finish(self) -> str:
-        """What was held back: the beginning of a character that never came to its end."""
+        """The bytes still held back: the beginning of a character that was never completed."""
         return self._utf8.decode(b"", final=True)
 
 
@@ -114,8 +114,8 @@ class Characters:
         codes = _codes(_text(text))
         if not len(self._codes):
             return np.full(len(codes), UNK, np.int32)
-        place = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
-        return np.where(self._codes[place] == codes, self._ids[place], np.int32(UNK))
+        nearest = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
+        return np.where(self._codes[nearest] == codes, self._ids[nearest], np.int32(UNK))
 
     def unknown(self, text: str) -> list[str]:
         known = set(self.characters)

@@ -33,12 +33,9 @@ class MovingAverage:
     @contextlib.contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside the block the model holds the averaged weights."""
-        held = [t.clone() for t in _averaged(model)]
-        self.copy_to(model)
-        try:
+        with _put_back(model):
+            self.copy_to(model)
             yield
-        finally:
-            _copy(model, held)
 
     def copy_to(self, model: nn.Module) -> None:
         """Give the model the averaged weights."""
@@ -82,12 +79,9 @@ class TriggeredAverage:
     @contextlib.contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside the block the model holds the averaged weights, if averaging has begun."""
-        held = [t.clone() for t in _averaged(model)]
-        self.copy_to(model)
-        try:
+        with _put_back(model):
+            self.copy_to(model)
             yield
-        finally:
-            _copy(model, held)
 
     def copy_to(self, model: nn.Module) -> None:
         if self.steps:
@@ -103,6 +97,16 @@ class TriggeredAverage:
     def load(self, state: dict[str, Any]) -> None:
         self.steps, self.triggered = state["average_steps"], state["average_triggered"]
         self.scores = state["average_scores"]
+
+
+@contextlib.contextmanager
+def _put_back(model: nn.Module) -> Iterator[None]:
+    """After the block the model holds the weights that it had before."""
+    held = [t.clone() for t in _averaged(model)]
+    try:
+        yield
+    finally:
+        _copy(model, held)
 
 
 @torch.no_grad()

@@ -100,8 +100,8 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     """Each parameter once, by its first name (tied ones are one parameter), and each buffer that is
     saved with them (the statistics of batch norm)."""
     saved = model.state_dict().keys()
-    found = {name: p.detach() for name, p in model.named_parameters()}
-    return found | {name: b for name, b in model.named_buffers() if name in saved}
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    return weights | {name: b for name, b in model.named_buffers() if name in saved}
 
 
 @torch.no_grad()

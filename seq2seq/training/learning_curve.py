@@ -63,6 +63,8 @@ def _panels(curves: dict[str, Curve]) -> list[tuple[Callable[[Axes], None], floa
     """How to draw each panel, and inches of height."""
     known = [figure for task in registry.TASKS.values() for figure in task.figures]
     panels: list[tuple[Callable[[Axes], None], float]] = [(partial(_draw_loss, curves=curves), 3.2)]
+    if _parts(curves):
+        panels.append((partial(_draw_parts, curves=curves), 1.8))
     panels += [
         (partial(_draw_figure, figure=one, curve=curves[one.name]), 2.6)
         for one in known
@@ -111,17 +113,15 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
 
 
 def _draw_loss(axes: Axes, curves: dict[str, Curve]) -> None:
-    """The losses: of training, the parts of it that are logged apart (``loss_...``), and of
-    validation."""
-    if "loss" in curves:
-        steps, values = curves["loss"]
+    """The losses of training and validation. Steps that trained one part of the loss alone are
+    left out: they are drawn with that part."""
+    alone = {point for name in _parts(curves) for point in zip(*curves[name], strict=True)}
+    points = zip(*curves.get("loss", ([], [])), strict=True)
+    whole = [point for point in points if point not in alone]
+    if whole:
+        steps, values = [step for step, _ in whole], [value for _, value in whole]
         axes.plot(steps, values, color=BLUE, linewidth=0.8, alpha=0.35)
         axes.plot(steps, _smoothed(values), color=BLUE, linewidth=1.8, label="training")
-    parts = sorted(name for name in curves if name.startswith("loss_"))
-    for name, style in zip(parts, ("--", ":", "-."), strict=False):
-        steps, values = curves[name]
-        label = "training: " + name.removeprefix("loss_").replace("_", " ")
-        axes.plot(steps, _smoothed(values), style, color=BLUE, linewidth=1.2, label=label)
     if "validation_loss" in curves:
         axes.plot(
             *curves["validation_loss"],
@@ -133,6 +133,20 @@ def _draw_loss(axes: Axes, curves: dict[str, Curve]) -> None:
         )
     axes.set_ylabel("loss (nats)")
     axes.legend(frameon=False)
+
+
+def _draw_parts(axes: Axes, curves: dict[str, Curve]) -> None:
+    """The terms of the loss that are logged beside the cross entropy."""
+    for name, style in zip(_parts(curves), ("-", "--", ":", "-."), strict=False):
+        steps, values = curves[name]
+        label = name.removeprefix("loss_").replace("_", " ")
+        axes.plot(steps, _smoothed(values), style, color=BLUE, linewidth=1.4, label=label)
+    axes.set_ylabel("other terms\nof the loss")
+    axes.legend(frameon=False)
+
+
+def _parts(curves: dict[str, Curve]) -> list[str]:
+    return sorted(name for name in curves if name.startswith("loss_"))
 
 
 def _draw_figure(axes: Axes, figure: registry.Figure, curve: Curve) -> None:

@@ -13,6 +13,15 @@ from seq2seq.training.checkpoints import write_text
 from seq2seq.training.learning_curve import LOG_FILE
 
 
+def say(text: str, main: bool = True) -> None:
+    """A line on standard error with the time; nothing in the helper processes of a distributed run.
+
+    For what happens before the first step: reading, vocabularies, tokenising.
+    """
+    if main:
+        print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
 class RunLog:
     """Writes each record to log.jsonl and shows it: a progress bar on a terminal, plain lines
     elsewhere and with ``quiet``; nothing at all in the helper processes of a distributed run."""
@@ -79,7 +88,7 @@ class RunLog:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+            say(text)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -152,17 +152,7 @@ class _Run:
             counts = torch.tensor([tokens, int(self._stop)], device=self.device)
             everywhere, stops = accelerator.reduce(counts).tolist()
             self._stop = stops > 0
-        self.objective.train()
-        total = 0.0
-        for number, batch in enumerate(group):
-            batch = batch.to(self.device)
-            last = number + 1 == len(group)
-            with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
-                loss = self.task.loss(self.objective, batch, self.state.carried)
-                # DDP takes the mean over processes; the sum over all is what is wanted
-                accelerator.backward(loss.minimised * (accelerator.num_processes / everywhere))
-            self.state.carried = loss.carried
-            total += loss.reported.item()
+        total = self._gradients(group, everywhere)
         norm = accelerator.clip_grad_norm_(
             self.model.parameters(), options.clip_norm or float("inf")
         )
@@ -181,6 +171,24 @@ class _Run:
         progress.window_loss += total
         progress.window_tokens += tokens
 
+    def _gradients(self, group: list[Any], everywhere: int) -> float:
+        """Add the gradients of the batches of ``group``, divided by the number of targets
+        ``everywhere``; returns the sum of their losses."""
+        accelerator, parts, total = self.accelerator, self.state.progress.window_parts, 0.0
+        self.objective.train()
+        for number, batch in enumerate(group):
+            batch = batch.to(self.device)
+            last = number + 1 == len(group)
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
+                loss = self.task.loss(self.objective, batch, self.state.carried)
+                # DDP takes the mean over processes; the sum over all is what is wanted
+                accelerator.backward(loss.minimised * (accelerator.num_processes / everywhere))
+            self.state.carried = loss.carried
+            total += loss.reported.item()
+            for name, part in (loss.parts or {}).items():
+                parts[name] = parts.get(name, 0.0) + part.item()
+        return total
+
     def _after_step(self) -> None:
         options, progress = self.config.training, self.state.progress
         self.log.advance(progress.step)
@@ -191,6 +199,10 @@ class _Run:
                     "step": progress.step,
                     "epoch": progress.epoch,
                     "loss": progress.window_loss / progress.window_tokens,
+                    **{
+                        f"loss_{name}": total / progress.window_tokens
+                        for name, total in progress.window_parts.items()
+                    },
                     "tokens_per_second": round(
                         progress.window_tokens / max(1e-9, now - self._window_started)
                     ),
@@ -198,6 +210,7 @@ class _Run:
                 }
             )
             progress.window_loss, progress.window_tokens = 0.0, 0
+            progress.window_parts = {}
             release_free_memory()
             self._window_started = now
         if options.validate_every and progress.step % options.validate_every == 0:

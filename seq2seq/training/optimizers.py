@@ -7,7 +7,7 @@ from torch import nn
 
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import UsageError
-from seq2seq.precision import resolve_precision
+from seq2seq.precision import device_named, resolve_precision
 from seq2seq.training.averages import MovingAverage, TriggeredAverage
 
 
@@ -40,8 +40,11 @@ def make_average(
 
 def mixed_precision(precision: str, device: str) -> str:
     """What accelerate calls the precision. Raises UsageError for a GPU that is not there."""
-    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    if device == "cuda" and kind == "cpu":
-        raise UsageError("training.device is 'cuda', and torch finds no GPU here; use 'auto'")
-    chosen = resolve_precision(precision, torch.device(kind))
+    try:
+        place = device_named(device)
+    except UsageError:
+        raise UsageError(
+            f"training.device is {device!r}, and torch finds no such GPU here; use 'auto'"
+        ) from None
+    chosen = resolve_precision(precision, place)
     return "no" if chosen == "fp32" else chosen

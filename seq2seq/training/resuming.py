@@ -11,7 +11,7 @@ from seq2seq.training import checkpoints
 
 _MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard".split())
 _MAY_CHANGE |= {"test", "cache_dir"}
-_MAY_DIFFER = {"output", "decoding", "generation"}  # sections without a say in training
+_MAY_DIFFER = {"output", "decoding", "generation"}  # sections that do not affect training
 
 
 def check_same_run(path: Path, config: RunConfig) -> None:

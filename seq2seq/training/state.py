@@ -30,6 +30,7 @@ class Progress:
     best: list[tuple[float, int]] = field(default_factory=list)  # kept (score, step), best first
     window_loss: float = 0.0  # since the last log line
     window_tokens: int = 0
+    window_parts: dict[str, float] = field(default_factory=dict)
     validated: int = 0  # step of the last validation
 
 
@@ -51,8 +52,9 @@ class State:
         random = {"random.cpu": self._of_all(torch.get_rng_state())}
         for name, tensor in self.carried.items():
             random[f"carried.{name}"] = self._of_all(tensor)
-        if device.type == "cuda":
-            random["random.cuda"] = self._of_all(torch.cuda.get_rng_state(device))
+        if device.type != "cpu":
+            state = torch.get_device_module(device).get_rng_state(*_numbered(device))
+            random[f"random.{device.type}"] = self._of_all(state)
         if not self.accelerator.is_main_process:
             return
         tensors = {f"model.{k}": v for k, v in checkpoints.weights_of(self.model).items()}
@@ -97,7 +99,14 @@ class State:
         # torch reads a state from the beginning of its memory, whatever the row: hence the clone
         torch.set_rng_state(tensors["random.cpu"][rank].clone())
         self.carried = {name: tensor[rank].to(device) for name, tensor in part("carried").items()}
-        if device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"][rank].clone(), device)
+        name = f"random.{device.type}"
+        if device.type != "cpu" and name in tensors:
+            module = torch.get_device_module(device)
+            module.set_rng_state(tensors[name][rank].clone(), *_numbered(device))
         self.progress = Progress(**values["progress"])
         self.progress.best = [(score, step) for score, step in self.progress.best]
+
+
+def _numbered(device: torch.device) -> tuple[torch.device, ...]:
+    """What a device's module is told; of Apple's there is one, and none is told."""
+    return () if device.type == "mps" else (device,)

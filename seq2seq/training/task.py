@@ -17,6 +17,7 @@ class Loss(NamedTuple):
     minimised: Tensor
     reported: Tensor  # without terms that are not the loss itself
     carried: Carried
+    parts: dict[str, Tensor] | None = None  # what else ``minimised`` holds, logged as loss_NAME
 
 
 class Task(Protocol):

@@ -32,22 +32,34 @@ class Operation(NamedTuple):
         return sum(result.square().sum() + result.sin().sum() for result in self.function(*leaves))
 
 
+def beside(constant: Tensor, leaf: Tensor) -> Tensor:
+    return constant.to(leaf.device)
+
+
 def _random(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, dtype=torch.float64, generator=generator) * 0.7
 
 
 def _recurrence(
-    kind: str, *, directions: int = 0, options: bool = False, norm: bool = False, **named: object
+    kind: str,
+    *,
+    directions: int = 0,
+    options: bool = False,
+    norm: bool = False,
+    projected: int = 0,
+    **named: object,
 ) -> Operation:
-    made = recurrences.make(kind, B, T, E, H, directions=directions, norm=norm)
+    made = recurrences.make(kind, B, T, E, H, directions=directions, norm=norm, projected=projected)
+    masks = {}
     if options:
         made["hidden_mask"] = _random(*made["hidden"].shape)
-        named |= recurrences.options_of(kind, B, T, H, directions)
+        masks = recurrences.options_of(kind, B, T, H, directions, projected)
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
         own = dict(zip(made, leaves, strict=True))
-        results = recurrences.call(own, kind=kind, lengths=LENGTHS, **named)
+        here = {name: beside(mask, leaves[0]) for name, mask in masks.items()}
+        results = recurrences.call(own, kind=kind, lengths=LENGTHS, **named, **here)
         return tuple(result for result in results if result is not None)
 
     return Operation(function, tuple(made.values()))
@@ -114,7 +126,11 @@ def _decoder(
         )  # fmt: skip
         state = DecoderState(by["hidden"], by.get("cell"), by.get("feed"))
         memory = Memory(by["keys"], by["values"], LENGTHS) if score != "none" else None
-        masks = None if kept is None else DropoutMasks((), kept.to(by["inputs"]))
+        masks = (
+            None
+            if kept is None
+            else DropoutMasks((), beside(kept, by["inputs"]).to(by["inputs"].dtype))
+        )
         vectors, state, alpha = kernels.attention_decoder(
             by["inputs"], weights, state, memory, kind=kind, scale=0.7, masks=masks
         )
@@ -128,18 +144,18 @@ def _loss(reduction: str, bias: bool = True) -> Operation:
     targets = torch.tensor([0, 3, -100, 1, 4, 4])
 
     def function(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor]:
-        return (
-            kernels.linear_cross_entropy(hidden, weight, targets, bias, 0.1, reduction=reduction),
-        )
+        here = beside(targets, hidden)
+        return (kernels.linear_cross_entropy(hidden, weight, here, bias, 0.1, reduction=reduction),)
 
     return Operation(function, tuple(leaves))
 
 
-def _module(module: nn.Module, *inputs: Tensor, **named: object) -> Operation:
+def _module(module: nn.Module, *inputs: Tensor, ragged: bool = False) -> Operation:
     parameters = {name: value.detach() for name, value in module.named_parameters()}
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
         own = dict(zip(parameters, leaves[len(inputs) :], strict=True))
+        named = {"lengths": LENGTHS} if ragged else {}
         found = torch.func.functional_call(module, own, leaves[: len(inputs)], named)
         return tuple(torch.utils._pytree.tree_leaves(found))
 
@@ -151,7 +167,7 @@ def _modules() -> dict[str, Operation]:
     double, x = {"dtype": torch.float64}, _random(T, B, E)
     many = {"num_layers": 2, "bidirectional": True, **double}
     return {
-        "LSTM": _module(kernels.LSTM(E, H, **many).eval(), x, lengths=LENGTHS),
+        "LSTM": _module(kernels.LSTM(E, H, **many).eval(), x, ragged=True),
         "GRU": _module(kernels.GRU(E, H, layer_norm=True, zoneout=0.1, **double).eval(), x),
         "RNN": _module(kernels.RNN(E, H, recompute=True, **double), x),
         "LSTMCell": _module(kernels.LSTMCell(E, H, layer_norm=True, **double), x[0]),
@@ -167,6 +183,8 @@ OPERATIONS: dict[str, Operation] = {
     "recurrence lstm, options and norm": _recurrence("lstm", options=True, norm=True),
     "bidirectional gru, options": _recurrence("gru", directions=2, options=True),
     "bidirectional lstm, norm": _recurrence("lstm", directions=2, norm=True),
+    "recurrence lstm, projected, options": _recurrence("lstm", projected=1, options=True),
+    "bidirectional lstm, projected": _recurrence("lstm", projected=3, directions=2, norm=True),
     "additive": _attention(
         "additive", coverage=_random(B, T, S), coverage_weight=_random(H, seed=3), heads=2
     ),

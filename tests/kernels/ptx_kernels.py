@@ -20,12 +20,12 @@ def of_recurrence(kind, size, backward):
     return recurrence.kernel(recurrence.Configuration(problem, one, "bf16", True), ARCH)
 
 
-def of_decoder(kind, size, backward, options=False, gates=0):
+def of_decoder(kind, size, backward, options=False, gates=0, sentinel=False, batch=16):
     """``options``: two layers, normalised, with residual, masks, context gates and a sentinel;
-    ``gates``: context gates alone."""
+    ``gates``, ``sentinel``: those alone."""
     problem = tiles.Problem(
-        kind, 16, size, size, size, size, 20, 2 if options else 1, True, 2, backward, 4,
-        size if options else gates, options,
+        kind, batch, size, size, size, size, 20, 2 if options else 1, True, 2, backward, 4,
+        size if options else gates, options or sentinel,
     )  # fmt: skip
     (one,) = decoder._kernels(problem, tiles.pick(problem, CHIPS[ARCH]), "bf16", options, ARCH)
     return one

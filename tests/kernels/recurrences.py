@@ -12,32 +12,45 @@ GAINS = GateNorm._fields
 
 
 def make(
-    kind, batch, steps, features, size, *, seed=0, bias=True, state=True, directions=0, norm=False
+    kind,
+    batch,
+    steps,
+    features,
+    size,
+    *,
+    seed=0,
+    bias=True,
+    state=True,
+    directions=0,
+    norm=False,
+    projected=0,
 ):
     """Random float64 arguments by name; weights led by ``directions`` where that is not 0. ``norm``
-    adds the gains of layer normalisation."""
+    adds the gains of layer normalisation, ``projected`` the projection to so many features."""
     generator = torch.Generator().manual_seed(seed)
     lead = (directions,) if directions else ()
 
     def random(*shape, scale=1.0):
         return torch.randn(*shape, dtype=torch.float64, generator=generator) * scale
 
-    sums = GATES[kind] * size
+    sums, shown = GATES[kind] * size, projected or size
     arguments = {
         "inputs": random(batch, steps, features),
         "weight_ih": random(*lead, sums, features, scale=features**-0.5),
-        "weight_hh": random(*lead, sums, size, scale=size**-0.5),
+        "weight_hh": random(*lead, sums, shown, scale=shown**-0.5),
     }
     if bias:
         arguments |= {"bias_ih": random(*lead, sums), "bias_hh": random(*lead, sums)}
     if state:
-        arguments["hidden"] = random(*lead, batch, size)
+        arguments["hidden"] = random(*lead, batch, shown)
         if kind == "lstm":
             arguments["cell"] = random(*lead, batch, size)
     if norm:
         for name in GAINS[: 4 if kind == "lstm" else 2]:
             shape = (size,) if name.startswith("cell") else (GATES[kind], size)
             arguments[name] = random(*lead, *shape)
+    if projected:
+        arguments["weight_hr"] = random(*lead, projected, size, scale=size**-0.5)
     return arguments
 
 
@@ -47,7 +60,7 @@ def call(arguments, **options):
     function, pair = recurrence, lambda tensor: tensor
     if arguments["weight_hh"].dim() == 3:
         function, pair = bidirectional_recurrence, tuple
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
             if name in named:
                 named[name] = pair(named[name])
     if GAINS[0] in named:
@@ -78,7 +91,7 @@ def run(backend, arguments, dtype=torch.float64, **options):
     return [t.double() for t in (*results, *grads)]
 
 
-def options_of(kind, batch, steps, size, directions):
+def options_of(kind, batch, steps, size, directions, projected=0):
     """Every option of the recurrences that has no gradient, at once."""
     generator = torch.Generator().manual_seed(3)
     lead = (directions,) if directions else ()
@@ -88,7 +101,7 @@ def options_of(kind, batch, steps, size, directions):
 
     found = {
         "resets": mask(batch, steps),
-        "zone_hidden": mask(*lead, batch, steps, size),
+        "zone_hidden": mask(*lead, batch, steps, projected or size),
     }
     if kind == "lstm":
         found["zone_cell"] = mask(*lead, batch, steps, size)
@@ -101,6 +114,8 @@ def relative(found: Tensor, truth: Tensor) -> float:
 
 
 def assert_close(found, truth, bound):
+    """Errors relative to each tensor's norm."""
+    assert bound <= 0.1, "a bound that wrong results would meet tests nothing"
     assert len(found) == len(truth)
     for k, (a, b) in enumerate(zip(found, truth, strict=True)):
         assert a.shape == b.shape

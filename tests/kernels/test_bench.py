@@ -51,7 +51,7 @@ def test_the_gpu_benchmark_runs_through_in_the_interpreter(tmp_path, monkeypatch
     monkeypatch.setattr(gpu, "LONGEST_COMPILED", 0)  # inductor is not what is tested
     rows = gpu.run(quick=True, rounds=2, device=torch.device("cpu"))
     names = {row["contender"] for row in rows}
-    assert names == {"kernels", "torch.nn", "eager loop"}
+    assert names == {"kernels", "torch.nn", "torch backend", "eager loop"}
     assert not [row for row in rows if "problem" in row]
     assert all(row["forward"][0] <= row["forward"][1] <= row["forward"][2] for row in rows)
     assert all("schedules" in row for row in rows if row["contender"] == "kernels")
@@ -85,7 +85,8 @@ def test_attention_is_timed_on_the_cpu_and_in_the_interpreter(monkeypatch, tmp_p
         kept = []
         rows = attention.on_gpu(True, 1, torch.device("cpu"), kept.append)
         assert [row["contender"] for row in rows] == [
-            "kernels", "eager", "torch.compile", "kernels", "eager", "torch.compile", "sdpa",
+            "kernels", "eager", "torch.compile", "torch backend",
+            "kernels", "eager", "torch.compile", "torch backend", "sdpa",
         ]  # fmt: skip
         assert not [row for row in rows if "problem" in row]
         assert rows[0]["predicted"][0] > 0 and kept[-1] == rows

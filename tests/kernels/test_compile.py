@@ -10,14 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels.common.chip import CHIPS, Chip
+from kernels.compile import main
 from kernels.compile.kernel import Report, faults
 from kernels.compile.recurrence import Configuration, configurations, kernel
 from kernels.recurrence.schedule import (
+    NEAR,
     Problem,
     Schedule,
     asked_schedule,
     by_rows,
     candidates,
+    chain,
     groups_at_once,
     pick,
     price,
@@ -54,15 +57,32 @@ def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path)
     assert {(k["kind"], k["backward"]) for k in rows} >= {("lstm", False), ("lstm", True)}
     # Products on tensor cores, but for the kernels that leave them to torch.
     assert all(k["mma"] + k["wgmma"] > 0 for k in kernels if k not in rows)
+    for one in kernels:  # the chain that the price counts with is that of the code
+        problem = Problem(**{name: one[name] for name in Problem._fields})
+        assert one["chain"] == chain(Schedule(**one["schedule"]), problem), one
+    assert max(k["chain"] for k in kernels if k["size"] == 512) <= 32
 
 
 @pytest.mark.parametrize("arch", sorted(CHIPS))
-def test_kernels_of_decoder_and_loss_compile(arch, tmp_path):
-    """The persistent loop at H 512, the phases of a single step at H 1024, the loss; bfloat16."""
-    found = ("decoder", "loss", "--arch", str(arch), "--shapes", "quick", "--dtype", "bf16")
+def test_other_kernels_compile(arch, tmp_path):
+    """The persistent loop at H 512, the phases of a single step at H 1024, the loss, the cell of a
+    projected LSTM; bfloat16."""
+    found = (
+        "decoder",
+        "loss",
+        "projected",
+        "--arch",
+        str(arch),
+        "--shapes",
+        "quick",
+        "--dtype",
+        "bf16",
+    )
     kernels = report(tmp_path / "report.json", *found)
     phases = {(k["phase"], k["backward"]) for k in kernels if k["operation"] == "decoder"}
     assert phases >= {("all", False), ("all", True), ("layer", False), ("attend", False)}
+    cells = {(k["backward"], k["norm"]) for k in kernels if k["operation"] == "projected"}
+    assert cells == {(False, False), (False, True), (True, False), (True, True)}
     assert {k["rows"] for k in kernels if k.get("step")} == {1, 160}  # of search
     assert all(k["mma"] + k["wgmma"] > 0 for k in kernels if k.get("phase") in ("all", "layer"))
 
@@ -74,10 +94,47 @@ def test_all_configurations_compile(options, tmp_path):
     report(tmp_path / "report.json", *options)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_widest_sentinel_does_not_spill(kind, tmp_path):
+    """Under Triton 3.6.0 the GRU's spilled; a test of the version that is installed."""
+    code = (
+        "import sys; from tests.kernels.ptx_kernels import *; "
+        "from kernels.compile.kernel import compile_kernel, faults; "
+        f"k = of_decoder('{kind}', 1024, True, gates=1024, sentinel=True, batch=32); "
+        "sys.exit('; '.join(faults(k, compile_kernel(k, ARCH), ARCH)) or 0)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_reports_become_one_table(tmp_path):
+    def kernel(registers, **more):
+        return {
+            "operation": "recurrent", "kind": "lstm", "norm": False, "size": 512, "dtype": "bf16",
+            "arch": 90, "backward": True, "registers": registers, "shared": 2048, "stack": 0,
+            "chain": 16, "faults": [],
+        } | more  # fmt: skip
+
+    failed = {k: v for k, v in kernel(0).items() if k not in ("registers", "shared", "stack")}
+    kernels = [kernel(90), kernel(106, chain=12), failed | {"arch": 80, "faults": ["no"]}]
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    paths[0].write_text(json.dumps({"triton": "3.6.0", "kernels": kernels}))
+    paths[1].write_text(json.dumps({"triton": "3.7.1", "kernels": [kernel(80, backward=False)]}))
+    table = tmp_path / "table.md"
+    assert main(["--reports", *map(str, paths), "--summary", str(table)]) == 0
+    assert table.read_text().splitlines()[2:] == [
+        "| LSTM | backward | 512 | bf16 | 80 | 3.6.0 | 1 | - | - | - | 1 | 16 |",
+        "| LSTM | backward | 512 | bf16 | 90 | 3.6.0 | 2 | 106 | 2 | 0 | 0 | 16 |",
+        "| LSTM | forward | 512 | bf16 | 90 | 3.7.1 | 1 | 80 | 2 | 0 | 0 | 16 |",
+    ]
+
+
 def test_faults_are_seen():
     problem = Problem("lstm", 64, 512, 1, 2, False)
     one = kernel(Configuration(problem, pick(problem, CHIPS[90]), "bf16"), 90)
-    fine = Report(100, 0, one.shared, 0, 64, 1.0)
+    fine = Report(100, 0, one.shared, 0, 64, 8, 1.0)
     assert not list(faults(one, fine, 90))
     assert "spilled" in next(faults(one, fine._replace(stack=64), 90))
     assert "the chip has" in next(faults(one, fine._replace(shared=300_000), 90))
@@ -113,7 +170,7 @@ def test_the_rule_always_finds_a_schedule_that_fits(
     found = [s for s in candidates(problem, chip) if steps > 1 or s.name == "step"]
     cheapest = min(price(s, problem, chip) for s in found)
     assert any(s.name == "step" for s in candidates(problem, chip))
-    assert price(chosen, problem, chip) == cheapest
+    assert price(chosen, problem, chip) <= NEAR * cheapest
 
 
 @pytest.mark.parametrize(

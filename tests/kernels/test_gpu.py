@@ -254,7 +254,23 @@ def test_the_decoder_beside_float64(schedule, size, dtype):
         truth = exact.gradients(exact.fused)
     with kernels.use_backend("triton"), use_schedule(schedule):
         found = setting.gradients(setting.fused)
-    assert_close(found, truth, bound(dtype, 20))
+    assert_close(found, truth, (200 if dtype == torch.float32 else 8) * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("size", [130, 500])
+def test_rows_that_are_no_multiple_of_16_bytes(size):
+    """Whose copies may go through L1, where a program would find what was there before: the
+    persistent loop gives what one launch for each phase gives, each time."""
+    setting = decoder_setting(batch=5, size=size)
+    with kernels.use_backend("triton"):
+        with use_schedule("step"):
+            expected = setting.gradients(setting.fused)
+        with use_schedule("persistent"):
+            first = setting.gradients(setting.fused)
+            assert_close(first, expected, torch.finfo(torch.bfloat16).eps)
+            for _ in range(20):
+                found = setting.gradients(setting.fused)
+                assert all(torch.equal(a, b) for a, b in zip(found, first, strict=True))
 
 
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
@@ -291,9 +307,9 @@ def test_a_cuda_graph_replays_the_decoder(schedule):
 
 
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
-@pytest.mark.parametrize(("dtype", "factor"), [(torch.float32, 400), (torch.bfloat16, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_decoder_with_gate_and_sentinel_beside_float64(kind, dtype, factor, schedule):
+def test_the_decoder_with_gate_and_sentinel_beside_float64(kind, dtype, schedule):
     """Sizes that fill no tile, a source of length 0, normalisation after one layer of two."""
     leaves, call = decoder_leaves(
         kind, "additive", layers=2, norm={1}, dropout="plain", gate="vector", sentinel=True,
@@ -301,7 +317,7 @@ def test_the_decoder_with_gate_and_sentinel_beside_float64(kind, dtype, factor, 
     )  # fmt: skip
     leaves = {name: leaf * (0.2 if leaf.dim() == 2 else 1) for name, leaf in leaves.items()}
     with use_schedule(schedule):
-        compare(leaves, call, dtype, factor, residual=True)
+        compare(leaves, call, dtype, residual=True)
 
 
 def test_the_loss_beside_float64_and_in_a_cuda_graph():

@@ -298,7 +298,7 @@ def test_copies_pickles_and_casts(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"proj_size": 2}, "proj_size: found 2"),
+        ({"proj_size": 6}, "proj_size: found 6; expected .* below hidden_size, 5"),
         ({"hidden_size": 0}, "hidden_size: found 0"),
         ({"dropout": 1.5}, "dropout: found 1.5"),
         ({"recurrent_dropout": 1.0}, "recurrent_dropout: found 1.0"),

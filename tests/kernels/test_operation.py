@@ -1,5 +1,7 @@
 """The recurrence as a registered operator: torch.compile, torch.export, and what they rely on."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -84,3 +86,47 @@ def test_exported():
     inputs = torch.randn(3, 5, 4)
     exported = torch.export.export(module, (inputs,))
     assert torch.equal(exported.module()(inputs)[0], module(inputs)[0])
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_jit_trace_says_what_to_use(name):
+    """The reference, which is plain PyTorch, can be traced."""
+    module, inputs = getattr(kernels, name)(4, 6, batch_first=True), torch.randn(3, 5, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that a trace takes for constants
+        with pytest.raises(RuntimeError, match=r"torch\.export\.export.*use_backend\('reference"):
+            torch.jit.trace(module, inputs)
+        with kernels.use_backend("reference"):
+            traced = torch.jit.trace(module, inputs)
+    other = torch.randn(3, 5, 4)
+    torch.testing.assert_close(traced(other)[0], module(other)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["GRU", "LSTM"])
+def test_a_package_of_aotinductor_loads_again(name, tmp_path):
+    """It compiles C++, for half a minute."""
+    layers = getattr(kernels, name)(4, 6, 2, bidirectional=True, batch_first=True).eval()
+
+    class Ragged(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, inputs, lengths):
+            return self.layers(inputs, lengths=lengths)
+
+    batch, steps = torch.export.Dim("B"), torch.export.Dim("T")
+    shapes = {"inputs": {0: batch, 1: steps}, "lengths": {0: batch}}
+    with torch.no_grad():
+        program = torch.export.export(
+            Ragged(), (torch.randn(3, 5, 4), torch.tensor([5, 2, 3])), dynamic_shapes=shapes
+        )
+        path = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(tmp_path / "layers.pt2")
+        )
+        loaded = torch._inductor.aoti_load_package(path)
+        inputs, lengths = torch.randn(4, 7, 4), torch.tensor([5, 0, 7, 1])
+        found, expected = loaded(inputs, lengths), layers(inputs, lengths=lengths)
+    for ours, theirs in zip(*map(torch.utils._pytree.tree_leaves, (found, expected)), strict=True):
+        assert torch.equal(ours, theirs)

@@ -9,6 +9,7 @@ from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import kernels
 from kernels import use_backend
+from kernels.common import registration
 from kernels.decoder import (
     DecoderState,
     DecoderWeights,
@@ -210,3 +211,40 @@ def test_compiled(name):
     torch._dynamo.reset()
     found = torch.compile(run, backend="aot_eager")(first)
     torch.testing.assert_close(found, run(first), **NEAR)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "additive", "decoder lstm, additive", "loss none"])
+def test_gradients_of_torch_func_run_the_backend(name, monkeypatch):
+    """Where nothing outside asks for gradients: the reference is not called."""
+    operation = OPERATIONS[name]
+    everything = tuple(range(len(operation.leaves)))
+    expected = gradients(operation, operation.leaves)
+    calls = []
+    monkeypatch.setattr(registration, "_by_reference", lambda *_: calls.append(1))
+    monkeypatch.setattr(registration, "_pulled_back", lambda *_: calls.append(1))
+    found = grad(operation.total, everything)(*operation.leaves)
+    assert not calls
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@everywhere
+def test_nested_gradients(name):
+    """torch.func.grad of grad, and autograd through what torch.func.grad gives."""
+    operation = OPERATIONS[name]
+    first, *rest = operation.leaves
+
+    def norm(leaf, *others):
+        return grad(operation.total)(leaf, *others).square().sum()
+
+    own = [leaf.clone().requires_grad_() for leaf in operation.leaves]
+    once = torch.autograd.grad(operation.total(*own), own[0], create_graph=True)[0]
+    expected = torch.autograd.grad(once.square().sum(), own, allow_unused=True)
+    everything = tuple(range(len(operation.leaves)))
+    found = grad(norm, everything)(first, *rest)
+    outside = torch.autograd.grad(norm(*own), own, allow_unused=True)
+    for one, other, third in zip(found, expected, outside, strict=True):
+        other = torch.zeros_like(one) if other is None else other
+        third = torch.zeros_like(one) if third is None else third
+        torch.testing.assert_close(one, other, **NEAR)
+        torch.testing.assert_close(third, other, **NEAR)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kernels import bidirectional_recurrence, recurrence, use_backend
 from kernels.recurrence.schedule import Schedule, use_schedule
-from kernels.recurrence.triton_backend import launch
+from kernels.recurrence.triton_backend import loops
 from tests.kernels.recurrences import (
     KINDS,
     assert_close,
@@ -22,6 +22,7 @@ from tests.kernels.recurrences import (
     relative,
     run,
 )
+from tests.kernels.tolerances import assert_near, plain_dtype
 
 SIZE = 20  # no multiple of a tile
 SCHEDULES = {
@@ -56,16 +57,18 @@ def compare(
     steps=4,
     norm=False,
     recompute=False,
+    size=SIZE,
 ):
-    arguments = make(kind, batch, steps, 3, SIZE, directions=directions, norm=norm)
+    arguments = make(kind, batch, steps, 3, size, directions=directions, norm=norm)
     options = {"kind": kind, "lengths": lengths, "recompute": recompute}
     if everything:
-        mask = make("tanh", batch, 0, 1, SIZE, seed=5, directions=directions)["hidden"]
+        mask = make("tanh", batch, 0, 1, size, seed=5, directions=directions)["hidden"]
         arguments["hidden_mask"] = mask
-        options |= options_of(kind, batch, steps, SIZE, directions)
+        options |= options_of(kind, batch, steps, size, directions)
     elif kind in ("lstm", "gru"):
         options["zoneout"] = (0.1, 0.2 if kind == "lstm" else 0.0)
     truth = run("reference", arguments, **options)
+    plain = run("reference", arguments, plain_dtype(dtype), **options)
     on_device = {
         k: v.to(DEVICE) if isinstance(v, torch.Tensor) and k != "lengths" else v
         for k, v in options.items()
@@ -73,7 +76,7 @@ def compare(
     arguments = {k: v.to(DEVICE) for k, v in arguments.items()}
     with use_schedule(schedule):
         found = run("triton", arguments, dtype, **on_device)
-    assert_close([f.cpu() for f in found], truth, bound(dtype, steps))
+    assert_near(found, truth, plain, dtype)
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -84,6 +87,24 @@ def compare(
 def test_outputs_states_and_every_gradient(kind, schedule, directions, lengths, everything):
     lengths = None if lengths is None else torch.tensor(lengths)
     compare(kind, SCHEDULES[schedule], directions, lengths, everything)
+
+
+# The inner side in 2, 4 and 8 parts; of 70 units, several blocks, fewer and as many as fit ahead.
+SPLIT_SCHEDULES = [
+    Schedule("step", 16, 32, 32, 4, 2),
+    Schedule("persistent", 16, 128, 32, 4, 2, 1),
+    Schedule("persistent", 16, 128, 64, 4, 4, 8),
+    Schedule("persistent", 16, 128, 128, 8, 8, 1),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("schedule", SPLIT_SCHEDULES)
+@pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])
+def test_products_shared_out_over_warps(kind, schedule, dtype):
+    everything = dtype == torch.float32
+    lengths = torch.tensor([4, 0, 3, 1, 4])
+    compare(kind, schedule, 0, lengths, everything, dtype, size=70)
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -250,7 +271,7 @@ class AcrossProcesses:
 def test_programs_wait_for_each_other_across_processes(kind, monkeypatch):
     """Two unit tiles and two directions: two groups of two programs, with ragged lengths."""
     monkeypatch.setenv("KERNELS_DEBUG", str(1 << 30))  # here programs do run at the same time
-    for kernel in (launch.FORWARD, launch.BACKWARD):
+    for kernel in (loops.FORWARD, loops.BACKWARD):
         monkeypatch.setattr(kernel, "function", AcrossProcesses(kernel.function))
     arguments = make(kind, 3, 4, 3, SIZE, directions=2)
     lengths = torch.tensor([4, 2, 3])
@@ -331,8 +352,8 @@ def test_strides_of_masks_and_of_arriving_gradients_are_minded():
 def test_the_backward_pass_runs_as_the_forward_pass_was_asked_to(monkeypatch):
     """Also outside the block, and in autograd's own threads on a GPU."""
     asked = []
-    pick = launch._pick
-    monkeypatch.setattr(launch, "_pick", lambda *a: asked.append(a[2]) or pick(*a))
+    pick = loops._pick
+    monkeypatch.setattr(loops, "_pick", lambda *a: asked.append(a[2]) or pick(*a))
     made = {k: v.to(DEVICE, torch.float32) for k, v in make("gru", 3, 3, 2, SIZE).items()}
     inputs = made.pop("inputs").requires_grad_()
     with use_backend("triton"), use_schedule("resident"):

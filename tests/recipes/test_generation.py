@@ -58,7 +58,7 @@ def test_tinyshakespeare_finds_its_file_and_parts_it_at_nine_tenths(tmp_path, mo
     from seq2seq.public_data import fetch
     from seq2seq.tasks.generation.training import load_texts
 
-    fetch("tinyshakespeare", tmp_path / "data", place=str(SHARED.parent))
+    fetch("tinyshakespeare", tmp_path / "data", mirror=str(SHARED.parent))
     recipe = (FOLDER / "tinyshakespeare.yaml").resolve()
     monkeypatch.chdir(tmp_path)
     texts = load_texts(load_config(recipe))

@@ -38,7 +38,7 @@ def test_multi30k_documents_every_key():
 
 @pytest.mark.skipif(not SHARED.exists(), reason="Multi30k is not here")
 def test_multi30k_finds_its_files(tmp_path):
-    fetch("multi30k", tmp_path / "data", place=str(SHARED.parent))
+    fetch("multi30k", tmp_path / "data", mirror=str(SHARED.parent))
     data = load_config(FOLDER / "multi30k.yaml").data
     for pattern in (data.train, data.validation, data.test):
         for language in (data.source, data.target):
@@ -85,14 +85,17 @@ def test_demo_end_to_end(tmp_path, monkeypatch, capsys):
     demo.run(tmp_path, attention=True)  # an earlier demo is replaced
     said = capsys.readouterr().out
     assert "BLEU" in said
-    assert "make demo-no-attention" in said
+    assert "seq2seq demo translation --no-attention" in said
     folder = tmp_path / "attention"
     for picture in ("attention.png", "learning_curve.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     translations = (folder / "test.hypotheses.de").read_text(encoding="utf-8")
     assert translations.count("\n") == 20
     assert 0 <= json.loads((folder / "scores.json").read_text())["BLEU"] <= 100
+    monkeypatch.setattr(demo, "can_draw", lambda: False)  # matplotlib is an extra
     demo.run(tmp_path, attention=False)
     said = capsys.readouterr().out
+    assert "need matplotlib: pip install" in said
+    assert not (tmp_path / "no_attention" / "learning_curve.png").exists()
     assert "without" in said
     assert not (tmp_path / "no_attention" / "attention.png").exists()

@@ -82,6 +82,12 @@ def test_no_command_prints_the_help(run):
     assert "translate" in out
 
 
+def test_help_after_another_option(run):
+    for arguments in (["--version", "--help"], ["-h", "--help"]):
+        status, out, _ = run(*arguments)
+        assert status == 0 and "commands:" in out
+
+
 def test_version(run):
     status, out, _ = run("--version")
     assert status == 0

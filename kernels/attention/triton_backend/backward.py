@@ -285,7 +285,12 @@ def columns_step(
 @triton.jit
 def add_to(sums, extra, inside):
     """Adds to float32 sums that nobody else touches."""
-    tl.store(sums, tl.load(sums, mask=inside, other=0.0) + extra, mask=inside)
+    # Loads and stores may be shared out over the threads in two ways: none before the last store
+    # of all threads, and none of these stores before the loads.
+    tl.debug_barrier()
+    total = tl.load(sums, mask=inside, other=0.0) + extra
+    tl.debug_barrier()
+    tl.store(sums, total, mask=inside)
 
 
 @triton.jit(do_not_specialize=[*VARYING, "rows"])

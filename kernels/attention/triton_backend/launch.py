@@ -26,7 +26,7 @@ from kernels.attention.triton_backend.pointers import (
     ScoresPointers,
 )
 from kernels.common.chip import chip_of
-from kernels.common.launching import Kernel, Pointers, on_device
+from kernels.common.launching import Fixed, Kernel, Pointers, on_device
 from kernels.common.masking import missing, without_padding
 from kernels.common.precision import Precision
 
@@ -102,7 +102,7 @@ def _forward(
                 "SCORES": of_scores,
                 "CONTEXT": of_context,
             }
-            FORWARD.bind(bundle, numbers, constants | own, launch_options)(grid)
+            FORWARD.bind(bundle, numbers, Fixed(constants | own, launch_options))(grid)
     return context, weights if return_weights else None, statistics, scores if keep_scores else None
 
 
@@ -325,7 +325,7 @@ def _add_chunk(
     constants |= {"WEIGHTS": d_weights is not None, "KEPT": scores is not None}
     numbers = given.numbers(tiles, width=width, rows=rows)
     with on_device(statistics.device):
-        SCORES.bind(Pointers(pointers, statistics), numbers, constants, launch_options)(
+        SCORES.bind(Pointers(pointers, statistics), numbers, Fixed(constants, launch_options))(
             (problem.batch * heads * tiles,)
         )
     inside = (slice(None), slice(None), slice(problem.steps), slice(problem.sources))
@@ -360,8 +360,7 @@ def _add_chunk(
         COLUMNS.bind(
             Pointers(columns_pointers, statistics),
             numbers,
-            chosen,
-            {"num_warps": columns.warps, **_OPTIONS},
+            Fixed(chosen, {"num_warps": columns.warps, **_OPTIONS}),
         )(grid)
     sums.put_query(t, d_query)
 

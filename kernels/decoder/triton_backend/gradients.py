@@ -8,7 +8,7 @@ import torch
 import triton
 from torch import Tensor
 
-from kernels.common.launching import Kernel, Pointers, on_device
+from kernels.common.launching import Fixed, Kernel, Pointers, on_device
 from kernels.decoder.call import Call
 from kernels.decoder.gates import rows as _rows
 from kernels.decoder.triton_backend.attend import keys_backward_kernel
@@ -158,7 +158,9 @@ def _additive_keys(prepared: Prepared, queries: Tensor, d_scores: Tensor) -> tup
             KEYS.bind(
                 Pointers(pointers, prepared.keys),
                 {"batch": batch, "steps": steps, "sources": source},
-                {"Q": width, "RAGGED": prepared.lengths is not None, "BS": rows, "BQ": columns},
-                {"num_warps": 4},
+                Fixed(
+                    {"Q": width, "RAGGED": prepared.lengths is not None, "BS": rows, "BQ": columns},
+                    {"num_warps": 4},
+                ),
             )(grid)
     return d_keys, d_score.sum((0, 1))

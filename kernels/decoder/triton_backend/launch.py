@@ -16,7 +16,8 @@ from torch import Tensor
 
 from kernels.backend import interpreted
 from kernels.common.chip import chip_of, power_of_two
-from kernels.common.launching import Kernel, Launch, Pointers, on_device
+from kernels.common.graphs import replay
+from kernels.common.launching import Fixed, Kernel, Launch, Pointers, on_device
 from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.call import Call
 from kernels.decoder.triton_backend.backward import backward_kernel
@@ -40,6 +41,15 @@ INTERPRETED_PROGRAMS = 1  # the interpreter runs one after the other: a second w
 Phase = tuple[str, int, int]  # its name, the layer it is for (0 otherwise), its tiles
 FORWARD = Kernel(forward_kernel, ForwardPointers)
 BACKWARD = Kernel(backward_kernel, BackwardPointers)
+_WRITTEN = frozenset(  # by the kernels, in either pass
+    [
+        "gates", "states", "carry", "cells", "shown", "statistics", "sentinel_gates", "sentinels",
+        "sentinel_keys", "sentinel_alpha", "betas", "ungated", "queries", "alpha", "contexts",
+        "raw", "vectors", "fed", "d_raw", "d_contexts", "d_betas", "d_sentinel_gates",
+        "d_sentinel_keys", "d_sentinel_scores", "d_top", "d_scores", "d_queries", "d_skip",
+        "d_shown", "d_hidden", "d_cell", "d_gates", "d_feed",
+    ]
+)  # fmt: skip
 _cheapest = lru_cache(maxsize=1024)(pick)
 
 
@@ -253,21 +263,22 @@ def _launch(
     problem: Problem,
     tiles: Tiles,
 ) -> None:
-    pointers = Pointers(named, named.states)
     options: dict[str, Any] = {"num_warps": tiles.warps, "num_stages": 1}
-    launches: dict[str, Launch] = {}
 
-    def run(phase: str, steps: tuple[int, int], layers: tuple[int, int], programs: int) -> None:
-        launch = launches.get(phase)
-        if launch is None:
-            constants = {"PHASE": phase, **fixed}
-            launch = launches[phase] = kernel.bind(pointers, numbers, constants, options)
-        launch(
-            (programs,), first_step=steps[0], last_step=steps[1], first_layer=layers[0],
-            last_layer=layers[1], programs=programs,
-        )  # fmt: skip
+    def loop(own: ForwardPointers | BackwardPointers) -> None:
+        pointers = Pointers(own, own.states)
+        launches: dict[str, Launch] = {}
 
-    with on_device(named.states.device):
+        def run(phase: str, steps: tuple[int, int], layers: tuple[int, int], programs: int) -> None:
+            launch = launches.get(phase)
+            if launch is None:
+                of_phase = Fixed({"PHASE": phase, **fixed}, options)
+                launch = launches[phase] = kernel.bind(pointers, numbers, of_phase)
+            launch(
+                (programs,), first_step=steps[0], last_step=steps[1], first_layer=layers[0],
+                last_layer=layers[1], programs=programs,
+            )  # fmt: skip
+
         if tiles.schedule == "persistent":
             # More programs than the largest phase has tiles would only wait.
             programs = min(tiles.programs, max(count for *_, count in phases))
@@ -276,12 +287,19 @@ def _launch(
             else:
                 options["launch_cooperative_grid"] = True
             run("all", (0, problem.steps), (0, problem.layers), programs)
+            return
+        steps = range(problem.steps)
+        for t in reversed(steps) if problem.backward else steps:
+            for phase, layer, count in phases:
+                layers = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
+                run(phase, (t, t + 1), layers, count)
+
+    with on_device(named.states.device):
+        if tiles.schedule == "persistent":
+            loop(named)
         else:
-            steps = range(problem.steps)
-            for t in reversed(steps) if problem.backward else steps:
-                for phase, layer, count in phases:
-                    layers = (layer, layer + 1) if phase in ("layer", "norm") else (0, 0)
-                    run(phase, (t, t + 1), layers, count)
+            values = [tuple(part.items()) for part in (numbers, fixed, options)]
+            replay((named.__class__.__name__, *values, tuple(phases)), named, _WRITTEN, loop)
     if named.status is not None and debug_spins() and int(named.status):
         raise RuntimeError(
             f"attention_decoder, schedule {tiles.schedule!r}: a barrier was not reached by all "

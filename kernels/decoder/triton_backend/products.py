@@ -6,6 +6,9 @@ import triton
 import triton.language as tl
 
 from kernels.common.barrier import wait_for_group
+from kernels.common.split_product import LOOP, add_splits, no_sums, split_inner, splits_of
+
+MOST = tl.constexpr(LOOP)
 
 
 @triton.constexpr_function
@@ -17,16 +20,48 @@ def in_whole_copies(columns, element):
 
 @triton.jit
 def row_block(
-    rows, b, k, batch, WIDTH: tl.constexpr, STRIDE: tl.constexpr, BK: tl.constexpr
+    rows, b, k, batch, WIDTH: tl.constexpr, STRIDE: tl.constexpr, BK: tl.constexpr,
+    SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """rows[b, k : k + BK], zero past WIDTH: (BM, BK), past L1."""
-    inner = k + tl.arange(0, BK)
-    return tl.load(
-        rows + b[:, None] * STRIDE + inner[None, :],
-        mask=(b < batch)[:, None] & (inner < WIDTH)[None, :],
-        other=0.0,
-        cache_modifier=".cg",
-    )
+    """rows[b, k : k + BK], zero past WIDTH: (BM, BK) or (SPLITS, BM, BK/SPLITS), past L1."""
+    if SPLITS == 1:
+        inner = k + tl.arange(0, BK)
+        return tl.load(
+            rows + b[:, None] * STRIDE + inner[None, :],
+            mask=(b < batch)[:, None] & (inner < WIDTH)[None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        )
+    else:
+        inner = split_inner(k, BK, SPLITS)
+        return tl.load(
+            rows + b[None, :, None] * STRIDE + inner[:, None, :],
+            mask=(b < batch)[None, :, None] & (inner < WIDTH)[:, None, :],
+            other=0.0,
+            cache_modifier=".cg",
+        )
+
+
+@triton.jit
+def weight_block(
+    weight, column, there, k, WIDTH: tl.constexpr, BY_COLUMN: tl.constexpr, BY_INNER: tl.constexpr,
+    BK: tl.constexpr, SPLITS: tl.constexpr,
+):  # fmt: skip
+    """W[k : k + BK, column], zero past WIDTH: (BK, BN) or (SPLITS, BK/SPLITS, BN)."""
+    if SPLITS == 1:
+        inner = k + tl.arange(0, BK)
+        return tl.load(
+            weight + column[None, :] * BY_COLUMN + inner[:, None] * BY_INNER,
+            mask=there[None, :] & (inner < WIDTH)[:, None],
+            other=0.0,
+        )
+    else:
+        inner = split_inner(k, BK, SPLITS)
+        return tl.load(
+            weight + column[None, None, :] * BY_COLUMN + inner[:, :, None] * BY_INNER,
+            mask=there[None, None, :] & (inner < WIDTH)[:, :, None],
+            other=0.0,
+        )
 
 
 @triton.jit
@@ -43,27 +78,31 @@ def multiply(
     block ahead into registers, which it leaves alone; the weight is pipelined all the same. (It
     pipelines nothing in a loop that carries a value over two rounds, as two blocks ahead would.)
     """
+    BM: tl.constexpr = total.shape[0]
+    BN: tl.constexpr = total.shape[1]
+    BYTES: tl.constexpr = weight.dtype.element_ty.primitive_bitwidth // 8
+    SPLITS: tl.constexpr = splits_of(BM, BN, BK, BYTES, MOST)
     AHEAD: tl.constexpr = STAGES > 1 and not (
         in_whole_copies(WIDTH, rows.dtype.element_ty)
         and in_whole_copies(STRIDE, rows.dtype.element_ty)
     )
+    parts = total
+    if SPLITS > 1:
+        parts = no_sums(SPLITS, BM, BN)
     if AHEAD:
-        x = row_block(rows, b, 0, batch, WIDTH, STRIDE, BK)
+        x = row_block(rows, b, 0, batch, WIDTH, STRIDE, BK, SPLITS)
     for k in tl.range(0, WIDTH, BK, num_stages=STAGES):
-        inner = k + tl.arange(0, BK)
         if not AHEAD:
-            x = row_block(rows, b, k, batch, WIDTH, STRIDE, BK)
-        w = tl.load(
-            weight + column[None, :] * BY_COLUMN + inner[:, None] * BY_INNER,
-            mask=there[None, :] & (inner < WIDTH)[:, None],
-            other=0.0,
-        )
+            x = row_block(rows, b, k, batch, WIDTH, STRIDE, BK, SPLITS)
+        w = weight_block(weight, column, there, k, WIDTH, BY_COLUMN, BY_INNER, BK, SPLITS)
         if AHEAD:
-            following = row_block(rows, b, k + BK, batch, WIDTH, STRIDE, BK)
-        total = tl.dot(x, w, total, input_precision=PRECISION)
+            following = row_block(rows, b, k + BK, batch, WIDTH, STRIDE, BK, SPLITS)
+        parts = tl.dot(x, w, parts, input_precision=PRECISION)
         if AHEAD:
             x = following
-    return total
+    if SPLITS > 1:
+        parts = total + add_splits(parts, SPLITS, BM, BN)
+    return parts
 
 
 @triton.jit

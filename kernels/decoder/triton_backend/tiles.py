@@ -12,10 +12,10 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
-from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.chip import BARRIER, HOST, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.split_product import LOOP, WARPS, tile_price
 
 NAMES = ("step", "persistent")
-WARPS = 8
 ROW_ELEMENTS = 8192  # of a block of keys or values in registers; more spills at eight warps
 EXPONENTIALS = 1.36e4  # tanh a microsecond and processor: 16 lanes, exp and reciprocal each
 
@@ -58,20 +58,22 @@ class Product(NamedTuple):
 
 
 def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
-    """The cheapest tiles that fit. ``asked``: what ``use_schedule`` asks for; without it one step
-    takes "step" (its launches can share a CUDA graph with what surrounds them), more steps
-    "persistent", which prices a wait lower than a launch at every size.
+    """The cheapest tiles that fit. ``asked``: what ``use_schedule`` asks for; without it
+    "persistent", also of a single step: a wait is priced lower than a launch, in a CUDA graph, too,
+    and far lower than a launch by Python.
 
     Raises RuntimeError for a schedule that the decoder does not have.
     """
-    name = asked.split()[0] if asked else ("step" if problem.steps == 1 else "persistent")
+    name = asked.split()[0] if asked else "persistent"
     if name not in NAMES:
         raise RuntimeError(
             f"attention_decoder: schedule {name!r} is the recurrence's alone; "
             f"expected one of {', '.join(NAMES)}"
         )
     half = problem.bytes == 2
-    inner, stages = (128 if half else 32), (3 if half else 1)
+    inner, stages = block_of(problem), 1
+    if half:  # three blocks in flight, where there is room
+        stages = 3 if chip.shared_memory > 200 * 1024 else 2
     widest = max(16, power_of_two(problem.batch))
     rows = [r for r in (16, 32, 64) if r <= widest]
     slots = _slots(problem)
@@ -98,8 +100,17 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     widest_row = max(16, power_of_two(max(problem.values, key_width(problem))))
     # In float32 the forward kernel's assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half or problem.backward else WARPS // 2
-    block = max(1, min(16, ROW_ELEMENTS * warps // WARPS // widest_row))
+    room = ROW_ELEMENTS * warps // WARPS
+    if problem.sentinel and problem.backward and widest_row >= 1024:
+        room //= 2  # a GRU's kernel spills 40 bytes a thread under Triton 3.6.0, with half of it 24
+    block = max(1, min(16, room // widest_row))
     return Tiles(name, chip.processors, *cell, *other, inner, stages, block, warps)
+
+
+def block_of(problem: Problem) -> int:
+    """Of a product's inner side. In parts for eight warps, 256 of a row in half precision are 64
+    bytes each: shorter ones cost the loads more requests than bytes."""
+    return 256 if problem.bytes == 2 else 32
 
 
 def key_width(problem: Problem) -> int:
@@ -152,8 +163,9 @@ def phase_cost(
     rounds = -(-(-(-problem.batch // rows) * across) // chip.processors)
     inner = max(one.inner for one in products)
     read = (rows + columns) * inner * problem.bytes
-    rate = chip.products if problem.bytes == 2 else chip.products / 16
-    return rounds * max(read * chip.processors / chip.l2, rows * columns * inner / rate)
+    block = block_of(problem)
+    tile = tile_price(rows, columns, inner, block, problem.bytes, LOOP, chip)
+    return rounds * max(read * chip.processors / chip.l2, tile)
 
 
 def _layers(problem: Problem, chip: Chip, rows: int, units: int) -> float:
@@ -169,9 +181,9 @@ def _others(problem: Problem, chip: Chip, rows: int, columns: int) -> float:
     return sum(phase_cost(problem, chip, one, rows, columns) for one in other_phases(problem))
 
 
-def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
-    """Predicted microseconds of a step. Not measured."""
-    wait = BARRIER if tiles.schedule == "persistent" else LAUNCH
+def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = False) -> float:
+    """Predicted microseconds of a step, launches included; ``graph``: replayed from a CUDA graph.
+    Not measured."""
     phases = len(other_phases(problem))
     total = _others(problem, chip, tiles.rows, tiles.columns)
     if not problem.backward:
@@ -187,4 +199,9 @@ def price(tiles: Tiles, problem: Problem, chip: Chip) -> float:
         phases += 1 + (
             problem.backward and not (problem.queries or problem.gate or problem.sentinel)
         )
-    return total + phases * (wait + LATENCY)
+    total += phases * LATENCY
+    first = (LAUNCH if graph else HOST) / problem.steps  # nothing hides the first launch
+    if tiles.schedule == "persistent":
+        return total + phases * BARRIER + first
+    total += phases * LAUNCH + first
+    return total if graph else max(total, phases * HOST)

@@ -8,6 +8,8 @@ and in-place element-wise maths.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from torch import Tensor
 
 from kernels.common.precision import Precision
@@ -40,14 +42,17 @@ def forward(
     options: Options,
     schedule: str,
     keep: bool,
+    lstm_loops: ModuleType = lstm,
 ) -> Results:
     """The sequence; without ``keep``, what the backward pass can make again or does without is
-    left out. There is one schedule here, whatever is asked for."""
+    left out. There is one schedule here, whatever is asked for. lstm_loops: what walks an LSTM's
+    steps, this backend's or another's."""
     gates, input_products = input_sums(kind, packing, dtypes, arguments)  # (D, N, G*H)
-    states = initial(packing, dtypes, arguments, arguments.hidden, dtypes.state)
+    size = arguments.weight_hh.size(2)  # P
+    states = initial(packing, dtypes, arguments, arguments.hidden, size, dtypes.state)
     cells = extra = products = None
     if kind == "lstm":
-        cells = initial(packing, dtypes, arguments, arguments.cell, dtypes.state)
+        cells = initial(packing, dtypes, arguments, arguments.cell, arguments.units, dtypes.state)
     if keep and kind == "gru":
         extra = gates.new_empty(gates.size(0), gates.size(1), states.size(2))
     if keep and input_products is not None:
@@ -56,7 +61,7 @@ def forward(
     masks = StepMasks(packing, dtypes, arguments, options)
     walk = ForwardWalk(packing, dtypes, arguments, masks, saved)
     if kind == "lstm":
-        lstm.forward(walk)
+        lstm_loops.forward(walk)
     elif kind == "gru":
         gru.forward(walk)
     else:
@@ -76,6 +81,7 @@ def backward(
     saved: Saved,
     grads: tuple[Tensor | None, ...],
     wanted: tuple[bool, ...],
+    lstm_loops: ModuleType = lstm,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
     grad_outputs, grad_hidden, grad_cell = grads
@@ -92,12 +98,12 @@ def backward(
         saved,
         pack_gradient(packing, dtypes, grad_outputs, states),
         running(packing, dtypes, grad_hidden, states, batch),
-        running(packing, dtypes, grad_cell, states, batch) if kind == "lstm" else None,
+        running(packing, dtypes, grad_cell, saved.cells, batch) if kind == "lstm" else None,
         wants_mask=wanted[7],
     )
     candidates = None
     if kind == "lstm":
-        lstm.backward(walk)
+        lstm_loops.backward(walk)
     elif kind == "gru":
         candidates = gru.backward(walk)
     else:
@@ -114,6 +120,7 @@ def backward(
         walk.recurrent_sums(sums),
         (walk.d_hidden, walk.d_cell, walk.d_mask),
         walk.gains(),
+        None if walk.projection is None else walk.projection.gradient(),
     )
 
 

@@ -1,4 +1,5 @@
-"""The LSTM through time: c' = f*c + i*g, h' = o*tanh(c'); with layer normalisation, of n(c')."""
+"""The LSTM through time: c' = f*c + i*g, h' = o*tanh(c'); with layer normalisation, of n(c'); with
+a projection, h' = W_hr (o*tanh(c')) (Sak et al. 2014)."""
 
 from __future__ import annotations
 
@@ -25,7 +26,10 @@ def forward(walk: ForwardWalk) -> None:
         new_c.addcmul_(i, g)
         shown = new_c if walk.cell_norm is None else walk.cell_norm(new_c)
         tanh_c = tanh(shown, scratch[:, : new_c.size(1)], rough)
-        torch.mul(o, tanh_c, out=new_h)
+        if walk.projection is None:
+            torch.mul(o, tanh_c, out=new_h)
+        else:
+            walk.projection.into(new_h, tanh_c.mul_(o))
         walk.zone_hidden.mix(new_h, old_h, t)
         walk.zone_cell.mix(new_c, old_c, t)
         walk.gates.store(t)
@@ -34,6 +38,7 @@ def forward(walk: ForwardWalk) -> None:
 def backward(walk: BackwardWalk) -> None:
     size, norm = walk.size, walk.cell_norm
     tanh_c, through = walk.scratch(), walk.scratch()
+    sent = through if walk.projection is None else walk.scratch(walk.projection.size)
     for t in reversed(walk.steps):
         d_h, d_c, through_t, tanh_t = walk.arrive(t, through, tanh_c)
         straight = walk.zone_hidden.part(d_h, t)
@@ -47,9 +52,13 @@ def backward(walk: BackwardWalk) -> None:
             made = torch.mul(f, old_c).addcmul_(i, g)
         # Cheaper than keeping it for all steps.
         tanh(made if norm is None else norm(made), tanh_t, walk.rough)
-        torch.mul(d_h, tanh_t, out=d_o)
+        d_unit = d_h  # the gradient of o*tanh(c'): (D, n, H)
+        if walk.projection is not None:
+            torch.mul(o, tanh_t, out=walk.projection.made[t])
+            d_unit = walk.projection.backward(d_h, t)
+        torch.mul(d_unit, tanh_t, out=d_o)
         _sigmoid_backward(d_o, o, grad_input=d_o)
-        torch.mul(d_h, o, out=through_t)
+        torch.mul(d_unit, o, out=through_t)
         _tanh_backward(through_t, tanh_t, grad_input=through_t)
         d_c.add_(through_t if norm is None else norm.backward(through_t, made))
         torch.mul(d_c, g, out=d_i)
@@ -63,4 +72,4 @@ def backward(walk: BackwardWalk) -> None:
             d_c.add_(straight_c)
         if walk.alive is not None:
             d_c.mul_(walk.alive[t])
-        walk.send(t, straight, through)
+        walk.send(t, straight, sent)

@@ -136,27 +136,29 @@ class CellNorm:
     """What the LSTM shows of its cell: n(c) * gain + shift (Ba et al. 2016, eq. 29)."""
 
     def __init__(self, dtypes: Precision, arguments: Arguments) -> None:
-        directions, _, size = arguments.weight_hh.shape
+        directions, size = arguments.weight_hh.size(0), arguments.units
         batch, like = arguments.inputs.size(0), arguments.weight_hh
         gain, shift = arguments.cell_gain, arguments.cell_shift
         ones = like.new_ones(directions, size) if gain is None else gain
         zeros = like.new_zeros(directions, size) if shift is None else shift
-        self._gain, self._shift = (t.to(dtypes.state)[:, None] for t in (ones, zeros))  # (D, 1, H)
+        self.gain, self.shift = (  # (D, 1, H)
+            t.to(dtypes.state)[:, None].contiguous() for t in (ones, zeros)
+        )
         # Sums over steps, by sequence.
-        self._d_gain, self._d_shift = (
+        self.d_gain, self.d_shift = (
             like.new_zeros(directions, batch, size, dtype=dtypes.state) for _ in range(2)
         )
 
     def __call__(self, cell: Tensor) -> Tensor:
-        return torch.addcmul(self._shift, normalisation.normalise(cell, 1)[0], self._gain)
+        return torch.addcmul(self.shift, normalisation.normalise(cell, 1)[0], self.gain)
 
     def backward(self, d_shown: Tensor, cell: Tensor) -> Tensor:
         """-> the gradient of the cell (D, n, H)"""
         n = cell.size(1)
         normal, mean, inverse = normalisation.normalise(cell, 1)
-        self._d_gain[:, :n].addcmul_(d_shown, normal)
-        self._d_shift[:, :n].add_(d_shown)
-        return normalisation.normalise_backward(d_shown * self._gain, cell, mean, inverse)
+        self.d_gain[:, :n].addcmul_(d_shown, normal)
+        self.d_shift[:, :n].add_(d_shown)
+        return normalisation.normalise_backward(d_shown * self.gain, cell, mean, inverse)
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        return self._d_gain.sum(1), self._d_shift.sum(1)
+        return self.d_gain.sum(1), self.d_shift.sum(1)

@@ -62,7 +62,7 @@ class Walk:
     ) -> None:
         batch, alive = arguments.inputs.size(0), masks.alive(dtypes.state)
         self.packing, self.dtypes, self.arguments = packing, dtypes, arguments
-        self.size = arguments.weight_hh.size(2)  # H
+        self.size = arguments.units  # H
         self.rough = dtypes.product != dtypes.state  # states are rounded before every product
         self.mask = masks.mask
         self.hidden = States(packing, saved.states, batch, alive)
@@ -76,10 +76,11 @@ class Walk:
         self.alive = None if alive is None else alive.split(packing.sizes, 1)
         self.steps = range(len(packing.sizes))
 
-    def scratch(self) -> Tensor:
-        directions, _, size = self.arguments.weight_hh.shape
-        shape = (directions, self.arguments.inputs.size(0), size)
-        return self.arguments.weight_hh.new_empty(shape, dtype=self.dtypes.state)
+    def scratch(self, width: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        """(D, B, H) in the state dtype, or of another width or dtype."""
+        directions, batch = self.arguments.weight_hh.size(0), self.arguments.inputs.size(0)
+        shape = (directions, batch, self.size if width is None else width)
+        return self.arguments.weight_hh.new_empty(shape, dtype=dtype or self.dtypes.state)
 
 
 class ForwardWalk(Walk):
@@ -95,9 +96,13 @@ class ForwardWalk(Walk):
         self.gates = Steps(packing, dtypes, saved.gates)
         self.recurrent = Recurrent(packing, dtypes, arguments, saved.recurrent_products)
         self.extra = None if saved.extra is None else saved.extra.split(packing.sizes, 1)
+        self.projection = None
+        if arguments.weight_hr is not None:
+            weight = arguments.weight_hr.transpose(1, 2)  # (D, H, P)
+            self.projection = Product(weight, dtypes, arguments.inputs.size(0))
 
     def seen(self, old: Tensor) -> Tensor:
-        """What the recurrent product reads of a state (D, n, H)."""
+        """What the recurrent product reads of a state (D, n, P)."""
         return old if self.mask is None else old * self.mask[:, : old.size(1)]
 
 
@@ -120,12 +125,15 @@ class BackwardWalk(Walk):
         self.saved, self.gates = saved, None
         if saved.gates is not None:
             self.gates = Steps(packing, dtypes, saved.gates)
-        self.d_hidden, self.d_cell = d_hidden, d_cell  # (D, B, H), changed in place
+        self.d_hidden, self.d_cell = d_hidden, d_cell  # (D, B, P) and (D, B, H), changed in place
         self.d_mask = torch.zeros_like(self.mask) if wants_mask else None
         self.d_gain: Tensor | None = None
         self._arriving = None if arriving is None else arriving.split(packing.sizes, 1)
         self._product = Product(arguments.weight_hh, dtypes, arguments.inputs.size(0))
         self.sums = GateGradients(self, arguments.weight_hh.size(1))
+        self.projection = None
+        if arguments.weight_hr is not None:
+            self.projection = ProjectionGradient(self, arguments.weight_hr)
         if arguments.recurrent_gain is not None:
             self._begin_norm(arguments.recurrent_gain)
 
@@ -139,7 +147,7 @@ class BackwardWalk(Walk):
 
     def arrive(self, t: int, *scratch: Tensor) -> tuple[Tensor | None, ...]:
         """The running gradients of the sequences active at step t, of the hidden state with that
-        of the step's output added, then of the cell; and as much of the scratch: (D, n, H)."""
+        of the step's output added, then of the cell; and as much of the scratch: (D, n, ...)."""
         n = self.packing.sizes[t]
         d_h = self.d_hidden[:, :n]
         if self._arriving is not None:
@@ -150,7 +158,7 @@ class BackwardWalk(Walk):
     def send(self, t: int, straight: Tensor | None, through: Tensor) -> None:
         """Makes the running gradient of the hidden state that of the state before step t: the
         gate sums' (in ``self.sums``) through the recurrent product, and ``straight``.
-        through (D, B, H): scratch memory."""
+        through (D, B, P): scratch memory."""
         d_sums = self.sums.store(t)
         if self.d_gain is not None:
             d_sums = self._through_norm(t)
@@ -211,3 +219,26 @@ class GateGradients:
 
     def result(self) -> SumGradients:
         return SumGradients(self.all, (self.all if self.total is None else self.total).sum(1))
+
+
+class ProjectionGradient:
+    """The way back through h' = W_hr m, and what its gradient is made from after the loop."""
+
+    def __init__(self, walk: Walk, weight: Tensor) -> None:
+        self.size = weight.size(1)  # P
+        self._product = Product(weight, walk.dtypes, walk.arguments.inputs.size(0))
+        steps = sum(walk.packing.sizes)
+        self._made, self._arrived = (
+            weight.new_empty(weight.size(0), steps, width, dtype=walk.dtypes.product)
+            for width in (weight.size(2), self.size)
+        )  # (D, N, H), (D, N, P)
+        self.made = self._made.split(walk.packing.sizes, 1)  # per step m (D, n, H), to be written
+        self._arrived_at = self._arrived.split(walk.packing.sizes, 1)
+
+    def backward(self, d_hidden: Tensor, t: int) -> Tensor:
+        """From the gradient of h' (D, n, P) to that of m (D, n, H), valid until the next call."""
+        return self._product(self._arrived_at[t].copy_(d_hidden))
+
+    def gradient(self) -> Tensor:
+        """(D, P, H)"""
+        return torch.bmm(self._arrived.transpose(1, 2), self._made)

@@ -19,7 +19,14 @@ from kernels.common.cells import (
     lstm_backward,
     tanh,
 )
-from kernels.recurrence.triton_backend.forward import VARYING, first_row, row_before
+from kernels.common.split_product import add_splits, no_sums
+from kernels.recurrence.triton_backend.forward import (
+    VARYING,
+    first_row,
+    row_before,
+    row_block,
+    weight_block,
+)
 from kernels.recurrence.triton_backend.normal import (
     normal_product_backward,
     shown_cell_backward,
@@ -28,35 +35,17 @@ from kernels.recurrence.triton_backend.normal import (
 
 @triton.jit
 def load_columns(
-    weight, unit, GATES: tl.constexpr, BH: tl.constexpr, H: tl.constexpr, KC: tl.constexpr
-):
-    """The tile's columns of W_hh (G*H, H), as a tuple of (KC, BH) blocks, gate after gate."""
+    weight, unit, GATES: tl.constexpr, BH: tl.constexpr, H: tl.constexpr, KC: tl.constexpr,
+    SPLITS: tl.constexpr,
+):  # fmt: skip
+    """The tile's columns of W_hh (G*H, H), as a tuple of blocks (``weight_block``), gate after
+    gate."""
     j = unit + tl.arange(0, BH)
     blocks = ()
     for gate in tl.static_range(0, GATES):
         for k in tl.static_range(0, H, KC):
-            inner = k + tl.arange(0, KC)
-            blocks = blocks + (
-                tl.load(
-                    weight + (gate * H + inner)[:, None] * H + j[None, :],
-                    mask=(inner[:, None] < H) & (j[None, :] < H),
-                    other=0.0,
-                ),
-            )
+            blocks = blocks + (weight_block(weight + gate * H * H, j, j < H, k, H, H, KC, SPLITS),)
     return blocks
-
-
-@triton.jit
-def load_gradients(d_sums, packed, now, gate, k, GATES: tl.constexpr, H: tl.constexpr,
-                   KC: tl.constexpr):  # fmt: skip
-    """A (BB, KC) block of the gradients of one gate's sums, past L1."""
-    inner = k + tl.arange(0, KC)
-    return tl.load(
-        d_sums + packed[:, None] * (GATES * H) + gate * H + inner[None, :],
-        mask=now & (inner[None, :] < H),
-        other=0.0,
-        cache_modifier=".cg",
-    )
 
 
 @triton.jit(do_not_specialize=[*VARYING, "finish"])
@@ -107,6 +96,8 @@ def backward_kernel(
     BB: tl.constexpr,
     BH: tl.constexpr,
     KC: tl.constexpr,
+    SPLITS: tl.constexpr,  # parts of K, for the warps
+    AHEAD: tl.constexpr,  # blocks of gradients loaded before the first is multiplied, persistent
     PRECISION: tl.constexpr,
     MAX_SPIN: tl.constexpr,
 ):
@@ -145,7 +136,7 @@ def backward_kernel(
     if MASKED:
         dropped = tl.load(hidden_mask + of_tile, mask=here, other=0.0).to(tl.float32)
     if SCHEDULE != "step":
-        columns = load_columns(weight, unit, GATES, BH, H, KC)
+        columns = load_columns(weight, unit, GATES, BH, H, KC, SPLITS)
     dh = tl.load(d_hidden + of_tile, mask=here, other=0.0, cache_modifier=".cg")
     dc = dh
     if KIND == "lstm":
@@ -204,9 +195,9 @@ def backward_kernel(
                 later_size = tl.load(starts + at_most + 1) - later_start
             if later >= longest:
                 later_size = 0
-            sent = (b < later_size)[:, None]
             later_row = (later_start + b).to(tl.int64)
-            product = tl.zeros((BB, BH), tl.float32)
+            sent = later_row * (GATES * H)
+            product = no_sums(SPLITS, BB, BH)
             if SCHEDULE == "resident":
                 product = tl.dot(r0, columns[0], product, input_precision=PRECISION)
                 if GATES > 1:
@@ -216,28 +207,39 @@ def backward_kernel(
                     product = tl.dot(r3, columns[3], product, input_precision=PRECISION)
             elif SCHEDULE == "persistent":
                 wait_for_group(counters + group, back * P, status, MAX_SPIN)
+                blocks = ()
                 for block in tl.static_range(0, GATES * BLOCKS):
-                    ds = load_gradients(
-                        d_sums, later_row, sent, block // BLOCKS, block % BLOCKS * KC, GATES, H, KC
+                    if block < AHEAD:
+                        blocks = blocks + (
+                            row_block(
+                                d_sums + block // BLOCKS * H, sent, b < later_size,
+                                block % BLOCKS * KC, H, KC, SPLITS,
+                            ),
+                        )  # fmt: skip
+                for block in tl.static_range(0, GATES * BLOCKS):
+                    if block + AHEAD < GATES * BLOCKS:
+                        blocks = blocks + (
+                            row_block(
+                                d_sums + (block + AHEAD) // BLOCKS * H, sent, b < later_size,
+                                (block + AHEAD) % BLOCKS * KC, H, KC, SPLITS,
+                            ),
+                        )  # fmt: skip
+                    product = tl.dot(
+                        blocks[block], columns[block], product, input_precision=PRECISION
                     )
-                    product = tl.dot(ds, columns[block], product, input_precision=PRECISION)
             else:
                 for block in range(0, GATES * BLOCKS):
                     gate, k = block // BLOCKS, block % BLOCKS * KC
-                    inner = k + tl.arange(0, KC)
-                    ds = load_gradients(d_sums, later_row, sent, gate, k, GATES, H, KC)
-                    w = tl.load(
-                        weight + (gate * H + inner)[:, None] * H + j[None, :],
-                        mask=(inner[:, None] < H) & own[None, :],
-                        other=0.0,
-                    )
+                    ds = row_block(d_sums + gate * H, sent, b < later_size, k, H, KC, SPLITS)
+                    w = weight_block(weight + gate * H * H, j, own, k, H, H, KC, SPLITS)
                     product = tl.dot(ds, w, product, input_precision=PRECISION)
+            product = add_splits(product, SPLITS, BB, BH)
             if MASKED:
                 product *= dropped
             if RESETS:
                 cut = tl.load(resets + later_row, mask=b < later_size, other=0)
                 product *= (1.0 - cut.to(tl.float32))[:, None]
-            dh += tl.where(sent, product, 0.0)
+            dh += tl.where((b < later_size)[:, None], product, 0.0)
 
         # The cell.
         if t >= first_step:

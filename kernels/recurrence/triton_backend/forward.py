@@ -23,6 +23,7 @@ from kernels.common.cells import (
     lstm_forward,
     tanh,
 )
+from kernels.common.split_product import add_splits, no_sums, split_inner
 from kernels.recurrence.triton_backend.normal import normal_product, normalise, unit_gain
 
 
@@ -58,21 +59,59 @@ def gate_columns(unit, GATES: tl.constexpr, SLOTS: tl.constexpr, BH: tl.constexp
 @triton.jit
 def load_weights(
     weight, unit, GATES: tl.constexpr, SLOTS: tl.constexpr, BH: tl.constexpr, H: tl.constexpr,
-    KC: tl.constexpr,
+    KC: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """W_hh transposed for the units of a tile, as a tuple of blocks (KC, SLOTS*BH)."""
+    """W_hh transposed for the units of a tile, as a tuple of blocks (``weight_block``)."""
     rows, there = gate_columns(unit, GATES, SLOTS, BH, H)
     blocks = ()
     for k in tl.static_range(0, H, KC):
-        inner = k + tl.arange(0, KC)
-        blocks = blocks + (
-            tl.load(
-                weight + rows[None, :] * H + inner[:, None],
-                mask=there[None, :] & (inner[:, None] < H),
-                other=0.0,
-            ),
-        )
+        blocks = blocks + (weight_block(weight, rows * H, there, k, 1, H, KC, SPLITS),)
     return blocks
+
+
+@triton.jit
+def weight_block(
+    weight, column, there, k, BY_INNER: tl.constexpr, H: tl.constexpr, KC: tl.constexpr,
+    SPLITS: tl.constexpr,
+):  # fmt: skip
+    """KC numbers of H from ``k`` on, BY_INNER apart, of each column, which begins at ``column``
+    (N,) -> (KC, N), or (SPLITS, KC/SPLITS, N) if K is split."""
+    if SPLITS == 1:
+        inner = k + tl.arange(0, KC)
+        return tl.load(
+            weight + column[None, :] + inner[:, None] * BY_INNER,
+            mask=there[None, :] & (inner[:, None] < H),
+            other=0.0,
+        )
+    else:
+        parts = split_inner(k, KC, SPLITS)
+        return tl.load(
+            weight + column[None, None, :] + parts[:, :, None] * BY_INNER,
+            mask=there[None, None, :] & (parts[:, :, None] < H),
+            other=0.0,
+        )
+
+
+@triton.jit
+def row_block(rows, row, there, k, H: tl.constexpr, KC: tl.constexpr, SPLITS: tl.constexpr):
+    """KC numbers of H from ``k`` on, of each row, which begins at ``row`` (BB,) -> (BB, KC), or
+    (SPLITS, BB, KC/SPLITS). Other programs wrote them: they are read past L1."""
+    if SPLITS == 1:
+        inner = k + tl.arange(0, KC)
+        return tl.load(
+            rows + row[:, None] + inner[None, :],
+            mask=there[:, None] & (inner[None, :] < H),
+            other=0.0,
+            cache_modifier=".cg",
+        )
+    else:
+        parts = split_inner(k, KC, SPLITS)
+        return tl.load(
+            rows + row[None, :, None] + parts[:, None, :],
+            mask=there[None, :, None] & (parts[:, None, :] < H),
+            other=0.0,
+            cache_modifier=".cg",
+        )
 
 
 # Numbers that change from call to call: specialising on them (divisible by 16, equal to 1) would
@@ -133,6 +172,8 @@ def forward_kernel(
     BB: tl.constexpr,
     BH: tl.constexpr,
     KC: tl.constexpr,
+    SPLITS: tl.constexpr,  # parts of K, for the warps
+    AHEAD: tl.constexpr,  # blocks of states loaded before the first is multiplied, persistent
     PRECISION: tl.constexpr,
     MAX_SPIN: tl.constexpr,
 ):
@@ -171,7 +212,7 @@ def forward_kernel(
     if KIND == "gru":
         bias = tl.load(candidate_bias + d * H + j, mask=own, other=0.0)
     if SCHEDULE != "step":
-        weights = load_weights(weight, unit, GATES, SLOTS, BH, H, KC)
+        weights = load_weights(weight, unit, GATES, SLOTS, BH, H, KC, SPLITS)
 
     row = row_before(starts, first_step, batch, RAGGED) + b
     at = row.to(tl.int64)[:, None] * H + j[None, :]
@@ -204,39 +245,34 @@ def forward_kernel(
                 cell *= alive[:, None]
 
         # The recurrent product.
-        product = tl.zeros((BB, SLOTS * BH), tl.float32)
+        product = no_sums(SPLITS, BB, SLOTS * BH)
         if SCHEDULE == "resident":
             product = tl.dot(operand, weights[0], product, input_precision=PRECISION)
         else:
             if SCHEDULE == "persistent":
                 if t > first_step:
                     wait_for_group(counters + group, (t - first_step) * P, status, MAX_SPIN)
-            from_row = (row_before(starts, t, batch, RAGGED) + b).to(tl.int64)
+            from_row = (row_before(starts, t, batch, RAGGED) + b).to(tl.int64) * H
             if SCHEDULE == "persistent":
+                blocks = ()
                 for k in tl.static_range(0, H, KC):
-                    inner = k + tl.arange(0, KC)
-                    h = tl.load(
-                        seen + from_row[:, None] * H + inner[None, :],
-                        mask=now & (inner[None, :] < H),
-                        other=0.0,
-                        cache_modifier=".cg",
+                    if k < AHEAD * KC:
+                        blocks = blocks + (row_block(seen, from_row, b < size, k, H, KC, SPLITS),)
+                for k in tl.static_range(0, H, KC):
+                    if k + AHEAD * KC < H:
+                        blocks = blocks + (
+                            row_block(seen, from_row, b < size, k + AHEAD * KC, H, KC, SPLITS),
+                        )
+                    product = tl.dot(
+                        blocks[k // KC], weights[k // KC], product, input_precision=PRECISION
                     )
-                    product = tl.dot(h, weights[k // KC], product, input_precision=PRECISION)
             else:
                 columns, there = gate_columns(unit, GATES, SLOTS, BH, H)
                 for k in range(0, H, KC):
-                    inner = k + tl.arange(0, KC)
-                    h = tl.load(
-                        seen + from_row[:, None] * H + inner[None, :],
-                        mask=now & (inner[None, :] < H),
-                        other=0.0,
-                    )
-                    w = tl.load(
-                        weight + columns[None, :] * H + inner[:, None],
-                        mask=there[None, :] & (inner[:, None] < H),
-                        other=0.0,
-                    )
+                    h = row_block(seen, from_row, b < size, k, H, KC, SPLITS)
+                    w = weight_block(weight, columns * H, there, k, 1, H, KC, SPLITS)
                     product = tl.dot(h, w, product, input_precision=PRECISION)
+        product = add_splits(product, SPLITS, BB, SLOTS * BH)
 
         # The cell.
         old_cell = cell

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from kernels.backend import interpreted
 from kernels.common.chip import chip_of
 from kernels.common.settings import debug_spins
 from kernels.recurrence.packing import Packing
@@ -36,8 +33,6 @@ class Grids:
             )
         self.tiles = -(-packing.batch // schedule.sequences)
         self.groups = self.at_once = directions * self.tiles  # and how many in a launch
-        self.options: dict[str, Any] = {"num_warps": schedule.warps}
-        self.options["num_stages"] = 3 if schedule.name == "step" else 1
         self.spins = debug_spins()
         self.counters = self.status = None  # (groups,) and (1,) int32, zero
         if schedule.name == "persistent":
@@ -49,8 +44,6 @@ class Grids:
                     f"cannot be resident on {chip.processors} processors at once; use larger "
                     "tiles, or 'step'"
                 )
-            if not interpreted():
-                self.options["launch_cooperative_grid"] = True
             aligned = -(-self.groups // 4) * 4  # both begin at a multiple of 16 bytes
             zeros = torch.zeros(aligned + 1, dtype=torch.int32, device=device)
             self.counters, self.status = zeros, zeros.narrow(0, aligned, 1)

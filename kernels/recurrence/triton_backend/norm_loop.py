@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import triton
 
-from kernels.common.launching import Kernel, Pointers
+from kernels.common.launching import Fixed, Kernel, Pointers
 from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Saved, candidate_bias
 from kernels.recurrence.packing import Packing
@@ -63,6 +63,8 @@ def forward_steps(
         zone_hidden=zones.hidden,
         zone_cell=zones.cell,
     )
+    constants = _constants(kind, size, masks, zones, schedule)
+    constants |= {"SEEN": saved.seen is not None, "SAVE": keep}
     launch = FORWARD.bind(
         Pointers(pointers, states),
         {
@@ -72,10 +74,8 @@ def forward_steps(
             "rows": rows,
             "product_rows": products.size(1),
         },
-        {**_constants(kind, size, masks, zones, schedule), "SEEN": saved.seen is not None,
-         "SAVE": keep},
-        {"num_warps": schedule.warps},
-    )  # fmt: skip
+        Fixed(constants, {"num_warps": schedule.warps}),
+    )
     start = before = 0
     for n, following in zip(packing.sizes, [*packing.sizes[1:], 0], strict=True):
         at = start if keep else 0
@@ -138,8 +138,7 @@ def backward_steps(
             "batch": batch,
             "rows": rows,
         },
-        _constants(kind, size, masks, zones, schedule),
-        {"num_warps": schedule.warps},
+        Fixed(_constants(kind, size, masks, zones, schedule), {"num_warps": schedule.warps}),
     )
 
     def launch(start: int, before: int, n: int, later: int, tiles: int) -> None:

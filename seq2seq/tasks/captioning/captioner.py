@@ -55,7 +55,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Captioned:
-    """What became of one image: its captions, best first, or the error that says why not."""
+    """The result for one image: its captions, best first, or the error that says why not."""
 
     captions: list[Caption]
     error: ImageError | None = None
@@ -113,8 +113,8 @@ class Captioner(Pretrained):
         """Caption each image, in the order given: the ``n_best`` best captions of each, best first.
 
         An image is a file or an opened Pillow image; for a model of features computed beforehand,
-        a .npy file or an array (S, F) or (F,). An image that cannot be used has its ``error`` in
-        its place in the list, and does not lose the others.
+        a .npy file or an array (S, F) or (F,). An image that cannot be used has an ``error``
+        in its place in the list; the others are still captioned.
 
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; ``beam_size`` and ``batch_size`` override single ones. ``attention`` asks
@@ -139,9 +139,9 @@ class Captioner(Pretrained):
             for start in range(0, len(images), settings.batch_size):
                 batch = [self._read(image) for image in images[start : start + settings.batch_size]]
                 good = [one for one in batch if isinstance(one, Tensor)]
-                found = iter(self._search(good, weights, settings, n_best, attention))
+                captions_of = iter(self._search(good, weights, settings, n_best, attention))
                 results += [
-                    Captioned(next(found)) if isinstance(one, Tensor) else Captioned([], one)
+                    Captioned(next(captions_of)) if isinstance(one, Tensor) else Captioned([], one)
                     for one in batch
                 ]
         return results
@@ -169,9 +169,9 @@ class Captioner(Pretrained):
         with torch.inference_mode():
             state = self.model.start(encoded, weights)
             if decoding.beam_size == 1:
-                found = [[one] for one in greedy_search(self.model, state, **common)]
+                hypotheses_of = [[one] for one in greedy_search(self.model, state, **common)]
             else:
-                found = beam_search(
+                hypotheses_of = beam_search(
                     self.model,
                     state,
                     **common,
@@ -179,7 +179,7 @@ class Captioner(Pretrained):
                     length_penalty=decoding.length_penalty,
                     n_best=n_best,
                 )
-        return [[self._caption(one) for one in hypotheses] for hypotheses in found]
+        return [[self._caption(one) for one in hypotheses] for hypotheses in hypotheses_of]
 
     def text(self, ids: Sequence[int]) -> str:
         """The caption that units ``ids`` spell, on one line."""
@@ -187,14 +187,14 @@ class Captioner(Pretrained):
         text = "".join([decoder.add(unit) for unit in ids]) + decoder.finish()
         return " ".join(text.replace("\0", "").split())
 
-    def _caption(self, found: Hypothesis) -> Caption:
-        attention = found.attention
+    def _caption(self, hypothesis: Hypothesis) -> Caption:
+        attention = hypothesis.attention
         return Caption(
-            self.text(found.tokens),
-            found.score,
-            found.log_probability,
-            found.finished,
-            [self.units.piece(unit) for unit in found.tokens],
+            self.text(hypothesis.tokens),
+            hypothesis.score,
+            hypothesis.log_probability,
+            hypothesis.finished,
+            [self.units.piece(unit) for unit in hypothesis.tokens],
             None if attention is None else attention.float().cpu(),
         )
 
@@ -239,7 +239,7 @@ class Captioner(Pretrained):
             if source.dtype == torch.uint8:
                 source = whole_images(source, self.config.data)
             encoded = self.model.encode(source, lengths)
-            found = self.caption_encoded(encoded, settings, weights, n_best, attention)
+            captions_of = self.caption_encoded(encoded, settings, weights, n_best, attention)
         except torch.OutOfMemoryError:
             raise RunError(
                 f"{device}: out of memory with {len(batch)} images, beam {settings.beam_size}; use "
@@ -249,9 +249,9 @@ class Captioner(Pretrained):
             counts = lengths.tolist()
             return [
                 [dataclasses.replace(c, attention=_trim(c.attention, n)) for c in captions]
-                for captions, n in zip(found, counts, strict=True)
+                for captions, n in zip(captions_of, counts, strict=True)
             ]
-        return found
+        return captions_of
 
 
 def _trim(attention: Tensor | None, places: int) -> Tensor | None:

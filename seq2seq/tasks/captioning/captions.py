@@ -201,13 +201,13 @@ def _file_name(row: dict, where: str) -> str:
             f"{where}: no 'file_name'; it has: {', '.join(map(str, row)) or 'nothing'}"
         )
     _check_unicode(name, f"{where}: 'file_name'")
-    place = PurePosixPath(name)
-    if place.is_absolute() or Path(name).is_absolute() or ".." in place.parts:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or Path(name).is_absolute() or ".." in relative.parts:
         raise UsageError(
             f"{where}: 'file_name' is {name}; expected a path below the metadata file's folder, "
             "neither absolute nor with '..'"
         )
-    return str(place)
+    return str(relative)
 
 
 def _captions(row: dict, name: str, where: str) -> tuple[list[str], bool]:
@@ -259,14 +259,14 @@ def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:
 
 
 def _warn_of_others(metadata: Path, entries: dict[str, _Entry]) -> None:
-    """Of images that no row names: part of a folder may be meant, so no error."""
+    """Warn about images that no row names. Only part of a folder may be meant: no error."""
     root = metadata.parent
     others = []
     for folder, _, names in os.walk(root):
         for name in names:
-            place = (Path(folder) / name).relative_to(root).as_posix()
-            if Path(name).suffix.lower() in SUFFIXES and place not in entries:
-                others.append(place)
+            relative = (Path(folder) / name).relative_to(root).as_posix()
+            if Path(name).suffix.lower() in SUFFIXES and relative not in entries:
+                others.append(relative)
     if others:
         _logger.warning(
             "%s: %s images in the folder have no captions and are left out: %s",

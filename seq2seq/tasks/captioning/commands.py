@@ -37,8 +37,8 @@ Writes a line for each image, columns separated by a tab:
   --n-best N (N > 1)    image, score, caption; up to N lines for each image, best first
   --json                an object: image, captions (text, score, log_probability), or error
 
-A folder stands for all images in it and below, by name. An image that cannot be read is named on
-standard error and does not lose the others; the exit status is then 1. For a model of features
+A folder stands for all images in it and below, by name. Unreadable images are reported on
+standard error, and the exit status is then 1; the rest are still captioned. For a model of features
 computed beforehand the files are .npy.
 
   seq2seq caption MODEL photo.jpg
@@ -160,22 +160,22 @@ def _features_of(captioner: Captioner, images: list[str], data: str) -> list[Any
     """``data.features`` of the model's configuration, its {split} the name of the folder."""
     from seq2seq.tasks.captioning.features import Features
 
-    place = captioner.config.data.features or ""
-    place = place.replace("{split}", Path(data).stem)
-    features = Features(place, captioner.config.model.encoder.size)
+    location = captioner.config.data.features or ""
+    location = location.replace("{split}", Path(data).stem)
+    features = Features(location, captioner.config.model.encoder.size)
     return [features.one(image) for image in images]
 
 
-def _lines(path: Path, found: Captioned, options: argparse.Namespace) -> str:
+def _lines(path: Path, captioned: Captioned, options: argparse.Namespace) -> str:
     if options.json:
-        if found.error is not None:
-            return _json({"image": str(path), "error": str(found.error)})
+        if captioned.error is not None:
+            return _json({"image": str(path), "error": str(captioned.error)})
         names = ("text", "score", "log_probability")
-        captions = [{name: getattr(one, name) for name in names} for one in found.captions]
+        captions = [{name: getattr(one, name) for name in names} for one in captioned.captions]
         return _json({"image": str(path), "captions": captions})
     if options.n_best > 1:
-        return "".join(f"{path}\t{one.score:.4f}\t{one.text}\n" for one in found.captions)
-    return "".join(f"{path}\t{one.text}\n" for one in found.captions)
+        return "".join(f"{path}\t{one.score:.4f}\t{one.text}\n" for one in captioned.captions)
+    return "".join(f"{path}\t{one.text}\n" for one in captioned.captions)
 
 
 def _json(values: dict[str, Any]) -> str:
@@ -196,8 +196,8 @@ def _draw(
 ) -> None:
     from seq2seq.tasks.captioning.plots import attention_overlay
 
-    found = captioner.caption([path], decoding=settings, precision=precision, attention=True)[0]
-    best = found.captions[0]
+    captioned = captioner.caption([path], decoding=settings, precision=precision, attention=True)[0]
+    best = captioned.captions[0]
     places = 0 if best.attention is None else best.attention.shape[1]
     side = round(places**0.5)
     if best.attention is None or side * side != places or places == 1:
@@ -217,10 +217,10 @@ def _suffixes(captioner: Captioner) -> frozenset[str]:
 def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
     if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
         return [path]  # whatever is wrong with it, reading it will say
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-    if not found:
+    images = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    if not images:
         raise UsageError(f"{path}: no images in this folder ({', '.join(sorted(suffixes))})")
-    return found
+    return images
 
 
 def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecodingConfig:

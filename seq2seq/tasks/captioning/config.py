@@ -259,20 +259,25 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
             "many words are predicted"
         )
     if training.objective == "self_critical":
-        if data.train and not training.start_from:
-            raise UsageError(
-                f"{where}: 'training.objective: self_critical' improves a model trained by cross "
-                "entropy; set 'training.start_from' to one"
-            )
-        if training.baseline == "samples" and training.samples < 2:
-            raise UsageError(
-                f"{where}: 'training.baseline: samples' needs at least 2 'training.samples'"
-            )
-        if not 0.05 <= training.temperature <= 20:
-            raise UsageError(
-                f"{where}: 'training.temperature' is {training.temperature}; expected 0.05 to 20"
-            )
-        if training.scheduled_sampling:
-            raise UsageError(
-                f"{where}: 'training.scheduled_sampling' belongs to cross entropy; leave it out"
-            )
+        _check_self_critical(config, where)
+
+
+def _check_self_critical(config: CaptioningConfig, where: str) -> None:
+    data, training = config.data, config.training
+    if data.train and not training.start_from:
+        raise UsageError(
+            f"{where}: 'training.objective: self_critical' improves a model trained by cross "
+            "entropy; set 'training.start_from' to one"
+        )
+    if training.baseline == "samples" and training.samples < 2:
+        raise UsageError(
+            f"{where}: 'training.baseline: samples' needs at least 2 'training.samples'"
+        )
+    if not 0.05 <= training.temperature <= 20:
+        raise UsageError(
+            f"{where}: 'training.temperature' is {training.temperature}; expected 0.05 to 20"
+        )
+    if training.scheduled_sampling:
+        raise UsageError(
+            f"{where}: 'training.scheduled_sampling' belongs to cross entropy; leave it out"
+        )

@@ -21,19 +21,21 @@ from seq2seq.tasks.captioning.images import ImageError
 class Features:
     """Reads the features of images by the names of their files, when they are asked for."""
 
-    def __init__(self, place: str | Path, size: int) -> None:
-        """``size``: F. Raises UsageError where ``place`` is neither such a file nor a folder."""
-        self.place, self.size, self._file, self._names = Path(place), size, None, frozenset()
-        if self.place.is_dir():
+    def __init__(self, location: str | Path, size: int) -> None:
+        """``size``: F. Raises UsageError where ``location`` is neither such a file nor a folder."""
+        self.location, self.size, self._file, self._names = Path(location), size, None, frozenset()
+        if self.location.is_dir():
             return
         from safetensors import SafetensorError, safe_open
 
-        if not self.place.is_file():
-            raise UsageError(f"data.features {place}: no such file or folder")
+        if not self.location.is_file():
+            raise UsageError(f"data.features {location}: no such file or folder")
         try:
-            self._file = safe_open(self.place, framework="pt")
+            self._file = safe_open(self.location, framework="pt")
         except SafetensorError as error:
-            raise UsageError(f"data.features {place}: not a safetensors file ({error})") from None
+            raise UsageError(
+                f"data.features {location}: not a safetensors file ({error})"
+            ) from None
         self._names = frozenset(self._file.keys())
 
     def read(self, images: Sequence[str]) -> tuple[Tensor, Tensor | None]:
@@ -45,13 +47,13 @@ class Features:
         """(S, F)"""
         path = Path(image)
         if self._file is None:
-            whole = self.place / f"{path.name}.npy"
-            found = whole if whole.is_file() else self.place / f"{path.stem}.npy"
+            whole = self.location / f"{path.name}.npy"
+            found = whole if whole.is_file() else self.location / f"{path.stem}.npy"
             return read_features(found, self.size)
         name = next((n for n in (path.name, path.stem, image) if n in self._names), None)
         if name is None:
-            raise ImageError(f"{image}: {self.place} holds no tensor '{path.name}'")
-        return check_features(self._file.get_tensor(name), self.size, f"{self.place}: {name}")
+            raise ImageError(f"{image}: {self.location} holds no tensor '{path.name}'")
+        return check_features(self._file.get_tensor(name), self.size, f"{self.location}: {name}")
 
 
 def read_features(path: str | Path, size: int) -> Tensor:

@@ -85,12 +85,12 @@ def cache_images(
 def _key(paths: Sequence[str | Path], size: int) -> str:
     digest = hashlib.sha256(json.dumps((_VERSION, size)).encode())
     for path in paths:
-        place = os.path.abspath(path)
+        absolute = os.path.abspath(path)
         try:
-            stat = os.stat(place)
+            stat = os.stat(absolute)
         except OSError:
             continue  # the reader will name it, and no cache is written
-        digest.update(json.dumps((place, stat.st_size, stat.st_mtime_ns)).encode())
+        digest.update(json.dumps((absolute, stat.st_size, stat.st_mtime_ns)).encode())
     return digest.hexdigest()[:32]
 
 

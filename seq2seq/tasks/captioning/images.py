@@ -147,9 +147,9 @@ def _check_pixels(name: str, width: int, height: int) -> None:
         raise ImageError(f"{name}: {width} x {height} pixels; expected at least 1 x 1")
 
 
-def _too_large(name: str, found: str) -> ImageError:
+def _too_large(name: str, size: str) -> ImageError:
     return ImageError(
-        f"{name}: {found}, more than the {MAX_PIXELS:,} that are allowed; scale the image down"
+        f"{name}: {size}, more than the {MAX_PIXELS:,} that are allowed; scale the image down"
     )
 
 

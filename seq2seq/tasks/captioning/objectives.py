@@ -61,13 +61,14 @@ class CaptionLoss(nn.Module):
         words: Tensor | None = None,
         progress: float = 0.0,
         words_alone: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Fields of a CaptionBatch -> what is minimised, and the cross entropy in it. With
-        ``words_alone`` the last term is all there is, and reported, too."""
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Fields of a CaptionBatch -> what is minimised, the cross entropy in it, and the other
+        terms without their weights. With ``words_alone`` the last term is all there is, and
+        reported, too."""
         encoded = self.model.encode(source, lengths)
         if words_alone:
             loss = self._word_loss(encoded, targets, words)
-            return self.word_loss * loss, loss.detach()
+            return self.word_loss * loss, loss.detach(), {"words": loss.detach()}
         return self.of_encoded(encoded, rows, inputs, targets, words, progress)
 
     def of_encoded(
@@ -78,7 +79,7 @@ class CaptionLoss(nn.Module):
         targets: Tensor,
         words: Tensor | None = None,
         progress: float = 0.0,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The same for images that are encoded already."""
         model = self.model
         if self.training and self.scheduled_sampling:
@@ -92,17 +93,19 @@ class CaptionLoss(nn.Module):
             label_smoothing=self.label_smoothing if self.training else 0.0,
             reduction="sum",
         )
-        loss = cross
+        loss, parts = cross, {}
         if self.training and self.attention_penalty:
-            loss = loss + self.attention_penalty * penalty(attention, targets, encoded, rows)
+            parts["attention"] = penalty(attention, targets, encoded, rows)
+            loss = loss + self.attention_penalty * parts["attention"]
         if self.training and self.word_loss:
-            loss = loss + self.word_loss * self._word_loss(encoded, targets, words)
-        return loss, cross.detach()
+            parts["words"] = self._word_loss(encoded, targets, words)
+            loss = loss + self.word_loss * parts["words"]
+        return loss, cross.detach(), {name: part.detach() for name, part in parts.items()}
 
     def _word_loss(self, encoded: Encoded, targets: Tensor, words: Tensor) -> Tensor:
         logits = self.model.predict_words(encoded).float()  # (B, W)
-        found = F.binary_cross_entropy_with_logits(logits, words.sqrt(), reduction="sum")
-        return (targets != IGNORE).sum() * found / len(logits)
+        total = F.binary_cross_entropy_with_logits(logits, words.sqrt(), reduction="sum")
+        return (targets != IGNORE).sum() * total / len(logits)
 
     @torch.no_grad()
     def _own_words(self, encoded: Encoded, rows: Tensor, inputs: Tensor, share: float) -> Tensor:
@@ -171,8 +174,8 @@ class SelfCritical(nn.Module):
             for row, (ids, whole) in enumerate(zip(drawn, finished, strict=True)):
                 if not whole:  # its end was not drawn
                     targets[row, len(ids)] = IGNORE
-            place = encoded.values.device
-            inputs, targets, rows = inputs.to(place), targets.to(place), rows.to(place)
+            device = encoded.values.device
+            inputs, targets, rows = inputs.to(device), targets.to(device), rows.to(device)
             vectors, _ = self.model(encoded, rows, inputs)
             projection = self.model.projection
             losses = linear_cross_entropy(
@@ -224,15 +227,15 @@ class SelfCritical(nn.Module):
         for _ in range(self.max_length + 1):
             tokens = rollout.step().tolist()
             kept = []
-            for place, (row, token) in enumerate(zip(live, tokens, strict=True)):
+            for position, (row, token) in enumerate(zip(live, tokens, strict=True)):
                 if token == END:
                     finished[row] = True
                 elif len(drawn[row]) < self.max_length:
                     drawn[row].append(token)
-                    kept.append(place)
+                    kept.append(position)
             if not kept:
                 break
             if len(kept) < len(live):
                 rollout.keep(kept)
-                live = [live[place] for place in kept]
+                live = [live[position] for position in kept]
         return drawn, finished

@@ -110,8 +110,8 @@ def contact_sheet(
     for number, (image, text) in enumerate(zip(images, texts, strict=True)):
         row, column = divmod(number, columns)
         left, top = column * cell[0] + 0.125, height - row * cell[1] - 0.1
-        place = (left / width, (top - _SIDE) / height, _SIDE / width, _SIDE / height)
-        axes = figure.add_axes(place)
+        box = (left / width, (top - _SIDE) / height, _SIDE / width, _SIDE / height)
+        axes = figure.add_axes(box)
         axes.set_axis_off()
         _draw(axes, _pixels(image), "")
         middle, below = (left + _SIDE / 2) / width, (top - _SIDE - 0.05) / height

@@ -74,12 +74,12 @@ def score_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]
         UsageError: nothing to score, unequal numbers, an image without references.
     """
     _check(hypotheses, references)
-    found = [tokenize(text) for text in hypotheses]
+    tokens = [tokenize(text) for text in hypotheses]
     wanted = [[tokenize(text) for text in texts] for texts in references]
-    bleu, signature = _bleu(found, wanted)
+    bleu, signature = _bleu(tokens, wanted)
     cider = CiderD(wanted)
-    each = tuple(cider.score(found, range(len(found))))
-    rouge = [rouge_l(one, texts) for one, texts in zip(found, wanted, strict=True)]
+    each = tuple(cider.score(tokens, range(len(tokens))))
+    rouge = [rouge_l(one, texts) for one, texts in zip(tokens, wanted, strict=True)]
     return CaptionScores(
         bleu=bleu,
         rouge_l=100 * sum(rouge) / len(rouge),
@@ -148,10 +148,10 @@ class CiderD:
         for number, captions in enumerate(references, 1):
             _check_references(captions, number)
             for ngram in {ngram for one in captions for ngram in _ngrams(self._tokens(one))}:
-                place = self._numbers.setdefault(ngram, len(frequencies))
-                if place == len(frequencies):
+                number = self._numbers.setdefault(ngram, len(frequencies))
+                if number == len(frequencies):
                     frequencies.append(0)
-                frequencies[place] += 1
+                frequencies[number] += 1
         self._unseen = math.log(len(references))  # the weight of an n-gram that no reference has
         self._weights = [self._unseen - math.log(count) for count in frequencies]
         self._references = references

@@ -31,8 +31,9 @@ from seq2seq.tasks.captioning.image_cache import cache_images
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
 from seq2seq.tasks.captioning.objectives import CaptionLoss, SelfCritical
 from seq2seq.tasks.captioning.scores import CaptionScores, CiderD, score_captions
-from seq2seq.text.vocabulary import END, UNITS_FILE, UNK, Units, load_units, save_units, train_units
-from seq2seq.training import checkpoints
+from seq2seq.text.vocabulary import END, UNK, Units
+from seq2seq.training.log import say
+from seq2seq.training.preparing import copy_weights, units_of_run
 from seq2seq.training.task import Carried, Loss
 
 VALIDATION_IMAGES = 64  # encoded at once
@@ -58,11 +59,17 @@ class CaptioningTask:
         first = None
         if options.start_from and not resume:
             first = Captioner.from_pretrained(options.start_from, device="cpu")
+        main = accelerator.is_main_process
+        say(f"reading {config.data.train}", main)
         texts = _load(config)
         with accelerator.main_process_first():
             # the main process comes first and writes them, the others read what it wrote
             keep = resume or not accelerator.is_main_process
-            self.units = _units(config, folder / "tokenizer", texts["train"], first, keep)
+            before = None if first is None else first.units
+            captions = (_clean(config, x) for of_one in texts["train"]["captions"] for x in of_one)
+            self.units = units_of_run(config.units, folder / "tokenizer", captions, before, keep)
+            count = sum(len(rows) for rows in texts.values())
+            say(f"preparing {count:,} images and their captions", main)
             self.sets = {
                 split: _prepare(config, split, rows, self.units) for split, rows in texts.items()
             }
@@ -82,10 +89,7 @@ class CaptioningTask:
         self.model = CaptioningModel(config.model, len(self.units), pretrained)
         self.model = self.model.to(accelerator.device)
         if first:
-            weights = checkpoints.weights_of(first.model)
-            checkpoints.load_weights(
-                self.model, weights, f"training.start_from {options.start_from}"
-            )
+            copy_weights(first.model, self.model, options.start_from)
         self.captioner = Captioner(self.model, self.units, config)
         self.objective: nn.Module = self._self_critical() if drawn else self._cross_entropy()
 
@@ -130,7 +134,7 @@ class CaptioningTask:
             loss, reported = objective(batch.source, batch.lengths, batch.images, batch.number)
             return Loss(loss, reported, carried)
         words_alone = batch.number[0] < self.config.training.word_epochs
-        loss, reported = objective(
+        loss, reported, parts = objective(
             batch.source,
             batch.lengths,
             batch.rows,
@@ -140,7 +144,7 @@ class CaptioningTask:
             batch.progress,
             words_alone,
         )
-        return Loss(loss, reported, carried)
+        return Loss(loss, reported, carried, parts)
 
     def rate_factor(self, batch: CaptionBatch) -> float:
         return 1.0
@@ -171,14 +175,14 @@ class CaptioningTask:
         return score_captions(found, captions.captions), total / max(1, tokens)
 
     def _encoded(self, captions: CaptionSet) -> Iterator[tuple[np.ndarray, Encoded]]:
-        place = self.accelerator.device
+        device = self.accelerator.device
         for start in range(0, len(captions), VALIDATION_IMAGES):
             index = np.arange(start, min(start + VALIDATION_IMAGES, len(captions)))
             source, lengths = captions.source(index)
-            source = source.to(place)
+            source = source.to(device)
             if source.dtype == torch.uint8:
                 source = whole_images(source, self.config.data)
-            lengths = None if lengths is None else lengths.to(place)
+            lengths = None if lengths is None else lengths.to(device)
             yield index, self.model.encode(source, lengths)
 
     def _cross_entropy_of(
@@ -186,13 +190,13 @@ class CaptioningTask:
     ) -> tuple[float, int]:
         """Summed over the first reference of some images, and their units: one of five says as
         much about the course of training in a fifth of the time."""
-        place = self.accelerator.device
+        device = self.accelerator.device
         texts = [captions.units[image][0] for image in index]
         rows = torch.arange(len(index))
         inputs, targets = pad_captions(texts)
         objective = CaptionLoss(self.model).eval()
-        _, cross = objective.of_encoded(
-            encoded, rows.to(place), inputs.to(place), targets.to(place)
+        _, cross, _ = objective.of_encoded(
+            encoded, rows.to(device), inputs.to(device), targets.to(device)
         )
         return cross.item(), sum(len(ids) + 1 for ids in texts)
 
@@ -220,9 +224,9 @@ class CaptioningTask:
         (run / f"{split}.captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         values = json.dumps(dataclasses.asdict(scores), indent=1)
         (run / f"{split}.scores.json").write_text(values, "utf-8")
-        place = getattr(self.config.data, split)
+        location = getattr(self.config.data, split)
         told = [f"{split}, beam {self.config.decoding.beam_size}: {scores}"]
-        card: dict[str, Any] = {"scores": told, "test_set": place, "training": training}
+        card: dict[str, Any] = {"scores": told, "test_set": location, "training": training}
         self.captioner.save_pretrained(model, card=card)
         return told
 
@@ -261,8 +265,8 @@ def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> C
     paths, captions = list(rows["image"]), list(rows["captions"])
     pixels = features = None
     if config.model.encoder.kind == "features":
-        place = data.features.replace("{split}", split)
-        features = Features(place, config.model.encoder.size)
+        location = data.features.replace("{split}", split)
+        features = Features(location, config.model.encoder.size)
     else:
         pixels = cache_images(paths, data.image_size, data.cache_dir)
     ids = [[units.encode(_clean(config, text)) for text in texts] for texts in captions]
@@ -271,23 +275,3 @@ def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> C
 
 def _clean(config: CaptioningConfig, text: str) -> str:
     return clean_caption(text, config.data, config.units.kind)
-
-
-def _units(
-    config: CaptioningConfig, folder: Path, rows: Any, first: Captioner | None, keep: bool
-) -> Units:
-    """With ``keep`` those that the folder holds; else those of the model to start from, or else
-    new ones; saved."""
-    if keep and (folder / UNITS_FILE).exists():
-        return load_units(folder)
-    if first:
-        units = first.units
-    else:
-        texts = (_clean(config, text) for captions in rows["captions"] for text in captions)
-        units = train_units(texts, config.units)
-    if units.kind != config.units.kind:
-        raise UsageError(
-            f"units.kind is {config.units.kind}; the model of training.start_from has {units.kind}"
-        )
-    save_units(units, folder)
-    return units

@@ -146,8 +146,8 @@ def _score(options: argparse.Namespace) -> int:
 
     text = decode(sys.stdin.buffer.read(), "standard input", "")
     lines = text.removesuffix("\n").split("\n") if text else []
-    found = generator.score(lines, context=options.context, precision=options.precision)
-    for one in found:
+    scores = generator.score(lines, context=options.context, precision=options.precision)
+    for one in scores:
         value = one.log_probability / max(1, one.tokens) if options.mean else one.log_probability
         print(f"{value:.4f}")
     return 0
@@ -166,7 +166,7 @@ def _perplexity(options: argparse.Namespace) -> int:
     except UsageError as error:  # "cache size is ...": the option of that name
         raise UsageError("--" + str(error).replace(" ", "-", 1)) from None
     generator = load_model(options, "generation")
-    found = generator.perplexity(
+    result = generator.perplexity(
         _text(generator.config, options.text),
         cold_window=options.cold_window,
         rows=options.rows,
@@ -174,7 +174,7 @@ def _perplexity(options: argparse.Namespace) -> int:
         dynamic=dynamic if options.dynamic else None,
         precision=options.precision,
     )
-    print(json.dumps(_figures(found), indent=1) if options.json else found)
+    print(json.dumps(_figures(result), indent=1) if options.json else result)
     return 0
 
 
@@ -191,15 +191,15 @@ def _text(config: LanguageConfig, path: str | None) -> Text:
     return texts["validation"]
 
 
-def _figures(found: TextScore) -> dict[str, float]:
+def _figures(result: TextScore) -> dict[str, float]:
     return {
-        "nats": found.nats,
-        "perplexity": found.perplexity,
-        "bits_per_character": found.bits_per_character,
-        "word_perplexity": found.word_perplexity,
-        "units": found.tokens,
-        "characters": found.characters,
-        "words": found.words,
+        "nats": result.nats,
+        "perplexity": result.perplexity,
+        "bits_per_character": result.bits_per_character,
+        "word_perplexity": result.word_perplexity,
+        "units": result.tokens,
+        "characters": result.characters,
+        "words": result.words,
     }
 
 

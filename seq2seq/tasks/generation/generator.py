@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,15 +29,14 @@ from seq2seq.tasks.generation.perplexity import (
     evaluate,
     losses,
 )
+from seq2seq.tasks.generation.prompts import prompt_units, warn_unknown
 from seq2seq.tasks.generation.session import Session, sampling
 from seq2seq.tasks.generation.stepping import LanguageSteps
 from seq2seq.tasks.generation.streaming import Writer
 from seq2seq.tasks.generation.text import Text, as_documents, encode_text
-from seq2seq.text.vocabulary import END, UNK, Units, save_units
+from seq2seq.text.vocabulary import END, Units, save_units
 
 MAX_ROWS = 256  # written side by side; more are written one group after the other
-
-_log = logging.getLogger("seq2seq")
 
 
 @dataclass(frozen=True)
@@ -176,12 +174,12 @@ class TextGenerator(Pretrained):
         steps = self.steps(precision)
         if settings.beam_size > 1:
             return self._beam(steps, units, samples, settings) if units else []
-        found: list[Generated] = []
+        texts: list[Generated] = []
         for at in range(0, len(rows), MAX_ROWS):
             group = rows[at : at + MAX_ROWS]
             keys = [row_key(seed, sample, ids) for ids, sample in group]
-            found += self._sample(steps, [ids for ids, _ in group], keys, settings)
-        return [found[n * samples : (n + 1) * samples] for n in range(len(units))]
+            texts += self._sample(steps, [ids for ids, _ in group], keys, settings)
+        return [texts[n * samples : (n + 1) * samples] for n in range(len(units))]
 
     def session(
         self,
@@ -229,31 +227,9 @@ class TextGenerator(Pretrained):
         return self.config.data.documents != "none"
 
     def prompt_units(self, prompt: str, begins: bool = True) -> list[int]:
-        """The ids that the model reads for a prompt, at least one: what stands at the beginning of
-        a document (``begins``), and the prompt."""
-        if not isinstance(prompt, str):
-            raise UsageError(f"prompt is a {type(prompt).__name__}; expected str")
-        unknown = self.units.unknown(prompt)
-        ids = self.units.encode(prompt).tolist()
-        if unknown:
-            names = _names(unknown)
-            if self.config.units.unknown == "refuse":
-                raise UsageError(
-                    f"the prompt holds what the model has never seen: {names}; leave it out, or "
-                    "set 'units.unknown: replace'"
-                )
-            fate = "read as <unk>" if self.units.knows_unknown else "left out"
-            _log.warning("the prompt holds what the model has never seen; %s: %s", fate, names)
-            if not self.units.knows_unknown:
-                ids = [unit for unit in ids if unit != UNK]
-        if begins:
-            ids = [END, *ids] if self.has_end else ids or self._line_end()
-        return ids
-
-    def _line_end(self) -> list[int]:
-        """Where nothing is given, write as after a line's end."""
-        found = self.units.encode("\n").tolist()
-        return found if found and found[-1] != UNK else [END]
+        """The ids that the model reads for a prompt; see ``prompts.prompt_units``."""
+        unknown = self.config.units.unknown
+        return prompt_units(prompt, self.units, unknown, begins=begins, has_end=self.has_end)
 
     def _sample(
         self,
@@ -270,8 +246,8 @@ class TextGenerator(Pretrained):
         alive = list(range(len(prompts)))
         for _ in range(settings.max_length):
             going = []
-            for place, unit in enumerate(rollout.step().tolist()):
-                row = alive[place]
+            for position, unit in enumerate(rollout.step().tolist()):
+                row = alive[position]
                 if unit == END:
                     reasons[row] = "end"
                     continue
@@ -280,12 +256,12 @@ class TextGenerator(Pretrained):
                 if writers[row].stopped:
                     reasons[row] = "stop"
                 else:
-                    going.append(place)
+                    going.append(position)
             if not going:
                 break
             if len(going) < len(alive):
                 rollout.keep(going)
-                alive = [alive[place] for place in going]
+                alive = [alive[position] for position in going]
         for row, writer in enumerate(writers):
             texts[row].append(writer.finish())
         return [Generated("".join(t), r, c) for t, r, c in zip(texts, reasons, counts, strict=True)]
@@ -297,16 +273,16 @@ class TextGenerator(Pretrained):
         samples: int,
         settings: GenerationConfig,
     ) -> list[list[Generated]]:
-        """The likeliest continuations; temperature and what else concerns drawing has no say."""
+        """The likeliest continuations; settings of drawing, such as temperature, are not used."""
         if samples > settings.beam_size:
             raise UsageError(
                 f"samples is {samples}; beam search with beam_size {settings.beam_size} gives at "
                 "most as many"
             )
-        found = likeliest_units(steps, prompts, self.banned, settings, samples)
+        continuations = likeliest_units(steps, prompts, self.banned, settings, samples)
         return [
             [self._written(ids, h.tokens, h.finished, settings) for h in hypotheses]
-            for ids, hypotheses in zip(prompts, found, strict=True)
+            for ids, hypotheses in zip(prompts, continuations, strict=True)
         ]
 
     def _written(
@@ -343,12 +319,12 @@ class TextGenerator(Pretrained):
             if self.has_end:
                 ids.append(END)
             segments.append(Segment(np.array(ids), 0, len(before) - 1, len(ids) - 1))
-        self._tell_unknown(unknown)
+        warn_unknown(unknown, self.units)
         with self._products(precision):
-            found = losses(self.model, segments, self.has_end)
+            totals = losses(self.model, segments, self.has_end)
         return [
             TextScore(loss, s.end - s.scored, len(text), len(text.split()))
-            for loss, s, text in zip(found, segments, texts, strict=True)
+            for loss, s, text in zip(totals, segments, texts, strict=True)
         ]
 
     def perplexity(
@@ -369,7 +345,8 @@ class TextGenerator(Pretrained):
             raise UsageError("the text has one unit; at least two are needed to predict one")
         if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2
             documents = (d for d in text.documents() if isinstance(d, str))
-            self._tell_unknown([u for document in documents for u in self.units.unknown(document)])
+            unseen = [u for document in documents for u in self.units.unknown(document)]
+            warn_unknown(unseen, self.units)
         with self._products(precision):
             return evaluate(
                 self.model,
@@ -380,23 +357,10 @@ class TextGenerator(Pretrained):
                 dynamic=dynamic,
             )
 
-    def _tell_unknown(self, unknown: list[str]) -> None:
-        """Say what of a text that is scored the model has never seen."""
-        if unknown and not self.units.knows_unknown:
-            _log.warning(
-                "the text holds what the model has never seen; scored as <unk>, which it never "
-                "saw either: %s",
-                _names(list(dict.fromkeys(unknown))),
-            )
-
     def _products(self, precision: AutoPrecision) -> contextlib.AbstractContextManager[Any]:
         device = next(self.model.parameters()).device
         # No cache: dynamic evaluation changes the weights while their copies would stay.
         return products(device, resolve_precision(precision, device), cache=False)
-
-
-def _names(unknown: list[str]) -> str:
-    return ", ".join(map(repr, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
 
 
 def _stops(stop: Sequence[str]) -> list[str]:

@@ -37,10 +37,10 @@ class LanguageLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, LanguageState]:
         """inputs (B, T), targets (B, T; -100 where none) -> what is minimised, the cross entropy
         in it (both summed), and the state after the window."""
-        found = self.model(inputs, state, resets)
+        output = self.model(inputs, state, resets)
         projection = self.model.projection
         cross = linear_cross_entropy(
-            found.vectors.flatten(0, 1),
+            output.vectors.flatten(0, 1),
             projection.weight,
             targets.flatten(),
             projection.bias,
@@ -49,9 +49,9 @@ class LanguageLoss(nn.Module):
         )
         loss = cross
         if self.training and self.activation:
-            mean = found.vectors.float().pow(2).mean()
+            mean = output.vectors.float().pow(2).mean()
             loss = loss + targets.numel() * self.activation * mean
         if self.training and self.temporal and inputs.shape[1] > 1:
-            mean = (found.raw[:, 1:] - found.raw[:, :-1]).float().pow(2).mean()
+            mean = (output.raw[:, 1:] - output.raw[:, :-1]).float().pow(2).mean()
             loss = loss + targets.numel() * self.temporal * mean
-        return loss, cross.detach(), found.state
+        return loss, cross.detach(), output.state

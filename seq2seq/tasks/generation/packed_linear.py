@@ -1,6 +1,6 @@
 """Products with weights that are laid out once and used many times, a few rows at a time.
 
-What a row gives must not depend on the rows beside it: text generated alone and in a batch is to be
+The result of a row must not depend on the rows beside it: text generated alone and in a batch is
 the same text. Products of one row and of many are different routines in most libraries, with other
 orders of summation. So, on CPU: in bfloat16 oneDNN's prepacked product, which was found to give
 each row the same bits from 1 to 100 rows; in float32 never fewer than two rows, from where on

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.common.precision import widest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
@@ -130,15 +131,15 @@ def evaluate(
 
     Raises RunError where the model gives no probabilities (NaN).
     """
-    place = next(model.parameters()).device
+    device = next(model.parameters()).device
     segments = _segments(corpus, rows, warm_up, cold_window)
     side_by_side = max(rows, _ROWS) if cold_window else rows
     total = 0.0
     with evaluating(model), _restored(model, dynamic is not None) as first:
         for number in range(0, len(segments), side_by_side):
             group = segments[number : number + side_by_side]
-            found = _read(model, group, corpus.documents, place, cache, dynamic, first)
-            total += float(found.sum())
+            values = _read(model, group, corpus.documents, device, cache, dynamic, first)
+            total += float(values.sum())
     _check_number(total, cache, dynamic)
     count = sum(s.end - s.scored for s in segments)
     return TextScore(total, count, corpus.characters, corpus.words)
@@ -146,20 +147,20 @@ def evaluate(
 
 def losses(model: LanguageModel, segments: list[Segment], documents: bool) -> list[float]:
     """-log p of what is scored of each segment, nats; RunError where the model gives NaN."""
-    place = next(model.parameters()).device
+    device = next(model.parameters()).device
     order = sorted(range(len(segments)), key=lambda i: segments[i].start - segments[i].end)
-    found = [0.0] * len(segments)
+    totals = [0.0] * len(segments)
     with evaluating(model):
         for at in range(0, len(order), _ROWS):
             rows = order[at : at + _ROWS]
             group = [segments[i] for i in rows]
             if group[0].end <= group[0].start:  # the longest is empty
                 break
-            values = _read(model, group, documents, place, None, None, []).tolist()
+            values = _read(model, group, documents, device, None, None, []).tolist()
             for i, value in zip(rows, values, strict=True):
-                found[i] = value
-    _check_number(sum(found), None, None)
-    return found
+                totals[i] = value
+    _check_number(sum(totals), None, None)
+    return totals
 
 
 def _segments(corpus: Corpus, rows: int, warm_up: int, cold_window: int | None) -> list[Segment]:
@@ -182,17 +183,17 @@ def _read(
     model: LanguageModel,
     group: list[Segment],
     documents: bool,
-    place: torch.device,
+    device: torch.device,
     cache: Cache | None,
     dynamic: Dynamic | None,
     first: list[Tensor],
 ) -> Tensor:
-    """-log p of what is scored of each segment, (B,) float64."""
+    """-log p of what is scored of each segment, (B,) float64, or the widest that the device has."""
     state: LanguageState | None = None
     memory = _Memory(cache) if cache else None
-    total = torch.zeros(len(group), dtype=torch.float64, device=place)
+    total = torch.zeros(len(group), dtype=widest(device), device=device)
     for inputs, targets in _windows(group, dynamic.steps if dynamic else _STEPS):
-        inputs, targets = inputs.to(place), targets.to(place)  # (B, T)
+        inputs, targets = inputs.to(device), targets.to(device)  # (B, T)
         resets = (inputs == END) if documents else None
         if resets is not None and not bool(resets.any()):
             resets = None
@@ -205,7 +206,7 @@ def _read(
         scored = log_p.detach()
         if memory is not None:
             scored = memory.mixed(scored, found.vectors.detach().float(), targets)
-        total += scored.double().sum(1)
+        total += scored.to(total.dtype).sum(1)
         kept = int((targets != _IGNORE).sum())
         if dynamic is not None and kept:
             _adapt(model, log_p.sum() / kept, dynamic, first)

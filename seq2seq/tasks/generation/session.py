@@ -37,6 +37,12 @@ class Session:
         self._begins = True
         self._stream: Generator[str, None, None] | None = None  # the text of the turn before
 
+    def __getstate__(self) -> dict[str, object]:
+        """Copies and pickles go on where this session stands; TypeError while it writes."""
+        if self._stream is not None and self._stream.gi_frame is not None:
+            raise TypeError("the session is writing; read its text to the end, or close it, first")
+        return {**vars(self), "_stream": None}
+
     def write(self, prompt: str = "") -> Iterator[str]:
         """Read ``prompt``, then give the text that follows bit by bit.
 

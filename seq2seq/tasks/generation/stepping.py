@@ -69,19 +69,19 @@ class LanguageSteps:
             order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
             state = self.reorder(state, torch.tensor(order, device=self.device))
             rest = []
-            for place, row in enumerate(order):
+            for slot, row in enumerate(order):
                 units = prompts[row]
                 cut = max(0, len(units) - _LONG)
-                self._read_ahead(units[:cut], state, place)
+                self._read_ahead(units[:cut], state, slot)
                 rest.append(units[cut:])
             logits = torch.empty(len(prompts), len(self._embedding), device=self.device)
             for t in range(len(rest[0])):
                 active = sum(len(units) > t for units in rest)  # the first rows
                 tokens = torch.tensor([units[t] for units in rest[:active]], device=self.device)
                 last = any(len(units) == t + 1 for units in rest[:active])
-                found = self._step(tokens, state.take(active), logits=last)
+                computed = self._step(tokens, state.take(active), logits=last)
                 if last:
-                    logits[:active] = found
+                    logits[:active] = computed
             back = torch.tensor(order, device=self.device).argsort()
             return logits.index_select(0, back), self.reorder(state, back)
 
@@ -90,12 +90,12 @@ class LanguageSteps:
         if not units:
             return
         parts = [[p[row : row + 1].clone() for p in parts] for parts in state.layers]
-        found = LanguageState(*map(tuple, parts))
+        reached = LanguageState(*map(tuple, parts))
         self.model.eval()
         for at in range(0, len(units), _WINDOW):
             tokens = torch.tensor([units[at : at + _WINDOW]], device=self.device)  # (1, T)
-            found = self.model(tokens, found).state
-        for old, new in zip(state.layers, found, strict=True):
+            reached = self.model(tokens, reached).state
+        for old, new in zip(state.layers, reached, strict=True):
             for into, value in zip(old, new, strict=True):
                 into[row] = value[0]
 

@@ -25,9 +25,9 @@ class Writer:
         if not self._stops:
             return text
         self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            text, self._held, self.stopped = self._held[: min(found)], "", True
+        ends = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if ends:
+            text, self._held, self.stopped = self._held[: min(ends)], "", True
             return text
         keep = max(self._overlap(stop) for stop in self._stops)
         cut = len(self._held) - keep

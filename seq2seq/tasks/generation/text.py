@@ -57,17 +57,17 @@ def load_text(config: TextConfig, split: Literal["train", "validation", "test"],
     Raises UsageError for a split that is not configured, a missing or empty file, and bytes that
     are no UTF-8, whose place it names.
     """
-    place = getattr(config, split)
-    if place is None:
+    location = getattr(config, split)
+    if location is None:
         raise UsageError(
             f"'data.{split}' is not set; give it the path of a text file (or, with 'data.hub', a "
             "split)"
         )
     if config.hub:
-        files = [_load_hub(config, place, raw)]
+        files = [_load_hub(config, location, raw)]
     else:
-        files = [read(path, raw) for path in _paths(place, split)]
-    return as_documents(files, config.documents, f"'data.{split}': {place}")
+        files = [read(path, raw) for path in _paths(location, split)]
+    return as_documents(files, config.documents, f"'data.{split}': {location}")
 
 
 def as_documents(files: list[str] | list[bytes], kind: str, name: str) -> Text:
@@ -141,7 +141,7 @@ def count_words(text: str | bytes) -> int:
 
 
 def _characters(text: str | bytes) -> int:
-    """Of UTF-8: every byte but those that go on with a character."""
+    """Number of characters; of UTF-8 bytes, those that do not continue a character."""
     if isinstance(text, str):
         return len(text)
     return int(((np.frombuffer(text, np.uint8) & 0xC0) != 0x80).sum())
@@ -159,18 +159,20 @@ def _documents(text: str | bytes, kind: str) -> list[str] | list[bytes]:
     return _BLANK_LINES.split(text)
 
 
-def _paths(place: str, split: str) -> list[Path]:
-    path = Path(place)
+def _paths(location: str, split: str) -> list[Path]:
+    path = Path(location)
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise UsageError(f"'data.{split}': {place} is a folder; expected a file, or a pattern such "
-                         f"as {place}/*.txt")  # fmt: skip
-    found = sorted(Path(name) for name in glob.glob(place, recursive=True))
-    found = [path for path in found if path.is_file()]
-    if not found:
-        raise UsageError(f"'data.{split}': {place}: no such file{missing_hint(place)}")
-    return found
+        raise UsageError(
+            f"'data.{split}': {location} is a folder; expected a file, or a pattern such as "
+            f"{location}/*.txt"
+        )
+    matches = sorted(Path(name) for name in glob.glob(location, recursive=True))
+    matches = [path for path in matches if path.is_file()]
+    if not matches:
+        raise UsageError(f"'data.{split}': {location}: no such file{missing_hint(location)}")
+    return matches
 
 
 def read(path: Path, raw: bool) -> str | bytes:

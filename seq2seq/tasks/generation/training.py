@@ -19,8 +19,9 @@ from seq2seq.tasks.generation.objectives import LanguageLoss
 from seq2seq.tasks.generation.perplexity import TextScore, evaluate
 from seq2seq.tasks.generation.text import Corpus, Text, encode_text, load_text, split_text
 from seq2seq.tasks.generation.windows import Window, Windows
-from seq2seq.text.vocabulary import UNITS_FILE, Units, load_units, save_units, train_units
-from seq2seq.training import checkpoints
+from seq2seq.text.vocabulary import Units
+from seq2seq.training.log import say
+from seq2seq.training.preparing import copy_weights, units_of_run
 from seq2seq.training.task import Carried, Loss
 
 VALIDATION_ROWS = 64  # read side by side, each after so many units that are not scored:
@@ -46,22 +47,16 @@ class LanguageTask:
         first = None
         if options.start_from and not resume:
             first = TextGenerator.from_pretrained(options.start_from, device="cpu")
+        main = accelerator.is_main_process
+        say(f"reading {config.data.hub or config.data.train}", main)
         texts = load_texts(config)
         with accelerator.main_process_first():
             # the main process comes first and writes them, the others read what it wrote
             keep = resume or not accelerator.is_main_process
-            self.units = _units(config, folder / "tokenizer", texts["train"], first, keep)
-        self.corpora = {
-            split: encode_text(text, self.units, config.data.documents != "none")
-            for split, text in texts.items()
-        }
-        for split, corpus in self.corpora.items():
-            if corpus.tokens - len(corpus.pieces) < 1:
-                raise UsageError(
-                    f"the {split} text has {corpus.tokens} unit(s) in {len(corpus.pieces)} "
-                    "piece(s): nothing to predict; give it more text, or set "
-                    "'data.validation_share: 0'"
-                )
+            before = None if first is None else first.units
+            documents = texts["train"].documents()
+            self.units = units_of_run(config.units, folder / "tokenizer", documents, before, keep)
+        self.corpora = _encode(config, texts, self.units, main)
         self.has_validation = "validation" in self.corpora
         self.windows = Windows(
             self.corpora["train"],
@@ -74,10 +69,7 @@ class LanguageTask:
         )
         self.model = LanguageModel(config.model, len(self.units)).to(accelerator.device)
         if first:
-            weights = checkpoints.weights_of(first.model)
-            checkpoints.load_weights(
-                self.model, weights, f"training.start_from {options.start_from}"
-            )
+            copy_weights(first.model, self.model, options.start_from)
         self.objective: nn.Module = LanguageLoss(
             self.model,
             options.label_smoothing,
@@ -110,7 +102,11 @@ class LanguageTask:
                 kept = torch.rand(batch.inputs.shape[0]) >= rate
                 state = state.keep(kept.to(batch.inputs.device))
         loss, reported, state = objective(batch.inputs, batch.targets, state, batch.resets)
-        return Loss(loss, reported, _pack(state.detach()))
+        options = self.config.training
+        parts = {}
+        if options.activation_regularization or options.temporal_activation_regularization:
+            parts["regularisation"] = (loss - reported).detach()
+        return Loss(loss, reported, _pack(state.detach()), parts)
 
     def rate_factor(self, batch: Window) -> float:
         """Shorter windows take smaller steps where lengths vary (Merity et al. 2018, section 5)."""
@@ -119,12 +115,12 @@ class LanguageTask:
         return batch.inputs.shape[1] / self.config.data.bptt
 
     def validate(self) -> dict[str, float]:
-        found = self._evaluate(self.corpora["validation"])
+        result = self._evaluate(self.corpora["validation"])
         self.objective.train()
         return {
-            "validation_loss": found.nats,
-            "bits_per_character": found.bits_per_character,
-            "perplexity": found.perplexity,
+            "validation_loss": result.nats,
+            "bits_per_character": result.bits_per_character,
+            "perplexity": result.perplexity,
         }
 
     def _evaluate(self, corpus: Corpus) -> TextScore:
@@ -147,17 +143,17 @@ class LanguageTask:
         """Score the test text, stateful; keep the scores in the run's folder."""
         if "test" not in self.corpora:
             return []
-        found = self._evaluate(self.corpora["test"])
+        result = self._evaluate(self.corpora["test"])
         values: dict[str, Any] = {
-            "nats": found.nats,
-            "bits_per_character": found.bits_per_character,
-            "perplexity": found.perplexity,
-            "word_perplexity": found.word_perplexity,
-            "tokens": found.tokens,
+            "nats": result.nats,
+            "bits_per_character": result.bits_per_character,
+            "perplexity": result.perplexity,
+            "word_perplexity": result.word_perplexity,
+            "tokens": result.tokens,
         }
         (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
-        lines = [str(found)]
-        notes = f"On the test text `{self.config.data.test}`: {found}."
+        lines = [str(result)]
+        notes = f"On the test text `{self.config.data.test}`: {result}."
         self.generator().save_pretrained(model, card={"training": training, "notes": notes})
         return lines
 
@@ -177,25 +173,26 @@ def load_texts(config: LanguageConfig) -> dict[str, Text]:
     return texts
 
 
-def _units(
-    config: LanguageConfig, folder: Path, text: Text, first: TextGenerator | None, keep: bool
-) -> Units:
-    """With ``keep`` those that the folder holds; else those of the model to start from, or else
-    new ones; saved."""
-    if keep and (folder / UNITS_FILE).exists():
-        return load_units(folder)
-    units = first.units if first else train_units(text.documents(), config.units)
-    if units.kind != config.units.kind:
-        raise UsageError(
-            f"units.kind is {config.units.kind}; the model of training.start_from has {units.kind}"
-        )
-    save_units(units, folder)
-    return units
+def _encode(
+    config: LanguageConfig, texts: dict[str, Text], units: Units, main: bool
+) -> dict[str, Corpus]:
+    """The texts as ids; UsageError for one with nothing to predict."""
+    size = sum(len(document) for text in texts.values() for document in text.documents())
+    say(f"encoding {size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}", main)
+    documents = config.data.documents != "none"
+    corpora = {split: encode_text(text, units, documents) for split, text in texts.items()}
+    for split, corpus in corpora.items():
+        if corpus.tokens - len(corpus.pieces) < 1:
+            raise UsageError(
+                f"the {split} text has {corpus.tokens} unit(s) in {len(corpus.pieces)} piece(s): "
+                "nothing to predict; give it more text, or set 'data.validation_share: 0'"
+            )
+    return corpora
 
 
 def _pack(state: LanguageState) -> Carried:
-    found = {f"hidden.{n}": part for n, part in enumerate(state.hidden)}
-    return found | {f"cell.{n}": part for n, part in enumerate(state.cell)}
+    carried = {f"hidden.{n}": part for n, part in enumerate(state.hidden)}
+    return carried | {f"cell.{n}": part for n, part in enumerate(state.cell)}
 
 
 def _unpack(carried: Carried) -> LanguageState:

@@ -47,6 +47,12 @@ _EVALUATE_EXAMPLES = """\
 Several references: --reference a.de b.de
 """
 
+_EXPORT_EXAMPLES = """\
+  seq2seq export MODEL --format onnx -o graphs
+writes encoder.onnx and decoder_step.onnx, the tokenizer, and a README.md that says what each input
+is and holds a program that translates with onnxruntime.
+"""
+
 
 def _add_translate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
@@ -102,6 +108,14 @@ def _decoding_options(parser: argparse.ArgumentParser) -> None:
     add_machine(parser)
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "--format", choices=["onnx"], default="onnx", help="ONNX graphs (default); extra 'onnx'"
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="folder to write into")
+
+
 def _translate(options: argparse.Namespace) -> int:
     if options.input and not Path(options.input).is_file():
         raise UsageError(f"--input {options.input}: no such file")
@@ -122,14 +136,14 @@ def _translate(options: argparse.Namespace) -> int:
                 text = next(text for text in texts if text.strip())
                 _plot_attention(translator, text, settings, options.precision, plot)
                 plot = None
-            found = translator.translate_nbest(
+            translated = translator.translate_nbest(
                 texts,
                 n_best=options.n_best,
                 decoding=settings,
                 precision=options.precision,
                 first_line=first,
             )
-            for number, translations in enumerate(found, start=first):
+            for number, translations in enumerate(translated, start=first):
                 sink.write(_lines(number, translations, options).encode("utf-8", "replace"))
             sink.flush()
             advance(len(texts))
@@ -183,7 +197,7 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
     translator = load_model(options, "translation")
     settings = _settings(options, translator)
     started = time.perf_counter()
-    found: list[str] = []
+    best: list[str] = []
     size = 16 * settings.batch_size
     with progress(len(texts), True) as advance:
         for first in range(0, len(texts), size):
@@ -195,7 +209,7 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
                 precision=options.precision,
                 first_line=first + 1,
             )
-            found += [translations[0].text for translations in translated]
+            best += [translations[0].text for translations in translated]
             advance(len(part))
     seconds = time.perf_counter() - started
     print(
@@ -205,8 +219,8 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
     )
     if options.output:
         with open_output(options.output) as sink:
-            sink.write("".join(f"{text}\n" for text in found).encode("utf-8", "replace"))
-    return found
+            sink.write("".join(f"{text}\n" for text in best).encode("utf-8", "replace"))
+    return best
 
 
 def _plot_attention(
@@ -214,12 +228,12 @@ def _plot_attention(
 ) -> None:
     from seq2seq.tasks.translation.plots import plot_attention
 
-    found = translator.translate_nbest(
+    translation = translator.translate_nbest(
         [text], n_best=1, decoding=settings, precision=precision, attention=True
     )[0][0]
-    if found.attention is None:
+    if translation.attention is None:
         raise UsageError("--attention-plot: this model has no attention to draw")
-    plot_attention(found.attention, found.source_tokens, found.tokens, path)
+    plot_attention(translation.attention, translation.source_tokens, translation.tokens, path)
 
 
 def _settings(options: argparse.Namespace, translator: Translator) -> DecodingConfig:
@@ -234,6 +248,16 @@ def _settings(options: argparse.Namespace, translator: Translator) -> DecodingCo
     return dataclasses.replace(translator.config.decoding, **given(options, names))
 
 
+def _export(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.translation.export import export_onnx
+    from seq2seq.tasks.translation.translator import Translator
+
+    translator = Translator.from_pretrained(options.model, device="cpu")
+    for path in export_onnx(translator, Path(options.output)):
+        print(path)
+    return 0
+
+
 def _lines(number: int, translations: list[Translation], options: argparse.Namespace) -> str:
     if options.n_best > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
@@ -246,4 +270,7 @@ COMMANDS = (
         "translate", "translate lines of text", _add_translate, _translate, _TRANSLATE_EXAMPLES
     ),
     Command("evaluate", "score translations", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
+    Command(
+        "export", "write a translation model as ONNX graphs", _add_export, _export, _EXPORT_EXAMPLES
+    ),
 )

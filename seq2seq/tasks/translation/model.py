@@ -70,7 +70,7 @@ class TranslationModel(nn.Module):
     def forward(self, source: Tensor, source_lengths: Tensor, target_input: Tensor) -> Tensor:
         """Teacher forcing: source (B, S), lengths (B,), target_input (B, T) -> the attentional
         vectors (B, T, A), with dropout, that ``projection`` turns into logits."""
-        state, memory = self._encode(source, source_lengths)
+        state, memory = self.encode(source, source_lengths)
         embedded = self._embed(self.target_embedding, target_input)
         vectors, _, _ = self.decoder(embedded, state, memory)
         return vectors
@@ -83,7 +83,7 @@ class TranslationModel(nn.Module):
             )
         return drop_steps(embedded, self.dropout, self.variational, self.training)
 
-    def _encode(self, tokens: Tensor, lengths: Tensor) -> tuple[DecoderState, Memory | None]:
+    def encode(self, tokens: Tensor, lengths: Tensor) -> tuple[DecoderState, Memory | None]:
         """tokens (B, S), lengths (B,) -> the decoder's first state, and what it attends to."""
         embedded = self._embed(self.source_embedding, tokens)
         values, hidden, cell = self.encoder(embedded, lengths)
@@ -104,7 +104,7 @@ class TranslationModel(nn.Module):
         steps with ``weights``, by default the model's as they are now."""
         tokens, lengths = source
         weights = weights or self.decoding_weights()
-        return decoder_search.first_state(*self._encode(tokens, lengths), weights)
+        return decoder_search.first_state(*self.encode(tokens, lengths), weights)
 
     def step(self, tokens: Tensor, state: SearchState) -> tuple[Tensor, SearchState]:
         """One target token for each hypothesis: tokens (N,) -> logits (N, V). No gradients."""

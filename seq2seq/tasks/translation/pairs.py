@@ -43,19 +43,19 @@ def load_pairs(
     Raises UsageError for a split that is not configured, a missing, empty or malformed file,
     files of unequal length, invalid UTF-8 and a missing column.
     """
-    place = getattr(config, split)
-    if place is None:
+    location = getattr(config, split)
+    if location is None:
         raise UsageError(
             f"'data.{split}' is not set; give it a path (or, with 'data.hub', a split)"
         )
     with quiet():
         if config.hub:
-            return _load_hub(config, place)
-        if "{lang}" in place:
-            paths = [place.replace("{lang}", lang) for lang in (config.source, config.target)]
+            return _load_hub(config, location)
+        if "{lang}" in location:
+            paths = [location.replace("{lang}", lang) for lang in (config.source, config.target)]
         else:
-            paths = [place]
-            _format(place)
+            paths = [location]
+            _format(location)
         return _load_files(config, paths)
 
 
@@ -337,8 +337,8 @@ def _cause(error: BaseException, config: DataConfig) -> Exception:
 
 
 def _cache_error(config: DataConfig, error: OSError) -> RunError:
-    place = config.cache_dir or datasets.config.HF_DATASETS_CACHE
+    location = config.cache_dir or datasets.config.HF_DATASETS_CACHE
     return RunError(
-        f"cache folder {place}: {error.strerror or error}; set 'data.cache_dir' to a folder with "
-        "room that can be written"
+        f"cache folder {location}: {error.strerror or error}; set 'data.cache_dir' to a folder "
+        "with room that can be written"
     )

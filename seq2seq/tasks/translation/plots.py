@@ -122,7 +122,7 @@ def _heat_map(weights: numpy.ndarray, rows: list[str], columns: list[str]) -> Fi
 
 
 def _label(piece: str) -> str:
-    """A space before a word goes without saying; a piece that goes on with a word is marked."""
+    """A piece as a label: the mark of a space is dropped, a piece inside a word is marked."""
     if piece == "\u2581":
         return "\u2423"
     if piece.startswith("\u2581"):

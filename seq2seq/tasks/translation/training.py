@@ -22,7 +22,8 @@ from seq2seq.tasks.translation.pairs import load_pairs
 from seq2seq.tasks.translation.scores import score
 from seq2seq.tasks.translation.translator import Translator
 from seq2seq.text.sentencepiece import Tokenizer
-from seq2seq.training import checkpoints
+from seq2seq.training.log import say
+from seq2seq.training.preparing import copy_weights
 from seq2seq.training.task import Carried, Loss
 
 
@@ -43,12 +44,15 @@ class TranslationTask:
     ) -> None:
         options = config.training
         self.config, self.accelerator = config, accelerator
+        main = accelerator.is_main_process
+        say(f"reading {config.data.hub or config.data.train}", main)
         with accelerator.main_process_first():
             pairs = load_pairs(config.data, "train")
             first = None if resume else _first_model(options.start_from)
             # the main process comes first and writes them, the others read what it wrote
             keep = resume or not accelerator.is_main_process
             self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
+            say(f"tokenising {len(pairs):,} pairs", main)
             self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
             self.validation = None
             if config.data.validation:
@@ -70,10 +74,7 @@ class TranslationTask:
         sizes = [len(tokenizer) for tokenizer in self.tokenizers]
         self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
         if first:
-            weights = checkpoints.weights_of(first.model)
-            checkpoints.load_weights(
-                self.model, weights, f"training.start_from {options.start_from}"
-            )
+            copy_weights(first.model, self.model, options.start_from)
         self.objective: nn.Module = (
             RDrop(self.model, options.label_smoothing, options.rdrop)
             if options.rdrop
@@ -183,6 +184,9 @@ def _tokenizers(
                 f"has {'one vocabulary' if not config.tokenizer.shared else 'two vocabularies'}"
             )
     else:
+        if config.tokenizer.model is None:
+            kind, size = config.tokenizer.kind, config.tokenizer.vocab_size
+            say(f"learning {size:,} subwords ({kind}) from {len(pairs):,} pairs")
         tokenizers = build_tokenizers(config, pairs)
     folder.mkdir(parents=True, exist_ok=True)
     for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):

@@ -119,15 +119,22 @@ class Translator(Pretrained):
         saved.load_weights(model, directory / saved.WEIGHTS_FILE)
         return cls(model.eval(), source, target, config, saved.read_card(directory))
 
+    @property
+    def tokenizer_files(self) -> tuple[str, str]:
+        """The names of the source's and the target's tokenizer in a saved model."""
+        if self.source_tokenizer is self.target_tokenizer:
+            return SHARED_TOKENIZER, SHARED_TOKENIZER
+        return SOURCE_TOKENIZER, TARGET_TOKENIZER
+
+    def write_tokenizers(self, directory: Path) -> None:
+        tokenizers = (self.source_tokenizer, self.target_tokenizer)
+        for tokenizer, name in zip(tokenizers, self.tokenizer_files, strict=True):
+            tokenizer.save(directory / name)
+
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
-        shared = self.source_tokenizer is self.target_tokenizer
-        if shared:
-            self.source_tokenizer.save(directory / SHARED_TOKENIZER)
-        else:
-            self.source_tokenizer.save(directory / SOURCE_TOKENIZER)
-            self.target_tokenizer.save(directory / TARGET_TOKENIZER)
+        self.write_tokenizers(directory)
         return {
-            "shared_vocabulary": shared,
+            "shared_vocabulary": self.source_tokenizer is self.target_tokenizer,
             "source_vocab_size": len(self.source_tokenizer),
             "target_vocab_size": len(self.target_tokenizer),
         }
@@ -160,7 +167,7 @@ class Translator(Pretrained):
             UsageError: ``texts`` is no list of str; a setting out of range.
             RunError: the device is out of memory; the model gives no numbers (NaN).
         """
-        found = self.translate_nbest(
+        nbest = self.translate_nbest(
             texts,
             n_best=1,
             beam_size=beam_size,
@@ -169,7 +176,7 @@ class Translator(Pretrained):
             decoding=decoding,
             precision=precision,
         )
-        return [translations[0].text for translations in found]
+        return [translations[0].text for translations in nbest]
 
     def translate_nbest(
         self,
@@ -210,10 +217,10 @@ class Translator(Pretrained):
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             weights = self.model.decoding_weights()
             for batch in _batches([len(ids) for ids in sources], settings.batch_size):
-                found = self._search(
+                hypotheses_of = self._search(
                     [sources[i] for i in batch], weights, settings, n_best, attention
                 )
-                for i, hypotheses in zip(batch, found, strict=True):
+                for i, hypotheses in zip(batch, hypotheses_of, strict=True):
                     results[i] = self._translations(sources[i], hypotheses)
         return results
 
@@ -266,8 +273,8 @@ class Translator(Pretrained):
         try:
             state = self.model.start((tokens, source_lengths), weights)
             if settings.beam_size == 1 and settings.coverage_penalty == 0:
-                found = greedy_search(self.model, state, **common)
-                return [[hypothesis] for hypothesis in found]
+                greedy = greedy_search(self.model, state, **common)
+                return [[hypothesis] for hypothesis in greedy]
             return beam_search(
                 self.model,
                 state,
@@ -286,25 +293,25 @@ class Translator(Pretrained):
             ) from None
 
     def _translations(self, ids: list[int], hypotheses: list[Hypothesis]) -> list[Translation]:
-        texts = self.target_tokenizer.decode_batch([found.tokens for found in hypotheses])
+        texts = self.target_tokenizer.decode_batch([hypothesis.tokens for hypothesis in hypotheses])
         pieces = self.source_tokenizer.pieces(ids)
         return [
             Translation(
                 text=_one_line(text),
-                score=found.score,
-                log_probability=found.log_probability,
-                finished=found.finished,
-                tokens=self.target_tokenizer.pieces(found.tokens),
+                score=hypothesis.score,
+                log_probability=hypothesis.log_probability,
+                finished=hypothesis.finished,
+                tokens=self.target_tokenizer.pieces(hypothesis.tokens),
                 source_tokens=pieces,
-                attention=None if found.attention is None else _trim(found, len(ids)),
+                attention=None if hypothesis.attention is None else _trim(hypothesis, len(ids)),
             )
-            for text, found in zip(texts, hypotheses, strict=True)
+            for text, hypothesis in zip(texts, hypotheses, strict=True)
         ]
 
 
-def _trim(found: Hypothesis, source_length: int) -> torch.Tensor:
+def _trim(hypothesis: Hypothesis, source_length: int) -> torch.Tensor:
     """The attention over real source tokens, on the CPU."""
-    return found.attention[:, :source_length].float().cpu()  # (T, S)
+    return hypothesis.attention[:, :source_length].float().cpu()  # (T, S)
 
 
 def _settings(

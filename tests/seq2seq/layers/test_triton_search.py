@@ -37,14 +37,13 @@ def search(model, source, lengths, backend, beam_size):
     ids=["lstm", "gru", "not fed", "no attention"],
 )
 def test_the_same_text_on_both_backends(options, beam_size, monkeypatch):
-    launches, kernel = [], launch.step_kernel
+    launches, bind = [], launch.STEP.bind
 
-    class Counted:
-        def __getitem__(self, grid):
-            launches.append(grid)
-            return kernel[grid]
+    def counted(*arguments):
+        launches.append(arguments)
+        return bind(*arguments)
 
-    monkeypatch.setattr(launch, "step_kernel", Counted())
+    monkeypatch.setattr(launch.STEP, "bind", counted)
     model = make(**options).float().eval().to(DEVICE)
     source, lengths, _ = (t.to(DEVICE) for t in batch())
     expected = search(model, source, lengths, "torch", beam_size)

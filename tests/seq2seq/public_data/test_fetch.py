@@ -114,12 +114,12 @@ def test_both_layouts_of_a_mirror_and_of_a_folder(small, server, tmp_path, monke
 def test_a_wrong_checksum_keeps_nothing(small, server, tmp_path):
     server.files["/small/play.txt"] = TEXT + b"more"
     with pytest.raises(RunError, match=f"not the file expected.*{SHA}.*nothing was kept"):
-        fetch("small", tmp_path / "a", place=server.place, retries=0)
+        fetch("small", tmp_path / "a", mirror=server.place, retries=0)
     assert left(tmp_path) == []
     (tmp_path / "folder" / "small").mkdir(parents=True)
     (tmp_path / "folder" / "small" / "play.txt").write_bytes(TEXT[:-1])
     with pytest.raises(RunError, match=r"folder/small/play\.txt: sha256 is .*, expected"):
-        fetch("small", tmp_path / "a", place=str(tmp_path / "folder"))
+        fetch("small", tmp_path / "a", mirror=str(tmp_path / "folder"))
     assert left(tmp_path / "a") == []
 
 
@@ -127,10 +127,10 @@ def test_a_download_that_breaks_off_keeps_nothing_and_can_be_repeated(small, ser
     server.files["/small/play.txt"] = TEXT
     server.cut.add("/small/play.txt")
     with pytest.raises(RunError, match=r"play\.txt: (cannot be fetched|is not the file)"):
-        fetch("small", tmp_path, place=server.place, retries=0)
+        fetch("small", tmp_path, mirror=server.place, retries=0)
     assert left(tmp_path) == []
     server.cut.clear()
-    fetch("small", tmp_path, place=server.place, retries=0)
+    fetch("small", tmp_path, mirror=server.place, retries=0)
     assert (tmp_path / "small" / "play.txt").read_bytes() == TEXT
 
 
@@ -140,7 +140,7 @@ def test_a_failed_download_is_tried_again(small, server, tmp_path, monkeypatch):
     server.files["/small/play.txt"] = TEXT
     server.cut.add("/small/play.txt")
     monkeypatch.setattr(pooch.core.time, "sleep", lambda _: server.cut.clear())
-    fetch("small", tmp_path, place=server.place, retries=1)
+    fetch("small", tmp_path, mirror=server.place, retries=1)
     assert (tmp_path / "small" / "play.txt").read_bytes() == TEXT
 
 
@@ -149,23 +149,23 @@ def test_no_network(small, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(RunError, match=r"cannot be fetched .*set SEQ2SEQ_DATA to a folder"):
-        fetch("small", tmp_path, place=f"http://127.0.0.1:{port}", retries=0)
+        fetch("small", tmp_path, mirror=f"http://127.0.0.1:{port}", retries=0)
     assert left(tmp_path) == []
 
 
 def test_a_mirror_and_a_folder_without_the_file(small, server, tmp_path):
     with pytest.raises(RunError, match="the server answered 404"):
-        fetch("small", tmp_path, place=server.place, retries=0)
+        fetch("small", tmp_path, mirror=server.place, retries=0)
     assert len(server.asked) == 3
     with pytest.raises(UsageError, match=r"play\.txt is not there; looked for .*small/play\.txt"):
-        fetch("small", tmp_path, place=str(tmp_path))
+        fetch("small", tmp_path, mirror=str(tmp_path))
 
 
 def test_a_file_of_ones_own_is_not_overwritten(small, tmp_path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "play.txt").write_bytes(b"mine")
     with pytest.raises(UsageError, match="is another file than the published one"):
-        fetch("small", tmp_path, place="http://127.0.0.1:9")
+        fetch("small", tmp_path, mirror="http://127.0.0.1:9")
     assert (tmp_path / "small" / "play.txt").read_bytes() == b"mine"
 
 
@@ -192,7 +192,7 @@ def test_archives_are_unpacked(tmp_path, monkeypatch):
         archive.addfile(member, io.BytesIO(b"{}"))
     (tmp_path / "from" / "flickr8k").mkdir(parents=True)
     (tmp_path / "from" / "flickr8k" / "train.tar").write_bytes(content.getvalue())
-    folder = fetch("flickr8k", tmp_path / "data", place=str(tmp_path / "from"))
+    folder = fetch("flickr8k", tmp_path / "data", mirror=str(tmp_path / "from"))
     assert (folder / "train" / "metadata.jsonl").read_text() == "{}"
 
 

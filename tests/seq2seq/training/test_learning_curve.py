@@ -58,10 +58,21 @@ def test_each_task_shows_its_own_figures(tmp_path, figures, figure, values, said
     ]
     write_log(tmp_path / "log.jsonl", entries)
     plot_learning_curve(tmp_path, tmp_path / "curve.png")
-    loss, *panels = figures[0].axes
+    _, parts, *panels = figures[0].axes
     assert [text.get_text() for axes in panels for text in axes.texts] == said
-    assert "training: words" in [text.get_text() for text in loss.get_legend().get_texts()]
+    assert [text.get_text() for text in parts.get_legend().get_texts()] == ["words"]
     assert figures[0].get_suptitle() == tmp_path.name
+
+
+def test_steps_that_trained_one_part_alone_are_drawn_apart(tmp_path, figures):
+    entries = [{"step": n, "loss": 1.0 / n, "loss_words": 1.0 / n} for n in (1, 2, 3)]
+    entries += [{"step": n, "loss": 5.0 / n, "loss_words": 0.5 / n} for n in (4, 5)]
+    write_log(tmp_path / "log.jsonl", entries)
+    plot_learning_curve(tmp_path, tmp_path / "curve.png")
+    loss, parts = figures[0].axes
+    lines = [{line.get_label(): list(line.get_xdata()) for line in a.lines} for a in (loss, parts)]
+    assert lines[0]["training"] == [4, 5]
+    assert lines[1] == {"words": [1, 2, 3, 4, 5]}
 
 
 @pytest.mark.parametrize(("ending", "begins"), [("svg", b"<?xml"), ("pdf", b"%PDF")])

@@ -152,6 +152,9 @@ def test_ctrl_c_saves_and_exits_130(corpus, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "--resume" in errors and "Traceback" not in errors
+    # what happens before the first step is told, in order
+    told = [errors.index(text) for text in ("reading ", "learning 278 subwords", "tokenising 600")]
+    assert told == sorted(told) and told[-1] < errors.index("parameters; ")
     state = checkpoints.read(output / "checkpoints" / "last")[1]
     assert state["progress"]["step"] >= 2
 

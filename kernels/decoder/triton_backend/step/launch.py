@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kernels.backend import interpreted
 from kernels.common.chip import chip_of, power_of_two
-from kernels.common.launching import Kernel, Launch, Pointers, on_device
+from kernels.common.launching import Fixed, Kernel, Launch, Pointers, on_device
 from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.triton_backend.step.kernel import step_kernel
 from kernels.decoder.triton_backend.step.tiles import Problem, Tiles, blocks_of, phases, pick
@@ -255,8 +255,8 @@ def _launch(
     def run(phase: str, layers: tuple[int, int], programs: int) -> None:
         launch = launches.get(phase)
         if launch is None:
-            constants = {"PHASE": phase, **fixed}
-            launch = launches[phase] = STEP.bind(pointers, numbers, constants, options)
+            of_phase = Fixed({"PHASE": phase, **fixed}, options)
+            launch = launches[phase] = STEP.bind(pointers, numbers, of_phase)
         launch((programs,), first_layer=layers[0], last_layer=layers[1], programs=programs)
 
     listed = list(phases(problem, tiles))

@@ -18,19 +18,54 @@ from kernels.common.cells import (
     sigmoid,
     tanh,
 )
+from kernels.common.split_product import STEP, add_splits, no_sums, split_inner, splits_of
 from kernels.decoder.triton_backend.attend import half_way
 from kernels.decoder.triton_backend.products import in_whole_copies
 
+MOST = tl.constexpr(STEP)
+
 
 @triton.jit
-def row_block(rows, at, inner, there, live, STRIDE: tl.constexpr):
-    """rows[at, inner] for the columns that are ``there``, else zero: (BM, BK), past L1."""
-    return tl.load(
-        rows + at[:, None] * STRIDE + inner[None, :],
-        mask=live[:, None] & there[None, :],
-        other=0.0,
-        cache_modifier=".cg",
-    )
+def row_block(rows, row, inner, there, live, STRIDE: tl.constexpr):
+    """rows[row, inner] for the columns that are ``there``, else zero, past L1. ``row``, ``live``
+    (BM, 1), ``inner``, ``there`` (1, BK); with K in parts (1, BM, 1), (PARTS, 1, BK/PARTS)."""
+    return tl.load(rows + row * STRIDE + inner, mask=live & there, other=0.0, cache_modifier=".cg")
+
+
+@triton.jit
+def along_rows(k, BK: tl.constexpr, PARTS: tl.constexpr):
+    """The inner side as the rows' last dimension: (1, BK), or (PARTS, 1, BK/PARTS)."""
+    if PARTS == 1:
+        return (k + tl.arange(0, BK))[None, :]
+    else:
+        return split_inner(k, BK, PARTS)[:, None, :]
+
+
+@triton.jit
+def along_columns(k, BK: tl.constexpr, PARTS: tl.constexpr):
+    """And as the weight's: (BK, 1), or (PARTS, BK/PARTS, 1)."""
+    if PARTS == 1:
+        return (k + tl.arange(0, BK))[:, None]
+    else:
+        return split_inner(k, BK, PARTS)[:, :, None]
+
+
+@triton.jit
+def down(x, PARTS: tl.constexpr):
+    """(BM,) as (BM, 1), or (1, BM, 1)."""
+    if PARTS == 1:
+        return x[:, None]
+    else:
+        return x[None, :, None]
+
+
+@triton.jit
+def across(x, PARTS: tl.constexpr):
+    """(BN,) as (1, BN), or (1, 1, BN)."""
+    if PARTS == 1:
+        return x[None, :]
+    else:
+        return x[None, None, :]
 
 
 @triton.jit
@@ -48,9 +83,12 @@ def multiply_joined(
     ``products.multiply``, and for its reasons; as they are, since the pipeline would take them back
     if an operation on them stood between.
     """
+    BM: tl.constexpr = total.shape[0]
+    BN: tl.constexpr = total.shape[1]
     OUTSIDE: tl.constexpr = X + F
     INNER: tl.constexpr = OUTSIDE + H
     dtype = weight.dtype.element_ty
+    PARTS: tl.constexpr = splits_of(BM, BN, BK, dtype.primitive_bitwidth // 8, MOST)
     # All parts begin and end at a multiple of 16 bytes, in the narrowest of their dtypes.
     AHEAD: tl.constexpr = STAGES > 1 and not (
         in_whole_copies(X, x.dtype.element_ty)
@@ -59,23 +97,30 @@ def multiply_joined(
         and (X + F) % 8 == 0
         and FROM % 8 == 0
     )
+    parts = total
+    if PARTS > 1:
+        parts = no_sums(PARTS, BM, BN)
+    row, x_row, alive = down(at, PARTS), down(x_at, PARTS), down(live, PARTS)
+    column, own, kind = across(place, PARTS), across(there, PARTS), across(gate, PARTS)
     if AHEAD:
-        inner = FROM + tl.arange(0, BK)
-        recurrent = (inner >= OUTSIDE) & (inner < INNER)
-        of_hidden = row_block(hidden, at, inner - OUTSIDE, recurrent, live, H)
+        # Names of their own: the loop would carry ``inner``, which has two shapes in it.
+        first = along_rows(FROM, BK, PARTS)
+        of_hidden = row_block(
+            hidden, row, first - OUTSIDE, (first >= OUTSIDE) & (first < INNER), alive, H
+        )
         if X > FROM:
-            of_x = row_block(x, x_at, inner, inner < X, live, X)
+            of_x = row_block(x, x_row, first, first < X, alive, X)
         if F > 0:
-            of_feed = row_block(feed, at, inner - X, (inner >= X) & (inner < OUTSIDE), live, F)
+            of_feed = row_block(feed, row, first - X, (first >= X) & (first < OUTSIDE), alive, F)
     for k in tl.range(FROM, INNER, BK, num_stages=STAGES):
         # AHEAD: of the next block, else of this one.
-        inner = k + (BK if AHEAD else 0) + tl.arange(0, BK)
+        inner = along_rows(k + (BK if AHEAD else 0), BK, PARTS)
         recurrent = (inner >= OUTSIDE) & (inner < INNER)
-        new_hidden = row_block(hidden, at, inner - OUTSIDE, recurrent, live, H)
+        new_hidden = row_block(hidden, row, inner - OUTSIDE, recurrent, alive, H)
         if X > FROM:
-            new_x = row_block(x, x_at, inner, inner < X, live, X)
+            new_x = row_block(x, x_row, inner, inner < X, alive, X)
         if F > 0:
-            new_feed = row_block(feed, at, inner - X, (inner >= X) & (inner < OUTSIDE), live, F)
+            new_feed = row_block(feed, row, inner - X, (inner >= X) & (inner < OUTSIDE), alive, F)
         if not AHEAD:
             of_hidden = new_hidden
             if X > FROM:
@@ -87,23 +132,22 @@ def multiply_joined(
             rows += of_x.to(dtype)
         if F > 0:
             rows += of_feed.to(dtype)
-        inner = k + tl.arange(0, BK)
+        inner = along_columns(k, BK, PARTS)
         recurrent = inner >= OUTSIDE
-        used = there[None, :] & (inner < INNER)[:, None]
+        used = own & (inner < INNER)
         if SPLIT:
-            used = used & (
-                ((gate != 2)[None, :] & recurrent[:, None])
-                | ((gate != 3)[None, :] & (inner < OUTSIDE)[:, None])
-            )
-        w = tl.load(weight + place[None, :] * INNER + inner[:, None], mask=used, other=0.0)
-        total = tl.dot(rows, w, total, input_precision=PRECISION)
+            used = used & (((kind != 2) & recurrent) | ((kind != 3) & (inner < OUTSIDE)))
+        w = tl.load(weight + column * INNER + inner, mask=used, other=0.0)
+        parts = tl.dot(rows, w, parts, input_precision=PRECISION)
         if AHEAD:
             of_hidden = new_hidden
             if X > FROM:
                 of_x = new_x
             if F > 0:
                 of_feed = new_feed
-    return total
+    if PARTS > 1:
+        parts = total + add_splits(parts, PARTS, BM, BN)
+    return parts
 
 
 @triton.jit

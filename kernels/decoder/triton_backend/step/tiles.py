@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from itertools import product
 from typing import NamedTuple
 
-from kernels.common.chip import BARRIER, LATENCY, LAUNCH, Chip, power_of_two
+from kernels.common.chip import BARRIER, HOST, LATENCY, REPLAYED, Chip, power_of_two
+from kernels.common.split_product import STEP, WARPS, tile_price
 from kernels.decoder.triton_backend.tiles import EXPONENTIALS, NAMES
 
-WARPS = 8
 ELEMENTS = 8192  # of a block of three dimensions that eight warps hold in registers
 WHOLE = 32768  # bytes of a weight that eight warps hold in registers
-REPLAYED = 1.0  # microseconds of a launch in a CUDA graph; LAUNCH is without one
 MOST_ROWS = 32  # of a product's tile: from 64 on another instruction might add up another way
 
 
@@ -109,7 +108,7 @@ def _pick(problem: Problem, chip: Chip, name: str) -> Tiles:
     # In float32 the assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half else WARPS // 2
     elements = ELEMENTS * warps // WARPS
-    inner = 128 if half else 32
+    inner = block_of(problem)
     return Tiles(
         name, chip.processors, cell_rows, cell_units,
         _stages(problem, chip, inner, _parts(problem) * cell_rows, cell_units * slots),
@@ -118,6 +117,11 @@ def _pick(problem: Problem, chip: Chip, name: str) -> Tiles:
         _block(elements // (beams * max(blocks, attended)), problem.source),
         _whole(problem, chip, columns), warps,
     )  # fmt: skip
+
+
+def block_of(problem: Problem) -> int:
+    """Of a product's inner side."""
+    return 128 if problem.bytes == 2 else 32
 
 
 def _block(most: int, longest: int) -> int:
@@ -226,8 +230,8 @@ def _product(
     rounds = -(-tiles // chip.processors)
     height = min(tile_rows, problem.rows)
     read = (height + tile_columns) * inner * problem.bytes
-    rate = chip.products if problem.bytes == 2 else chip.products / 16
-    return rounds * max(read * chip.processors / chip.l2, tile_rows * tile_columns * inner / rate)
+    tile = tile_price(tile_rows, tile_columns, inner, block_of(problem), problem.bytes, STEP, chip)
+    return rounds * max(read * chip.processors / chip.l2, tile)
 
 
 def phases(problem: Problem, tiles: Tiles) -> Iterator[tuple[str, int, int]]:
@@ -251,7 +255,7 @@ def price(tiles: Tiles, problem: Problem, chip: Chip, graph: bool = True) -> flo
     """Predicted microseconds of a step, launches included; ``graph``: replayed in a CUDA graph.
     Not measured."""
     count = len(list(phases(problem, tiles)))
-    launch = REPLAYED if graph else LAUNCH
+    launch = REPLAYED if graph else HOST  # a step of search waits for the one before
     waits = launch + (count - 1) * BARRIER if tiles.schedule == "persistent" else count * launch
     return (
         waits

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -191,3 +193,10 @@ def test_damaged_directories_are_named(saved, tmp_path):
     (saved / "units.json").unlink()
     with pytest.raises(RunError, match=r"units\.json is missing"):
         Captioner.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_captioner_is_copied_after_use(images, again):
+    captioner = make()
+    expected = [one.text for one in captioner.caption(images[:2])]
+    assert [one.text for one in again(captioner).caption(images[:2])] == expected

@@ -68,6 +68,13 @@ def test_it_learns_to_describe(drawings, learned):
     ]  # fmt: skip
 
 
+def test_the_parts_of_the_loss_are_logged_apart(uninterrupted):
+    steps = [record for record in records(uninterrupted) if "loss" in record]
+    # the first epoch, of four steps, trains the word loss alone
+    assert [record["loss"] == record["loss_words"] for record in steps] == [True] * 2 + [False] * 4
+    assert all(record["loss_words"] > 0 for record in steps)
+
+
 def test_kill_9_and_resume_give_the_same_numbers(drawings, tmp_path, uninterrupted):
     output = tmp_path / "run"
     values = settings(drawings, output)

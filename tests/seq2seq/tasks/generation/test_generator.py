@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
+import pickle
 
 import pytest
 import torch
@@ -374,3 +376,22 @@ def test_damaged_and_foreign_directories(tmp_path):
     (tmp_path / "config.json").write_text('{"task": "generation"}')  # as training writes it
     with pytest.raises(RunError, match=r"directory of a run; its model is .*model"):
         TextGenerator.from_pretrained(tmp_path)
+
+
+# --- copies ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_generators_and_sessions_are_copied_after_use(again, precision):
+    generator = make()
+    session = generator.session(seed=1, precision=precision)
+    text = generator.generate("To be", seed=1, precision=precision)
+    assert again(generator).generate("To be", seed=1, precision=precision) == text
+    assert "".join(session.write("To be")) == text
+    other = again(session)
+    assert "".join(other.write("or")) == "".join(session.write("or"))
+    stream = session.write("not")
+    next(stream)
+    with pytest.raises(TypeError, match="the session is writing"):
+        again(session)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import pickle
 
 import pytest
 import torch
@@ -175,3 +177,10 @@ def test_weights_that_are_not_numbers(saved):
         broken.model.projection.bias.fill_(math.nan)
     with pytest.raises(RunError, match="NaN"):
         broken.translate(["a dog"])
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_a_translator_is_copied_after_use(translator, again):
+    assert translator.translate(ENGLISH, precision="bf16")
+    assert translator.translate(ENGLISH) == GERMAN
+    assert again(translator).translate(ENGLISH) == GERMAN

@@ -1,0 +1,26 @@
+"""The table of ``auto`` that follows from this run: ``decisions AUTO.json BENCH.json...``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.gpu_kit.records import say
+from kernels.bench.deciding import decide
+
+SHOWN = ("operation", "kind", "dtype", "sizes", "backend", "speed")
+
+
+def main(output: Path, measured: list[Path]) -> None:
+    there = [json.loads(path.read_text(encoding="utf-8")) for path in measured if path.exists()]
+    table = decide(there)
+    output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    for entry in table["entries"]:
+        say("auto", **{name: entry[name] for name in SHOWN})
+    if not table["entries"]:
+        say("auto", name="nothing", files=len(there))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

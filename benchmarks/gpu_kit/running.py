@@ -1,0 +1,138 @@
+"""Runs the parts of a run one after the other, each under its own time limit.
+
+A part is a process group of its own. Past its limit it is interrupted, so that it can still write
+what it has, and killed 5 seconds later with all it started. A part that fails or hangs never keeps
+the next one from starting. Each line of output is written and flushed as it comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from benchmarks.gpu_kit.plan import Part
+from benchmarks.gpu_kit.records import Record, read
+
+LARGEST_FILE = 14 << 20  # bytes of a file of results; 16 MiB may come back
+LARGEST_TABLES = 1 << 20  # and of the tables at the end of it
+GRACE = 5.0  # seconds between the interruption and the end
+RESERVE = 2.0  # seconds kept for the tables at the end
+SHORTEST = 3.0  # a part is not started with less
+
+
+class Log:
+    """A file that every line is flushed to, and that stops growing at ``LARGEST_FILE``."""
+
+    def __init__(self, path: Path, more: bool = False) -> None:
+        """more: there is some already, which tables at the end are added to."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: TextIO = path.open("a" if more else "w", encoding="utf-8", errors="replace")
+        self._left = LARGEST_TABLES if more else LARGEST_FILE
+
+    def write(self, line: str) -> None:
+        size = len(line.encode("utf-8", "replace"))
+        if size > self._left:
+            if self._left >= 0:
+                self._file.write("\n[the rest is left out: this file may not grow further]\n")
+                self._file.flush()
+            self._left = -1
+            return
+        self._left -= size
+        self._file.write(line)
+        self._file.flush()
+
+
+def run_parts(
+    parts: list[Part],
+    folder: Path,
+    seconds: float,
+    environment: dict[str, str],
+    patience: float = 1.0,
+    echo: TextIO = sys.stdout,
+) -> tuple[list[Record], list[Record]]:
+    """-> (what the parts reported, how each part ended).
+
+    seconds: of all parts together. patience: what the limits of the parts are multiplied with.
+    """
+    end = time.monotonic() + seconds
+    log, lines = Log(folder / "log.txt"), Log(folder / "results.jsonl")
+    reported: list[Record] = []
+    endings: list[Record] = []
+
+    def take(line: str) -> None:
+        echo.write(line)
+        echo.flush()
+        log.write(line)
+        record = read(line)
+        if record is not None:
+            reported.append(record)
+            lines.write(line)
+
+    for part in parts:
+        left = end - RESERVE - GRACE - time.monotonic()
+        limit = min(part.seconds * patience, left)
+        take(f"\n== {part.name}: at most {max(limit, 0):.0f} s\n")
+        start = time.monotonic()
+        if limit < SHORTEST:
+            outcome = "not started: no time left"
+        elif part.under and shutil.which(part.under[0]) is None:
+            outcome = f"left out: {part.under[0]} is not installed"
+        else:
+            command = [*part.under, sys.executable, "-m", "benchmarks.gpu_kit.start"]
+            command += [part.module, *part.arguments]
+            outcome = _run(command, environment | dict(part.environment), limit, take)
+        ending = {"part": part.name, "outcome": outcome}
+        ending["seconds"] = round(time.monotonic() - start, 1)
+        endings.append(ending)
+        take(f"== {part.name}: {outcome}, {ending['seconds']} s\n")
+    return reported, endings
+
+
+def _run(
+    command: list[str], environment: dict[str, str], limit: float, take: Callable[[str], None]
+) -> str:
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            bufsize=1,
+            start_new_session=True,
+        )
+    except OSError as problem:
+        return f"failed: {problem}"
+
+    def read_all() -> None:
+        for line in process.stdout:
+            take(line if line.endswith("\n") else line + "\n")
+
+    reader = threading.Thread(target=read_all, daemon=True)
+    reader.start()
+    late = False
+    try:
+        process.wait(limit)
+    except subprocess.TimeoutExpired:
+        late = True
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # whatever it has left running
+    process.wait()
+    reader.join(2.0)
+    if late:
+        return f"STOPPED after {limit:.0f} s"
+    return "done" if process.returncode == 0 else f"failed: exit status {process.returncode}"

@@ -1,0 +1,42 @@
+"""What tasks do alike before the first step: vocabularies of a run, weights to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from seq2seq.config import VocabularyConfig
+from seq2seq.errors import UsageError
+from seq2seq.text.vocabulary import UNITS_FILE, Units, load_units, save_units, train_units
+from seq2seq.training import checkpoints
+from seq2seq.training.log import say
+
+
+def units_of_run(
+    config: VocabularyConfig, folder: Path, texts: Iterable[str], first: Units | None, keep: bool
+) -> Units:
+    """The vocabulary of a run, saved in its ``folder``.
+
+    With ``keep`` it is the one that the folder holds; else ``first``, that of the model to start
+    from; else a new one of ``texts``. Raises UsageError where ``first`` is of another kind.
+    """
+    if keep and (folder / UNITS_FILE).exists():
+        return load_units(folder)
+    if first is None and config.kind != "bytes":
+        say(f"learning the vocabulary: {config.kind}")
+    units = train_units(texts, config) if first is None else first
+    if units.kind != config.kind:
+        raise UsageError(
+            f"units.kind is {config.kind}; the model of training.start_from has {units.kind}"
+        )
+    save_units(units, folder)
+    return units
+
+
+def copy_weights(source: nn.Module, model: nn.Module, name: str | None) -> None:
+    """Begin with the weights of ``source``, the model that ``training.start_from`` names; RunError
+    where its shape is another."""
+    weights = checkpoints.weights_of(source)
+    checkpoints.load_weights(model, weights, f"training.start_from {name}")
