@@ -18,6 +18,7 @@ from functools import lru_cache
 import torch
 
 from kernels import automatic
+from kernels.common.compiling import constant_result
 from kernels.common.precision import precision
 
 BACKENDS = ("auto", "torch", "triton", "reference")
@@ -92,7 +93,7 @@ def resolve(
     return name
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _decide(
     operation: str,
     devices: str,

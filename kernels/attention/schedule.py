@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
-import torch
-
 from kernels.attention.arguments import Problem
 from kernels.common.chip import LAUNCH, Chip, power_of_two
+from kernels.common.compiling import constant_result
 
 CLOCK = 1700.0  # cycles in a microsecond
 REGISTERS = 65536  # of a processor
@@ -104,7 +103,7 @@ def asked_tiles() -> str:
     return _read(_seen_by_compile)
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _read(seen: str) -> str:
     """``seen`` is there for torch.compile, which traces no further than this."""
     return _chosen.get()

@@ -1,7 +1,8 @@
 """Attention for CPU, and where no kernel exists, without an autograd tape.
 
-Additive scores hold one bounded block of tanh(q + k) at a time, small enough for the cache,
-and make it again in the backward pass; only the inputs and the weights (B, N, T, S) are kept.
+Additive scores hold one bounded block of pairs of queries and keys at a time, small enough for the
+cache (``kernels.common.additive``), and make it again in the backward pass; only the inputs and the
+weights (B, N, T, S) are kept.
 Dot scores are batched products. Several heads are rows of a larger batch.
 """
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options, by_head, product_precision
+from kernels.common.additive import factors, pair, remainders, slopes_
 from kernels.common.masking import (
     in_window,
     missing,
@@ -23,7 +25,7 @@ from kernels.common.masking import (
 )
 from kernels.common.precision import Precision
 
-_BLOCK = 1 << 18  # elements of tanh(q + k) held at once; 1 MiB in float32, a part of L2
+_BLOCK = 1 << 18  # elements of all pairs held at once; 1 MiB in float32, a part of L2
 
 
 def forward(arguments: Arguments, options: Options, dtypes: Precision) -> tuple[Tensor, Tensor]:
@@ -165,11 +167,13 @@ def _scores(rows: _Rows, options: Options, dtypes: Precision) -> Tensor:
     else:
         shape = (*rows.query.shape[:2], rows.keys.size(1))
         scores = rows.query.new_empty(shape)
-        for b, t, hidden in _blocks(rows):
-            if len(rows.vector) == 1:
-                scores[b, t] = hidden @ rows.vector[0]
+        doubled = -2 * rows.vector
+        for b, t, r in _blocks(rows):  # v . tanh = v . (1 - 2r)
+            if len(doubled) == 1:
+                scores[b, t] = r @ doubled[0]
             else:
-                scores[b, t] = (hidden @ rows.vector[b, None, :, None])[..., 0]
+                scores[b, t] = (r @ doubled[b, None, :, None])[..., 0]
+        scores += rows.vector.sum(1)[:, None, None]
     return scores if options.scale == 1 else scores * options.scale
 
 
@@ -178,37 +182,34 @@ def _additive_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
     """Gradients of query (B*N, T, H), keys (B*N, S, H), weight (B*N, H), and of coverage
     (B*N, T, S) and its weight (B*N, H)."""
-    # d tanh = 1 - tanh^2, of which the 1 is a plain sum over d_scores. So all that is needed of
-    # the large tensor are the sums of d_scores * tanh and of d_scores * tanh^2.
+    # All that is needed of the large tensor are sums of d_scores * r and of d_scores * (r - r^2).
     query, keys, vector = rows.query, rows.keys, rows.vector
-    d_query, d_vector = torch.empty_like(query), torch.zeros_like(vector)
-    squares = torch.zeros_like(keys)  # (B*N, S, H) sum over T of d_scores * tanh^2
+    d_query, d_keys = torch.empty_like(query), torch.zeros_like(keys)
+    sums = torch.zeros_like(vector)  # of d_scores * r
     covered = rows.coverage is not None
     d_coverage = torch.empty_like(d_scores) if covered else None
     d_cover_weight = torch.zeros_like(vector) if covered else None
-    for b, t, hidden in _blocks(rows):
+    slope = 4 * vector  # (B*N or 1, H): of r - r^2, that of the score
+    for b, t, r in _blocks(rows):
         part = d_scores[b, t]  # (b, t, S)
-        flat = hidden.flatten(1, 2)  # (b, t*S, H)
-        _add_products(d_vector, b, part, flat)
-        hidden.mul_(hidden)
-        d_query[b, t] = (part[:, :, None] @ hidden).squeeze(2)  # (b, t, H)
+        flat = r.flatten(1, 2)  # (b, t*S, H)
+        _add_products(sums, b, part, flat)
+        slopes_(r)
+        d_query[b, t] = (part[:, :, None] @ r).squeeze(2)  # (b, t, H)
         if covered:
-            gain = _of(vector * rows.coverage_weight, b)  # (b or 1, H)
-            slope = gain.sum(1)[:, None] - (flat @ gain[:, :, None])[:, :, 0]  # (b, t*S)
-            d_coverage[b, t] = part * slope.view_as(part)
-            weighted = part * rows.coverage[b, t]
-            _add_products(d_cover_weight, b, -weighted, flat)
-            plain = weighted.sum((1, 2))[:, None]  # (b, 1)
-            _of(d_cover_weight, b).add_(plain.sum(0) if len(vector) == 1 else plain)
-        if hidden.size(1) == 1:
-            squares[b].addcmul_(hidden[:, 0], part[:, 0, :, None])
+            gain = _of(slope * rows.coverage_weight, b)  # (b or 1, H)
+            d_coverage[b, t] = part * (flat @ gain[:, :, None])[:, :, 0].view_as(part)
+            _add_products(d_cover_weight, b, part * rows.coverage[b, t], flat)
+        if r.size(1) == 1:
+            d_keys[b].addcmul_(r[:, 0], part[:, 0, :, None])
         else:
-            squares[b] += hidden.mul_(part[..., None]).sum(1)
-    # Of d_query the plain sum is one over S, and 0.
-    d_query.mul_(-vector[:, None])
-    d_keys = squares.neg_().add_(d_scores.sum(1)[:, :, None]).mul_(vector[:, None])
+            d_keys[b] += r.mul_(part[..., None]).sum(1)
+    every = d_scores.sum() if len(vector) == 1 else d_scores.sum((1, 2))[:, None]
+    d_vector = every - 2 * sums
+    d_query *= slope[:, None]
+    d_keys *= slope[:, None]
     if covered:
-        d_cover_weight *= vector
+        d_cover_weight *= slope
     return d_query, d_keys, d_vector, d_coverage, d_cover_weight
 
 
@@ -225,14 +226,17 @@ def _add_products(sums: Tensor, b: slice, part: Tensor, flat: Tensor) -> None:
 
 
 def _blocks(rows: _Rows) -> Iterator[tuple[slice, slice, Tensor]]:
-    """tanh(q + k) of all pairs, block by block: rows, steps, and (b, t, S, H), which the next
-    block overwrites."""
-    query, keys = rows.query, rows.keys
+    """r = (1 - tanh(q + k)) / 2 of all pairs, block by block: rows, steps, and (b, t, S, H), which
+    the next block overwrites."""
+    pairs = None
+    if rows.coverage is None:
+        pairs = pair(rows.query, rows.keys, factors(rows.keys))
+    query, keys = (rows.query, rows.keys) if pairs is None else pairs[:2]
     batch, steps, size = query.shape
     source = keys.size(1)
-    pair = max(1, source * size)
-    count = max(1, min(batch, _BLOCK // pair))
-    length = max(1, _BLOCK // (pair * count)) if count == batch else 1
+    step = max(1, source * size)  # elements of one query's pairs
+    count = max(1, min(batch, _BLOCK // step))
+    length = max(1, _BLOCK // (step * count)) if count == batch else 1
     buffer = query.new_empty(count * min(length, max(1, steps)) * source * size)
     for b in range(0, batch, count):
         for t in range(0, steps, length):
@@ -240,9 +244,10 @@ def _blocks(rows: _Rows) -> Iterator[tuple[slice, slice, Tensor]]:
             q = query[here][:, :, None]  # (b, t, 1, H)
             k = keys[here[0], None]  # (b, 1, S, H)
             shape = (q.size(0), q.size(1), source, size)
-            hidden = buffer[: q.size(0) * q.size(1) * source * size].view(shape)
-            torch.add(q, k, out=hidden)
-            if rows.coverage is not None:
+            r = buffer[: q.size(0) * q.size(1) * source * size].view(shape)
+            if pairs is None:
                 weight = _of(rows.coverage_weight, here[0])[:, None, None]  # (b, 1, 1, H)
-                hidden.addcmul_(rows.coverage[here][..., None], weight)
-            yield *here, hidden.tanh_()
+                torch.add(q, k, out=r).addcmul_(rows.coverage[here][..., None], weight)
+                yield *here, r.mul_(-2).sigmoid_()
+            else:
+                yield *here, remainders(q, k, pairs.ones, r)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from pathlib import Path
 
 import torch
+
+from kernels.common import processor
 
 
 def machine() -> dict[str, object]:
@@ -14,7 +15,7 @@ def machine() -> dict[str, object]:
     gpu = torch.cuda.get_device_properties() if torch.cuda.is_available() else None
     capability = None if gpu is None else "{}.{}".format(*torch.cuda.get_device_capability())
     return {
-        "cpu": _cpu_name(),
+        "cpu": processor.name(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -32,12 +33,3 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

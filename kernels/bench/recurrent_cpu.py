@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import kernels
+from kernels.bench import language_model
 
 Run = Callable[[Tensor], Tensor]
 CONTENDERS = ("kernels", "torch.nn", "eager loop")
@@ -34,8 +35,9 @@ class Case(NamedTuple):
 
 
 def recurrent_cases(quick: bool) -> list[Case]:
-    """The shapes of a translation encoder, and a long and a small one."""
-    shapes = [(128, 15, 256, True), (64, 30, 512, False), (1, 20, 256, False)]
+    """The shapes of a translation encoder, a long one, one sequence, and one too small for its
+    arithmetic to matter."""
+    shapes = [(128, 15, 256, True), (64, 30, 512, False), (1, 20, 256, False), (4, 5, 16, True)]
     kinds = ("LSTM", "GRU", "RNN")
     if quick:
         shapes, kinds = [(4, 5, 16, True)], ("LSTM", "GRU")
@@ -49,7 +51,8 @@ def recurrent_cases(quick: bool) -> list[Case]:
 
 
 def measure(case: Case, rounds: int) -> dict[str, object]:
-    """The case, and by contender the median milliseconds of a forward and backward pass.
+    """The case, and by contender the median milliseconds of a forward and backward pass, and of a
+    forward pass without gradients ("forward kernels", "forward torch.nn").
 
     Raises RuntimeError when a result differs from the reference by more than rounding.
     """
@@ -67,8 +70,14 @@ def measure(case: Case, rounds: int) -> dict[str, object]:
     _check(case, runs, inputs)
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
+    times |= {f"forward {name}": [] for name in CONTENDERS[:2]}
+    for _ in range(rounds if case.size > 16 else 10 * rounds):
         for name, run in runs.items():
+            if name in CONTENDERS[:2]:
+                start = clock()
+                with torch.no_grad():
+                    _forward(case, run, inputs)
+                times[f"forward {name}"].append(1e3 * (clock() - start))
             start = clock()
             _forward(case, run, inputs).float().sum().backward()
             times[name].append(1e3 * (clock() - start))
@@ -111,10 +120,11 @@ def _check(case: Case, runs: dict[str, Run], inputs: Tensor) -> None:
 
 def run(quick: bool, rounds: int) -> list[dict[str, object]]:
     """Times all cases, prints a table, and returns its rows."""
-    print("Milliseconds forward + backward, median; ratio: torch.nn / kernels, above 1 is faster.")
+    print("Milliseconds forward + backward, median; ratio: torch.nn / kernels, above 1 is faster,")
+    print("then the same of a forward pass under no_grad.")
     print(
         f"{'kind':5} {'B':>4} {'T':>4} {'H':>5} {'dirs':>4} {'lengths':7} {'prec':4} "
-        f"{'kernels':>9} {'torch.nn':>9} {'loop':>9} {'ratio':>6}"
+        f"{'kernels':>9} {'torch.nn':>9} {'loop':>9} {'ratio':>6} {'no_grad':>7}"
     )
     results = []
     for case in recurrent_cases(quick):
@@ -124,7 +134,8 @@ def run(quick: bool, rounds: int) -> list[dict[str, object]]:
         print(
             f"{case.kind:5} {case.batch:4} {case.steps:4} {case.size:5} "
             f"{1 + case.bidirectional:4} {'ragged' if case.ragged else 'equal':7} "
-            f"{case.precision:4} {ours:9.2f} {theirs:9.2f} {loop:9.2f} {theirs / ours:6.2f}",
+            f"{case.precision:4} {ours:9.2f} {theirs:9.2f} {loop:9.2f} {theirs / ours:6.2f} "
+            f"{result['forward torch.nn'] / result['forward kernels']:7.2f}",
             flush=True,
         )
-    return results
+    return results if quick else results + language_model.run(rounds)

@@ -56,10 +56,22 @@ def attend(
     the source positions (B, K, S). What lies past a length must be zero."""
     if score is None:
         scores = torch.matmul(query, keys.transpose(1, 2)) * scale  # (B, K, S)
-        own = (query * key).sum(2, keepdim=True) * scale  # (B, K, 1)
     else:
         scores = torch.tanh(query.unsqueeze(2) + keys.unsqueeze(1)) @ score  # (B, K, S)
-        own = (torch.tanh(query + key) @ score).unsqueeze(2)  # (B, K, 1)
+    return attend_both(scores, sentinel_score(query, key, score, scale), values, padded, value)
+
+
+def sentinel_score(query: Tensor, key: Tensor, score: Tensor | None, scale: float) -> Tensor:
+    """query and key (B, K, Q) -> (B, K, 1)"""
+    if score is None:
+        return (query * key).sum(2, keepdim=True) * scale
+    return (torch.tanh(query + key) @ score).unsqueeze(2)
+
+
+def attend_both(
+    scores: Tensor, own: Tensor, values: Tensor, padded: Tensor | None, value: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``attend`` from the scores (B, K, S) and the sentinel's own (B, K, 1)."""
     if padded is not None:
         padded = F.pad(padded, (0, 1))  # the sentinel is always there
     every = masked_softmax(torch.cat([scores, own], 2), padded)  # (B, K, S + 1)

@@ -20,13 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.backend import resolve
+from kernels.common.additive import factors, pair, remainders
+from kernels.common.elementwise import tanh
 from kernels.common.masking import masked_softmax, padding, without_padding
 from kernels.common.precision import without_autocast
 from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
 from kernels.common.registration import transformed
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
-from kernels.decoder.sentinel import Sentinel, attend
+from kernels.decoder.sentinel import Sentinel, attend_both, sentinel_score
 from kernels.decoder.weights import (
     DecoderState,
     DecoderWeights,
@@ -38,7 +40,7 @@ from kernels.decoder.weights import (
 if TYPE_CHECKING:
     from kernels.decoder.triton_backend.step import JoinedWeights
 
-_BLOCK = 1 << 18  # elements of tanh(q + k) held at once; 1 MiB in float32, a part of L2
+_BLOCK = 1 << 18  # elements of all pairs held at once; 1 MiB in float32, a part of L2
 
 
 class StepLayer(NamedTuple):
@@ -69,6 +71,7 @@ class StepMemory(NamedTuple):
     values: Tensor | None  # (B, S, D); None: folded
     padded: Tensor | None  # (B, S), True past a length; None: all S positions are real
     folded: Tensor | None = None  # (B, S, A): values through the output's weight, Triton alone
+    factors: Tensor | None = None  # (B, S, Q): exp(2 keys) where scores are additive
 
 
 def step_weights(
@@ -161,9 +164,9 @@ def step_memory(memory: Memory, weights: StepWeights | JoinedWeights | None = No
         return StepMemory(keys, values, padded, folded)
     keys, values, lengths = memory
     padded = padding(lengths, *keys.shape[:2], keys.device)
-    return StepMemory(
-        without_padding(keys, padded).detach(), without_padding(values, padded).detach(), padded
-    )
+    keys, values = (without_padding(tensor, padded).detach() for tensor in (keys, values))
+    additive = weights is not None and weights.score is not None
+    return StepMemory(keys, values, padded, factors=factors(keys) if additive else None)
 
 
 @torch.no_grad()
@@ -250,7 +253,7 @@ def _step(
         joined = h if x is None else torch.cat([x, h], 1)  # (N, I + H)
         gates = prepared_linear(joined, layer.linear)  # (N, C)
         gates = gates.to(dtype) if number else sums.add_(gates)
-        h, c = _cell(kind, gates, h, c)
+        h, c = _cell(kind, gates, h, c, _rough(weights, dtype))
         hidden.append(h)
         cell.append(c)
         if layer.norm_weight is not None:
@@ -271,7 +274,8 @@ def _step(
         if weights.gate is not None:
             context.mul_(prepared_linear(x, weights.gate).to(dtype).sigmoid_())
         top = torch.cat([context, x], 1)  # (N, D + H)
-    vector = prepared_linear(top, weights.output).to(dtype).tanh_()  # (N, A)
+    vector = prepared_linear(top, weights.output).to(dtype)  # (N, A)
+    tanh(vector, vector, rough=_rough(weights, dtype))
     next_state = DecoderState(
         _stack(hidden),
         None if state.cell is None else _stack(cell),
@@ -280,63 +284,76 @@ def _step(
     return vector, next_state, attention
 
 
+def _rough(weights: StepWeights, dtype: torch.dtype) -> bool:
+    """Whether products round what they read."""
+    return weights.output.dtype != dtype
+
+
 def _stack(layers: list[Tensor]) -> Tensor:
     """(N, H) of each layer -> (L, N, H), for one layer without a copy."""
     return layers[0].unsqueeze(0) if len(layers) == 1 else torch.stack(layers)
 
 
-def _cell(kind: str, gates: Tensor, h: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _cell(
+    kind: str, gates: Tensor, h: Tensor, c: Tensor | None, rough: bool
+) -> tuple[Tensor, Tensor | None]:
     """Gate sums (N, C), which are overwritten, and states (N, H) -> the next states.
     Equations at kernels.recurrence."""
     size = h.shape[1]
     if kind == "lstm":
         gates[:, : 3 * size].sigmoid_()
-        gates[:, 3 * size :].tanh_()
         i, f, o, g = gates.chunk(4, 1)
+        tanh(g, g, rough)
         c = (f * c).addcmul_(i, g)
-        return torch.tanh(c).mul_(o), c
+        return tanh(c, torch.empty_like(c), rough).mul_(o), c
     if kind == "gru":
         gates[:, : 2 * size].sigmoid_()
         r, z, n, n_h = gates.chunk(4, 1)
-        n.addcmul_(r, n_h).tanh_()
+        n.addcmul_(r, n_h)
+        tanh(n, n, rough)
         return torch.addcmul(n, z, h - n), None
-    return (gates.tanh() if kind == "tanh" else gates.relu()), None
+    return (tanh(gates, gates, rough) if kind == "tanh" else gates.relu()), None
 
 
 def _attend(
     hidden: Tensor, weights: StepWeights, memory: StepMemory, scale: float, own: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """hidden (N, H) -> context (N, D), attention weights (N, S); ``own`` (N, H): the sentinel."""
-    keys, values, padded, _ = memory
+    keys, values, padded = memory[:3]
     query = hidden  # (N, Q)
     if weights.query is not None:
         query = prepared_linear(hidden, weights.query)
     beams = len(hidden) // max(1, len(keys))  # K
     query = query.view(len(keys), beams, keys.shape[2]).to(keys.dtype)  # (B, K, Q)
-    if own is not None:
-        key = prepared_linear(own, weights.sentinel_key).to(keys.dtype).view_as(query)
-        value = own.view(len(keys), beams, own.shape[1])
-        found = attend(query, keys, values, padded, weights.score, scale, value, key)
-        return found[0].flatten(0, 1), found[1].flatten(0, 1)
     if weights.score is None:
         scores = torch.bmm(query, keys.transpose(1, 2)) * scale  # (B, K, S)
     else:
-        scores = _additive_scores(query, keys, weights.score)
+        scores = _additive_scores(query, keys, memory.factors, weights.score)
+    if own is not None:
+        key = prepared_linear(own, weights.sentinel_key).to(keys.dtype).view_as(query)
+        value = own.view(len(keys), beams, own.shape[1])
+        own_score = sentinel_score(query, key, weights.score, scale)
+        found = attend_both(scores, own_score, values, padded, value)
+        return found[0].flatten(0, 1), found[1].flatten(0, 1)
     attention = masked_softmax(scores, padded)  # (B, K, S)
     context = torch.bmm(attention, values)  # (B, K, D)
     return context.flatten(0, 1), attention.flatten(0, 1)
 
 
-def _additive_scores(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:
+def _additive_scores(
+    query: Tensor, keys: Tensor, key_factors: Tensor | None, score: Tensor
+) -> Tensor:
     """v . tanh(q + k): query (B, K, Q), keys (B, S, Q), score (Q,) -> (B, K, S)."""
     batch, beams, width = query.shape
     source = keys.shape[1]
     rows = max(1, min(batch, _BLOCK // max(1, beams * source * width)))
     scratch = query.new_empty(rows, beams, source, width)
     scores = query.new_empty(batch, beams, source)
+    queries, keys, ones = pair(query, keys, key_factors)
+    doubled = -2 * score
     for start in range(0, batch, rows):
         stop = min(start + rows, batch)
         block = scratch[: stop - start]
-        torch.add(query[start:stop, :, None], keys[start:stop, None], out=block)
-        torch.mv(block.tanh_().view(-1, width), score, out=scores[start:stop].view(-1))
-    return scores
+        r = remainders(queries[start:stop, :, None], keys[start:stop, None], ones, block)
+        torch.mv(r.view(-1, width), doubled, out=scores[start:stop].view(-1))
+    return scores.add_(score.sum())  # v . tanh = v . (1 - 2r)

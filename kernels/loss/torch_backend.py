@@ -1,7 +1,7 @@
 """Linear + cross entropy in chunks of rows; gradients are made along with the loss.
 
-For a chunk of n rows the logits (n, V) become, in place, the softmax and then its gradient, and
-are used up in two products before the next chunk starts: memory is O(n V). The uniform part of
+For a chunk of n rows the logits (n, V) become the softmax and then, in place, its gradient, which
+is used up in two products before the next chunk starts: memory is O(n V). The uniform part of
 label smoothing, -e / V in every column, never touches the (n, V) matrix: it is a rank-one term in
 both products. Ignored rows are left out of the products.
 """
@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from kernels.common.products import product as matrix_product
+
 if TYPE_CHECKING:
     from kernels.loss.operation import Settings
 
-_CHUNK_BYTES = 1 << 23  # of one fp32 (n, V) chunk
+_CHUNK_BYTES = 1 << 24  # of one fp32 (n, V) chunk
+_WORDS = 2048  # rows of the weight's gradient that are made at once: they stay in cache
+_SMALL = 1e-30  # probabilities below have lost digits, or are 0
 
 
 def check_targets(targets: Tensor, ignore_index: int, words: int) -> None:
@@ -76,36 +80,53 @@ def _chunks(
     d_hidden, d_weight, d_bias = _gradients((hidden, weight, bias), needed, state)
     chunk = min(rows, max(1, _CHUNK_BYTES // (4 * words)))
     # Scratch for all chunks: fresh memory of this size costs more than the arithmetic on it.
-    narrow = hidden.new_empty(chunk, words, dtype=product)
-    wide, scratch = (hidden.new_empty(chunk, words, dtype=state) for _ in range(2))
+    narrow = None if product == state else hidden.new_empty(chunk, words, dtype=product)
+    wide = None if product == state else hidden.new_empty(chunk, words, dtype=state)
+    scratch = hidden.new_empty(chunk, words, dtype=state)
     for start in range(0, rows, max(1, chunk)):
         own = slice(start, min(start + chunk, rows))
         part, y = h[own], targets[own].unsqueeze(1)
         n = part.shape[0]
-        logits = wide[:n].copy_(torch.mm(part, w_t, out=narrow[:n]))  # (n, V)
+        if wide is None:
+            logits = matrix_product(part, w_t)  # (n, V)
+        else:
+            logits = wide[:n].copy_(torch.mm(part, w_t, out=narrow[:n]))
         if bias is not None:
             logits += bias
-        log_p = torch.log_softmax(logits, 1, out=scratch[:n])
-        torch.mul(log_p.gather(1, y).squeeze(1), smoothing - 1, out=losses[own])
-        if smoothing:
-            losses[own].sub_(log_p.sum(1), alpha=uniform)
+        d = torch.softmax(logits, 1, out=scratch[:n])
+        log_p = _log_probabilities(logits, d, y)  # (n,)
+        torch.mul(log_p, smoothing - 1, out=losses[own])
+        if smoothing:  # sum_v log p_v = sum_v logit_v - V (logit_y - log p_y)
+            every = logits.sum(1) - words * (logits.gather(1, y).squeeze(1) - log_p)
+            losses[own].sub_(every, alpha=uniform)
         if not any(needed):
             continue
         # p - (1 - smoothing) at the target; the rest of the smoothing is subtracted below
-        d = log_p.exp_()
         d.scatter_add_(1, y, d.new_full(y.shape, smoothing - 1))
         if scales is not None:
             d *= scales[own].unsqueeze(1)
         if d_bias is not None:
             d_bias += d.sum(0)
-        d = narrow[:n].copy_(d)
+        d = d if narrow is None else narrow[:n].copy_(d)
         if d_hidden is not None:
-            d_hidden[own] = torch.mm(d, w)
+            d_hidden[own] = matrix_product(d, w)
         if d_weight is not None:
-            d_weight += torch.mm(d.t(), part)
+            for few in range(0, words, _WORDS):
+                d_weight[few : few + _WORDS] += matrix_product(d[:, few : few + _WORDS].t(), part)
     if smoothing:
         _uniform_part(h, weight, scales, uniform, d_hidden, d_weight, d_bias)
     return losses, [d_hidden, d_weight, d_bias]
+
+
+def _log_probabilities(logits: Tensor, p: Tensor, y: Tensor) -> Tensor:
+    """Of the targets y (n, 1), from logits and their softmax p (n, V): (n,). A logarithm of a whole
+    row is made only where a target's probability is too small to be exact."""
+    found = p.gather(1, y).squeeze(1)
+    lost = (found < _SMALL).nonzero().squeeze(1)
+    found.log_()
+    if len(lost):
+        found[lost] = torch.log_softmax(logits[lost], 1).gather(1, y[lost]).squeeze(1)
+    return found
 
 
 def _gradients(

@@ -74,7 +74,8 @@ def recurrence(
 
         and one element more, of the products' dtype, with hidden_mask, resets or autocast. The
         torch backend has states in float32 (2 more in bfloat16), no such element, and keeps no
-        gates of an Elman without zoneout.
+        gates of an Elman without zoneout; of an LSTM that is oneDNN's layer (equal lengths, no
+        options) it keeps that layer's workspace.
 
     One floating dtype for all, which the outputs have too; float16 and bfloat16 keep sums and
     states in float32 inside. Under torch.autocast the products run in autocast's dtype, sums,

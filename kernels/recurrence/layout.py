@@ -11,14 +11,16 @@ without one), G gates (LSTM 4, GRU 3, Elman 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from kernels.common.precision import Precision
+from kernels.common.products import linear, product
 from kernels.recurrence import normalisation
-from kernels.recurrence.packing import Packing, copy_in, final, put, take
+from kernels.recurrence.packing import Packing, empty_like_inputs, final, put, take
 
 
 class Arguments(NamedTuple):
@@ -97,20 +99,11 @@ def input_sums(
         bias = added if bias is None else bias + added
     gain = arguments.input_gain
     packed = packed_inputs(packing, dtypes, arguments.inputs)
-    weight = arguments.weight_ih.to(dtypes.product).transpose(1, 2)  # (D, I, G*H)
-    directions, _, width = weight.shape
+    weight = arguments.weight_ih.to(dtypes.product)  # (D, G*H, I)
     added = None if bias is None or gain is not None else bias.to(dtypes.product)
-    if directions == 1:
-        x, w = packed[0], weight.squeeze(0)
-        sums = torch.mm(x, w) if added is None else torch.addmm(added.squeeze(0), x, w)
-        sums = sums.unsqueeze(0)
-    else:
-        sums = weight.new_empty(directions, packed[0].size(0), width)
-        for d, (x, w, out) in enumerate(zip(packed, weight, sums, strict=True)):
-            if added is None:
-                torch.mm(x, w, out=out)
-            else:
-                torch.addmm(added[d], x, w, out=out)
+    sums = _side_by_side(
+        [linear(x, weight[d], None if added is None else added[d]) for d, x in enumerate(packed)]
+    )
     if gain is None:
         return sums, None
     return normalisation.forward(sums, gain, bias, dtypes.state), sums
@@ -163,14 +156,13 @@ def results(packing: Packing, dtypes: Precision, inputs: Tensor, saved: Saved) -
     batch, steps = inputs.shape[:2]
     directions, rows, size = saved.states.shape
     states = saved.states.narrow(1, batch, rows - batch)  # (D, N, P)
+    outputs = empty_like_inputs(inputs, directions * size, dtypes.output)
     if directions == 1 and packing.rows[0] is None:
-        by_step = states.view(steps, batch, size)
-        outputs = copy_in(dtypes.output, by_step.transpose(0, 1))
+        outputs.copy_(states.view(steps, batch, size).transpose(0, 1))
     else:
-        states = states.to(dtypes.output)
-        make = states.new_empty if packing.full else states.new_zeros
-        outputs = make((batch, steps, directions * size))
-        for d, own in enumerate(states):
+        if not packing.full:
+            outputs.zero_()
+        for d, own in enumerate(states.to(dtypes.output)):
             put(packing, d, own, outputs.narrow(2, d * size, size))
     hidden = final(packing, dtypes.output, saved.states)
     cell = None if saved.cells is None else final(packing, dtypes.output, saved.cells)
@@ -240,10 +232,10 @@ def collect(
         grads[0] = _input_gradient(packing, dtypes, arguments, input_sums.all)
     if wanted[1]:
         packed = packed_inputs(packing, dtypes, inputs)
-        grads[1] = torch.stack([d.t() @ x for d, x in zip(input_sums.all, packed, strict=True)])
+        grads[1] = _weight_gradient(input_sums.all, packed)
     if wanted[2]:
         seen = seen.to(dtypes.product)
-        grads[2] = torch.stack([d.t() @ h for d, h in zip(recurrent_sums.all, seen, strict=True)])
+        grads[2] = _weight_gradient(recurrent_sums.all, seen)
     if wanted[3]:
         grads[3] = input_sums.total
     if wanted[4]:  # memory of its own: parameters' gradients are scaled and summed up in place
@@ -257,6 +249,16 @@ def collect(
         grad.to(argument.dtype) if want and argument is not None and grad is not None else None
         for grad, argument, want in zip(grads, arguments, wanted, strict=True)
     )
+
+
+def _weight_gradient(d_sums: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """d_sums (D, N, G*H), inputs D of (N, K) -> (D, G*H, K)"""
+    return _side_by_side([product(d.t(), x) for d, x in zip(d_sums, inputs, strict=True)])
+
+
+def _side_by_side(tensors: list[Tensor]) -> Tensor:
+    """A leading dimension D; of one direction no copy."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
 
 
 def before(packing: Packing, buffer: Tensor) -> Tensor:
@@ -273,9 +275,11 @@ def _input_gradient(
     inputs = arguments.inputs
     total: Tensor | None = None
     for d, own in enumerate(d_input):
-        packed = (own @ arguments.weight_ih[d].to(dtypes.product)).to(inputs.dtype)  # (N, I)
-        make = packed.new_empty if packing.full else packed.new_zeros
-        part = make(inputs.shape)
+        packed = product(own, arguments.weight_ih[d].to(dtypes.product))  # (N, I)
+        packed = packed.to(inputs.dtype)
+        part = empty_like_inputs(inputs, inputs.size(2), inputs.dtype)
+        if not packing.full:
+            part.zero_()
         put(packing, d, packed, part)
         total = part if total is None else total.add_(part)
     return total

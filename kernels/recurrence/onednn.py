@@ -1,18 +1,25 @@
-"""oneDNN's LSTM layer, where it is the faster one: bfloat16 products on a CPU.
+"""oneDNN's LSTM layer: equal lengths on a CPU, in float32 and bfloat16.
 
-It fuses gates and products in one generated kernel, which PyTorch's operators cannot; in float32
-it is no faster than ``torch_backend``. It knows no ragged sequences and none of the options, and
-what it saves for the backward pass is its own workspace. The cell state is float32 here (torch.nn
+It fuses gates and products in one generated kernel, which PyTorch's operators cannot; torch.nn's
+LSTM runs it, too. It knows no ragged sequences and none of the options, and what it saves for the
+backward pass is its own workspace. With bfloat16 products the cell state is float32 here (torch.nn
 keeps bfloat16), hidden states are rounded to bfloat16, as every product reads them.
+
+``Saved`` holds, of the first and the second direction: the workspaces (1, bytes) as ``gates`` and
+``extra``, the outputs (T, B, H) as ``states`` and ``seen``; and the last cells (D, B, H). Side by
+side in one tensor each would cost a copy of what is larger than all else.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from kernels.common.precision import Precision
 from kernels.recurrence.layout import Arguments, Options, Results, Saved
+from kernels.recurrence.packing import empty_like_inputs, time_major
 
 _LSTM = 2  # the mode of an LSTM in PyTorch's operator
 
@@ -28,7 +35,7 @@ def fits(
     return (
         kind == "lstm"
         and inputs.device.type == "cpu"
-        and dtypes.product == torch.bfloat16
+        and _has(dtypes.product)
         and lengths is None
         and plain
         and not options.zoned
@@ -36,8 +43,15 @@ def fits(
         and inputs.size(0) > 0
         and inputs.size(1) > 1
         and inputs.size(2) > 0
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     )
+
+
+def _has(product: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
+        return False
+    if product == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return product == torch.float32
 
 
 def left(saved: Saved) -> bool:
@@ -48,27 +62,51 @@ def left(saved: Saved) -> bool:
 def forward(
     dtypes: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
 ) -> Results:
-    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), dtypes.product)  # (T, B, I)
+    inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
-    layers = []
+    given, layers = _given(dtypes, arguments), []
     # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
     # detached, so that nothing else comes of it.
     with torch.set_grad_enabled(keep):
         for d in range(directions):
             layers.append(
                 torch.ops.aten.mkldnn_rnn_layer(
-                    inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d),
-                    reverse[d], [], _LSTM, size, 1, True, False, False, keep,
+                    inputs, *given[d], reverse[d], [], _LSTM, size, 1, True, False, False, keep,
                 )
             )  # fmt: skip
     sequences, hidden, cells, spaces = zip(*layers, strict=True)
-    outputs = sequences[0] if directions == 1 else torch.cat(sequences, 2)  # (T, B, D*H)
-    outputs = _contiguous(outputs.transpose(0, 1), dtypes.output)
+    outputs = empty_like_inputs(arguments.inputs, directions * size, dtypes.output)
+    for part, sequence in zip(outputs.chunk(directions, 2), sequences, strict=True):
+        part.copy_(sequence.transpose(0, 1))  # also because the backward pass reads its own
     hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
-    gates = _side_by_side(spaces) if keep else None
-    saved = Saved(gates, _side_by_side(sequences), cell, extra=None, seen=None)
-    return Results(
-        outputs, hidden.to(dtypes.output, copy=True), cell.to(dtypes.output, copy=True), saved
+    saved = None
+    if keep:
+        spaces = [space[None] for space in spaces]
+        saved = Saved(
+            gates=spaces[0],
+            states=sequences[0],
+            cells=cell,
+            extra=spaces[1] if directions == 2 else None,
+            seen=sequences[1] if directions == 2 else None,
+        )
+    return Results(outputs, hidden.to(dtypes.output), cell.to(dtypes.output, copy=keep), saved)
+
+
+def saved_shapes(
+    dtypes: Precision, arguments: Arguments, spaces: Sequence[int | torch.SymInt]
+) -> Saved:
+    """What ``forward`` saves, in shapes alone, from the sizes of D workspaces."""
+    batch, steps, _ = arguments.inputs.shape
+    directions, _, size = arguments.weight_hh.shape
+    new = arguments.inputs.new_empty
+    workspaces = [new((1, space), dtype=torch.uint8) for space in spaces]
+    sequences = [new((steps, batch, size), dtype=dtypes.product) for _ in spaces]
+    return Saved(
+        gates=workspaces[0],
+        states=sequences[0],
+        cells=new((directions, batch, size), dtype=dtypes.state),
+        extra=workspaces[1] if directions == 2 else None,
+        seen=sequences[1] if directions == 2 else None,
     )
 
 
@@ -82,63 +120,77 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
     d_outputs, d_hidden, d_cell = grads
-    inputs = _contiguous(arguments.inputs.detach().transpose(0, 1), dtypes.product)  # (T, B, I)
+    inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     parts = [None] * directions
     if d_outputs is not None:
-        arriving = d_outputs.transpose(0, 1).chunk(directions, 2)
-        parts = [_contiguous(part, dtypes.product) for part in arriving]  # (T, B, H)
-    layers = []
+        parts = [_time_major(part, dtypes.product) for part in d_outputs.chunk(directions, 2)]
+    sequences, spaces = (saved.states, saved.seen), (saved.gates, saved.extra)
+    given, layers = _given(dtypes, arguments), []
     for d in range(directions):
-        sequence = saved.states[d]  # (T, B, H)
+        sequence = sequences[d]  # (T, B, H)
         layers.append(
             torch.ops.aten.mkldnn_rnn_layer_backward(
-                inputs, *_weights(dtypes, arguments, d), *_states(dtypes, arguments, d), sequence,
+                inputs, *given[d], sequence,
                 sequence[0 if reverse[d] else -1], saved.cells[d], parts[d],
                 None if d_hidden is None else d_hidden[d].to(dtypes.product),
                 None if d_cell is None else d_cell[d].to(dtypes.state), reverse[d],
-                _LSTM, size, 1, True, True, False, [], False, saved.gates[d],
+                _LSTM, size, 1, True, True, False, [], False, spaces[d][0],
             )
         )  # fmt: skip
     d_inputs, *rest = zip(*layers, strict=True)
-    total = d_inputs[0] if directions == 1 else d_inputs[0] + d_inputs[1]  # (T, B, I)
-    stacked = [total.transpose(0, 1), *map(_side_by_side, rest)]
-    stacked += [None] * (len(arguments) - len(stacked))
-    return tuple(
+    total = d_inputs[0] if directions == 1 else d_inputs[0].add_(d_inputs[1])  # (T, B, I)
+    d_inputs, dtype = None, arguments.inputs.dtype
+    if wanted[0] and time_major(arguments.inputs):
+        d_inputs = total.to(dtype).transpose(0, 1)  # (B, T, I)
+    elif wanted[0]:
+        d_inputs = _owned(total.transpose(0, 1), dtype)
+    stacked = [_side_by_side(parts) for parts in rest]
+    stacked += [None] * (len(arguments) - len(stacked) - 1)
+    return d_inputs, *(
         _owned(grad, argument.dtype) if want and argument is not None and grad is not None else None
-        for grad, argument, want in zip(stacked, arguments, wanted, strict=True)
+        for grad, argument, want in zip(stacked, arguments[1:], wanted[1:], strict=True)
     )
 
 
-def _weights(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
-    rows = arguments.weight_hh.size(1)
+def _given(dtypes: Precision, arguments: Arguments) -> list[tuple[Tensor, ...]]:
+    """For each direction what the layer reads beside its inputs: weight_ih (4*H, I), weight_hh
+    (4*H, H), bias_ih and bias_hh (4*H,), the initial hidden and cell state (B, H)."""
+    directions, rows, size = arguments.weight_hh.shape
+    new = arguments.weight_hh.new_zeros
+    absent_bias = absent_state = None
+    if arguments.bias_ih is None or arguments.bias_hh is None:
+        absent_bias = (new(rows, dtype=dtypes.product),) * directions
+    if arguments.hidden is None and arguments.cell is None:
+        absent_state = new((arguments.inputs.size(0), size), dtype=dtypes.state)
+
+    def each(tensor: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        if tensor is None:
+            state = absent_state
+            if state is None:
+                state = new((arguments.inputs.size(0), size), dtype=dtype)
+            return (state.to(dtype),) * directions
+        tensor = tensor.detach()
+        return (tensor if tensor.dtype == dtype else tensor.to(dtype)).unbind(0)
+
+    weights = [each(w, dtypes.product) for w in (arguments.weight_ih, arguments.weight_hh)]
     biases = [
-        arguments.weight_hh.new_zeros(rows, dtype=dtypes.product)
-        if bias is None
-        else bias[d].detach().to(dtypes.product)
+        absent_bias if bias is None else each(bias, dtypes.product)
         for bias in (arguments.bias_ih, arguments.bias_hh)
     ]
-    weights = [w[d].detach().to(dtypes.product) for w in (arguments.weight_ih, arguments.weight_hh)]
-    return [*weights, *biases]
-
-
-def _states(dtypes: Precision, arguments: Arguments, d: int) -> list[Tensor]:
-    """The initial hidden and cell state, (B, H) each."""
-    shape = arguments.inputs.size(0), arguments.weight_hh.size(2)
-    return [
-        arguments.inputs.new_zeros(shape, dtype=dtype)
-        if state is None
-        else state[d].detach().to(dtype)
-        for state, dtype in (
-            (arguments.hidden, dtypes.product),
-            (arguments.cell, dtypes.state),
-        )
-    ]
+    states = each(arguments.hidden, dtypes.product), each(arguments.cell, dtypes.state)
+    return list(zip(*weights, *biases, *states, strict=True))
 
 
 def _side_by_side(tensors: tuple[Tensor, ...]) -> Tensor:
     """A leading dimension D; of one direction it is a view: its workspace is long."""
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
+
+
+def _time_major(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, T, F) -> (T, B, F), contiguous; itself where it lies so already."""
+    view = tensor.detach().transpose(0, 1)
+    return view if view.dtype == dtype and view.is_contiguous() else _contiguous(view, dtype)
 
 
 def _contiguous(view: Tensor, dtype: torch.dtype) -> Tensor:

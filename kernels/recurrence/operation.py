@@ -19,7 +19,7 @@ from kernels.common.registration import Operation, Structure, register, register
 from kernels.common.shapes import unknown_size
 from kernels.recurrence import masked_lengths, onednn, onnx, reference, torch_backend
 from kernels.recurrence.layout import Arguments, Options, Saved
-from kernels.recurrence.packing import Packing, pack
+from kernels.recurrence.packing import Packing, empty_like_inputs, pack
 from kernels.recurrence.reference import GateNorm
 from kernels.recurrence.schedule import asked_schedule
 
@@ -173,7 +173,7 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
             found = onednn.backward(
                 call.precision, call.arguments, call.reverse, saved, tuple(grads), tuple(wanted)
             )
-            return tuple(_or_empty(t, inputs) for t in found)
+            return _filled(found, inputs)
         packing, arguments, options, padded = call.laid_out(saved)
         if padded is not None and grads[0] is not None:
             grads[0] = masked_lengths.without_padding(grads[0], padded)
@@ -188,11 +188,17 @@ def _backward(*flat: Any) -> tuple[Tensor, ...]:
             tuple(grads),
             tuple(wanted),
         )
-    return tuple(_or_empty(t, inputs) for t in found)
+    return _filled(found, inputs)
 
 
 def _on_cpu(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
+
+
+def _filled(tensors: Sequence[Tensor | None], like: Tensor) -> tuple[Tensor, ...]:
+    """One empty tensor for all that are absent: nobody reads it."""
+    empty = like.new_empty(0)
+    return tuple(empty if tensor is None else tensor for tensor in tensors)
 
 
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
@@ -215,20 +221,14 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
         return inputs.new_empty(shape if there else (0,), dtype=dtype if there else inputs.dtype)
 
     state = (directions, batch, size)
-    outputs = new(True, dtypes.output, batch, steps, directions * size)
+    outputs = empty_like_inputs(inputs, directions * size, dtypes.output)
     hidden = new(True, dtypes.output, *state)
     cell = new(lstm, dtypes.output, directions, batch, units)
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
     if call.onednn and not recompute:
-        space = unknown_size(inputs, 0)  # of its workspace
-        left = Saved(
-            gates=inputs.new_empty(directions, space, dtype=torch.uint8),
-            states=new(True, dtypes.product, directions, steps, batch, size),
-            cells=new(True, dtypes.state, *state),
-            extra=None,
-            seen=None,
-        )
+        spaces = [unknown_size(inputs, 0) for _ in range(directions)]  # of workspaces
+        left = onednn.saved_shapes(dtypes, call.arguments, spaces)
         return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in left))
     projected = call.arguments.weight_hr is not None  # triton: the torch backend's buffers
     triton, kept = call.backend == "triton" and not projected, not recompute
@@ -263,11 +263,14 @@ def _reads_apart(call: _Call) -> bool:
 def _backward_fake(*flat: Any) -> tuple[Tensor, ...]:
     call, wanted = _Call(flat), flat[-1]
     inputs = call.arguments.inputs
-    return tuple(
+    d_inputs = inputs.new_empty(0)
+    if wanted[0]:
+        d_inputs = empty_like_inputs(inputs, inputs.size(2), inputs.dtype)
+    return d_inputs, *(
         torch.empty_like(t, memory_format=torch.contiguous_format)
         if want and t is not None
         else inputs.new_empty(0)
-        for t, want in zip(call.arguments, wanted, strict=True)
+        for t, want in zip(call.arguments[1:], wanted[1:], strict=True)
     )
 
 

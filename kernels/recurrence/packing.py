@@ -64,6 +64,8 @@ def take(packing: Packing, direction: int, batched: Tensor) -> Tensor:
     rows = packing.rows[direction]
     if rows is None:
         return batched.transpose(0, 1).flatten(0, 1)
+    if time_major(batched):
+        return batched.transpose(0, 1).flatten(0, 1).index_select(0, _by_time(packing, rows))
     return batched.flatten(0, 1).index_select(0, rows)
 
 
@@ -72,8 +74,29 @@ def put(packing: Packing, direction: int, packed: Tensor, batched: Tensor) -> No
     rows = packing.rows[direction]
     if rows is None:
         batched.transpose(0, 1).copy_(packed.view(packing.steps, packing.batch, *packed.shape[1:]))
-    else:
-        batched.view(-1, *batched.shape[2:]).index_copy_(0, rows, packed)
+        return
+    if time_major(batched):
+        batched, rows = batched.transpose(0, 1), _by_time(packing, rows)
+    batched.view(-1, *batched.shape[2:]).index_copy_(0, rows, packed)
+
+
+def time_major(batched: Tensor) -> bool:
+    """Whether (B, T, ...) lies in memory step by step, as the transpose of (T, B, ...) does."""
+    return batched.size(0) > 1 and batched.size(1) > 1 and batched.stride(0) < batched.stride(1)
+
+
+def empty_like_inputs(inputs: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """(B, T, width) in the order in which the inputs (B, T, I) lie in memory: who reads outputs as
+    they came in, (T, B, ...), reads them without a copy, and may call ``view`` on them."""
+    batch, steps, _ = inputs.shape
+    if time_major(inputs):
+        return inputs.new_empty((steps, batch, width), dtype=dtype).transpose(0, 1)
+    return inputs.new_empty((batch, steps, width), dtype=dtype)
+
+
+def _by_time(packing: Packing, rows: Tensor) -> Tensor:
+    """Rows of (B*T, ...) -> those of (T*B, ...)."""
+    return rows % packing.steps * packing.batch + rows // packing.steps
 
 
 def final(packing: Packing, dtype: torch.dtype, states: Tensor) -> Tensor:

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
-import torch
-
 from kernels.common.chip import (
     BARRIER,
     CHAIN,
@@ -29,6 +27,7 @@ from kernels.common.chip import (
     Chip,
     power_of_two,
 )
+from kernels.common.compiling import constant_result
 from kernels.common.gates import GATES
 
 NAMES = ("step", "resident", "persistent")
@@ -106,7 +105,7 @@ def asked_schedule() -> str:
     return _read(_seen_by_compile)
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _read(seen: str) -> str:
     """``seen`` is there for torch.compile, which traces no further than this."""
     return _chosen.get()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.common import products
+from kernels.common.additive import factors, pair
 from kernels.common.masking import padding, without_padding
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
@@ -39,8 +41,10 @@ class AttentionBackward:
         if weights.query is not None:
             self.d_queries = torch.empty_like(made.queries, dtype=product)
         if weights.score is not None:
-            self.squares = torch.zeros_like(keys)  # sum over t of d_score * tanh^2
-            self.d_score = torch.zeros_like(weights.score)
+            self.factors = factors(keys)
+            self.slopes = torch.zeros_like(keys)  # sum over t of d_scores * (r - r^2)
+            self.sums = torch.zeros_like(weights.score)  # of d_scores * r over all pairs
+            self.d_score = torch.zeros_like(weights.score)  # what else v gets
         if weights.gate is not None:
             self.d_gates = torch.empty_like(made.beta, dtype=product)  # (T, B, G) before sigmoid
 
@@ -52,7 +56,7 @@ class AttentionBackward:
         d_beta = d_context * self.made.contexts[t]
         d_beta = d_beta.sum(1, keepdim=True) if beta.shape[1] == 1 else d_beta
         d_gate = self.d_gates[t].copy_(_aten.sigmoid_backward(d_beta.to(beta.dtype), beta))
-        return self._attend(t, d_context * beta) + torch.mm(d_gate, self.gate)
+        return self._attend(t, d_context * beta) + products.product(d_gate, self.gate)
 
     def _attend(self, t: int, d_context: Tensor) -> Tensor:
         dtype, score = self.made.alpha.dtype, self.call.weights.score
@@ -70,15 +74,14 @@ class AttentionBackward:
             d_scores = (d_scores * self.call.scale).to(self.dot_keys.dtype)
             d_query = torch.bmm(d_scores.unsqueeze(1), self.dot_keys).squeeze(1)  # (B, Q)
         else:
-            d_query = additive_backward(
-                self.made.queries[t], self.keys, score, d_scores, self.squares, self.d_score
-            )
+            pairs = pair(self.made.queries[t][:, None], self.keys, self.factors)
+            d_query = additive_backward(pairs, score, d_scores, self.slopes, self.sums)
         if self.sentinel is not None:
             d_query = d_query + self._sentinel_score(t, every[:, -1:])
         if self.query is None:
             return d_query.to(dtype)
         self.d_queries[t].copy_(d_query)
-        return torch.mm(self.d_queries[t], self.query).to(dtype)
+        return products.product(self.d_queries[t], self.query).to(dtype)
 
     def _sentinel_score(self, t: int, d: Tensor) -> Tensor:
         """d (B, 1) -> its share of the gradient of the query (B, Q)."""
@@ -98,7 +101,7 @@ class AttentionBackward:
         dtype = self.made.alpha.dtype
         d_gates = self.d_gates.flatten(0, 1)  # (T*B, G)
         hidden = self._hidden().flatten(0, 1)  # (T*B, H)
-        return torch.mm(d_gates.t(), hidden).to(dtype), d_gates.sum(0, dtype=dtype)
+        return products.product(d_gates.t(), hidden).to(dtype), d_gates.sum(0, dtype=dtype)
 
     def collect(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Of keys, values, query weight and score weight."""
@@ -109,13 +112,14 @@ class AttentionBackward:
         hidden = self._hidden()
         d_query = d_score = None
         if self.query is not None:
-            d_query = torch.mm(self.d_queries.flatten(0, 1).t(), hidden.flatten(0, 1)).to(dtype)
+            d_query = products.product(self.d_queries.flatten(0, 1).t(), hidden.flatten(0, 1)).to(
+                dtype
+            )
         if self.call.weights.score is None:
             queries = hidden if self.query is None else self.made.queries.to(product)
             scores = (self.d_scores * self.call.scale).permute(1, 2, 0).to(product)
             d_keys = torch.bmm(scores, queries.transpose(0, 1)).to(dtype)  # (B, S, Q)
         else:
-            total = self.d_scores.sum(0).unsqueeze(2)  # (B, S, 1)
-            d_keys = (total - self.squares) * self.call.weights.score
-            d_score = self.d_score
+            d_keys = self.slopes * (4 * self.call.weights.score)
+            d_score = self.d_score + (self.d_scores.sum() - 2 * self.sums)
         return d_keys, d_values, d_query, d_score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.common import products
 from kernels.decoder.call import Call
 from kernels.decoder.gates import rows
 from kernels.decoder.torch_backend.attention import AttentionBackward
@@ -41,7 +42,7 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
         if call.masks.output is not None:
             d = d * at_step(call.masks.output, t)
         d_raw[t].copy_(_aten.tanh_backward(d, made.raw[t]))
-        d_top = torch.mm(d_raw[t], output).to(dtype)  # (B, D + H)
+        d_top = products.product(d_raw[t], output).to(dtype)  # (B, D + H)
         d_x = d_top[:, d_top.shape[1] - size :]  # gradient of the top layer's output
         if attention is not None:
             d_x = d_x + attention.step(t, d_top[:, : d_top.shape[1] - size])
@@ -57,7 +58,7 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
                 call.kind, made.layers[number], t, d_h[number] + d_x, d_c[number]
             )
             d_gates[number][t, :, : d_sums.shape[1]].copy_(d_sums)
-            d_rows = torch.mm(d_gates[number][t], weights[number]).to(dtype)  # (B, I + H)
+            d_rows = products.product(d_gates[number][t], weights[number]).to(dtype)  # (B, I + H)
             inside = d_rows.shape[1] - size
             d_h[number] = d_rows[:, inside:] if carry is None else d_rows[:, inside:] + carry
             d_x = d_rows[:, :inside]
@@ -106,14 +107,14 @@ def _collect(
     dtype, size, kind = call.inputs.dtype, call.state.hidden.shape[2], call.kind
     batch, steps, _ = call.inputs.shape
     first = d_gates[0].flatten(0, 1)  # (T*B, C)
-    d_inputs = torch.mm(first, static_weight(call)).to(dtype)
+    d_inputs = products.product(first, static_weight(call)).to(dtype)
     d_inputs = d_inputs.view(steps, batch, -1).transpose(0, 1) if d_inputs.numel() else None
-    static = torch.mm(first.t(), embedded(call)).to(dtype)  # (C, E)
-    d_output = torch.mm(d_raw.flatten(0, 1).t(), made.tops.flatten(0, 1)).to(dtype)
+    static = products.product(first.t(), embedded(call)).to(dtype)  # (C, E)
+    d_output = products.product(d_raw.flatten(0, 1).t(), made.tops.flatten(0, 1)).to(dtype)
     flat: list[Tensor | None] = []
     for number, layer in enumerate(made.layers):
         d = d_gates[number].flatten(0, 1)  # (T*B, C)
-        d_weight = torch.mm(layer.rows.flatten(0, 1).t(), d).to(dtype)  # (I + H, C)
+        d_weight = products.product(layer.rows.flatten(0, 1).t(), d).to(dtype)  # (I + H, C)
         d_weight = d_weight.t()  # (C, I + H)
         if number == 0:
             d_weight = torch.cat([static, d_weight], 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.common.elementwise import tanh
 from kernels.decoder.torch_backend.buffers import LayerBuffers
 
 _aten = torch.ops.aten
@@ -13,20 +14,21 @@ _aten = torch.ops.aten
 def cell_forward(kind: str, layer: LayerBuffers, t: int) -> Tensor:
     """gates[t] holds the sums on entry and the activations on return; fills hidden[t + 1]."""
     gates, h, out = layer.gates[t], layer.hidden[t], layer.hidden[t + 1]
-    size = h.shape[1]
+    size, rough = h.shape[1], layer.rows.dtype != h.dtype
     if kind == "lstm":
         gates[:, : 3 * size].sigmoid_()
-        gates[:, 3 * size :].tanh_()
         i, f, o, g = gates.chunk(4, 1)
+        tanh(g, g, rough)
         cell = torch.mul(f, layer.cell[t], out=layer.cell[t + 1]).addcmul_(i, g)
-        torch.tanh(cell, out=layer.cell_tanh[t])
+        tanh(cell, layer.cell_tanh[t], rough)
         return torch.mul(o, layer.cell_tanh[t], out=out)
     if kind == "gru":
         gates[:, : 2 * size].sigmoid_()
         r, z, n, n_h = gates.chunk(4, 1)
-        n.addcmul_(r, n_h).tanh_()
+        n.addcmul_(r, n_h)
+        tanh(n, n, rough)
         return torch.addcmul(n, z, h - n, out=out)
-    gates.tanh_() if kind == "tanh" else gates.relu_()
+    tanh(gates, gates, rough) if kind == "tanh" else gates.relu_()
     return out.copy_(gates)
 
 
@@ -40,11 +42,11 @@ def cell_backward(
     d = d_gates.chunk(4, 1)
     if kind == "lstm":
         i, f, o, g = gates.chunk(4, 1)
-        tanh = layer.cell_tanh[t]
-        d_c = d_c + _aten.tanh_backward(d_h * o, tanh)
+        opened = layer.cell_tanh[t]
+        d_c = d_c + _aten.tanh_backward(d_h * o, opened)
         torch.mul(d_c, g, out=d[0])
         torch.mul(d_c, layer.cell[t], out=d[1])
-        torch.mul(d_h, tanh, out=d[2])
+        torch.mul(d_h, opened, out=d[2])
         sums, sigmoids = d_gates[:, : 3 * size], gates[:, : 3 * size]
         _aten.sigmoid_backward.grad_input(sums, sigmoids, grad_input=sums)
         d[3].copy_(_aten.tanh_backward(d_c * i, g))

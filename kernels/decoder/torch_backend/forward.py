@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.common.additive import factors, pair
+from kernels.common.elementwise import tanh
 from kernels.common.masking import padding, without_padding
+from kernels.common.products import product
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.cells import cell_forward
@@ -16,17 +19,17 @@ from kernels.decoder.torch_backend.sums import loop_biases, loop_weights, static
 
 def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
     """Fills ``made`` and ``vectors`` (T, B, A), which may be ``made.raw``."""
-    inputs, weights, product = call.inputs, call.weights, call.dtypes.product
+    inputs, weights, dtype = call.inputs, call.weights, call.dtypes.product
     size, masks = call.state.hidden.shape[2], call.masks
     biases = loop_biases(call)
     statics = static_sums(call, biases[0])  # (T, B, C)
-    stack = [weight.t().contiguous() for weight in loop_weights(call)]  # (I + H, C) each
+    stack = [weight.t() for weight in loop_weights(call)]  # (I + H, C) each
     for number, layer in enumerate(made.layers):
         layer.hidden[0] = call.state.hidden[number]
         if layer.cell is not None:
             layer.cell[0] = call.state.cell[number]
     attention = None if call.memory is None else _Attention(call, made)
-    output_t = weights.output.to(product).t()
+    output_t = weights.output.to(dtype).t()
     x = call.state.feed
     for t in range(inputs.shape[1]):
         for number, layer in enumerate(made.layers):
@@ -34,7 +37,7 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
             if inside:
                 rows[:, :inside].copy_(x)
             rows[:, inside:].copy_(layer.hidden[t])
-            gates, sums = layer.gates[t], torch.mm(rows, stack[number])
+            gates, sums = layer.gates[t], product(rows, stack[number])
             columns, added = gates.shape[1], biases[number] if number else statics[t]
             gates.copy_(sums[:, :columns]).add_(added[..., :columns])
             h = cell_forward(call.kind, layer, t)
@@ -45,7 +48,8 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
         top[:, top.shape[1] - size :].copy_(x)
         if attention is not None:
             attention.step(t, top)
-        made.raw[t].copy_(torch.mm(top, output_t)).tanh_()
+        raw = made.raw[t].copy_(product(top, output_t))
+        tanh(raw, raw, rough=dtype != raw.dtype)
         if masks.output is not None:
             torch.mul(made.raw[t], at_step(masks.output, t), out=vectors[t])
         x = None if call.state.feed is None else vectors[t]
@@ -79,13 +83,14 @@ class _Attention:
 
     def __init__(self, call: Call, made: Buffers) -> None:
         weights, (keys, values, lengths) = call.weights, call.memory
-        product = call.dtypes.product
+        dtype = call.dtypes.product
         hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
         self.call, self.made, self.keys, self.hole = call, made, keys, hole
-        self.values = without_padding(values.to(product), hole)
-        self.query = None if weights.query is None else weights.query.to(product)
-        self.gate = None if weights.gate is None else weights.gate.to(product)  # (G, H)
+        self.values = without_padding(values.to(dtype), hole)
+        self.query = None if weights.query is None else weights.query.to(dtype)
+        self.gate = None if weights.gate is None else weights.gate.to(dtype)  # (G, H)
         self.dot_keys = scored_keys(call)
+        self.factors = factors(without_padding(keys, hole)) if weights.score is not None else None
         self.lowest = torch.finfo(made.alpha.dtype).min
         # with a sentinel there is no row where all is padding
         self.empty = hole is not None and weights.sentinel is None
@@ -93,14 +98,14 @@ class _Attention:
             self.empty = bool((lengths == 0).any())
         self.sentinel_key = None
         if weights.sentinel is not None:
-            self.sentinel_key = weights.sentinel.key.to(product)  # (Q, H)
+            self.sentinel_key = weights.sentinel.key.to(dtype)  # (Q, H)
 
     def step(self, t: int, top: Tensor) -> None:
         """Fills alpha[t] (B, S [+ 1]) and the context part of ``top`` (B, D + H)."""
         made, alpha = self.made, self.made.alpha[t]
         width = self.values.shape[2]
         hidden = top[:, width:]  # (B, H)
-        query = hidden if self.query is None else torch.mm(hidden, self.query.t())  # (B, Q)
+        query = hidden if self.query is None else product(hidden, self.query.t())  # (B, Q)
         if made.queries is not None:
             query_kept = made.queries[t].copy_(query)
         if self.call.weights.score is None:
@@ -108,7 +113,8 @@ class _Attention:
             scores = torch.bmm(self.dot_keys, column).squeeze(2)  # (B, S)
             scores = scores.to(alpha.dtype) * self.call.scale
         else:
-            scores = additive_scores(query_kept, self.keys, self.call.weights.score)
+            pairs = pair(query_kept[:, None], self.keys, self.factors)
+            scores = additive_scores(pairs, self.call.weights.score)
         if self.hole is not None:  # keys there may hold anything, NaN included
             scores.masked_fill_(self.hole, self.lowest)
         if self.sentinel_key is not None:
@@ -123,7 +129,7 @@ class _Attention:
         if self.sentinel_key is not None:
             context = torch.addcmul(context.to(alpha.dtype), alpha[:, -1:], made.sentinels[t])
         if self.gate is not None:
-            beta = made.beta[t].copy_(torch.mm(hidden, self.gate.t()))  # (B, G)
+            beta = made.beta[t].copy_(product(hidden, self.gate.t()))  # (B, G)
             beta.add_(self.call.weights.gate_bias).sigmoid_()
             context = made.contexts[t].copy_(context) * beta
         top[:, :width].copy_(context)  # (B, D)

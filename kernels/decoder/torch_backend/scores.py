@@ -1,10 +1,14 @@
-"""Additive scores of one step, a block of sentences at a time, and their gradients."""
+"""Additive scores of one step, a block of sentences at a time, and their gradients.
+
+Pairs of queries and keys: ``kernels.common.additive``, whose r is (1 - tanh) / 2.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from kernels.common.additive import Pairs, remainders, slopes_
 from kernels.decoder.call import Call
 
 _BLOCK_BYTES = 1 << 19  # of the (block, S, Q) scratch tensor: half a megabyte stays in cache
@@ -22,41 +26,37 @@ def scored_keys(call: Call) -> Tensor | None:
     return call.memory.keys.to(call.dtypes.state if product == torch.float16 else product)
 
 
-def additive_scores(query: Tensor, keys: Tensor, score: Tensor) -> Tensor:
-    """v . tanh(q + k): query (B, Q), keys (B, S, Q), score (Q,) -> (B, S)."""
+def additive_scores(pairs: Pairs, score: Tensor) -> Tensor:
+    """v . tanh(q + k): query (B, 1, Q), keys (B, S, Q), score (Q,) -> (B, S)."""
+    query, keys, ones = pairs
     batch, steps, width = keys.shape
     blocks = _blocks(batch, steps * width * keys.element_size())
     scratch = keys.new_empty(min(blocks.step, batch), steps, width)
-    scores = keys.new_empty(batch, steps)
+    scores, doubled = keys.new_empty(batch, steps), -2 * score
     for start in blocks:
         stop = min(start + blocks.step, batch)
-        block = scratch[: stop - start]
-        torch.add(query[start:stop].unsqueeze(1), keys[start:stop], out=block)
-        block.tanh_()
-        torch.mv(block.flatten(0, 1), score, out=scores[start:stop].view(-1))
-    return scores
+        r = remainders(query[start:stop], keys[start:stop], ones, scratch[: stop - start])
+        torch.mv(r.flatten(0, 1), doubled, out=scores[start:stop].view(-1))
+    return scores.add_(score.sum())
 
 
 def additive_backward(
-    query: Tensor, keys: Tensor, score: Tensor, d_scores: Tensor, squares: Tensor, d_score: Tensor
+    pairs: Pairs, score: Tensor, d_scores: Tensor, slopes: Tensor, sums: Tensor
 ) -> Tensor:
-    """Gradient of the query (B, Q); adds d_score * tanh^2 into ``squares`` (B, S, Q) and the
-    gradient of v into ``d_score`` (Q,).
-
-    With a = tanh(q + k), the gradient of q is v * sum_s d_s (1 - a^2). A softmax's d_s sum to
-    zero over s, so it is -v * sum_s d_s a^2: one batched product.
-    """
+    """Gradient of the query (B, Q); adds d_scores * (r - r^2) into ``slopes`` (B, S, Q), of which
+    the gradient of the keys is 4 v, and those of d_scores * r over all pairs into ``sums`` (Q,),
+    of which that of v is -2, but for the sum of d_scores."""
+    query, keys, ones = pairs
     batch, steps, width = keys.shape
     blocks = _blocks(batch, steps * width * keys.element_size())
     scratch = keys.new_empty(min(blocks.step, batch), steps, width)
     d_query = keys.new_empty(batch, 1, width)
     for start in blocks:
         stop = min(start + blocks.step, batch)
-        block, d = scratch[: stop - start], d_scores[start:stop]
-        torch.add(query[start:stop].unsqueeze(1), keys[start:stop], out=block)
-        block.tanh_()
-        d_score.addmv_(block.flatten(0, 1).t(), d.reshape(-1))
-        block.mul_(block)
-        torch.bmm(d.unsqueeze(1), block, out=d_query[start:stop])
-        squares[start:stop].addcmul_(block, d.unsqueeze(2))
-    return d_query.squeeze(1).mul_(score).neg_()
+        r = remainders(query[start:stop], keys[start:stop], ones, scratch[: stop - start])
+        d = d_scores[start:stop]
+        sums.addmv_(r.flatten(0, 1).t(), d.reshape(-1))
+        slopes_(r)
+        torch.bmm(d.unsqueeze(1), r, out=d_query[start:stop])
+        slopes[start:stop].addcmul_(r, d.unsqueeze(2))
+    return d_query.squeeze(1).mul_(4 * score)

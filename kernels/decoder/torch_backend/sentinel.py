@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.common import products
 from kernels.decoder.call import Call
 from kernels.decoder.torch_backend.buffers import Buffers, LayerBuffers
 
@@ -27,7 +28,7 @@ def open_sentinel(made: Buffers, t: int, sums: Tensor) -> None:
 
 def sentinel_score(call: Call, made: Buffers, key: Tensor, t: int, query: Tensor) -> Tensor:
     """query (B, Q), key (Q, H) in the dtype of products -> (B, 1); fills sentinel_keys[t]."""
-    own = made.sentinel_keys[t].copy_(torch.mm(made.sentinels[t].to(key.dtype), key.t()))
+    own = made.sentinel_keys[t].copy_(products.product(made.sentinels[t].to(key.dtype), key.t()))
     if call.weights.score is None:
         return (query * own).sum(1, keepdim=True) * call.scale
     return torch.mv(torch.tanh(query + own), call.weights.score).unsqueeze(1)
@@ -43,22 +44,22 @@ class SentinelBackward:
 
     def score(self, t: int, query: Tensor, d: Tensor) -> tuple[Tensor, Tensor | None]:
         """query (B, Q), d (B, 1) of the score -> its share of the gradients of the query (B, Q),
-        additive scores: without v * d, which all scores together have none of, and of v (Q,)."""
+        and, of additive scores, of v (Q,)."""
         own, score = self.made.sentinel_keys[t], self.call.weights.score
         if score is None:
             d = d * self.call.scale
             self.d_keys[t].copy_(d * query)
             return d * own, None
         opened = torch.tanh(query + own)
-        square = opened * opened * score
-        self.d_keys[t].copy_(d * (score - square))
-        return -d * square, torch.mv(opened.t(), d.squeeze(1))
+        both = d * (score - opened * opened * score)  # that of the query, and of the key
+        self.d_keys[t].copy_(both)
+        return both, torch.mv(opened.t(), d.squeeze(1))
 
     def step(self, t: int, d: Tensor, d_sums: Tensor) -> Tensor:
         """d (B, H): of the sentinel as a value -> of the top layer's cell, or state; writes
         ``d_sums`` (B, H), of the sums of the gate."""
         gate, remembered = self.made.sentinel_gates[t], memory(self.made.layers[-1], t)
-        d = d + torch.mm(self.d_keys[t], self.key).to(d.dtype)
+        d = d + products.product(self.d_keys[t], self.key).to(d.dtype)
         d_sums.copy_(_aten.sigmoid_backward(d * remembered, gate))
         d = d * gate
         return d if self.made.layers[-1].cell is None else _aten.tanh_backward(d, remembered)
@@ -66,4 +67,4 @@ class SentinelBackward:
     def collect(self) -> Tensor:
         """Of the key's weight, (Q, H)."""
         values = self.made.sentinels.flatten(0, 1).to(self.key.dtype)  # (T*B, H)
-        return torch.mm(self.d_keys.flatten(0, 1).t(), values).to(self.made.raw.dtype)
+        return products.product(self.d_keys.flatten(0, 1).t(), values).to(self.made.raw.dtype)

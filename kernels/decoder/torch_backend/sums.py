@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kernels.common import products
 from kernels.decoder.call import Call
 from kernels.decoder.gates import bias, columns, joined
 
@@ -52,5 +53,5 @@ def embedded(call: Call) -> Tensor:
 def static_sums(call: Call, own_bias: Tensor) -> Tensor:
     """The embedding's share of the first layer's sums, with its bias, (T, B, C)."""
     batch, steps, _ = call.inputs.shape
-    sums = torch.mm(embedded(call), static_weight(call).t()).to(call.inputs.dtype)
+    sums = products.product(embedded(call), static_weight(call).t()).to(call.inputs.dtype)
     return sums.add_(own_bias).view(steps, batch, sums.shape[1])

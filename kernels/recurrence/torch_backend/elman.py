@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from kernels.common.elementwise import tanh
 from kernels.recurrence.torch_backend.walk import BackwardWalk, ForwardWalk
 
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
@@ -15,7 +16,7 @@ def forward(walk: ForwardWalk, kind: str) -> None:
         old_h, new_h = walk.hidden.before(t), walk.hidden.after[t]  # (D, n, H) each
         sums = walk.recurrent.add_to(walk.gates.load(t), walk.seen(old_h), t)
         if kind == "tanh":
-            torch.tanh(sums, out=new_h)
+            tanh(sums, new_h, walk.rough)
         else:
             torch.clamp_min(sums, 0, out=new_h)
         if walk.zone_hidden.on:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from kernels.common.elementwise import tanh
 from kernels.recurrence.layout import SumGradients, candidate_bias
 from kernels.recurrence.torch_backend.steps import Steps
 from kernels.recurrence.torch_backend.walk import BackwardWalk, ForwardWalk, GateGradients
@@ -24,7 +25,8 @@ def forward(walk: ForwardWalk) -> None:
         recurrent = recurrent_sums[..., 2 * size :].add_(bias)
         if walk.extra is not None:
             walk.extra[t].copy_(recurrent)
-        candidate.addcmul_(r, recurrent).tanh_()
+        candidate.addcmul_(r, recurrent)
+        tanh(candidate, candidate, walk.rough)
         torch.sub(old_h, candidate, out=new_h)
         new_h.mul_(z).add_(candidate)
         walk.zone_hidden.mix(new_h, old_h, t)

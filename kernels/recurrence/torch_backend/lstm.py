@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import torch
 
+from kernels.common.elementwise import tanh
 from kernels.recurrence.torch_backend.walk import BackwardWalk, ForwardWalk
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
@@ -12,19 +13,19 @@ _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
 def forward(walk: ForwardWalk) -> None:
-    size, scratch = walk.size, walk.scratch()
+    size, scratch, rough = walk.size, walk.scratch(), walk.rough
     for t in walk.steps:
         old_h, old_c = walk.hidden.before(t), walk.cell.before(t)
         new_h, new_c = walk.hidden.after[t], walk.cell.after[t]  # (D, n, H) each
         sums = walk.recurrent.add_to(walk.gates.load(t), walk.seen(old_h), t)  # (D, n, 4*H)
         sums[..., : 2 * size].sigmoid_()
         i, f, g, o = sums.chunk(4, -1)
-        g.tanh_()
+        tanh(g, g, rough)
         o.sigmoid_()
         torch.mul(f, old_c, out=new_c)
         new_c.addcmul_(i, g)
         shown = new_c if walk.cell_norm is None else walk.cell_norm(new_c)
-        tanh_c = torch.tanh(shown, out=scratch[:, : new_c.size(1)])
+        tanh_c = tanh(shown, scratch[:, : new_c.size(1)], rough)
         if walk.projection is None:
             torch.mul(o, tanh_c, out=new_h)
         else:
@@ -50,7 +51,7 @@ def backward(walk: BackwardWalk) -> None:
         if walk.zone_cell.on:
             made = torch.mul(f, old_c).addcmul_(i, g)
         # Cheaper than keeping it for all steps.
-        torch.tanh(made if norm is None else norm(made), out=tanh_t)
+        tanh(made if norm is None else norm(made), tanh_t, walk.rough)
         d_unit = d_h  # the gradient of o*tanh(c'): (D, n, H)
         if walk.projection is not None:
             torch.mul(o, tanh_t, out=walk.projection.made[t])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels.common.precision import Precision
+from kernels.common.products import add_products, products_into
 from kernels.recurrence import normalisation
 from kernels.recurrence.layout import Arguments
 from kernels.recurrence.packing import Packing
@@ -21,7 +22,7 @@ class Product:
     """
 
     def __init__(self, weight: Tensor, dtypes: Precision, batch: int) -> None:
-        self.weight = weight.to(dtypes.product).contiguous()  # (D, K, M)
+        self.weight = weight.to(dtypes.product)  # (D, K, M)
         self.same = dtypes.product == dtypes.state
         directions, inner, outer = weight.shape
         self.result = weight.new_empty(directions * batch * outer, dtype=dtypes.state)
@@ -48,17 +49,10 @@ class Product:
     def add_to(self, out: Tensor, x: Tensor) -> Tensor:
         if not self.same:  # casting into fp32 first is twice as fast as a mixed addition
             return out.add_(self(x))
-        if x.size(0) == 1:
-            out[0].addmm_(x[0], self.weight[0])
-            return out
-        return out.baddbmm_(x, self.weight)
+        return add_products(out, x, self.weight)
 
     def _multiply(self, x: Tensor, out: Tensor) -> Tensor:
-        if x.size(0) == 1:
-            torch.mm(x[0], self.weight[0], out=out[0])
-        else:
-            torch.bmm(x, self.weight, out=out)
-        return out
+        return products_into(out, x, self.weight)
 
     @staticmethod
     def _room(buffer: Tensor, x: Tensor, width: int) -> Tensor:

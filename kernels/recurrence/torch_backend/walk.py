@@ -63,6 +63,7 @@ class Walk:
         batch, alive = arguments.inputs.size(0), masks.alive(dtypes.state)
         self.packing, self.dtypes, self.arguments = packing, dtypes, arguments
         self.size = arguments.units  # H
+        self.rough = dtypes.product != dtypes.state  # states are rounded before every product
         self.mask = masks.mask
         self.hidden = States(packing, saved.states, batch, alive)
         self.zone_hidden = Zones(packing, dtypes, masks.zone_hidden, masks.rates[0])
