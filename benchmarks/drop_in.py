@@ -48,8 +48,10 @@ def main() -> None:
                 row = {key: value for key, value in rows[-1].items() if key != "losses"}
                 print(row, flush=True)
     if options.output is not None:
-        found = {"torch": torch.__version__, "steps": options.steps, "runs": rows}
-        options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        head = json.dumps({"torch": torch.__version__, "steps": options.steps})
+        lines = ",\n ".join(json.dumps(row) for row in rows)  # a run a line
+        text = f'{{"settings": {head},\n "runs": [\n {lines}\n]}}\n'
+        options.output.write_text(text, encoding="utf-8")
 
 
 def compare(name: str, cell: str, dtype: torch.dtype, steps: int) -> dict[str, object]:

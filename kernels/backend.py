@@ -73,7 +73,7 @@ def resolve(
     """
     found = [t for t in tensors if t is not None]
     devices = ", ".join(sorted(map(str, {t.device for t in found})))
-    double = any([t.dtype == torch.float64 for t in found])  # noqa: C419
+    double = any(t.dtype == torch.float64 for t in found)
     asked = ("", "", 0)
     if size and triton and not double and devices.startswith("cuda"):
         # int: under torch.compile the choice holds for this size alone

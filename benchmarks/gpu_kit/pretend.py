@@ -135,6 +135,9 @@ class Stream(Event):
     cuda_stream = 0
     wait_stream = wait_event = Event.record
 
+    def is_capturing(self) -> bool:
+        return False
+
     def __enter__(self) -> Stream:
         return self
 
@@ -151,7 +154,12 @@ def _cuda() -> None:
     nothing, zero = (lambda *arguments, **options: None), (lambda *arguments, **options: 0)
     stream, own = Stream(), torch.cuda
     own.is_available = own.is_initialized = own.is_bf16_supported = lambda *arguments: True
-    own.device_count = lambda: 1
+    own.device_count = torch.accelerator.device_count = lambda: 1
+    torch.accelerator.is_available = lambda: True
+    torch.accelerator.current_accelerator = lambda *arguments, **options: torch.device("cuda")
+    torch.accelerator.current_device_index = lambda: 0
+    torch.accelerator.current_stream = lambda *arguments: stream
+    torch.accelerator.synchronize = torch.accelerator.set_stream = nothing
     own.get_device_capability = lambda *arguments: CAPABILITY
     own.get_device_properties = lambda *arguments: CARD
     own.get_device_name = lambda *arguments: CARD.name

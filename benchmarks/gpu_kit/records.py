@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ def attempt(table: str, name: str, measure: Callable[[], Record]) -> bool:
     try:
         found = measure()
     except Exception as problem:
+        traceback.print_exc()  # for the log; the row has its last line
         lines = str(problem).splitlines() or [""]
         found = {"problem": f"{type(problem).__name__}: {lines[0][:300]}"}
     spent = {"seconds": round(time.perf_counter() - start, 2)}

@@ -33,9 +33,7 @@ CALLS = 20  # in a round
 class Case(NamedTuple):
     name: str
     run: Callable[[], Any]
-    launches_apart: Callable[[], Any] | None = (
-        None  # the same with more launches: the price of each
-    )
+    launches_apart: Callable[[], Any] | None = None  # the same with more launches
 
 
 def cases() -> list[Case]:

@@ -14,7 +14,7 @@ def input_precision(weight: torch.Tensor) -> str:
 
 
 def graphs_wanted() -> bool:
-    """KERNELS_GRAPHS=1: loops of launches are replayed as CUDA graphs (``graphs.py``)."""
+    """KERNELS_GRAPHS=1: loops of launches are replayed as CUDA graphs (``cuda_graphs.py``)."""
     return os.environ.get("KERNELS_GRAPHS", "0").lower() in ("1", "true", "on", "yes", "y")
 
 

@@ -28,8 +28,9 @@ def splits_of(rows, columns, block, width, most):
     """In how many parts the decoder's programs have a block of K, of operands of ``width`` bytes:
     one for each of eight warps, or all in one. In float32 there are no tensor cores and no chain.
     In a tile of more than ``most`` numbers the parts' way from warp to warp takes longer than
-    the chain. A part holds the 16 of K of an instruction."""
-    return 8 if width == 2 and rows * columns <= most and block >= 16 * 8 else 1
+    the chain. A part holds the 16 of K of an instruction, in the loop two of them."""
+    least = 32 * 8 if most > 512 else 16 * 8
+    return 8 if width == 2 and rows * columns <= most and block >= least else 1
 
 
 def chain_length(inner: int, block: int, parts: int) -> int:

@@ -32,6 +32,7 @@ class Access(NamedTuple):
     store: bool
     tile: int  # equal for equal addresses, however they lie over the threads
     base: int  # of the pointer to which the tile's offsets are added
+    root: int  # the tile, but for constants that were added: rows of two gates are two tiles
     layout: str | None  # None: a single number
     shared: bool  # whether several threads have the same number, and what they make of it is used
     fixed: bool  # its address is the same in each round of the loop around it
@@ -82,7 +83,8 @@ def _pairs(found: list[Access]) -> Iterator[tuple[tuple[Place, bool], tuple[Plac
             continue  # in two branches, of which one is taken
         same = one.tile == other.tile
         own = same and one.layout == other.layout is not None and not (one.shared and other.shared)
-        if not own and (same or one.store):
+        apart = not same and one.root == other.root
+        if not own and not apart and (same or one.store):
             yield (one.place, one.store), (other.place, other.store)
 
 
@@ -119,6 +121,8 @@ def _found(ttgir: str, leaking: set[int]) -> Iterator[Access]:
     numbers: dict[str, int] = {}  # of values, equal for equal expressions
     known: dict[str, int] = {}
     bases: dict[int, int] = {}
+    roots: dict[int, int] = {}
+    constants: set[int] = set()
     depths: dict[int, int] = {}  # how many regions are around what a value depends on
     regions: list[tuple[int, int]] = []
     opened = 0
@@ -153,7 +157,7 @@ def _found(ttgir: str, leaking: set[int]) -> Iterator[Access]:
             shared = shared and (store or row in leaking)
             place = places[where.group(1)] if where else ()
             yield Access(
-                store, pointer, bases.get(pointer, pointer), layout,
+                store, pointer, bases.get(pointer, pointer), roots.get(pointer, pointer), layout,
                 shared, depths.get(pointer, 0) < len(regions), place, tuple(regions),
             )  # fmt: skip
         if text.endswith("{"):
@@ -179,7 +183,12 @@ def _found(ttgir: str, leaking: set[int]) -> Iterator[Access]:
         if key not in known:
             known[key] = len(known)
             depths[known[key]] = max((depths[number(name)] for name in used), default=0)
+            if operation.startswith("arith.constant"):
+                constants.add(known[key])
             offset = operation.startswith("tt.addptr") and "tensor" in operation
+            if offset and number(used[1]) in constants:
+                inner = number(used[0])
+                roots[known[key]] = roots.get(inner, inner)
             if offset or operation.startswith(("tt.splat", "tt.broadcast", "tt.expand_dims")):
                 inner = number(used[0])
                 bases[known[key]] = bases.get(inner, inner)

@@ -40,7 +40,7 @@ KERNELS = {
     "recurrence forward": lambda: of_recurrence("lstm", 500, False),
     "recurrence backward": lambda: of_recurrence("gru", 130, True),
     "decoder forward": lambda: of_decoder("lstm", 500, False),
-    "decoder forward, aligned": lambda: of_decoder("lstm", 256, False),
+    "decoder forward, aligned": lambda: of_decoder("lstm", 512, False),
     "decoder forward, options": lambda: of_decoder("gru", 130, False, True),
     "decoder backward": lambda: of_decoder("lstm", 500, True),
     "decoder backward, options": lambda: of_decoder("gru", 130, True, True),

@@ -114,6 +114,16 @@ def test_lengths_on_the_gpu_are_masked(capture, monkeypatch, backend, kind, dire
     assert_close(found, truth, bound(torch.float32, 4))
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_a_projected_lstm_is_masked_in_both_of_its_sizes(capture, monkeypatch, backend):
+    masked(monkeypatch)
+    arguments = make("lstm", 5, 4, 3, 6, directions=2, projected=2)
+    options = options_of("lstm", 5, 4, 6, 2, 2) | {"lengths": torch.tensor(LENGTHS)}
+    truth = run("reference", arguments, **options)
+    found = run(backend, arguments, torch.float32, **options)
+    assert_close(found, truth, 3 * bound(torch.float32, 4))
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_what_stands_in_the_padding_does_not_matter(capture, monkeypatch, backend, recompute):

@@ -67,18 +67,8 @@ def test_kernels_compile_without_spills_and_within_shared_memory(arch, tmp_path)
 def test_other_kernels_compile(arch, tmp_path):
     """The persistent loop at H 512, the phases of a single step at H 1024, the loss, the cell of a
     projected LSTM; bfloat16."""
-    found = (
-        "decoder",
-        "loss",
-        "projected",
-        "--arch",
-        str(arch),
-        "--shapes",
-        "quick",
-        "--dtype",
-        "bf16",
-    )
-    kernels = report(tmp_path / "report.json", *found)
+    found = "decoder loss projected --shapes quick --dtype bf16 --arch".split()
+    kernels = report(tmp_path / "report.json", *found, str(arch))
     phases = {(k["phase"], k["backward"]) for k in kernels if k["operation"] == "decoder"}
     assert phases >= {("all", False), ("all", True), ("layer", False), ("attend", False)}
     cells = {(k["backward"], k["norm"]) for k in kernels if k["operation"] == "projected"}

@@ -43,15 +43,18 @@ def compare(function, leaves, backend="torch"):
 def recurrence_calls(draw):
     kind, directions = draw(st.sampled_from(sorted(GATES))), draw(st.sampled_from([0, 2]))
     batch, steps, features, size = draw(few), draw(few), draw(one), draw(one)
+    projected = draw(st.integers(0, size - 1)) if kind == "lstm" else 0
     made = recurrences.make(
         kind, batch, steps, features, size, bias=draw(flag), state=draw(flag),
-        directions=directions, norm=draw(flag),
+        directions=directions, norm=draw(flag), projected=projected,
     )  # fmt: skip
     named = {"kind": kind, "recompute": draw(flag)}
     if draw(flag):
         lead = (directions,) if directions else ()
-        made["hidden_mask"] = torch.full((*lead, batch, size), 1.5, dtype=torch.float64)
-    masks = recurrences.options_of(kind, batch, steps, size, directions)
+        made["hidden_mask"] = torch.full(
+            (*lead, batch, projected or size), 1.5, dtype=torch.float64
+        )
+    masks = recurrences.options_of(kind, batch, steps, size, directions, projected)
     named |= {name: mask for name, mask in masks.items() if draw(flag)}
     if draw(flag):
         named["zoneout"] = (0.2, 0.1)

@@ -40,6 +40,16 @@ def test_every_schedule_in_fp32(kind, schedule, directions, lengths):
     assert_close([f.cpu() for f in found], truth, bound(torch.float32, 40))
 
 
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("lengths", [None, [40, 0, 17, 39, 1] * 7])
+def test_the_projected_lstm_in_fp32(lengths, norm):
+    arguments = make("lstm", 35, 40, 24, 60, directions=2, norm=norm, projected=20)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    truth = run("reference", arguments, lengths=lengths)
+    found = run("triton", on_gpu(arguments), torch.float32, lengths=lengths)
+    assert_close([f.cpu() for f in found], truth, 3 * bound(torch.float32, 40))
+
+
 @pytest.mark.parametrize("size", [512, 700, 1024])
 @pytest.mark.parametrize("schedule", ["step", "persistent"])
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh"])

@@ -392,13 +392,13 @@ def test_a_launch_that_was_stopped_leaves_nothing_to_the_next(monkeypatch, error
     leaves, _ = make("lstm", "additive", sizes=SIZES)
     leaves = {k: v.float() for k, v in leaves.items()}
     weights, state = parts(leaves, 1)
-    kernel = launch.step_kernel
+    kernel = launch.STEP.function
 
     class Stopped:
         def __getitem__(self, grid):
-            def run(*args, **options):
-                kernel[grid](*args, **options)
-                args[kernel.arg_names.index("counter")].copy_(torch.tensor([7, 1]))
+            def run(**arguments):
+                kernel[grid](**arguments)
+                arguments["counter"].copy_(torch.tensor([7, 1]))
                 raise error
 
             return run
@@ -408,7 +408,7 @@ def test_a_launch_that_was_stopped_leaves_nothing_to_the_next(monkeypatch, error
         arguments = (leaves["inputs"][:, 0], None, prepared, state)
         memory = step_memory(memory_of(leaves, 2, None), prepared)
         expected = prepared_step(*arguments, memory, "lstm")[0]
-        monkeypatch.setattr(launch, "step_kernel", Stopped())
+        monkeypatch.setattr(launch.STEP, "function", Stopped())
         with pytest.raises(error):
             prepared_step(*arguments, memory, "lstm")
         monkeypatch.undo()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kernels.backend import interpreted
 from kernels.common.chip import chip_of, power_of_two
-from kernels.common.graphs import replay
+from kernels.common.cuda_graphs import replay
 from kernels.common.launching import Fixed, Kernel, Launch, Pointers, on_device
 from kernels.common.settings import debug_spins, input_precision
 from kernels.decoder.call import Call

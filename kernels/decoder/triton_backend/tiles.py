@@ -71,7 +71,7 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
             f"expected one of {', '.join(NAMES)}"
         )
     half = problem.bytes == 2
-    inner, stages = block_of(problem), 1
+    inner, stages = block_of(problem, name), 1
     if half:  # three blocks in flight, where there is room
         stages = 3 if chip.shared_memory > 200 * 1024 else 2
     widest = max(16, power_of_two(problem.batch))
@@ -101,16 +101,24 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     # In float32 the forward kernel's assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half or problem.backward else WARPS // 2
     room = ROW_ELEMENTS * warps // WARPS
-    if problem.sentinel and problem.backward and widest_row >= 1024:
-        room //= 2  # a GRU's kernel spills 40 bytes a thread under Triton 3.6.0, with half of it 24
+    if problem.sentinel and widest_row >= 1024:
+        # Else, beside its products, 48 bytes of a thread spill forward under Triton 3.7.1, with
+        # half of it none; backward 40 of a GRU's under 3.6.0, with half of it 24.
+        room //= 2
     block = max(1, min(16, room // widest_row))
     return Tiles(name, chip.processors, *cell, *other, inner, stages, block, warps)
 
 
-def block_of(problem: Problem) -> int:
+def block_of(problem: Problem, schedule: str = "persistent") -> int:
     """Of a product's inner side. In parts for eight warps, 256 of a row in half precision are 64
-    bytes each: shorter ones cost the loads more requests than bytes."""
-    return 256 if problem.bytes == 2 else 32
+    bytes each: shorter ones cost the loads more requests than bytes. The one kernel of all phases
+    spills with them where rows are wide, and so does any beside a wide sentinel (sm_100); blocks
+    of 128 are multiplied whole."""
+    if problem.bytes > 2:
+        return 32
+    wide = max(problem.size, problem.width, problem.values, problem.queries) > 512
+    crowded = problem.sentinel and problem.size >= 1024
+    return 128 if crowded or (wide and schedule == "persistent") else 256
 
 
 def key_width(problem: Problem) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from kernels.common.chip import chip_of
-from kernels.common.graphs import replay
+from kernels.common.cuda_graphs import replay
 from kernels.common.launching import Fixed, Kernel, Pointers
 from kernels.common.precision import Precision
 from kernels.common.settings import debug_spins, graphs_wanted, input_precision

@@ -8,6 +8,7 @@ and holds a program that translates with them.
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import io
 import warnings
@@ -20,7 +21,6 @@ from torch.export import Dim
 
 from kernels.decoder import DecoderState, Memory
 from seq2seq.errors import UsageError
-from seq2seq.layers.evaluating import evaluating
 from seq2seq.saved.directory import replace_files
 from seq2seq.tasks.translation.export_card import export_card
 
@@ -49,13 +49,9 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
                 f"--format onnx: the package {package} is not installed; "
                 "pip install 'recurrent-seq2seq[onnx]'"
             )
-    model = translator.model
-    device = next(model.parameters()).device
-    try:
-        with evaluating(model), torch.no_grad():
-            graphs = _graphs(model.float().cpu())
-    finally:
-        model.to(device)
+    model = copy.deepcopy(translator.model).float().cpu().eval()
+    with torch.no_grad():
+        graphs = _graphs(model)
     size = sum(parameter.numel() * 4 for parameter in model.parameters())
 
     def write(staging: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels.common import graphs
+from kernels.common import cuda_graphs as graphs
 from kernels.decoder.triton_backend import launch as decoder_launch
 from kernels.recurrence.schedule import use_schedule
 from kernels.recurrence.triton_backend import loops as recurrent_loops
