@@ -197,5 +197,5 @@ def _upright(small: Image.Image, image: Image.Image) -> Image.Image:
         6: Image.Transpose.ROTATE_270,
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
-    }.get(image.getexif().get(0x0112))
+    }.get(image.getexif().get(0x0112, 1))  # 1: upright already
     return small if turn is None else small.transpose(turn)

@@ -208,7 +208,7 @@ class CiderD:
         return _Vectors(weights, [math.sqrt(square) for square in squares], len(tokens))
 
     def _tokens(self, caption: str | Tokens) -> list[Hashable]:
-        tokens = tokenize(caption) if isinstance(caption, str) else list(caption)
+        tokens: list[Hashable] = [*(tokenize(caption) if isinstance(caption, str) else caption)]
         return [*tokens, _END] if self._end else tokens
 
 
@@ -252,7 +252,9 @@ def _bleu(
     values = []
     for order in range(1, _ORDER + 1):
         metric = BLEU(tokenize="none", smooth_method="none", max_ngram_order=order)
-        values.append(metric.corpus_score(texts, sets).score)
+        # sacreBLEU takes None for a missing reference, which its annotation leaves out
+        result = metric.corpus_score(texts, sets)  # type: ignore[arg-type]
+        values.append(result.score)
     return tuple(values), str(metric.get_signature())
 
 

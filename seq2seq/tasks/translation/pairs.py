@@ -287,6 +287,7 @@ def _load_hub(config: DataConfig, split: str) -> datasets.Dataset:
 
 
 def _fetch(config: DataConfig, split: str) -> datasets.Dataset:
+    assert config.hub is not None  # the caller's condition
     folder = Path(config.hub)
     saved = (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
     if not saved:
