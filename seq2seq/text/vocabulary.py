@@ -377,5 +377,5 @@ def _frequent(counts: Counter[str], config: VocabularyConfig) -> list[str]:
     return [text for text, _ in kept[: config.vocab_size]]
 
 
-def _json(values: dict) -> bytes:
+def _json(values: dict[str, object]) -> bytes:
     return json.dumps(values, ensure_ascii=True, indent=0).encode("ascii")

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ def to_float(
     return images * scale[:, None, None] - shift[:, None, None]
 
 
-def _open(stream, name: str) -> Image.Image:
+def _open(stream: IO[bytes], name: str) -> Image.Image:
     """The image with its header read, its pixels not yet."""
     try:
         with _WARNINGS, warnings.catch_warnings():

@@ -143,7 +143,7 @@ class CiderD:
         if len(references) == 0:
             raise UsageError("no references; expected at least one image")
         self._end = end
-        self._numbers: dict[tuple, int] = {}  # n-gram -> its place in _weights
+        self._numbers: dict[tuple[Hashable, ...], int] = {}  # n-gram -> its place in _weights
         frequencies: list[int] = []
         for number, captions in enumerate(references, 1):
             _check_references(captions, number)
@@ -220,7 +220,7 @@ class _Vectors(NamedTuple):
     length: int  # tokens
 
 
-def _ngrams(tokens: Tokens) -> list[tuple]:
+def _ngrams(tokens: Tokens) -> list[tuple[Hashable, ...]]:
     """All n-grams, n = 1..4, in order."""
     tokens = tuple(tokens)
     return [tokens[i : i + n] for n in range(1, _ORDER + 1) for i in range(len(tokens) - n + 1)]
@@ -274,6 +274,6 @@ def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> No
         _check_references(texts, number)
 
 
-def _check_references(texts: Sequence, number: int) -> None:
+def _check_references(texts: Sequence[object], number: int) -> None:
     if len(texts) == 0:
         raise UsageError(f"image {number} has no references; expected at least one")

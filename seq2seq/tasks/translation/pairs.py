@@ -303,7 +303,7 @@ def _fetch(config: DataConfig, split: str) -> datasets.Dataset:
 
 
 def _rename(
-    batch: dict[str, list], indices: list[int], where: str, source: str, target: str
+    batch: dict[str, list[object]], indices: list[int], where: str, source: str, target: str
 ) -> dict[str, list[str]]:
     """A batch of named columns to the columns ``source`` and ``target``."""
     pairs = [
