@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Of the backward kernel that owns columns of query and keys."""
+    """Settings of the backward kernel that owns columns of query and keys."""
 
     steps: int  # loaded at once
     sources: int  # even ones of a block, and as many odd ones
@@ -229,7 +229,7 @@ def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
 
 
 def _scores_instructions(tile: Tile, cost: Cost, problem: Problem, sources: int) -> float:
-    """Of a thread, for the scores of this many sources."""
+    """Instructions of a thread for the scores of this many sources."""
     total = 0.0
     each = zip(widths(tile), blocks(tile, sources), cost.columns, strict=False)
     for width, count, column in each:

@@ -95,7 +95,7 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
 
 
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
-    """Of reduction "none"."""
+    """The backward pass for reduction "none"."""
     hidden, weight, bias, targets, *settings, backend, _ = flat[:CALL]
     d_losses, needed = flat[CALL:]
     settings = Settings(*settings)

@@ -262,7 +262,7 @@ def _side_by_side(tensors: list[Tensor]) -> Tensor:
 
 
 def before(packing: Packing, buffer: Tensor) -> Tensor:
-    """Of states (D, B+N, P), those before each packed step: (D, N, P)."""
+    """The states before each packed step, (D, N, P), out of all states (D, B+N, P)."""
     if packing.previous is None:
         return buffer.narrow(1, 0, buffer.size(1) - packing.batch)
     return buffer.index_select(1, packing.previous)

@@ -236,7 +236,7 @@ def _split(schedule: Schedule, problem: Problem, chip: Chip) -> list[Schedule]:
 
 
 def _columns(schedule: Schedule, problem: Problem) -> int:
-    """Of a program's product."""
+    """Columns of a program's product."""
     return schedule.units if problem.backward else problem.slots * schedule.units
 
 
@@ -281,7 +281,7 @@ def sharing(schedule: Schedule, size: int) -> int:
 
 
 def groups_at_once(schedule: Schedule, size: int, chip: Chip) -> int:
-    """Of the persistent schedule: groups whose programs are all resident in one launch."""
+    """Groups of the persistent schedule whose programs fit on the GPU together, in one launch."""
     return chip.processors // sharing(schedule, size)
 
 
@@ -353,7 +353,7 @@ def _product_price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
 
 
 def _host(launches: int, problem: Problem) -> float:
-    """Of a step: Python's share for the launches of a whole sequence, which the GPU waits for."""
+    """Python's time a step: that of all launches of a sequence, divided by its steps."""
     return launches * (LAUNCH if problem.graph else HOST) / problem.steps
 
 
