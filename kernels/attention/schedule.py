@@ -118,7 +118,7 @@ def chunk(problem: Problem) -> int:
 
 def keeps_scores(problem: Problem) -> bool:
     """Whether the forward pass keeps its scores for the backward pass: where they cost a tanh for
-    each (t, s, h) to make again, and take no more room than the arguments in float32.
+    each (t, s, h) to compute again, and take no more room than the arguments in float32.
 
     Coverage needs the slope of every tanh beside the score: it makes both again.
     """
@@ -273,7 +273,7 @@ def _microseconds(
 ) -> float:
     rounds = -(-programs // chip.processors)  # programs that one processor runs
     resident = REGISTERS // (_up(registers, 8) * 32 * warps)  # at once
-    # Of the four schedulers' slots; an assumption, until a GPU has shown how well they are filled.
+    # Share of the schedulers' issue slots that are filled: an assumption until a GPU measures it.
     filled = min(1.0, 0.25 + 0.3 * min(rounds, resident) * warps / 4)
     return rounds * instructions * 32 * warps / (LANES * CLOCK) / filled
 

@@ -62,7 +62,7 @@ class Options(NamedTuple):
 class Saved(NamedTuple):
     """What the forward pass leaves for the backward pass, packed.
 
-    Those of the product dtype are left out under ``recompute``, and made again from the states.
+    Those of the product dtype are left out under ``recompute``, and computed again from the states.
     """
 
     gates: Tensor | None  # (D, N, G*H) after their activations, in the product dtype

@@ -126,7 +126,7 @@ def backward(
     d_weights: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of all arguments; of those that are None, None. Without ``scores`` of the forward
-    pass they are made again.
+    pass they are computed again.
 
     Queries go in chunks, so that the (B, N, chunk, S) gradients of the scores take no more room
     than the arguments do.
@@ -192,7 +192,7 @@ class _Given:
         }
 
     def numbers(self, tiles: int, **others: int) -> dict[str, int | float]:
-        """Those that are no constants; ``tiles``: of the queries."""
+        """The numbers that are not compile-time constants; ``tiles``: tiles of queries."""
         return {
             "scale": self.options.scale,
             "window": self.options.window,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Memory(NamedTuple):
-    """The arguments of an attention as every kernel takes them, where the shapes stand; None:
+    """The arguments of an attention as every kernel takes them, which explain the shapes; None:
     absent."""
 
     query: Tensor
