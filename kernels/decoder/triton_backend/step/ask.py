@@ -140,7 +140,7 @@ def ask_tile(
     to, S, with a key of its own for each row.
 
     A score is a sum over the query's columns, so each program adds up those it has just made,
-    and programs that need a score add up its parts: one wait less than with whole queries.
+    and whoever needs the score adds up the parts: one wait less than with whole queries.
     """
     SCORED: tl.constexpr = (Q + BN - 1) // BN
     OUT: tl.constexpr = (A + BN - 1) // BN

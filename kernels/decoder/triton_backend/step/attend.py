@@ -56,9 +56,9 @@ def attend_tile(
     BLOCKS: tl.constexpr, NB: tl.constexpr, KB: tl.constexpr, BS: tl.constexpr, BN: tl.constexpr,
     SENTINEL: tl.constexpr, CELL: tl.constexpr,
 ):  # fmt: skip
-    """BN columns for KB hypotheses of one source: softmax of the scores, computed again by each
-    program that needs it, and the weighted sum of values (B, S, WIDTH). FOLDED: the values went
-    through the output's weight before, WIDTH is A, and the output is tanh(sums + what attention found); else
+    """BN columns for KB hypotheses of one source: softmax of the scores, made again by each program
+    that needs it, and the weighted sum of values (B, S, WIDTH). FOLDED: the values went through the
+    output's weight before, WIDTH is A, and the output is tanh(sums + what attention found); else
     the context goes to ``contexts``. The first column's program stores the weights.
     """
     across = tl.cdiv(WIDTH, BN)
