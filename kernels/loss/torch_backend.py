@@ -119,7 +119,7 @@ def _chunks(
 
 
 def _log_probabilities(logits: Tensor, p: Tensor, y: Tensor) -> Tensor:
-    """Of the targets y (n, 1), from logits and their softmax p (n, V): (n,). A logarithm of a whole
+    """log p of the targets y (n, 1), from logits and softmax p (n, V): (n,). A logarithm of a whole
     row is made only where a target's probability is too small to be exact."""
     found = p.gather(1, y).squeeze(1)
     lost = (found < _SMALL).nonzero().squeeze(1)

@@ -177,7 +177,7 @@ def _what_it_is(form: object, task: str) -> str:
 
 
 def run_config(values: dict[str, Any], directory: Path, task: str) -> Any:
-    """The configuration in config.json; RunError where it is none, or another task's."""
+    """The configuration in config.json; RunError if it is invalid, or another task's."""
     path = directory / CONFIG_FILE
     try:
         config = config_from_dict(values["config"], where=str(path))

@@ -104,7 +104,7 @@ class AttentionBackward:
         return products.product(d_gates.t(), hidden).to(dtype), d_gates.sum(0, dtype=dtype)
 
     def collect(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Of keys, values, query weight and score weight."""
+        """Gradients of keys, values, query weight and score weight."""
         dtype, product = self.made.alpha.dtype, self.values.dtype
         sources = self.keys.shape[1]
         alpha = self.made.alpha[:, :, :sources].permute(1, 2, 0).to(product)  # (B, S, T)

@@ -33,7 +33,7 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm".split()
 )
 
-# Of the photographs of ImageNet, which pretrained backbones expect.
+# Mean and deviation of ImageNet's photographs: pretrained backbones expect images scaled by them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 

@@ -199,7 +199,7 @@ def read(path: Path, raw: bool) -> str | bytes:
 def decode(
     content: bytes, name: str, hint: str = ", or read it as it is with 'units.kind: bytes'"
 ) -> str:
-    """UTF-8 text with "\\n" line ends; raises UsageError that names the first byte that is none,
+    """UTF-8 text with "\\n" line ends; raises UsageError that names the first invalid byte,
     and ends in ``hint``."""
     try:
         text = content.decode("utf-8-sig")
