@@ -71,8 +71,9 @@ def read_image(source: str | Path | Image.Image, size: int) -> torch.Tensor:
         name = getattr(source, "filename", "") or "image"
         _check_pixels(name, *source.size)
         return _decode(source, size, name)
-    if not isinstance(source, (str, os.PathLike)):  # open() takes numbers, too: open files
-        kind = type(source).__name__
+    given: object = source  # of any type, whatever the annotation says
+    if not isinstance(given, (str, os.PathLike)):  # open() takes numbers, too: open files
+        kind = type(given).__name__
         raise ImageError(f"an image is {kind}; expected the name of a file or a Pillow image")
     name = str(source)
     if "\0" in name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import Cell
@@ -188,12 +188,12 @@ def check_generation(options: GenerationConfig, before: str = "", after: str = "
             f"{before}temperature{after} is {options.temperature}; expected at least "
             f"{LEAST_TEMPERATURE}, or 0, which picks the likeliest unit"
         )
-    if not isinstance(options.top_p, Real) or not 0 < options.top_p <= 1:
-        raise UsageError(
-            f"{before}top_p{after} is {options.top_p}; expected 0 < top_p <= 1 (1: off)"
-        )
-    texts = [] if isinstance(options.stop, str) else options.stop
-    if isinstance(options.stop, str) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{before}stop{after} is {options.stop!r}; expected a list of texts")
-    if not all(texts):
+    # as a caller of Python gave them, whatever the annotations say
+    top_p: Any = options.top_p
+    stop: Any = options.stop
+    if not isinstance(top_p, Real) or not 0 < top_p <= 1:
+        raise UsageError(f"{before}top_p{after} is {top_p}; expected 0 < top_p <= 1 (1: off)")
+    if isinstance(stop, str) or not all(isinstance(text, str) for text in stop):
+        raise UsageError(f"{before}stop{after} is {stop!r}; expected a list of texts")
+    if not all(stop):
         raise UsageError(f"{before}stop{after} holds an empty text; leave it out")
