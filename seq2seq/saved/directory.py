@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from seq2seq import registry
 from seq2seq.config import config_from_dict
+from seq2seq.config.paths import normal_path
 from seq2seq.digests import file_digest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.text.vocabulary import UNIT_FILES, UNITS_FILE, Units, load_units
@@ -48,6 +49,7 @@ def format_of(task: str) -> str:
 def replace_files(directory: Path, write: Callable[[Path], None], known: Sequence[str]) -> None:
     """Have ``write`` make the files in a folder of their own, then move them into ``directory``;
     those ``known`` that it did not make are removed, the card excepted."""
+    directory = Path(normal_path(str(directory)))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))

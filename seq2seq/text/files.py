@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 
 
@@ -49,8 +50,9 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 @contextlib.contextmanager
 def open_binary(path: str | Path) -> Iterator[IO[bytes]]:
     """Binary stream of a file, unpacked when its name ends in .gz."""
+    path = normal_path(str(path))
     try:
-        with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as stream:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
             yield stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: not a whole gzip file: {error}") from None

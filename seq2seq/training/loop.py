@@ -28,6 +28,7 @@ from seq2seq.training.inputs import INPUTS_FILE, check_same_inputs, inputs_of
 from seq2seq.training.log import RunLog
 from seq2seq.training.memory import release_free_memory
 from seq2seq.training.optimizers import make_average, make_optimizer
+from seq2seq.training.preparing import rehearse_end
 from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
@@ -106,6 +107,8 @@ class _Run:
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         if options.tensorboard:
             self.log.tensorboard(folder / "tensorboard")
+        if self.main:
+            rehearse_end(folder, self.task.save)
         self.asked_to_stop = False
         self.log.say(self._summary())
 

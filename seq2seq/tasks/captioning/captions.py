@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import datasets
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.captioning.images import SUFFIXES
@@ -67,7 +68,7 @@ def load_captions(path: str | Path) -> datasets.Dataset:
         them, a malformed row, an image without captions, a blank caption, an image that does not
         exist, given twice, or outside the folder.
     """
-    path = Path(path)
+    path = Path(normal_path(str(path)))
     if path.is_dir():
         metadata = _find_metadata(path)
     elif path.is_file():

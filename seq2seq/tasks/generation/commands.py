@@ -280,8 +280,7 @@ def _ctrl_c_stops() -> Iterator[list[bool]]:
 
 
 def _show(text: str) -> None:
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
+    print(text, end="", flush=True)
 
 
 COMMANDS = (
