@@ -27,7 +27,8 @@ from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.captioning.images import SUFFIXES
-from seq2seq.text.files import decode_lines
+from seq2seq.text.characters import is_blank
+from seq2seq.text.files import check_unicode, csv_rows, decode_lines
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 FORMATS = (".jsonl", ".json", ".csv")
@@ -164,7 +165,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict]]:
-    reader = csv.reader((line + "\n" for line in lines), strict=True)
+    reader = csv_rows(lines)
     names = None
     try:
         for row in reader:
@@ -201,7 +202,7 @@ def _file_name(row: dict, where: str) -> str:
         raise UsageError(
             f"{where}: no 'file_name'; it has: {', '.join(map(str, row)) or 'nothing'}"
         )
-    _check_unicode(name, f"{where}: 'file_name'")
+    check_unicode(name, f"{where}: 'file_name'")
     relative = PurePosixPath(name)
     if relative.is_absolute() or Path(name).is_absolute() or ".." in relative.parts:
         raise UsageError(
@@ -234,19 +235,10 @@ def _captions(row: dict, name: str, where: str) -> tuple[list[str], bool]:
         if not isinstance(text, str):
             kind = type(text).__name__
             raise UsageError(f"{where}: caption {number} of '{name}' is {kind}; expected text")
-        _check_unicode(text, f"{where}: caption {number} of '{name}'")
-        if not text.replace("\0", " ").strip():
+        check_unicode(text, f"{where}: caption {number} of '{name}'")
+        if is_blank(text.replace("\0", " ")):
             raise UsageError(f"{where}: caption {number} of '{name}' is blank; leave it out")
     return [" ".join(text.replace("\0", " ").split()) for text in texts], whole
-
-
-def _check_unicode(text: str, where: str) -> None:
-    """JSON can spell half of a surrogate pair, which no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ascii(text[error.start])
-        raise UsageError(f"{where} holds {half}, half a character; expected Unicode") from None
 
 
 def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:

@@ -13,6 +13,7 @@ from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
+MAX_SAMPLES = 10_000  # texts of one prompt, all kept until they are written
 LEAST_TEMPERATURE = 1e-6  # above 0: logits divided by less are no numbers any more
 
 
