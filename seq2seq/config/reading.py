@@ -28,7 +28,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UsageError(f"config {path}: not UTF-8 text (byte {error.start})") from None
     try:
         values, written = yaml.load(text, Loader=_Loader), yaml.load(text, Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 0x_ is no number
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -66,6 +66,13 @@ _Loader.add_implicit_resolver(
 )
 
 
+# No key holds a date, and what looks like one need not be: 2024-13-45.
+_Loader.yaml_implicit_resolvers = {
+    start: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+    for start, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
 def set_dotted(cls: type, values: dict[str, Any], key: str, text: str) -> None:
     """Set a key of ``cls`` by its dotted name to what ``text`` is for its type."""
     *parents, leaf = key.split(".")
@@ -92,7 +99,7 @@ def _parse(kind: Any, text: str) -> Any:
     if not text or (text == "null" and type(None) in typing.get_args(kind)):
         return None
     kind = _given(kind)
-    if kind is int and re.fullmatch(r"[-+]?[0-9]+(_[0-9]+)*", text):
+    if kind is int and re.fullmatch(r"[-+]?[0-9]+(_[0-9]+)*", text) and len(text) < 1000:
         return int(text)
     if kind is float and re.fullmatch(_NUMBER, text):
         return float(text.replace(".inf", "inf"))
@@ -127,6 +134,7 @@ def as_written(cls: type, values: Any, written: Any) -> Any:
             typing.get_origin(kind) is list
             and _holds_text(typing.get_args(kind)[0])
             and isinstance(value, list)
+            and isinstance(text, list)
             and all(isinstance(one, str) for one in text)
         ):
             restored[key] = text

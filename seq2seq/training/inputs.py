@@ -76,8 +76,8 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for key, files in before["files"].items():
         if not key.startswith(_NOT_COMPARED):
             found += _changed_files(key, files, now["files"].get(key, {}))
-    for key in now["files"].keys() - before["files"].keys():
-        if not key.startswith(_NOT_COMPARED):
+    for key in now["files"]:
+        if key not in before["files"] and not key.startswith(_NOT_COMPARED):
             found.append(f"'{key}' names files that the run was started without")
     for part, what in (("versions", "version of "), ("settings", "")):
         for name, old in before[part].items():
@@ -97,8 +97,8 @@ def _changed_files(key: str, before: dict[str, Any], now: dict[str, Any]) -> lis
             sizes = f"{new['size']:,} bytes, then {old['size']:,}"
             sizes = sizes if new["size"] != old["size"] else f"{old['size']:,} bytes as before"
             found.append(f"'{key}': {name} has changed since the run was started ({sizes})")
-    found += [f"'{key}': {name} is new since the run was started" for name in now.keys() - before]
-    return found
+    new = [name for name in now if name not in before]
+    return found + [f"'{key}': {name} is new since the run was started" for name in new]
 
 
 def _read_paths(config: RunConfig) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 
 MAX_PIXELS = 80_000_000
@@ -73,7 +74,7 @@ def read_image(source: str | Path | Image.Image, size: int) -> torch.Tensor:
     if not isinstance(source, (str, os.PathLike)):  # open() takes numbers, too: open files
         kind = type(source).__name__
         raise ImageError(f"an image is {kind}; expected the name of a file or a Pillow image")
-    name = str(source)
+    source = name = normal_path(os.fsdecode(source))
     if "\0" in name:
         raise ImageError(f"{name!r}: no name of a file (it holds a null character)")
     try:

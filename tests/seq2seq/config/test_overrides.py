@@ -155,3 +155,18 @@ def test_keys_that_are_no_names(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"c.yaml, line 1: not valid YAML: a key is no plain name"):
         load_config(path)
+
+
+def test_values_that_yaml_cannot_make(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("output: 2024-13-45\n")
+    assert load_config(path).output == "2024-13-45"
+    for text in ("seed: 0x_\n", "output: " + "[" * 3000):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="not valid YAML"):
+            load_config(path)
+    path.write_text("data: {<<: {train: a.txt, columns: [a, b]}, source: no}\n")
+    data = load_config(path).data
+    assert (data.train, data.columns, data.source) == ("a.txt", ["a", "b"], "no")
+    with pytest.raises(UsageError, match="'seed' is "):
+        load_config(path, {"seed": "9" * 5000})
