@@ -9,6 +9,8 @@ PATH = "path"
 
 # The type of such a key: text in which ``~`` at the beginning is the home folder.
 PathText = Annotated[str, PATH]
+# ``Annotated[str, PATH, endings]``: a folder of files whose names end so, or a file that lists such
+# files beside it and below; what else lies there is none of the data.
 
 
 def normal_path(text: str) -> str:

@@ -160,14 +160,17 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
-def paths_of(config: Any, prefix: str = "") -> typing.Iterator[tuple[str, str]]:
-    """(dotted key, value) of every key that names a file or folder and is set."""
+def paths_of(
+    config: Any, prefix: str = ""
+) -> typing.Iterator[tuple[str, str, tuple[str, ...] | None]]:
+    """(dotted key, value, endings) of every key that names a file or folder and is set; endings
+    where it stands for files that are listed (see ``seq2seq.config.paths``)."""
     for name, kind in _hints(type(config)).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             yield from paths_of(value, f"{prefix}{name}.")
         elif _is_path(_given(kind)) and value is not None:
-            yield prefix + name, value
+            yield prefix + name, value, next(iter(_given(kind).__metadata__[1:]), None)
 
 
 def build(cls: type, values: Any, where: str, prefix: str) -> Any:

@@ -30,8 +30,13 @@ _NOT_COMPARED = ("tokenizer.", "training.", "data.test")
 
 def inputs_of(config: RunConfig, settings: dict[str, str]) -> dict[str, Any]:
     """What there is to compare: ``files`` by key, ``versions``, and ``settings`` as given."""
+    seen: dict[Any, Any] = {}
     try:
-        files = {key: read for key, path in _read_paths(config) if (read := _files(config, path))}
+        files = {
+            key: read
+            for key, path, endings in _read_paths(config)
+            if (read := _files(config, path, endings, seen))
+        }
     except OSError as error:
         name = error.filename
         raise UsageError(f"{name}: cannot be read ({error.strerror or error})") from None
@@ -101,38 +106,48 @@ def _changed_files(key: str, before: dict[str, Any], now: dict[str, Any]) -> lis
     return found + [f"'{key}': {name} is new since the run was started" for name in new]
 
 
-def _read_paths(config: RunConfig) -> list[tuple[str, str]]:
-    """(key, path) of what is read; names of splits of a data set on the hub are none."""
+def _read_paths(config: RunConfig) -> list[tuple[str, str, tuple[str, ...] | None]]:
+    """``paths_of`` what is read; names of splits of a data set on the hub are no paths."""
     hub = getattr(getattr(config, "data", None), "hub", None)
     splits = [f"data.{split}" for split in _SPLITS] if hub else []
     return [one for one in paths_of(config) if one[0] not in (*_NOT_READ, *splits)]
 
 
-def _files(config: RunConfig, location: str) -> dict[str, dict[str, Any]]:
+def _files(
+    config: RunConfig, location: str, endings: tuple[str, ...] | None, seen: dict[Any, Any]
+) -> dict[str, dict[str, Any]]:
     """Size and sha256 of each file that a path of the configuration stands for; a folder counts
-    as one."""
+    as one. ``seen``: what was read before."""
     data = getattr(config, "data", None)
     languages = [name for key in ("source", "target") if (name := getattr(data, key, None))]
     found: list[Path] = []
     for language, split in itertools.product(languages or [""], _SPLITS):
         name = location.replace("{lang}", language).replace("{split}", split)
         path = Path(name)
-        if path.name in ("metadata.jsonl", "metadata.csv"):  # of the images beside it
-            path = path.parent
         found += [path] if path.exists() else map(Path, sorted(glob.glob(name, recursive=True)))
-    return {str(path): _digest(path) for path in found}
+        if endings and path.is_file():  # it lists what lies beside it
+            found.append(path.parent)
+    for path in found:
+        if (path, endings) not in seen:
+            seen[path, endings] = _digest(path, Path(config.output).resolve(), endings)
+    return {str(path): seen[path, endings] for path in found}
 
 
-def _digest(path: Path) -> dict[str, Any]:
+def _digest(path: Path, output: Path, endings: tuple[str, ...] | None) -> dict[str, Any]:
     if not path.is_dir():
         return {"size": path.stat().st_size, "sha256": file_digest(path)}
     whole, size = hashlib.sha256(), 0
     for one in sorted(path.rglob("*")):
         parts = one.relative_to(path).parts
-        # caches that libraries keep there are none of the data
-        if one.is_file() and not any(part.startswith((".", "cache-")) for part in parts):
-            size += one.stat().st_size
-            whole.update(repr((parts, file_digest(one))).encode())
+        # neither caches that libraries keep there nor this run are data
+        if any(part.startswith((".", "cache-")) for part in parts) or not one.is_file():
+            continue
+        if output in one.resolve().parents:
+            continue
+        if endings and one.suffix.lower() not in endings and one.stem != "metadata":
+            continue
+        size += one.stat().st_size
+        whole.update(repr((parts, file_digest(one))).encode())
     return {"size": size, "sha256": whole.hexdigest()}
 
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import DecoderConfig
-from seq2seq.config.paths import PathText
+from seq2seq.config.paths import PATH, PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
 MAX_IMAGE_SIZE = 4096  # pixels a side; a mistyped or strangers' number must not fill the memory
+
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+ImagesText = Annotated[str, PATH, IMAGE_ENDINGS]
 
 
 @dataclass
@@ -34,9 +40,9 @@ class CaptionDataConfig:
     folder of images with ``metadata.jsonl`` in it, or such a file.
     """
 
-    train: PathText | None = None
-    validation: PathText | None = None
-    test: PathText | None = None
+    train: ImagesText | None = None
+    validation: ImagesText | None = None
+    test: ImagesText | None = None
     # Features computed beforehand, for the encoder ``features``: a .safetensors file with a tensor
     # for each image's name, or a folder of NAME.npy; {split} stands for train, validation, test.
     features: PathText | None = None

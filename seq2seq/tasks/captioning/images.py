@@ -22,6 +22,7 @@ from PIL import Image
 
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
+from seq2seq.tasks.captioning.config import IMAGE_ENDINGS
 
 MAX_PIXELS = 80_000_000
 """Images of more pixels are refused before they are decoded: a file of kilobytes can unpack to
@@ -29,9 +30,7 @@ gigabytes. Pillow itself begins to warn a little beyond this number."""
 
 # Pillow reads more (PostScript, by starting Ghostscript): of strangers' files these are enough.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm".split()
-)
+SUFFIXES = frozenset(IMAGE_ENDINGS)
 
 # Of the photographs of ImageNet, which pretrained backbones expect.
 MEAN = (0.485, 0.456, 0.406)
