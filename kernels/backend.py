@@ -51,6 +51,14 @@ def use_backend(name: str) -> Iterator[None]:
         _seen_by_compile = _chosen.get()
 
 
+def asked_backend() -> str:
+    """The backend that ``use_backend`` or ``KERNELS_BACKEND`` asks for here, else "auto"."""
+    name = _chosen.get()
+    if name is None:
+        name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
+    return name
+
+
 def resolve(
     operation: str,
     *tensors: torch.Tensor | None,
@@ -107,9 +115,7 @@ def _decide(
 ) -> str:
     """``seen`` is there for torch.compile, which traces no further than this. size 0: nothing to
     look up."""
-    name = _chosen.get()
-    if name is None:
-        name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
+    name = asked_backend()
     if name == "auto":
         if decided is not None:
             return decided
