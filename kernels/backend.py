@@ -2,8 +2,9 @@
 
 Every operation has the backends ``reference`` (plain PyTorch with autograd, any dtype) and
 ``torch`` (fast on a CPU, and wherever no Triton kernel exists). Recurrences, attention, the
-attention decoder and the vocabulary loss also have ``triton`` (NVIDIA GPUs). The innermost ``use_backend`` decides;
-without one, the environment variable ``KERNELS_BACKEND``; without that, ``auto``.
+attention decoder and the vocabulary loss also have ``triton`` (NVIDIA GPUs). The innermost
+``use_backend`` decides; without one, the environment variable ``KERNELS_BACKEND``; without that,
+``auto``.
 """
 
 from __future__ import annotations
