@@ -1,12 +1,12 @@
 """One step of the attention decoder for search: weights and memory prepared once, no gradients.
 
-``reference.decoder_step`` is the truth. Here, what is the same at every step is done before the
-first: [step input; hidden] is one product with one packed weight, each bias is summed once, keys
-and values are zero past a length. The embedding's share of the gates is
-computed once for each different token of a step: of 320 hypotheses about 110 differ.
+``reference.decoder_step`` computes the same and is what tests compare with. Here, work that is the
+same at every step is done before the first: [step input; hidden] is one product with one packed
+weight, biases are added once, keys and values are set to zero past a length. The embedding's part
+of the gates is computed once for each different token of a step: among 320 hypotheses about 110.
 
-The backend is that which prepared the weights: PyTorch's operators (this file), or, inside
-``use_backend("triton")``, the kernels in triton_backend/step, which join the weights otherwise.
+A step runs on the backend that prepared the weights: PyTorch's operators (this file), or, inside
+``use_backend("triton")``, the kernels in triton_backend/step, which join the weights differently.
 
 Gate columns are those of ``torch_backend``: LSTM i f o | g, GRU r z | n_x | n_h, Elman a.
 """

@@ -47,38 +47,38 @@ def recurrence(
         inputs (B, T, I), weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and bias_hh (G*H,),
         hidden and cell (B, H), zero when None -> outputs (B, T, H), hidden (B, H), and
         cell (B, H) for "lstm", else None.
-    weight_hr: (P, H), "lstm" only: h' = weight_hr (o*tanh(c')) (Sak et al. 2014). Whatever is
-        shaped as the hidden state (hidden, outputs, hidden_mask, zone_hidden) has P features
-        then, and weight_hh is (4*H, P); the cell and the gates keep H. On the triton backend
+    weight_hr: (P, H), "lstm" only: h' = weight_hr (o*tanh(c')) (Sak et al. 2014). Tensors
+        shaped like the hidden state (hidden, outputs, hidden_mask, zone_hidden) then have P
+        features, and weight_hh is (4*H, P). The cell and the gates keep H. On the triton backend
         each step is three products and a kernel, under the schedule "step" only.
     lengths: (B,) integers from 0 to T. Outputs past a length are 0, the final state is the one
-        at the length, ``reverse`` begins at the last step within it: what a PackedSequence
-        gives. A length of 0 leaves the initial state. Lengths on the CPU spare a synchronisation.
+        at the length, and ``reverse`` begins at the last step within it, as with a PackedSequence.
+        A length of 0 keeps the initial state. Lengths on the CPU avoid a synchronisation.
     hidden_mask: (B, H), multiplied to h before the recurrent product of every step (recurrent
         dropout with one mask per sequence, Gal & Ghahramani 2016).
     zone_hidden, zone_cell: (B, T, H) bool; where True, a unit keeps its old value at that step.
-        Without either mask ``zoneout``, the rates of both, gives the expectation (Krueger et al.
-        2017).
+        Without either mask, units take the expectation under ``zoneout``, the rates of hidden
+        state and cell (Krueger et al. 2017).
     resets: (B, T) bool; where True, the state is zero before that step.
     norm: gains of layer normalisation of each gate, of the LSTM's cell too (Ba et al. 2016,
         eq. 20-29).
-    recompute: keep for the backward pass the states alone, and make the gates again there, all
-        steps at once: one more product by W_ih and one by W_hh. Bytes kept for each sequence,
-        step and hidden unit in bfloat16 / float32 on the triton backend, of two layers or more
-        only one's gates are there at a time:
+    recompute: keep only the states for the backward pass, and compute the gates again there, for
+        all steps at once: one more product by W_ih and one by W_hh. Only one layer's recomputed
+        gates exist at a time. Bytes kept for each sequence, step and hidden unit in bfloat16 /
+        float32 on the triton backend:
 
                       plain      layer norm    recompute
             LSTM      14 / 24    30 / 56       6 / 8
             GRU       10 / 20    22 / 44       2 / 4
             Elman      4 / 8      8 / 16       2 / 4
 
-        and one element more, of the products' dtype, with hidden_mask, resets or autocast. The
-        torch backend has states in float32 (2 more in bfloat16), no such element, and keeps no
-        gates of an Elman without zoneout; of an LSTM that is oneDNN's layer (equal lengths, no
-        options) it keeps that layer's workspace.
+        With hidden_mask, resets or autocast one more element of the products' dtype is kept. The
+        torch backend keeps states in float32 (2 bytes more in bfloat16), no such element, and no
+        gates of an Elman network without zoneout. Of an LSTM that runs as oneDNN's layer (equal
+        lengths, no options) it keeps that layer's workspace.
 
-    One floating dtype for all, which the outputs have too; float16 and bfloat16 keep sums and
-    states in float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
+    All tensors have one floating dtype, and so have the outputs. With float16 and bfloat16, sums
+    and states are float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
     states and element-wise maths in float32, and outputs and states are float32.
 
     Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong.

@@ -1,4 +1,4 @@
-"""What tasks do alike before the first step: vocabularies of a run, weights to begin with."""
+"""Preparations that tasks share: the vocabularies of a run, and its initial weights."""
 
 from __future__ import annotations
 
