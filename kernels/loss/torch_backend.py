@@ -54,7 +54,7 @@ def chunks(
         )  # fmt: skip
         losses = few.new_zeros(len(targets)).masked_scatter_(kept, few)
         d_hidden = None
-        if needed[0]:
+        if d_few is not None:
             d_hidden = d_few.new_zeros(hidden.shape)
             d_hidden[kept] = d_few
         return losses, [d_hidden, *grads]
@@ -80,16 +80,18 @@ def _chunks(
     d_hidden, d_weight, d_bias = _gradients((hidden, weight, bias), needed, state)
     chunk = min(rows, max(1, _CHUNK_BYTES // (4 * words)))
     # Scratch for all chunks: fresh memory of this size costs more than the arithmetic on it.
-    narrow = None if product == state else hidden.new_empty(chunk, words, dtype=product)
-    wide = None if product == state else hidden.new_empty(chunk, words, dtype=state)
+    rooms = None
+    if product != state:
+        rooms = tuple(hidden.new_empty(chunk, words, dtype=dtype) for dtype in (product, state))
     scratch = hidden.new_empty(chunk, words, dtype=state)
     for start in range(0, rows, max(1, chunk)):
         own = slice(start, min(start + chunk, rows))
         part, y = h[own], targets[own].unsqueeze(1)
         n = part.shape[0]
-        if wide is None:
+        if rooms is None:
             logits = matrix_product(part, w_t)  # (n, V)
         else:
+            narrow, wide = rooms
             logits = wide[:n].copy_(torch.mm(part, w_t, out=narrow[:n]))
         if bias is not None:
             logits += bias
