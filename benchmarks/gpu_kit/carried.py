@@ -79,7 +79,7 @@ def fits(about: Path = ABOUT) -> bool:
 
 
 def capability() -> str | None:
-    """Of the first card, e.g. "9.0"; None where nobody tells. torch would take seconds to ask."""
+    """Compute capability of the first card, e.g. "9.0", or None. Asking torch takes seconds."""
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)

@@ -80,7 +80,7 @@ def dry(folder: Path) -> int:
 
 
 def _processor_seconds() -> float:
-    """Of all processes that this one waited for."""
+    """CPU seconds of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 

@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Of the backward kernel that owns columns of query and keys."""
+    """Settings of the backward kernel that owns columns of query and keys."""
 
     steps: int  # loaded at once
     sources: int  # even ones of a block, and as many odd ones
@@ -118,7 +118,7 @@ def chunk(problem: Problem) -> int:
 
 def keeps_scores(problem: Problem) -> bool:
     """Whether the forward pass keeps its scores for the backward pass: where they cost a tanh for
-    each (t, s, h) to make again, and take no more room than the arguments in float32.
+    each (t, s, h) to compute again, and take no more room than the arguments in float32.
 
     Coverage needs the slope of every tanh beside the score: it makes both again.
     """
@@ -229,7 +229,7 @@ def forward_price(tile: Tile, problem: Problem, chip: Chip) -> float:
 
 
 def _scores_instructions(tile: Tile, cost: Cost, problem: Problem, sources: int) -> float:
-    """Of a thread, for the scores of this many sources."""
+    """Instructions of a thread for the scores of this many sources."""
     total = 0.0
     each = zip(widths(tile), blocks(tile, sources), cost.columns, strict=False)
     for width, count, column in each:
@@ -273,7 +273,7 @@ def _microseconds(
 ) -> float:
     rounds = -(-programs // chip.processors)  # programs that one processor runs
     resident = REGISTERS // (_up(registers, 8) * 32 * warps)  # at once
-    # Of the four schedulers' slots; an assumption, until a GPU has shown how well they are filled.
+    # Share of the schedulers' issue slots that are filled: an assumption until a GPU measures it.
     filled = min(1.0, 0.25 + 0.3 * min(rounds, resident) * warps / 4)
     return rounds * instructions * 32 * warps / (LANES * CLOCK) / filled
 

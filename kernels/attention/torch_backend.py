@@ -66,7 +66,7 @@ def backward(
         apart = places - arguments.centre.to(dtypes.state)[:, :, None]  # (B, T, S)
         pull = _apart(weighted, heads).sum(1) * apart  # (B, T, S)
         d_centre = pull.sum(2) / (0.5 * options.window) ** 2
-        # Of the softmax: the weights have it times the factor of the window.
+        # The softmax itself: the weights are the softmax times the factor of the window.
         whole = torch.where(rows.factor > 0, weights / rows.factor, 0)
         d_scores = weighted - whole * weighted.sum(2, keepdim=True)
     else:

@@ -9,8 +9,8 @@ order):
 
 1. The threads of the storing program meet at ``bar.sync``. This orders their stores before the
    next step, which a single thread takes for all of them.
-2. That thread adds one to the counter with *release*: whoever reads the new count with *acquire*
-   sees all that came before it, the other threads' stores included.
+2. That thread adds one to the counter with *release*. A thread that reads the new count with
+   *acquire* sees all that came before it, the other threads' stores included.
 3. One thread of the waiting program reads the counter with *acquire* until the count is complete.
 4. The threads of the waiting program meet at ``bar.sync``, which passes on what the one thread has
    acquired. They need no acquire of their own.

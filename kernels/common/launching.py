@@ -195,7 +195,7 @@ class Launch:
 
 
 def _kind(kernel: Kernel, name: str, number: Number) -> tuple[Any, ...]:
-    """What Triton sees of a number that is no constant."""
+    """The properties that Triton specialises on, of a number that is not a constant."""
     if not isinstance(number, int):
         return (type(number),)
     if name not in kernel.specialised:

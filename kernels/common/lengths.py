@@ -26,9 +26,9 @@ def check_lengths_form(lengths: Tensor, batch: int) -> None:
 
 
 def check_length_values(lengths: Tensor, steps: int) -> None:
-    """From 0 to T; raises ValueError otherwise. Where there are no values to see yet (a graph that
-    is traced, the meta device, fake tensors), whoever computes with them looks again. While a CUDA
-    graph is captured, lengths on the GPU cannot be seen: values outside count as the nearest
+    """Raises ValueError unless all lengths are from 0 to T. If they have no values yet (a traced
+    graph, the meta device, fake tensors), the code that computes with them checks them later. While
+    a CUDA graph is captured, lengths on the GPU cannot be read: values outside count as the nearest
     inside."""
     if torch.compiler.is_compiling() or capturing(lengths.device):
         return

@@ -27,7 +27,7 @@ class PreparedLinear(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the products: what ``prepared_linear`` takes and gives."""
+        """The dtype of the products, of ``prepared_linear``'s input and of its result."""
         return self.weight.dtype
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:

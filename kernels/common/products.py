@@ -29,7 +29,7 @@ _WORTH_IT = 1 << 20  # multiplications; below, oneDNN's start (10 us a call) cos
 
 @functools.cache
 def library() -> str:
-    """Of large float32 products on the CPU: "onednn" or "blas", for the whole process.
+    """The library of large float32 products on the CPU, "onednn" or "blas", for the whole process.
 
     Raises ValueError for an unknown name in ``KERNELS_CPU_PRODUCTS``, RuntimeError where it asks
     for oneDNN and this PyTorch lacks it.

@@ -71,7 +71,7 @@ def _parse(ptx: str) -> tuple[list[Instruction], dict[str, int]]:
 
 
 def _joined(body: str) -> str:
-    """Statements that span lines on one: a line break inside them is no end."""
+    """Join statements that span several lines into one line each."""
     return re.sub(r",\s*\n\s*", ", ", body)
 
 

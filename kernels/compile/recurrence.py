@@ -34,7 +34,7 @@ class Configuration(NamedTuple):
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """The batch is no constant of the kernel: it only led to the schedule."""
+        """All but the batch, which is not a constant of the kernel: it only chose the schedule."""
         return (self.problem._replace(batch=0, directions=1, steps=0), *self[1:])
 
 

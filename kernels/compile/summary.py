@@ -50,7 +50,7 @@ def summary(reports: Iterable[dict[str, Any]]) -> str:
 
 
 def _numbers(kernels: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Of those that compiled the most; none that did: no number."""
+    """The largest figures of the kernels that compiled; no figures if none did."""
 
     def most(name: str, unit: int = 1) -> str:
         found = [kernel[name] for kernel in kernels if name in kernel]

@@ -136,7 +136,7 @@ _RANKS = {
 
 
 def _check_rank(name: str, tensor: Tensor) -> None:
-    """Of those whose sizes are read one by one; the others are compared whole."""
+    """Check the rank of tensors whose sizes are read singly. Other shapes are compared whole."""
     rank = 3 if name.startswith("masks.") else _RANKS.get(name, tensor.dim())
     if tensor.dim() != rank:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; expected {rank} dimensions")

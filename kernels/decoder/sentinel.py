@@ -1,4 +1,6 @@
-"""The visual sentinel of adaptive attention (Lu et al. 2017, section 2.3): one more place to look.
+"""The visual sentinel of adaptive attention (Lu et al. 2017, section 2.3).
+
+Attention may choose a further vector, the sentinel, beside those of the sources.
 
 At words that need no source ("of", "the") attention can go to what the decoder itself remembers.
 With x_t the input of the top layer and m_t its memory (the cell state of an LSTM; a GRU and an

@@ -32,7 +32,7 @@ def linear_cross_entropy(
     or "none" (N,). One floating dtype for all, which the loss has. Under autocast, which may mix
     them, the products run in its dtype, the softmax in fp32, and the loss is fp32. The torch and
     triton backends work in chunks of rows and make the gradients along with the loss ("none": in
-    the backward pass, where the logits are made again).
+    the backward pass, where the logits are computed again).
 
     Raises ValueError for shapes, dtypes or devices that do not fit, an unknown reduction, a
     smoothing outside [0, 1) and targets outside the vocabulary; for the last, the triton backend on

@@ -3,7 +3,7 @@
 ``kernels.common.registration`` says what registering gives. The operator's gradients are made
 along with the loss, while the logits of a chunk are there, and only scaled in the backward pass.
 With the reduction "none" each row's loss has a gradient of its own, which is known in the backward
-pass alone: there the logits are made again, chunk by chunk.
+pass alone: there the logits are computed again, chunk by chunk.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
 
 
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
-    """Of reduction "none"."""
+    """The backward pass for reduction "none"."""
     hidden, weight, bias, targets, *given, backend, _ = flat[:CALL]
     d_losses, needed = flat[CALL:]
     settings = Settings(*given)

@@ -80,18 +80,16 @@ def _chunks(
     d_hidden, d_weight, d_bias = _gradients((hidden, weight, bias), needed, state)
     chunk = min(rows, max(1, _CHUNK_BYTES // (4 * words)))
     # Scratch for all chunks: fresh memory of this size costs more than the arithmetic on it.
-    rooms = None
-    if product != state:
-        rooms = tuple(hidden.new_empty(chunk, words, dtype=dtype) for dtype in (product, state))
+    narrow = None if product == state else hidden.new_empty(chunk, words, dtype=product)
+    wide = None if product == state else hidden.new_empty(chunk, words, dtype=state)
     scratch = hidden.new_empty(chunk, words, dtype=state)
     for start in range(0, rows, max(1, chunk)):
         own = slice(start, min(start + chunk, rows))
         part, y = h[own], targets[own].unsqueeze(1)
         n = part.shape[0]
-        if rooms is None:
+        if wide is None or narrow is None:
             logits = matrix_product(part, w_t)  # (n, V)
         else:
-            narrow, wide = rooms
             logits = wide[:n].copy_(torch.mm(part, w_t, out=narrow[:n]))
         if bias is not None:
             logits += bias
@@ -121,7 +119,7 @@ def _chunks(
 
 
 def _log_probabilities(logits: Tensor, p: Tensor, y: Tensor) -> Tensor:
-    """Of the targets y (n, 1), from logits and their softmax p (n, V): (n,). A logarithm of a whole
+    """log p of the targets y (n, 1), from logits and softmax p (n, V): (n,). A logarithm of a whole
     row is made only where a target's probability is too small to be exact."""
     found = p.gather(1, y).squeeze(1)
     lost = (found < _SMALL).nonzero().squeeze(1)

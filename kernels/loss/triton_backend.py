@@ -93,7 +93,7 @@ def row_kernel(
 
 
 class RowPointers(NamedTuple):
-    """Of ``row_kernel``, where the shapes stand; None: absent."""
+    """Arguments of ``row_kernel``, which explains their shapes; None: absent."""
 
     logits: Tensor
     bias: Tensor | None

@@ -62,7 +62,7 @@ class Options(NamedTuple):
 class Saved(NamedTuple):
     """What the forward pass leaves for the backward pass, packed.
 
-    Those of the product dtype are left out under ``recompute``, and made again from the states.
+    Those of the product dtype are left out under ``recompute``, and computed again from the states.
     """
 
     gates: Tensor | None  # (D, N, G*H) after their activations, in the product dtype
@@ -261,7 +261,7 @@ def _side_by_side(tensors: list[Tensor]) -> Tensor:
 
 
 def before(packing: Packing, buffer: Tensor) -> Tensor:
-    """Of states (D, B+N, P), those before each packed step: (D, N, P)."""
+    """The states before each packed step, (D, N, P), out of all states (D, B+N, P)."""
     if packing.previous is None:
         return buffer.narrow(1, 0, buffer.size(1) - packing.batch)
     return buffer.index_select(1, packing.previous)

@@ -1,4 +1,4 @@
-"""``recompute``: what the forward pass did not keep, made again from the states of all steps.
+"""``recompute``: what the forward pass did not keep, computed again from the states of all steps.
 
 The states are there, so that nothing is sequential: W_ih x and W_hh h are one product each, and
 the activations run over all steps at once. Memory is for one layer at a time: the backward pass

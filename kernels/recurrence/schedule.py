@@ -224,7 +224,7 @@ def _split(schedule: Schedule, problem: Problem, chip: Chip) -> list[Schedule]:
             continue
         one = schedule._replace(warps=splits, splits=splits)
         if one.name == "persistent":
-            # Of a thread's registers, 64 for blocks on their way, or 32 beside a large tile.
+            # Blocks being loaded may take 64 registers of a thread, or 32 beside a large tile.
             in_flight = (8192 if numbers <= 1024 else 4096) * splits
             most = in_flight // (one.sequences * one.inner * problem.bytes)
             ahead = max(1, min(_blocks(one, problem), most))
@@ -236,7 +236,7 @@ def _split(schedule: Schedule, problem: Problem, chip: Chip) -> list[Schedule]:
 
 
 def _columns(schedule: Schedule, problem: Problem) -> int:
-    """Of a program's product."""
+    """Columns of a program's product."""
     return schedule.units if problem.backward else problem.slots * schedule.units
 
 
@@ -281,7 +281,7 @@ def sharing(schedule: Schedule, size: int) -> int:
 
 
 def groups_at_once(schedule: Schedule, size: int, chip: Chip) -> int:
-    """Of the persistent schedule: groups whose programs are all resident in one launch."""
+    """Groups of the persistent schedule whose programs fit on the GPU together, in one launch."""
     return chip.processors // sharing(schedule, size)
 
 
@@ -353,7 +353,7 @@ def _product_price(schedule: Schedule, problem: Problem, chip: Chip) -> float:
 
 
 def _host(launches: int, problem: Problem) -> float:
-    """Of a step: Python's share for the launches of a whole sequence, which the GPU waits for."""
+    """Python's time a step: that of all launches of a sequence, divided by its steps."""
     return launches * (LAUNCH if problem.graph else HOST) / problem.steps
 
 
@@ -373,7 +373,7 @@ def _price_of_rows(problem: Problem, chip: Chip) -> float:
     work = problem.directions * problem.batch * problem.size * sums
     weights = problem.directions * sums * problem.size * problem.bytes
     product = max(work / (rate * chip.processors), weights / chip.l2)
-    # Of each gate: sums, product and gates forward; gates, product and two gradients backward.
+    # Moved for each gate: sums, product, gates forward; gates, product, two gradients backward.
     moved = 3 if not problem.backward else 4
     rows = problem.directions * problem.batch * sums * moved * problem.bytes / chip.l2
     return _launches(2, LATENCY + product + rows, problem)

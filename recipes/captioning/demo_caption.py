@@ -108,7 +108,7 @@ def show_examples(captions: list[str], scenes: list[Scene]) -> None:
 
 
 def draw_attention(model: Path, paths: list[Path], scenes: list[Scene], folder: Path) -> Path:
-    """Of the first image with two groups."""
+    """Draw where each word looked, for the first image with two groups of shapes."""
     chosen = next((i for i, scene in enumerate(scenes) if scene.second), 0)
     captioner = Captioner.from_pretrained(model)
     best = captioner.caption([paths[chosen]], attention=True)[0].captions[0]

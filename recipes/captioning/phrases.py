@@ -6,7 +6,7 @@ import random
 
 from scenes import OPPOSITE, Group, Scene
 
-# Of two words for the same, the first is the usual one. A caption keeps to usual or to other words.
+# The first of several synonyms is the usual one. A caption uses only usual words or only others.
 NUMBERS = {1: ("a", "one"), 2: ("two",), 3: ("three",)}
 SIZE_WORDS = {"small": ("small", "little"), "large": ("large", "big")}
 RELATION_WORDS = {

@@ -71,7 +71,7 @@ def run(output: Path) -> None:
 
 
 def validation_bits(output: Path) -> float:
-    """Of the best checkpoint, which is the model."""
+    """Bits a character of the best checkpoint, which becomes the model."""
     lines = (output / "log.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     return min(one["bits_per_character"] for one in records if "bits_per_character" in one)

@@ -145,7 +145,7 @@ def show_examples(sources: list[str], found: list[str], references: list[str]) -
 def draw_attention(
     translator: Translator, sources: list[str], references: list[str], folder: Path
 ) -> Path:
-    """Of a sentence whose verbs move: the first one with a subordinate clause, if any."""
+    """Draw the attention of the first sentence with a subordinate clause, whose verb moves."""
     fitting = [i for i, text in enumerate(sources) if 10 <= len(text.split()) <= 14]
     moving = [i for i in fitting if ", dass " in references[i] or ", weil " in references[i]]
     chosen = sources[(moving or fitting or [0])[0]]

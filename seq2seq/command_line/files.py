@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 from seq2seq.errors import RunError, UsageError
@@ -22,7 +23,7 @@ def progress(total: int | None, shown: bool) -> Iterator[Callable[[int], object]
         yield bar.update
 
 
-def chunks(stream: IO[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
+def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, texts) for up to ``size`` lines at a time."""
     texts: list[str] = []
     number = 0
@@ -53,7 +54,7 @@ def _decode(line: bytes, name: str, number: int) -> str:
 
 
 @contextlib.contextmanager
-def open_input(path: str | None) -> Iterator[IO[bytes]]:
+def open_input(path: str | None) -> Iterator[IO[bytes] | io.BufferedIOBase]:
     if path is None:
         yield sys.stdin.buffer
         return

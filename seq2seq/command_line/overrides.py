@@ -36,10 +36,10 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         elif equals:
             overrides[name[2:]] = value
         else:
-            value = next(waiting, None)
-            if value is None or value.startswith("--"):
+            following = next(waiting, None)
+            if following is None or following.startswith("--"):
                 raise UsageError(f"train: {name} needs a value: {name} VALUE")
-            overrides[name[2:]] = value
+            overrides[name[2:]] = following
     return rest, overrides
 
 

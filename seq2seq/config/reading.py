@@ -83,7 +83,7 @@ def build(cls: type, values: Any, where: str, prefix: str) -> Any:
             hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
             raise UsageError(f"{where}: unknown key '{prefix}{key}'; {hint}")
         kind = known[key]
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             arguments[key] = build(kind, value or {}, where, f"{prefix}{key}.")
         else:
             arguments[key] = _convert(kind, value, where, prefix + str(key))

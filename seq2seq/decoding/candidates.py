@@ -45,6 +45,7 @@ def candidates(
     maxima, normaliser = scan(logits)  # (N, V/64), (N, 1)
     most = count + 1 + len(forbidden)
     if no_repeat_ngram:
+        assert prefix is not None  # the caller's part
         allowed = without_repeats(logits, prefix, no_repeat_ngram)  # (N, V)
         values, tokens = top_tokens(allowed, most, block_maxima(allowed))  # (N, C) each
     else:
@@ -68,12 +69,12 @@ def scan(logits: Tensor) -> tuple[Tensor, Tensor]:
     rows = max(1, PART // logits.shape[1])
     dtype = torch.promote_types(logits.dtype, torch.float32)
     scratch = logits.new_empty(min(rows, len(logits)), logits.shape[1], dtype=dtype)
-    maxima, sums = [], []
+    block_parts, sum_parts = [], []
     for part in logits.split(rows):
         single = part if part.dtype == dtype else scratch[: len(part)].copy_(part)
-        maxima.append(block_maxima(single))
-        sums.append(torch.exp(single, out=scratch[: len(part)]).sum(1, keepdim=True))
-    maxima, sums = torch.cat(maxima), torch.cat(sums)
+        block_parts.append(block_maxima(single))
+        sum_parts.append(torch.exp(single, out=scratch[: len(part)]).sum(1, keepdim=True))
+    maxima, sums = torch.cat(block_parts), torch.cat(sum_parts)
     largest = maxima.amax(1, keepdim=True)  # (N, 1)
     if bool((largest.abs() < SAFE).all()):  # False for NaN
         return maxima, sums.log_()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -23,6 +23,19 @@ class StepModel(Protocol):
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]: ...
 
     def reorder(self, state: Any, index: Tensor) -> Any: ...
+
+
+class SearchArguments(TypedDict):
+    """What greedy and beam search are both given; described at ``beam_search``."""
+
+    sources: int
+    max_lengths: Tensor
+    bos: int
+    eos: int
+    pad: int
+    min_length: int
+    no_repeat_ngram: int
+    return_attention: bool
 
 
 def check_limits(sources: int, max_lengths: Tensor) -> list[int]:

@@ -13,7 +13,7 @@ al. 2024) remain; one of them is drawn. At temperature 0 the likeliest is taken.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +88,7 @@ class Rollout:
         prompts: Sequence[Sequence[int]],
         keys: Sequence[int],
         options: Sampling,
-        banned: Sequence[int] = (),
+        banned: Iterable[int] = (),
     ) -> None:
         self.model, self.state, self.options = model, state, options
         self._logits: Tensor | None = logits
@@ -137,6 +137,7 @@ class Rollout:
         if self._tokens is not None:
             self._logits, self.state = self.model.step(self._tokens, self.state)
             self._tokens = None
+        assert self._logits is not None  # given at first, made by each step
         return self._logits
 
     def _choose(self, logits: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ class Rollout:
                 "the model's logits give no probabilities (NaN, +inf, or nothing that may come); "
                 "the weights are damaged, or no_repeat_ngram leaves nothing"
             )
-        if options.temperature == 0:
+        if self._noise is None:  # temperature 0
             return logits.argmax(1)
         if 0 < options.top_k < logits.shape[1]:
             logits = keep_top_k(logits, options.top_k)

@@ -25,6 +25,7 @@ from seq2seq.config.layers import DecoderConfig
 from seq2seq.errors import UsageError
 from seq2seq.layers.dropout import dropout_mask
 from seq2seq.layers.encoder import recurrent_layer
+from seq2seq.layers.module_list import ModuleList
 
 if TYPE_CHECKING:
     from kernels.decoder.triton_backend.step import JoinedWeights
@@ -63,11 +64,11 @@ class Decoder(nn.Module):
         self.output_size = output_size  # A
         size = config.hidden_size  # H
         fed = output_size if self.feeding else 0
-        self.layers = nn.ModuleList(
+        self.layers = ModuleList(
             recurrent_layer(config.cell, embedding_size + fed if number == 0 else size, size)
             for number in range(config.layers)
         )
-        self.norms = nn.ModuleList(
+        self.norms = ModuleList(
             nn.LayerNorm(size) for _ in range(config.layers if config.layer_norm else 0)
         )
         self._make_scoring(config, values_size)
@@ -121,23 +122,31 @@ class Decoder(nn.Module):
         layers, size = [], self.layers[0].hidden_size
         for number, layer in enumerate(self.layers):
             norm = self.norms[number] if len(self.norms) else None
+            weight_ih, weight_hh, bias_ih, bias_hh = layer.all_weights[0]
             layers.append(
                 LayerWeights(
-                    layer.weight_ih_l0,
-                    layer.weight_hh_l0,
-                    layer.bias_ih_l0,
-                    layer.bias_hh_l0,
+                    weight_ih,
+                    weight_hh,
+                    bias_ih,
+                    bias_hh,
                     None if norm is None else norm.weight,
                     None if norm is None else norm.bias,
                 )
             )
         query = None if self.query is None else self.query.weight
-        gate = (None, None) if self.gate is None else (self.gate.weight, self.gate.bias)
         sentinel = None
-        if self.sentinel_gate is not None:
-            parts = self.sentinel_gate.weight.split([self.layers[-1].input_size, size], 1)
-            sentinel = Sentinel(*parts, self.sentinel_gate.bias, self.sentinel_key.weight)
-        return DecoderWeights(tuple(layers), self.output.weight, query, self.score, *gate, sentinel)
+        if self.sentinel_gate is not None and self.sentinel_key is not None:
+            x, h = self.sentinel_gate.weight.split([self.layers[-1].input_size, size], 1)
+            sentinel = Sentinel(x, h, self.sentinel_gate.bias, self.sentinel_key.weight)
+        return DecoderWeights(
+            tuple(layers),
+            self.output.weight,
+            query,
+            self.score,
+            None if self.gate is None else self.gate.weight,
+            None if self.gate is None else self.gate.bias,
+            sentinel,
+        )
 
     def forward(
         self, embedded: Tensor, state: DecoderState, memory: Memory | None

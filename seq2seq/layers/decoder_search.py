@@ -125,6 +125,6 @@ def _regroup(memory: StepMemory, rows: Tensor) -> tuple[StepMemory, Tensor]:
     else:  # unequal numbers of hypotheses: every one gets a source of its own
         chosen, rows = rows, torch.arange(len(rows), device=rows.device)
     if chosen is not None:
-        taken = (None if t is None else t.index_select(0, chosen) for t in memory)
-        memory = StepMemory(*taken)
+        others = (None if t is None else t.index_select(0, chosen) for t in memory[1:])
+        memory = StepMemory(memory.keys.index_select(0, chosen), *others)
     return memory, rows

@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from kernels.modules import GRU, LSTM, RNN
 from seq2seq.config.layers import EncoderConfig
 from seq2seq.layers.dropout import drop_steps
+from seq2seq.layers.module_list import ModuleList
 
 
-def recurrent_layer(cell: str, inputs: int, hidden: int, bidirectional: bool = False) -> nn.Module:
+def recurrent_layer(
+    cell: str, inputs: int, hidden: int, bidirectional: bool = False
+) -> LSTM | GRU | RNN:
     """One layer of the named cell, batch first."""
     if cell == "lstm":
         return LSTM(inputs, hidden, batch_first=True, bidirectional=bidirectional)
@@ -31,7 +34,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.size = config.hidden_size * (2 if config.bidirectional else 1)  # D
         self.residual, self.dropout, self.variational = config.residual, dropout, variational
-        self.layers = nn.ModuleList(
+        self.layers = ModuleList(
             recurrent_layer(
                 config.cell,
                 embedding_size if number == 0 else self.size,

@@ -19,7 +19,7 @@ CARD_KEYS = ("title", "data", "test_set", "scores", "training", "license", "note
 
 
 def check_card(card: dict[str, Any] | None) -> dict[str, Any]:
-    """``card``, or an empty one; raises UsageError for a key that is none of ``CARD_KEYS``."""
+    """``card``, or an empty one; raises UsageError for a key that ``CARD_KEYS`` lacks."""
     unknown = [key for key in card or {} if key not in CARD_KEYS]
     if unknown:
         raise UsageError(f"model card: unknown key '{unknown[0]}'; known: {', '.join(CARD_KEYS)}")

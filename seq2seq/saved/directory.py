@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import safetensors.torch
 import torch
@@ -82,18 +82,21 @@ def write_weights(
         (directory / CARD_FILE).write_text(readme, encoding="utf-8")
 
 
-class UnitModel(NamedTuple):
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+class UnitModel(NamedTuple, Generic[Model]):
     """A saved model whose vocabulary is ``units``, as its directory holds it."""
 
-    model: torch.nn.Module
+    model: Model
     units: Units
     config: Any
     readme: str | None
 
 
 def read_unit_model(
-    directory: Path, task: str, build: Callable[[Any, int], torch.nn.Module]
-) -> UnitModel:
+    directory: Path, task: str, build: Callable[[Any, int], Model]
+) -> UnitModel[Model]:
     """Load the model of ``task`` that ``directory`` holds, on the CPU and in evaluation mode;
     ``build`` makes it from the ``model`` section of its configuration and the number of units.
 
@@ -174,7 +177,7 @@ def _what_it_is(form: object, task: str) -> str:
 
 
 def run_config(values: dict[str, Any], directory: Path, task: str) -> Any:
-    """The configuration in config.json; RunError where it is none, or another task's."""
+    """The configuration in config.json; RunError if it is invalid, or another task's."""
     path = directory / CONFIG_FILE
     try:
         config = config_from_dict(values["config"], where=str(path))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import nn
 
@@ -15,8 +15,11 @@ from seq2seq.precision import device_named
 from seq2seq.saved.directory import FORMAT_VERSION, format_of, replace_files, write_weights
 from seq2seq.saved.hub import model_folder, upload
 
+Model = TypeVar("Model", bound=nn.Module)
+Config = TypeVar("Config")  # the dataclass of a task's run
 
-class Pretrained(abc.ABC):
+
+class Pretrained(abc.ABC, Generic[Model, Config]):
     """A trained model, what turns its data into numbers and back, and its configuration.
 
     ``readme`` is the text of the model card, None before one was written.
@@ -32,8 +35,8 @@ class Pretrained(abc.ABC):
     task: ClassVar[str]  # its name in seq2seq.registry
     files: ClassVar[tuple[str, ...]]  # all that a saved model may consist of
 
-    model: nn.Module
-    config: Any
+    model: Model
+    config: Config
     readme: str | None
 
     @classmethod

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from seq2seq.errors import UsageError
 
@@ -47,7 +47,7 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def open_binary(path: str | Path) -> Iterator[IO[bytes]]:
+def open_binary(path: str | Path) -> Iterator[io.BufferedIOBase]:
     """Binary stream of a file, unpacked when its name ends in .gz."""
     try:
         with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as stream:

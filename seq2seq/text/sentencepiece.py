@@ -49,14 +49,15 @@ class Tokenizer:
         """
         try:
             # Without this check SentencePiece takes no bytes at all for "to be loaded later".
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
+            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
         except RuntimeError:
-            self._model = None
-        if self._model is None or self._model.get_piece_size() == 0:
+            processor = None
+        if processor is None or processor.get_piece_size() == 0:
             raise RunError(
                 f"tokenizer {name}: not a SentencePiece model, or a truncated one "
                 f"({len(model)} bytes); copy it again or train a new one"
             )
+        self._model = processor
         found = tuple(
             getattr(self._model, f"{token}_id")() for token in ("pad", "unk", "bos", "eos")
         )
@@ -164,7 +165,9 @@ class Tokenizer:
 
     def _sampler(self, strength: float) -> UnigramSampler | DropoutSampler | None:
         """The sampler of this model's kind (with its cache), None where there is no choice."""
-        kind = {"unigram": UnigramSampler, "bpe": DropoutSampler}.get(model_kind(self.model))
+        kinds: dict[str, type[UnigramSampler] | type[DropoutSampler]]
+        kinds = {"unigram": UnigramSampler, "bpe": DropoutSampler}
+        kind = kinds.get(model_kind(self.model))
         if strength == 0 or kind is None:
             return None
         if strength not in self._samplers:

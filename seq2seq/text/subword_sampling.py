@@ -81,6 +81,7 @@ class UnigramSampler:
         ends: list[_Ends] = [((), (), ())]
         for end in range(1, len(word) + 1):
             weights, starts, ids = [], [], []
+            parts: tuple[int, ...]
             for start in range(max(0, end - self._subwords.longest), end):
                 found = known.get(word[start:end])
                 if found is not None:
@@ -151,8 +152,8 @@ def model_kind(model: bytes) -> str:
     TrainerSpec.model_type = 3): the package that reads all of them is not always installed.
     """
     kinds = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
-    trainer = next((value for number, value in _fields(model) if number == 2), b"")
-    kind = next((value for number, value in _fields(trainer) if number == 3), 1)
+    trainer = next((v for n, v in _fields(model) if n == 2 and isinstance(v, bytes)), b"")
+    kind = next((v for n, v in _fields(trainer) if n == 3 and isinstance(v, int)), 1)
     return kinds.get(kind, "unknown")
 
 

@@ -218,15 +218,15 @@ class Subwords:
         import sentencepiece
 
         try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
+            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
         except RuntimeError:
-            self._model = None
-        if self._model is None or self._model.get_piece_size() == 0:
+            processor = None
+        if processor is None or processor.get_piece_size() == 0:
             raise RunError(
                 f"units {name}: not a SentencePiece model, or a truncated one ({len(model)} "
                 "bytes); copy it again"
             )
-        self.model = model
+        self.model, self._model = model, processor
         size = self._model.get_piece_size()
         special = (self._model.is_control, self._model.is_unknown, self._model.is_unused)
         self.ignored = {i for i in range(size) if i != END and any(test(i) for test in special)}
@@ -310,8 +310,9 @@ def train_units(texts: Iterable[str], config: VocabularyConfig) -> Units:
     """The vocabulary of the training text. Raises UsageError where the text yields none."""
     if config.kind == "bytes":
         return Bytes()
-    units = {"characters": Characters, "words": Words, "subwords": Subwords}[config.kind]
-    return units.train(texts, config)
+    kinds: dict[str, type[Characters] | type[Words] | type[Subwords]]
+    kinds = {"characters": Characters, "words": Words, "subwords": Subwords}
+    return kinds[config.kind].train(texts, config)
 
 
 def save_units(units: Units, directory: Path) -> None:
@@ -376,5 +377,5 @@ def _frequent(counts: Counter[str], config: VocabularyConfig) -> list[str]:
     return [text for text, _ in kept[: config.vocab_size]]
 
 
-def _json(values: dict) -> bytes:
+def _json(values: dict[str, object]) -> bytes:
     return json.dumps(values, ensure_ascii=True, indent=0).encode("ascii")

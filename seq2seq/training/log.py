@@ -6,11 +6,14 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.errors import UsageError
 from seq2seq.training.checkpoints import write_text
 from seq2seq.training.learning_curve import LOG_FILE
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 def say(text: str, main: bool = True) -> None:
@@ -27,7 +30,8 @@ class RunLog:
     elsewhere and with ``quiet``; nothing at all in the helper processes of a distributed run."""
 
     def __init__(self, folder: Path, *, total: int, quiet: bool, main: bool) -> None:
-        self._main, self._bar, self._board = main, None, None
+        self._main, self._bar = main, None
+        self._board: SummaryWriter | None = None
         self._path = folder / LOG_FILE
         if not main:
             return

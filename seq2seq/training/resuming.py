@@ -23,9 +23,10 @@ def check_same_run(path: Path, config: RunConfig) -> None:
         except ValueError as error:
             raise RunError(f"{path}: cannot be read ({error})") from None
         before = config_to_dict(config_from_dict(read, str(path)))
-        for section in before.keys() - _MAY_DIFFER:
+        # the task first: one that is another has other sections and keys
+        for section in sorted(before.keys() - _MAY_DIFFER, key=lambda name: name != "task"):
             old, new = before[section], values.get(section)
-            if not isinstance(old, dict):
+            if not isinstance(old, dict) or not isinstance(new, dict):
                 old, new = {section: old}, {section: new}
             for key in old:
                 name = key if key == section else f"{section}.{key}"

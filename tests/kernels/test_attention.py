@@ -287,7 +287,7 @@ def test_second_derivatives_where_arguments_are_made_from_each_other():
 @pytest.mark.parametrize("function", [additive_attention, dot_attention])
 @pytest.mark.parametrize("wanted", range(3))
 def test_second_derivatives_of_one_argument(function, wanted):
-    """Of the values alone: the weights, which are in the sum, too, have no gradient there."""
+    """The attention weights, which are in the sum, too, do not depend on the values."""
     tensors = make(2, 3, 4, 5, 6)
     tensors = tensors if function is additive_attention else tensors[:3]
     tensors[wanted].requires_grad_()

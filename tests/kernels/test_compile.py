@@ -80,7 +80,7 @@ def test_other_kernels_compile(arch, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--options"]])
 def test_all_configurations_compile(options, tmp_path):
-    """Hours on two cores. Last run: see benchmarks/README.md for what has been compiled."""
+    """Takes hours on two cores. benchmarks/compile.md lists what has been compiled."""
     report(tmp_path / "report.json", *options)
 
 

@@ -233,7 +233,7 @@ def test_a_sentinel_equals_the_reference(kind, score, layers, feeding, gate):
 
 @pytest.mark.parametrize("score", SCORES[:3])
 def test_gradcheck_of_the_sentinel_written_by_hand(score):
-    """Of everything, with a penalty on the attention; numbers against the torch backend itself."""
+    """All gradients, with a penalty on the attention, against this backend's finite differences."""
     leaves, call = make("lstm", score, sizes=(3, 2, 3, 2, 2, 2, 2), sentinel=True, gate="scalar")
     names = list(leaves)
 
@@ -506,7 +506,7 @@ def test_no_embedding_and_no_columns_of_values(sizes, score):
 
 
 def test_without_gradients_the_steps_share_their_memory(monkeypatch):
-    """Of what is kept for the backward pass there is one step; the results are the same bits."""
+    """Buffers that training keeps for all steps hold one step; the results are the same bits."""
     leaves, call = make(
         "lstm", "additive", layers=2, norm=True, sentinel=True, gate="vector", dropout="plain",
         sizes=(4, 40, 5, 6, 7, 7, 9),

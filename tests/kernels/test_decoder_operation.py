@@ -124,7 +124,7 @@ def test_one_compilation_serves_every_batch_and_length():
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
 def test_second_derivatives(backend):
-    """Of a gradient's norm, against autograd through the reference."""
+    """Gradients of a gradient's norm, against autograd through the reference."""
     found = {}
     for name in ("reference", backend):
         leaves, call = make("lstm", "additive", sizes=(3, 2, 3, 4, 4, 4, 4))

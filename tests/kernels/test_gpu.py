@@ -1,6 +1,6 @@
 """What only a GPU can show: compiled kernels at real sizes, beside cuDNN. ``make gpu`` runs it.
 
-Last run: never; no GPU has been at hand.
+Never run: there was no GPU.
 """
 
 import pytest

@@ -1,6 +1,6 @@
 """A step of search on a GPU: compiled, at real sizes, in CUDA graphs. ``make gpu`` runs it.
 
-Last run: never; no GPU has been at hand.
+Never run: there was no GPU.
 """
 
 import pytest

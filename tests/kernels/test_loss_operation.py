@@ -109,7 +109,7 @@ def test_what_ignored_rows_hold_stays_there(backend):
 
 @pytest.mark.parametrize("backend", ["torch", "triton", "reference"])
 def test_gradients_that_arrive_at_ignored_rows_count_for_nothing(backend):
-    """Of losses' logarithms, say, which are -inf there."""
+    """Infinite gradients arrive there from the losses' logarithms, for example."""
     *tensors, targets = make()
     leaves = [t.float().requires_grad_() for t in tensors]
     arriving = torch.where(targets == -100, float("inf"), 1.0)

@@ -123,7 +123,7 @@ def test_what_onnx_lacks_is_named_and_goes_as_a_loop():
 
 
 def messages(error):
-    """Of an exception and all that it came from."""
+    """The messages of an exception and of all its causes."""
     while error is not None:
         yield str(error)
         error = error.__cause__ or error.__context__

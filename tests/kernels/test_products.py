@@ -91,7 +91,7 @@ def test_onednn_is_called_for_large_float32_products_alone(monkeypatch):
 @needs_onednn
 @pytest.mark.parametrize("shape", [(64, 256), (256, 1024)])
 def test_a_row_does_not_depend_on_how_many_there_are(monkeypatch, shape):
-    """Of a row alone the sum has another order; no more than that. Where oneDNN is the choice."""
+    """A single row is summed in another order and may differ by rounding; if oneDNN is chosen."""
     monkeypatch.setenv("KERNELS_CPU_PRODUCTS", "auto")
     products.library.cache_clear()
     if products.library() != "onednn":

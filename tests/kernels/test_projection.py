@@ -32,7 +32,7 @@ def named(options, directions):
 @pytest.mark.parametrize("options", ["none", "expectation", "everything"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_results_and_gradients_of_the_reference(backend, options, norm, lengths, directions):
-    """Of the bound of a plain recurrence, whose steps round one product, three times as much."""
+    """Within three times the bound of a plain recurrence, whose steps round only one product."""
     arguments = make("lstm", *SHAPES, directions=directions, norm=norm, projected=P)
     settings, masks = named(options, directions)
     settings["lengths"] = None if lengths is None else torch.tensor(lengths)

@@ -69,7 +69,7 @@ def test_torch_backend_equals_reference(kind, directions, lengths, dtype):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives_with_options(kind):
-    # Of few units the deviation may be near 0, and n(x) then has large derivatives.
+    # With few units the deviation may be near 0, and n(x) then has large derivatives.
     arguments = make(kind, 3, 3, 2, 16, norm=True)
     options = {"kind": kind, "lengths": torch.tensor([3, 0, 2]), **options_of(kind, 3, 3, 16, 0)}
     found = []

@@ -8,7 +8,7 @@ import triton.language as tl
 
 from kernels.common.split_product import LOOP, splits_of
 from kernels.decoder.triton_backend.products import multiply
-from kernels.decoder.triton_backend.step.phases import multiply_joined
+from kernels.decoder.triton_backend.step.products import multiply_joined
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

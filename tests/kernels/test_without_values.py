@@ -25,7 +25,7 @@ everywhere = pytest.mark.parametrize("name", OPERATIONS)
 
 
 def shapes(operation, leaves):
-    """Of results and gradients."""
+    """The shapes of results and gradients."""
     own = [leaf.requires_grad_() for leaf in leaves]
     results = operation.function(*own)
     total = sum(result.square().sum() for result in results)

@@ -1,4 +1,4 @@
-"""Backward: everything is made again from the inputs and the statistics of the softmax, but for
+"""Backward: everything is computed again from the inputs and the statistics of the softmax, but for
 additive scores that the forward pass could keep.
 
 First, a program for BT queries has the scores, makes from them the weights, and the gradients of

@@ -126,7 +126,7 @@ def backward(
     d_weights: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of all arguments; of those that are None, None. Without ``scores`` of the forward
-    pass they are made again.
+    pass they are computed again.
 
     Queries go in chunks, so that the (B, N, chunk, S) gradients of the scores take no more room
     than the arguments do.
@@ -192,7 +192,7 @@ class _Given:
         }
 
     def numbers(self, tiles: int, **others: int) -> dict[str, int | float]:
-        """Those that are no constants; ``tiles``: of the queries."""
+        """The numbers that are not compile-time constants; ``tiles``: tiles of queries."""
         return {
             "scale": self.options.scale,
             "window": self.options.window,
@@ -243,7 +243,7 @@ class _Sums:
         self.d_coverage_weight = zeros(coverage_weight, *vectors)
 
     def put_query(self, t: slice, d_query: Tensor) -> None:
-        """That of the queries t."""
+        """Store the gradient of the queries t."""
         query = self.arguments.query
         if d_query.size(1) == query.size(1):
             self.d_query = d_query
@@ -259,7 +259,7 @@ class _Sums:
         self.d_keys = _total(self.d_keys, d_keys)
 
     def collected(self) -> tuple[Tensor | None, ...]:
-        """Of all arguments; None: zero."""
+        """Gradients of all arguments; None: zero."""
         d_bias = None
         if self.arguments.bias is not None and self.d_query is not None:
             d_bias = self.d_query.sum((0, 1), dtype=self.dtypes.state)
@@ -379,7 +379,7 @@ _FLAGS = ("BIAS", "COVERED", "WINDOW", "LENGTHS", "MASKED")
 def _dot_gradients(
     given: _Given, options: Options, d_scores: Tensor, sums: _Sums, t: slice
 ) -> None:
-    """Of dot scores: two batched products. Padding may hold NaN, which 0 does not silence."""
+    """Gradients of dot scores: two batched products. Padding may be NaN, and 0 * NaN is NaN."""
     heads = options.heads
     keys = without_padding(given.keys, missing(options.lengths, options.mask, given.keys))
     d_scores = (d_scores * options.scale).to(keys.dtype)  # (B, N, T, S)

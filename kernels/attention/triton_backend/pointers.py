@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Memory(NamedTuple):
-    """The arguments of an attention as every kernel takes them, where the shapes stand; None:
+    """The arguments of an attention as every kernel takes them, which explain the shapes; None:
     absent."""
 
     query: Tensor
@@ -24,7 +24,7 @@ class Memory(NamedTuple):
 
 
 class ForwardPointers(NamedTuple):
-    """Of ``forward.py``'s kernel: ``Memory``, then what it writes."""
+    """Arguments of ``forward.py``'s kernel: ``Memory``, then what it writes."""
 
     query: Tensor
     keys: Tensor
@@ -43,7 +43,7 @@ class ForwardPointers(NamedTuple):
 
 
 class ScoresPointers(NamedTuple):
-    """Of ``backward.py``'s ``scores_kernel``: ``Memory``, then what it reads and writes."""
+    """Arguments of ``backward.py``'s ``scores_kernel``: ``Memory``, then inputs and outputs."""
 
     query: Tensor
     keys: Tensor
@@ -66,8 +66,8 @@ class ScoresPointers(NamedTuple):
 
 
 class ColumnsPointers(NamedTuple):
-    """Of ``backward.py``'s ``columns_kernel``: ``Memory`` but the values, then what it reads and
-    writes."""
+    """Arguments of ``backward.py``'s ``columns_kernel``: ``Memory`` without the values, then
+    inputs and outputs."""
 
     query: Tensor
     keys: Tensor

@@ -11,7 +11,7 @@ different h are added before they are divided:
 Joining two fractions takes three instructions, another reciprocal and its sum two, but one of them
 in the special-function unit, which is eight times slower: two to a reciprocal would leave it no
 slack, eight would take no fewer instructions than four. The product of four a stays finite while
-E <= 2^30. A tile in which a query and a key could be beyond that is made again by the direct
+E <= 2^30. A tile in which a query and a key could be beyond that is computed again by the direct
 formula, exp2 and a reciprocal for each element, which is right for any finite x.
 """
 

@@ -112,7 +112,7 @@ class AttentionBackward:
         return products.product(d_gates.t(), hidden).to(dtype), d_gates.sum(0, dtype=dtype)
 
     def collect(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Of keys, values, query weight and score weight."""
+        """Gradients of keys, values, query weight and score weight."""
         dtype, product = self.alpha.dtype, self.values.dtype
         sources = self.keys.shape[1]
         alpha = self.alpha[:, :, :sources].permute(1, 2, 0).to(product)  # (B, S, T)

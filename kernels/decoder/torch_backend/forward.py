@@ -57,7 +57,7 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
 
 
 def at_step(mask: Tensor, t: int) -> Tensor:
-    """Of a mask (T or 1, ...)."""
+    """Step t of a mask (T or 1, ...), whose first size is 1 if all steps share it."""
     return mask[min(t, mask.shape[0] - 1)]
 
 

@@ -37,7 +37,7 @@ def sentinel_score(call: Call, made: Buffers, key: Tensor, t: int, query: Tensor
 
 
 class SentinelBackward:
-    """Of one step, and the sums over all of them."""
+    """The backward pass of one step, and sums over all steps."""
 
     def __init__(self, call: Call, made: Buffers) -> None:
         self.call, self.made, own = call, made, call.weights.sentinel
@@ -70,6 +70,6 @@ class SentinelBackward:
         return d if self.made.layers[-1].cell is None else _aten.tanh_backward(d, remembered)
 
     def collect(self) -> Tensor:
-        """Of the key's weight, (Q, H)."""
+        """Gradient of the key's weight, (Q, H)."""
         values = self.values.flatten(0, 1).to(self.key.dtype)  # (T*B, H)
         return products.product(self.d_keys.flatten(0, 1).t(), values).to(self.made.raw.dtype)

@@ -15,7 +15,7 @@ from kernels.decoder.gates import bias, columns, joined
 
 
 def loop_weights(call: Call) -> list[Tensor]:
-    """Of each layer on [input; hidden] inside the loop, (C, I + H); the top one (C + H, I + H)
+    """Each layer's weight on [input; hidden] in the loop, (C, I + H); the top one's (C + H, I + H)
     where there is a sentinel."""
     static, own = call.inputs.shape[2], call.weights.sentinel
     found = [

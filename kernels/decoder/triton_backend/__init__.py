@@ -70,7 +70,7 @@ def results(call: Call, made: Buffers) -> tuple[Tensor | None, ...]:
 def _gradients(
     call: Call, prepared: Prepared, made: Buffers, grads: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
-    """Of the tensors of ``flatten``, in their order."""
+    """Gradients of the tensors of ``flatten``, in their order."""
     d_vectors, d_hidden, d_cell, d_feed, d_alpha = grads
     layers, steps, batch, _ = made.gates.shape
     size, width = made.states.size(3), made.vectors.size(2)

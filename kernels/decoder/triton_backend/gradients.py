@@ -16,7 +16,7 @@ from kernels.decoder.triton_backend.prepare import Buffers, Prepared
 
 
 class KeysPointers(NamedTuple):
-    """Of ``keys_backward_kernel``, where the shapes stand; None: absent."""
+    """Arguments of ``keys_backward_kernel``, which explains their shapes; None: absent."""
 
     queries: Tensor
     keys: Tensor
@@ -92,7 +92,7 @@ def _norm_gradients(made: Buffers, d_shown: Tensor, layer: int) -> tuple[Tensor,
 
 
 def _gate_gradients(d_betas: Tensor | None, top: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Of the context gate's weight (G, H) and bias (G,); top (T*B, H)."""
+    """Gradients of the context gate's weight (G, H) and bias (G,); top (T*B, H)."""
     if d_betas is None:
         return None, None
     d = d_betas.flatten(0, 1)  # (T*B, G)
@@ -102,7 +102,7 @@ def _gate_gradients(d_betas: Tensor | None, top: Tensor) -> tuple[Tensor | None,
 def _sentinel_gradients(
     made: Buffers, found: dict[str, Any], embedded: Tensor
 ) -> tuple[Tensor, ...]:
-    """Of the sentinel's weight_x (H, I), weight_h (H, H), bias (H,) and key (Q, H)."""
+    """Gradients of the sentinel's weight_x (H, I), weight_h (H, H), bias (H,), key (Q, H)."""
     assert made.sentinels is not None  # with a sentinel
     d = found["d_sentinel_gates"].flatten(0, 1)  # (T*B, H)
     if len(made.gates) > 1:
@@ -119,7 +119,7 @@ def _sentinel_gradients(
 def _memory_gradients(
     call: Call, prepared: Prepared, made: Buffers, found: dict[str, Any], top: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Of keys, values, query weight and score weight."""
+    """Gradients of keys, values, query weight and score weight."""
     product = call.dtypes.product
     assert made.alpha is not None  # with memory
     alpha = made.alpha.permute(1, 2, 0).to(product)  # (B, S, T)

@@ -125,7 +125,7 @@ def backward_loop(
 
 
 def forward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phase]:
-    """Of one step, in their order; ``norms``: see ``norms_of``."""
+    """The phases of one step, in their order; ``norms``: see ``norms_of``."""
     batch = problem.batch
     rows = triton.cdiv(batch, tiles.rows)
     cells = triton.cdiv(batch, tiles.cell_rows) * triton.cdiv(problem.size, tiles.cell_units)
@@ -142,7 +142,7 @@ def forward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phase
 
 
 def backward_phases(problem: Problem, tiles: Tiles, norms: int) -> Iterator[Phase]:
-    """Of one step, in their order; ``norms``: see ``norms_of``."""
+    """The phases of one step, in their order; ``norms``: see ``norms_of``."""
     rows = triton.cdiv(problem.batch, tiles.rows)
     hidden = triton.cdiv(problem.size, tiles.columns)
     yield "output", 0, rows * (triton.cdiv(problem.values, tiles.columns) + hidden)
@@ -167,7 +167,7 @@ def _barrier(tiles: Tiles, device: torch.device) -> tuple[Tensor | None, Tensor 
 
 
 def _numbers(call: Call, prepared: Prepared, made: Buffers, source: int) -> dict[str, int | float]:
-    """Those of both kernels that stay the same over a loop."""
+    """Numbers that both kernels take and that stay the same over a loop."""
     layers, batch, _ = call.state.hidden.shape
 
     def mask_rows(mask: Tensor | None, at: int) -> int:
@@ -213,7 +213,7 @@ def options_of(call: Call, prepared: Prepared) -> Options:
 
 
 def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) -> dict[str, Any]:
-    """Of either kernel, but PHASE."""
+    """Constants shared by both kernels, except PHASE."""
     keys = key_width(problem) if problem.values else 0
     found = {
         "KIND": problem.kind,

@@ -10,7 +10,7 @@ from kernels.decoder.triton_backend.prepare import Buffers, Prepared
 
 
 class ForwardPointers(NamedTuple):
-    """Of ``forward.py``'s kernel, where the shapes stand; None: absent."""
+    """Arguments of ``forward.py``'s kernel, which explains their shapes; None: absent."""
 
     biases: Tensor
     weight_first: Tensor
@@ -53,7 +53,7 @@ class ForwardPointers(NamedTuple):
 
 
 class BackwardPointers(NamedTuple):
-    """Of ``backward.py``'s kernel, where the shapes stand; None: absent."""
+    """Arguments of ``backward.py``'s kernel, which explains their shapes; None: absent."""
 
     weight_first: Tensor
     weight_deep: Tensor

@@ -110,10 +110,13 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
 
 
 def block_of(problem: Problem, schedule: str = "persistent") -> int:
-    """Of a product's inner side. In parts for eight warps, 256 of a row in half precision are 64
-    bytes each: shorter ones cost the loads more requests than bytes. The one kernel of all phases
-    spills with them where rows are wide, and so does any beside a wide sentinel (sm_100); blocks
-    of 128 are multiplied whole."""
+    """How much of a product's inner dimension is loaded at once.
+
+    256 numbers of a row in half precision, in parts for eight warps, are 64 bytes a warp; with
+    shorter parts the number of requests would limit the loads, not the bytes. With blocks of 256
+    the single kernel of all phases spills where rows are wide, and so does any kernel beside a wide
+    sentinel (sm_100). Blocks of 128 are multiplied whole.
+    """
     if problem.bytes > 2:
         return 32
     wide = max(problem.size, problem.width, problem.values, problem.queries) > 512
@@ -130,14 +133,14 @@ def _slots(problem: Problem) -> int:
 
 
 def layer_products(problem: Problem) -> list[Product]:
-    """Of a forward step, by layer."""
+    """The products of a forward step, one for each layer."""
     size, gates = problem.size, _slots(problem) * problem.size
     first = Product(gates, size + (problem.width if problem.fed else 0))
     return [first] + [Product(gates, 2 * size)] * (problem.layers - 1)
 
 
 def query_products(problem: Problem) -> list[Product]:
-    """Of a forward step's query phase, which share their tiles out together."""
+    """The products of a forward step's query phase; programs share all of their tiles."""
     columns = (problem.queries, key_width(problem) if problem.sentinel else 0, problem.gate)
     return [Product(each, problem.size) for each in columns if each]
 

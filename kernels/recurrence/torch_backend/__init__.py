@@ -44,7 +44,7 @@ def forward(
     keep: bool,
     lstm_loops: ModuleType = lstm,
 ) -> Results:
-    """The sequence; without ``keep``, what the backward pass can make again or does without is
+    """The sequence; without ``keep``, what the backward pass can compute again or does without is
     left out. There is one schedule here, whatever is asked for. lstm_loops: what walks an LSTM's
     steps, this backend's or another's."""
     gates, input_products = input_sums(kind, packing, dtypes, arguments)  # (D, N, G*H)

@@ -58,7 +58,7 @@ def normal_product_backward(d_sums, raw, gain, active, own, H: tl.constexpr):
 def shown_cell_backward(
     cell, o, d_hidden, gain, shift, d_gain, d_shift, active, own, H: tl.constexpr
 ):
-    """Of h' = o * tanh(n(c') * gain + shift) -> that tanh, and the gradient that h' sends to c'.
+    """For h' = o * tanh(n(c') * gain + shift): the tanh, and the gradient of c' through h'.
     d_gain, d_shift: where their sums over the steps lie for each sequence."""
     normal, inverse = normalise(cell, own, H)
     scale = unit_gain(gain, own)

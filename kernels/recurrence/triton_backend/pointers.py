@@ -45,7 +45,7 @@ class Norm:
 
 
 class ForwardPointers(NamedTuple):
-    """Of ``forward.py``'s kernel, where the shapes stand; None: absent."""
+    """Arguments of ``forward.py``'s kernel, which explains their shapes; None: absent."""
 
     sums: Tensor
     weight: Tensor
@@ -69,7 +69,7 @@ class ForwardPointers(NamedTuple):
 
 
 class BackwardPointers(NamedTuple):
-    """Of ``backward.py``'s kernel, where the shapes stand; None: absent."""
+    """Arguments of ``backward.py``'s kernel, which explains their shapes; None: absent."""
 
     gates: Tensor
     weight: Tensor
@@ -99,7 +99,7 @@ class BackwardPointers(NamedTuple):
 
 
 class NormForwardPointers(NamedTuple):
-    """Of ``norm_steps.py``'s forward kernel, where the shapes stand; None: absent."""
+    """Arguments of ``norm_steps.py``'s forward kernel, which explains the shapes; None: absent."""
 
     sums: Tensor
     products: Tensor
@@ -118,7 +118,7 @@ class NormForwardPointers(NamedTuple):
 
 
 class NormBackwardPointers(NamedTuple):
-    """Of ``norm_steps.py``'s backward kernel, where the shapes stand; None: absent."""
+    """Arguments of ``norm_steps.py``'s backward kernel, which explains the shapes; None: absent."""
 
     gates: Tensor
     products: Tensor

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,7 @@ class CaptionSet:
         """Images (B, 3, P, P) uint8, or features (B, S, F) and their lengths (B,)."""
         if self.features is not None:
             return self.features.read([self.paths[i] for i in index])
+        assert self.pixels is not None  # one of the two is there
         return self.pixels[index], None
 
 
@@ -89,11 +91,14 @@ class CaptionBatch:
 
     def to(self, device: torch.device) -> CaptionBatch:
         names = ("source", "lengths", "rows", "inputs", "targets", "words", "images")
-        moved = {name: getattr(self, name) for name in names}
-        return replace(self, **{k: None if t is None else t.to(device) for k, t in moved.items()})
+        moved: dict[str, Any] = {}
+        for name in names:
+            part = getattr(self, name)
+            moved[name] = None if part is None else part.to(device)
+        return replace(self, **moved)
 
 
-def pad_captions(captions: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
     """Ids of N captions -> inputs (N, T) and targets (N, T); see CaptionBatch."""
     steps = max((len(ids) for ids in captions), default=0) + 1
     inputs = np.full((len(captions), steps), END, dtype=np.int64)

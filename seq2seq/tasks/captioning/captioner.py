@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.decoding.contract import SearchArguments
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
@@ -68,7 +69,7 @@ class Captioned:
         return self.captions[0].text
 
 
-class Captioner(Pretrained):
+class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
     """A captioning model together with its vocabulary and configuration.
 
     captioner = Captioner.from_pretrained("runs/flickr8k/model")
@@ -156,7 +157,7 @@ class Captioner(Pretrained):
     ) -> list[list[Caption]]:
         """The captions of images that are encoded already; autocast decides the precision."""
         count, device = len(encoded.values), encoded.values.device
-        common = {
+        common: SearchArguments = {
             "sources": count,
             "max_lengths": torch.full((count,), decoding.max_length, device=device),
             "bos": BOS,

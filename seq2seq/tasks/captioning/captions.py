@@ -17,9 +17,10 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import datasets
 
@@ -135,7 +136,7 @@ def _collect(path: Path) -> dict[str, _Entry]:
     return entries
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (of a .json, number of the object) and fields of each row."""
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -162,7 +163,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict]]:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict]]:
+def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.reader((line + "\n" for line in lines), strict=True)
     names = None
     try:
@@ -187,13 +188,13 @@ def _parse(text: str, where: str) -> object:
         raise UsageError(f"{where}: not valid JSON: {error}") from None
 
 
-def _object(row: object, where: str) -> dict:
+def _object(row: object, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise UsageError(f"{where}: expected a JSON object with 'file_name' and 'captions'")
     return row
 
 
-def _file_name(row: dict, where: str) -> str:
+def _file_name(row: dict[str, Any], where: str) -> str:
     """The image's path from the folder, spelled in one way."""
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
@@ -210,7 +211,7 @@ def _file_name(row: dict, where: str) -> str:
     return str(relative)
 
 
-def _captions(row: dict, name: str, where: str) -> tuple[list[str], bool]:
+def _captions(row: dict[str, Any], name: str, where: str) -> tuple[list[str], bool]:
     """The row's captions, and whether they came as a list."""
     keys = [key for key in (*_LISTS, *_TEXTS) if row.get(key) is not None]
     if len(keys) > 1:
@@ -276,6 +277,6 @@ def _warn_of_others(metadata: Path, entries: dict[str, _Entry]) -> None:
         )
 
 
-def _some(names: list) -> str:
+def _some(names: Sequence[object]) -> str:
     shown = ", ".join(str(name) for name in names[:3])
     return f"{shown} and {len(names) - 3:,} more" if len(names) > 3 else shown

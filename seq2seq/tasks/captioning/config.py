@@ -198,10 +198,10 @@ def check(config: CaptioningConfig, where: str) -> None:
         if not 0 <= value <= 1:
             raise UsageError(f"{where}: '{key}' is {value}; expected 0 to 1")
     sizes = {"image_size": data.image_size, "augmentation.size": data.augmentation.size}
-    for key, value in sizes.items():
-        if (value or 0) > MAX_IMAGE_SIZE:
+    for key, size in sizes.items():
+        if (size or 0) > MAX_IMAGE_SIZE:
             raise UsageError(
-                f"{where}: 'data.{key}' is {value}; expected at most {MAX_IMAGE_SIZE} pixels a side"
+                f"{where}: 'data.{key}' is {size}; expected at most {MAX_IMAGE_SIZE} pixels a side"
             )
     check_run(config, where, has_validation=bool(data.validation))
     _check_encoder(encoder, where)

@@ -7,6 +7,7 @@ longer name tells dog.jpg from dog.png. Nothing is unpickled.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class Features:
 
     def __init__(self, location: str | Path, size: int) -> None:
         """``size``: F. Raises UsageError where ``location`` is neither such a file nor a folder."""
-        self.location, self.size, self._file, self._names = Path(location), size, None, frozenset()
+        self.location, self.size, self._file = Path(location), size, None
+        self._names: frozenset[str] = frozenset()
         if self.location.is_dir():
             return
         from safetensors import SafetensorError, safe_open
@@ -56,7 +58,7 @@ class Features:
         return check_features(self._file.get_tensor(name), self.size, f"{self.location}: {name}")
 
 
-def read_features(path: str | Path, size: int) -> Tensor:
+def read_features(path: str | os.PathLike[str], size: int) -> Tensor:
     """One .npy file -> (S, F) float32. Raises ImageError where that is not what it holds."""
     try:
         found = np.load(path, allow_pickle=False)

@@ -65,8 +65,8 @@ def cache_images(
     folder = Path(folder) if folder else Path(datasets.config.HF_DATASETS_CACHE) / "images"
     target = folder / f"{_key(paths, size)}.npy"
     if not target.is_file():
-        # Aside, then renamed: whoever finds the file finds all of it. Two processes that build
-        # the same cache at once write the same bytes.
+        # Written under another name, then renamed: the file is complete or does not exist. Two
+        # processes that build the same cache at once write the same bytes.
         aside = target.with_suffix(f".{os.getpid()}.tmp")
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ row by row: position s lies at row s // W, column s % W of a grid W wide.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from seq2seq.tasks.captioning.config import ImageEncoderConfig
 _GROUP = 16  # channels that group normalisation takes together
 
 
-def image_encoder(config: ImageEncoderConfig, pretrained: bool = False) -> nn.Module:
+def image_encoder(config: ImageEncoderConfig, pretrained: bool = False) -> ImageEncoder:
     """The encoder that the configuration names; ``pretrained``: with weights that timm fetches.
 
     Raises UsageError where ``timm`` is not installed, or knows no such backbone.
@@ -72,7 +73,8 @@ class ResidualCNN(nn.Module):
             x = block(x)
         values = _positions(x)
         if self.places is not None:
-            values = values + self.places(_coordinates(*x.shape[2:], x.device))
+            height, width = x.shape[2:]
+            values = values + self.places(_coordinates(height, width, x.device))
         return values, None
 
 
@@ -88,7 +90,8 @@ class Block(nn.Module):
         # the block begins as its shortcut alone (Goyal et al. 2017, section 5.1)
         nn.init.zeros_(self.second_norm.weight)
         self.stride = stride
-        self.shortcut = self.shortcut_norm = None
+        self.shortcut: nn.Conv2d | None = None
+        self.shortcut_norm: nn.Module | None = None
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
             self.shortcut_norm = _norm(norm, outputs)
@@ -96,7 +99,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.first_norm(self.first(x)))
         y = self.second_norm(self.second(y))
-        if self.shortcut is not None:
+        if self.shortcut is not None and self.shortcut_norm is not None:
             if self.stride > 1:
                 x = F.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
             x = self.shortcut_norm(self.shortcut(x))
@@ -166,7 +169,10 @@ class Constant(nn.Module):
         return self.values.expand(images.shape[0], -1, -1), None
 
 
-def _norm(kind: str, channels: int) -> nn.Module:
+ImageEncoder = ResidualCNN | TimmBackbone | Precomputed | Constant
+
+
+def _norm(kind: str, channels: int) -> nn.GroupNorm | nn.BatchNorm2d:
     if kind == "group":
         return nn.GroupNorm(channels // _GROUP, channels)
     norm = nn.BatchNorm2d(channels)
@@ -187,7 +193,7 @@ def _positions(grid: Tensor) -> Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
-def _timm():
+def _timm() -> Any:
     try:
         import timm
     except ImportError as error:

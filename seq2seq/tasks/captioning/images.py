@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm".split()
 )
 
-# Of the photographs of ImageNet, which pretrained backbones expect.
+# Mean and deviation of ImageNet's photographs: pretrained backbones expect images scaled by them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -124,7 +125,7 @@ def to_float(
     return images * scale[:, None, None] - shift[:, None, None]
 
 
-def _open(stream, name: str) -> Image.Image:
+def _open(stream: IO[bytes], name: str) -> Image.Image:
     """The image with its header read, its pixels not yet."""
     try:
         with _WARNINGS, warnings.catch_warnings():
@@ -197,5 +198,5 @@ def _upright(small: Image.Image, image: Image.Image) -> Image.Image:
         6: Image.Transpose.ROTATE_270,
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_90,
-    }.get(image.getexif().get(0x0112))
+    }.get(image.getexif().get(0x0112, 1))  # 1: upright already
     return small if turn is None else small.transpose(turn)

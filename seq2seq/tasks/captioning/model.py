@@ -142,6 +142,7 @@ class CaptioningModel(nn.Module):
 
     def predict_words(self, encoded: Encoded) -> Tensor:
         """Logits (B, W) of the W most frequent units, for each image."""
+        assert self.words is not None  # asked for with ``words`` of the configuration alone
         return self.words(encoded.mean)
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -212,4 +213,9 @@ def _take_memory(memory: Memory | None, rows: Tensor) -> Memory | None:
     """Copies for each caption what is an image's: keys were projected once for all of them."""
     if memory is None:
         return None
-    return Memory(*(None if t is None else t.index_select(0, rows) for t in memory))
+    keys, values, lengths = memory
+    return Memory(
+        keys.index_select(0, rows),
+        values.index_select(0, rows),
+        None if lengths is None else lengths.index_select(0, rows),
+    )

@@ -102,7 +102,8 @@ class CaptionLoss(nn.Module):
             loss = loss + self.word_loss * parts["words"]
         return loss, cross.detach(), {name: part.detach() for name, part in parts.items()}
 
-    def _word_loss(self, encoded: Encoded, targets: Tensor, words: Tensor) -> Tensor:
+    def _word_loss(self, encoded: Encoded, targets: Tensor, words: Tensor | None) -> Tensor:
+        assert words is not None  # batches have them wherever this term has a weight
         logits = self.model.predict_words(encoded).float()  # (B, W)
         total = F.binary_cross_entropy_with_logits(logits, words.sqrt(), reduction="sum")
         return (targets != IGNORE).sum() * total / len(logits)

@@ -143,7 +143,7 @@ class CiderD:
         if len(references) == 0:
             raise UsageError("no references; expected at least one image")
         self._end = end
-        self._numbers: dict[tuple, int] = {}  # n-gram -> its place in _weights
+        self._numbers: dict[tuple[Hashable, ...], int] = {}  # n-gram -> its place in _weights
         frequencies: list[int] = []
         for number, captions in enumerate(references, 1):
             _check_references(captions, number)
@@ -208,7 +208,7 @@ class CiderD:
         return _Vectors(weights, [math.sqrt(square) for square in squares], len(tokens))
 
     def _tokens(self, caption: str | Tokens) -> list[Hashable]:
-        tokens = tokenize(caption) if isinstance(caption, str) else list(caption)
+        tokens: list[Hashable] = [*(tokenize(caption) if isinstance(caption, str) else caption)]
         return [*tokens, _END] if self._end else tokens
 
 
@@ -220,7 +220,7 @@ class _Vectors(NamedTuple):
     length: int  # tokens
 
 
-def _ngrams(tokens: Tokens) -> list[tuple]:
+def _ngrams(tokens: Tokens) -> list[tuple[Hashable, ...]]:
     """All n-grams, n = 1..4, in order."""
     tokens = tuple(tokens)
     return [tokens[i : i + n] for n in range(1, _ORDER + 1) for i in range(len(tokens) - n + 1)]
@@ -252,7 +252,9 @@ def _bleu(
     values = []
     for order in range(1, _ORDER + 1):
         metric = BLEU(tokenize="none", smooth_method="none", max_ngram_order=order)
-        values.append(metric.corpus_score(texts, sets).score)
+        # sacreBLEU takes None for a missing reference, which its annotation leaves out
+        result = metric.corpus_score(texts, sets)  # type: ignore[arg-type]
+        values.append(result.score)
     return tuple(values), str(metric.get_signature())
 
 
@@ -272,6 +274,6 @@ def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> No
         _check_references(texts, number)
 
 
-def _check_references(texts: Sequence, number: int) -> None:
+def _check_references(texts: Sequence[object], number: int) -> None:
     if len(texts) == 0:
         raise UsageError(f"image {number} has no references; expected at least one")

@@ -265,6 +265,7 @@ def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> C
     paths, captions = list(rows["image"]), list(rows["captions"])
     pixels = features = None
     if config.model.encoder.kind == "features":
+        assert data.features is not None  # config.check asks for it
         location = data.features.replace("{split}", split)
         features = Features(location, config.model.encoder.size)
     else:

@@ -39,6 +39,9 @@ from seq2seq.text.vocabulary import END, Units, save_units
 MAX_ROWS = 256  # written side by side; more are written one group after the other
 
 
+Reason = Literal["end", "stop", "length"]
+
+
 @dataclass(frozen=True)
 class Generated:
     """What was written after one prompt, the prompt left out.
@@ -48,11 +51,11 @@ class Generated:
     """
 
     text: str
-    reason: Literal["end", "stop", "length"]
+    reason: Reason
     units: int
 
 
-class TextGenerator(Pretrained):
+class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
     """A language model together with its units and configuration.
 
     generator = TextGenerator.from_pretrained("runs/own_text/model")
@@ -130,7 +133,7 @@ class TextGenerator(Pretrained):
 
         Raises UsageError for a setting out of range, RunError where the model gives no numbers.
         """
-        given = {
+        given: dict[str, Any] = {
             "max_length": max_length,
             "temperature": temperature,
             "top_k": top_k,
@@ -242,7 +245,8 @@ class TextGenerator(Pretrained):
         rollout = Rollout(steps, state, logits, prompts, keys, sampling(settings), self.banned)
         writers = [Writer(self.units.decoder(), settings.stop, ids[-1]) for ids in prompts]
         texts: list[list[str]] = [[] for _ in prompts]
-        counts, reasons = [0] * len(prompts), ["length"] * len(prompts)
+        counts = [0] * len(prompts)
+        reasons: list[Reason] = ["length"] * len(prompts)
         alive = list(range(len(prompts)))
         for _ in range(settings.max_length):
             going = []
@@ -294,7 +298,7 @@ class TextGenerator(Pretrained):
             parts.append(writer.add(unit))
             if writer.stopped:
                 break
-        reason = "stop" if writer.stopped else "end" if finished else "length"
+        reason: Reason = "stop" if writer.stopped else "end" if finished else "length"
         return Generated("".join(parts) + writer.finish(), reason, len(parts))
 
     # --- scoring ---------------------------------------------------------------------------

@@ -3,13 +3,14 @@ the regularisers of AWD-LSTM (Merity et al. 2018)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kernels import GRU, LSTM, RNN
 from seq2seq.layers.dropout import drop_steps, drop_words
+from seq2seq.layers.module_list import ModuleList
 from seq2seq.tasks.generation.config import LanguageModelConfig
 
 
@@ -44,7 +45,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.embedding_size)
-        self.layers = nn.ModuleList(_layers(config))
+        self.layers = ModuleList(_layers(config))
         self.projection = nn.Linear(self.layers[-1].hidden_size, vocab_size)
         if config.tied_embeddings:  # Press & Wolf 2017
             self.projection.weight = self.embedding.weight
@@ -90,14 +91,15 @@ class LanguageModel(nn.Module):
 
 def _layers(config: LanguageModelConfig) -> list[LSTM | GRU | RNN]:
     """One module a layer: their sizes and the dropout between them are the model's own."""
-    options = {
+    options: dict[str, Any] = {
         "batch_first": True,
         "layer_norm": config.layer_norm,
         "zoneout": (config.zoneout_hidden, config.zoneout_cell),
         "recurrent_dropout": config.recurrent_dropout,
         "weight_dropout": config.weight_dropout,
     }
-    layers, width = [], config.embedding_size
+    layers: list[LSTM | GRU | RNN] = []
+    width = config.embedding_size
     for number in range(config.layers):
         last = number + 1 == config.layers
         size = config.embedding_size if last and config.tied_embeddings else config.hidden_size

@@ -242,7 +242,7 @@ class _Memory:
         """-log of the mixed probability (B, T) from -log p of the model; remembers the window."""
         options, steps = self.options, targets.shape[1]
         keys, units = vectors, targets
-        if self.keys is not None:
+        if self.keys is not None and self.units is not None:
             keys = torch.cat([self.keys, vectors], 1)  # (B, C+T, H)
             units = torch.cat([self.units, targets], 1)
         old = keys.shape[1] - steps

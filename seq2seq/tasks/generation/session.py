@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ class Session:
 
     def __getstate__(self) -> dict[str, object]:
         """Copies and pickles go on where this session stands; TypeError while it writes."""
-        if self._stream is not None and self._stream.gi_frame is not None:
+        stream = self._stream
+        if stream is not None and inspect.getgeneratorstate(stream) != inspect.GEN_CLOSED:
             raise TypeError("the session is writing; read its text to the end, or close it, first")
         return {**vars(self), "_stream": None}
 
@@ -64,6 +66,7 @@ class Session:
         return self._stream
 
     def _write(self, ids: list[int], key: int) -> Generator[str, None, None]:
+        assert self._logits is not None  # the first turn read the document's beginning at least
         rollout = Rollout(
             self._model,
             self._state,

@@ -47,7 +47,7 @@ class LanguageSteps:
             self._layers = [_Layer(layer, dtype) for layer in model.layers]
             self._embedding = model.embedding.weight.detach().float()  # (V, E)
             self._output = PackedLinear(model.projection.weight, model.projection.bias, dtype)
-            width = self._layers[0].input.bias.shape[0]
+            width = self._layers[0].width
             self._table = None  # (V, G*H)
             if 4 * len(self._embedding) * width <= _TABLE_BYTES:
                 self._table = self._layers[0].input(self._embedding)
@@ -79,9 +79,9 @@ class LanguageSteps:
                 active = sum(len(units) > t for units in rest)  # the first rows
                 tokens = torch.tensor([units[t] for units in rest[:active]], device=self.device)
                 last = any(len(units) == t + 1 for units in rest[:active])
-                computed = self._step(tokens, state.take(active), logits=last)
+                top = self._step(tokens, state.take(active))
                 if last:
-                    logits[:active] = computed
+                    logits[:active] = self._output(top)
             back = torch.tensor(order, device=self.device).argsort()
             return logits.index_select(0, back), self.reorder(state, back)
 
@@ -102,9 +102,10 @@ class LanguageSteps:
     def step(self, tokens: Tensor, state: StepState) -> tuple[Tensor, StepState]:
         """tokens (N,) -> logits (N, V); the state is changed in place."""
         with torch.inference_mode():
-            return self._step(tokens, state, logits=True), state
+            return self._output(self._step(tokens, state)), state
 
-    def _step(self, tokens: Tensor, state: StepState, logits: bool) -> Tensor | None:
+    def _step(self, tokens: Tensor, state: StepState) -> Tensor:
+        """Feed tokens (N,); -> the top layer's new state (N, H), which ``_output`` reads."""
         if self._table is not None:
             sums = self._table.index_select(0, tokens)  # (N, G*H)
         else:
@@ -114,7 +115,7 @@ class LanguageSteps:
             if n:
                 sums = layer.input(hidden[n - 1])
             layer.step(sums, hidden[n], cells[n] if cells else None)
-        return self._output(hidden[-1]) if logits else None
+        return hidden[-1]
 
     def reorder(self, state: StepState, index: Tensor) -> StepState:
         return StepState(state.layers.reorder(index))
@@ -125,29 +126,36 @@ class _Layer:
 
     def __init__(self, layer: LSTM | GRU | RNN, dtype: torch.dtype) -> None:
         self.kind, self.size, self.zoneout = layer.kind, layer.hidden_size, layer.zoneout
-        bias_ih, bias_hh = layer.bias_ih_l0.detach().float(), layer.bias_hh_l0.detach().float()
-        self.normalised = layer.layer_norm
+        weight_ih, weight_hh, *biases = layer.all_weights[0]
+        self.width = len(weight_ih)  # G*H
+        bias_ih, bias_hh = (bias.detach().float() for bias in biases)
+        self.input: PackedLinear | _Normalised
+        self.recurrent: PackedLinear | _Normalised
         self.gain = self.shift = None  # of the normalised cell state, (H,), LSTM only
         if layer.layer_norm:
-            gain_ih, gain_hh, self.gain, self.shift = (
-                _float(getattr(layer, name, None))
-                for name in ("gain_ih_l0", "gain_hh_l0", "gain_cell_l0", "shift_cell_l0")
-            )
-            self.input = _Normalised(layer.weight_ih_l0, bias_ih, gain_ih, dtype)
-            self.recurrent = _Normalised(layer.weight_hh_l0, bias_hh, gain_hh, dtype)
+            names = ("gain_ih_l0", "gain_hh_l0", "gain_cell_l0", "shift_cell_l0")
+            parts = {
+                name: getattr(layer, name).detach().float()
+                for name in names
+                if hasattr(layer, name)
+            }
+            self.gain, self.shift = parts.get("gain_cell_l0"), parts.get("shift_cell_l0")
+            self.input = _Normalised(weight_ih, bias_ih, parts["gain_ih_l0"], dtype)
+            self.recurrent = _Normalised(weight_hh, bias_hh, parts["gain_hh_l0"], dtype)
         elif self.kind == "gru":
-            self.input = PackedLinear(layer.weight_ih_l0, bias_ih, dtype)
-            self.recurrent = PackedLinear(layer.weight_hh_l0, bias_hh, dtype)
+            self.input = PackedLinear(weight_ih, bias_ih, dtype)
+            self.recurrent = PackedLinear(weight_hh, bias_hh, dtype)
         else:  # both sides are added: one bias
-            self.input = PackedLinear(layer.weight_ih_l0, bias_ih + bias_hh, dtype)
-            self.recurrent = PackedLinear(layer.weight_hh_l0, None, dtype)
+            self.input = PackedLinear(weight_ih, bias_ih + bias_hh, dtype)
+            self.recurrent = PackedLinear(weight_hh, None, dtype)
 
     def step(self, sums: Tensor, hidden: Tensor, cell: Tensor | None) -> None:
         """sums (N, G*H) of the input, used up; hidden and cell (N, H) become the new state."""
-        if self.kind == "lstm" and not self.normalised and self.zoneout == (0.0, 0.0):
-            step_lstm(self.recurrent.add_to(sums, hidden), hidden, cell)
+        side = self.recurrent
+        if cell is not None and isinstance(side, PackedLinear) and self.zoneout == (0.0, 0.0):
+            step_lstm(side.add_to(sums, hidden), hidden, cell)
             return
-        recurrent = self.recurrent(hidden)  # (N, G*H)
+        recurrent = side(hidden)  # (N, G*H)
         if cell is not None:
             new, new_cell = next_lstm(sums + recurrent, cell, self.gain, self.shift)
             # zoneout's expectation (Krueger et al. 2017, section 3.2), as below
@@ -157,10 +165,6 @@ class _Layer:
         else:
             new = next_elman(sums + recurrent, self.kind)
         hidden.lerp_(new, 1 - self.zoneout[0])
-
-
-def _float(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach().float()
 
 
 class _Normalised:

@@ -6,7 +6,7 @@ import glob
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -28,7 +28,7 @@ class Text:
     ``pieces`` are str, or bytes where the units are bytes.
     """
 
-    pieces: list[list[str]] | list[list[bytes]]
+    pieces: Sequence[Sequence[str | bytes]]
 
     def documents(self) -> Iterator[str | bytes]:
         for piece in self.pieces:
@@ -70,11 +70,11 @@ def load_text(config: TextConfig, split: Literal["train", "validation", "test"],
     return as_documents(files, config.documents, f"'data.{split}': {location}")
 
 
-def as_documents(files: list[str] | list[bytes], kind: str, name: str) -> Text:
+def as_documents(files: Sequence[str | bytes], kind: str, name: str) -> Text:
     """What files hold as documents (see TextConfig); UsageError where they hold no text."""
     documents = [d for text in files for d in _documents(text, kind)]
     if kind == "none":
-        documents = [documents[0][:0].join(documents)] if documents else []
+        documents = [_joined(documents)]
     documents = [document for document in documents if document]
     if not any(document.strip() for document in documents):
         raise UsageError(f"{name} holds no text")
@@ -137,7 +137,8 @@ def encode_text(text: Text, units: Units, documents: bool) -> Corpus:
 
 def count_words(text: str | bytes) -> int:
     """Words between white space, and line ends: how Penn Treebank and WikiText-2 are counted."""
-    return len(text.split()) + text.count(b"\n" if isinstance(text, bytes) else "\n")
+    ends = text.count(b"\n") if isinstance(text, bytes) else text.count("\n")
+    return len(text.split()) + ends
 
 
 def _characters(text: str | bytes) -> int:
@@ -147,7 +148,14 @@ def _characters(text: str | bytes) -> int:
     return int(((np.frombuffer(text, np.uint8) & 0xC0) != 0x80).sum())
 
 
-def _documents(text: str | bytes, kind: str) -> list[str] | list[bytes]:
+def _joined(documents: Sequence[str | bytes]) -> str | bytes:
+    """One text of parts that are all str, or all bytes."""
+    if documents and isinstance(documents[0], bytes):
+        return b"".join(documents)  # type: ignore[arg-type]  # the others are bytes, too
+    return "".join(documents)  # type: ignore[arg-type]  # all are str
+
+
+def _documents(text: str | bytes, kind: str) -> Sequence[str | bytes]:
     if kind in ("none", "file"):
         return [text]
     if kind == "line":  # no other character ends one, as in ``seq2seq score``
@@ -191,7 +199,7 @@ def read(path: Path, raw: bool) -> str | bytes:
 def decode(
     content: bytes, name: str, hint: str = ", or read it as it is with 'units.kind: bytes'"
 ) -> str:
-    """UTF-8 text with "\\n" line ends; raises UsageError that names the first byte that is none,
+    """UTF-8 text with "\\n" line ends; raises UsageError that names the first invalid byte,
     and ends in ``hint``."""
     try:
         text = content.decode("utf-8-sig")

@@ -54,7 +54,8 @@ class LanguageTask:
             # the main process comes first and writes them, the others read what it wrote
             keep = resume or not accelerator.is_main_process
             before = None if first is None else first.units
-            documents = texts["train"].documents()
+            # of bytes, which need no training, there are none
+            documents = (d for d in texts["train"].documents() if isinstance(d, str))
             self.units = units_of_run(config.units, folder / "tokenizer", documents, before, keep)
         self.corpora = _encode(config, texts, self.units, main)
         self.has_validation = "validation" in self.corpora

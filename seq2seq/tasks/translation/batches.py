@@ -42,8 +42,8 @@ class Batch:
 
 
 def collate(
-    source_ids: Sequence[Sequence[int]],
-    target_ids: Sequence[Sequence[int]],
+    source_ids: Sequence[Sequence[int] | np.ndarray],
+    target_ids: Sequence[Sequence[int] | np.ndarray],
     indices: Sequence[int] | np.ndarray | None = None,
 ) -> Batch:
     """Pad lists of ids (without beginning and end of sentence) to a Batch.
@@ -178,14 +178,14 @@ class TrainingBatches:
     def _batch(self, rows: np.ndarray, epoch: int, number: int) -> Batch:
         table = self._rows[rows.tolist()]
         if not self._sampling:
-            return collate(*(_lists(table, name) for name in ("source_ids", "target_ids")), rows)
+            return collate(_lists(table, "source_ids"), _lists(table, "target_ids"), rows)
         seeds = np.random.SeedSequence([self._seed, epoch, number]).generate_state(2)
         sides = zip(("source", "target"), self._tokenizers, seeds.tolist(), strict=True)
-        sampled = [
+        sources, targets = (
             tokenizer.sample_batch(table.column(name).to_pylist(), self._sampling, seed)
             for name, tokenizer, seed in sides
-        ]
-        return collate(*sampled, rows)
+        )
+        return collate(sources, targets, rows)
 
 
 def _lists(table: pyarrow.Table, column: str) -> list[np.ndarray]:

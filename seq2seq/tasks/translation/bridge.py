@@ -47,7 +47,7 @@ class Bridge(nn.Module):
             return zero, zero.clone() if self.has_cell else None
         if self.kind == "copy":
             first = hidden.shape[0] - self.layers
-            return hidden[first:], cell[first:] if self.has_cell else None
+            return hidden[first:], None if cell is None or not self.has_cell else cell[first:]
         cell = hidden if cell is None else cell
         top = hidden.shape[0] - self.layers
         below = [max(0, top + number) for number in range(self.layers)]

@@ -58,7 +58,7 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
         for name, graph in graphs.items():
             graph.save(staging / name, external_data=size > _ONE_FILE)
         translator.write_tokenizers(staging)
-        inputs = [value.name for value in graphs[STEP].model.graph.inputs]
+        inputs = [str(value.name) for value in graphs[STEP].model.graph.inputs]
         text = export_card(translator, model, inputs)
         (staging / CARD).write_text(text, encoding="utf-8")
 
@@ -90,7 +90,7 @@ class _Step(nn.Module):
 
     def forward(self, tokens: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         named = dict(zip(self.names, given, strict=True))
-        state = DecoderState(*(named.get(name) for name in DecoderState._fields))
+        state = DecoderState(named["hidden"], named.get("cell"), named.get("feed"))
         memory = Memory(*(named[name] for name in Memory._fields)) if "keys" in named else None
         embedded = self.model.target_embedding(tokens)[:, None]  # (B, 1, E)
         vectors, state, attention = self.model.decoder(embedded, state, memory)
@@ -134,7 +134,7 @@ def _export(
     # The exporter prints its progress, and warns of packages that these models do not need.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.onnx.export(
+        program = torch.onnx.export(
             module.eval(),
             tuple(arguments.values()),
             dynamo=True,
@@ -143,3 +143,5 @@ def _export(
             input_names=list(arguments),
             output_names=outputs,
         )
+    assert program is not None  # None comes of dynamo=False alone
+    return program

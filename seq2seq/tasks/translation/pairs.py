@@ -287,6 +287,7 @@ def _load_hub(config: DataConfig, split: str) -> datasets.Dataset:
 
 
 def _fetch(config: DataConfig, split: str) -> datasets.Dataset:
+    assert config.hub is not None  # the caller's condition
     folder = Path(config.hub)
     saved = (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
     if not saved:
@@ -302,7 +303,7 @@ def _fetch(config: DataConfig, split: str) -> datasets.Dataset:
 
 
 def _rename(
-    batch: dict[str, list], indices: list[int], where: str, source: str, target: str
+    batch: dict[str, list[object]], indices: list[int], where: str, source: str, target: str
 ) -> dict[str, list[str]]:
     """A batch of named columns to the columns ``source`` and ``target``."""
     pairs = [

@@ -78,7 +78,8 @@ def join_words(
     rows, targets = _words(target_pieces)
     columns, sources = _words(source_pieces)
     summed = numpy.zeros((len(weights), len(sources)))
-    numpy.add.at(summed, (slice(None), columns), weights)  # (T, words)
+    # numpy's annotation of ``at`` knows no slices
+    numpy.add.at(summed, (slice(None), columns), weights)  # type: ignore[arg-type]  # (T, words)
     joined = numpy.zeros((len(targets), len(sources)))
     numpy.add.at(joined, rows, summed)
     return joined / numpy.bincount(rows)[:, None], targets, sources

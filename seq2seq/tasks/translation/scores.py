@@ -96,8 +96,9 @@ def _reference_sets(
 ) -> list[Sequence[str]]:
     if isinstance(references, str):
         raise UsageError("references is one text; expected a list of texts")
-    if all(isinstance(item, str) for item in references):
-        return [references]  # also the empty list, which _check_counts answers
+    texts = [item for item in references if isinstance(item, str)]
+    if len(texts) == len(references):
+        return [texts]  # also the empty list, which _check_counts answers
     return list(references)
 
 

@@ -106,6 +106,7 @@ class TranslationTask:
 
     def validate(self) -> dict[str, float]:
         """BLEU, and the mean loss per target token (nats, without smoothing)."""
+        assert self.validation is not None  # as has_validation says
         pairs = self.validation.pairs
         hypotheses = self.translator().translate(
             list(pairs["source"]),
@@ -119,6 +120,7 @@ class TranslationTask:
     @torch.no_grad()
     def _validation_loss(self) -> float:
         objective = CrossEntropy(self.model, 0.0).eval()
+        assert self.validation is not None
         table = self.validation.pairs
         order = self.validation.target_lengths.argsort(kind="stable")
         total, tokens = 0.0, 0

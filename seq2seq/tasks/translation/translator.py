@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.decoding.contract import SearchArguments
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
@@ -64,7 +65,7 @@ class Translation:
 _EMPTY = Translation("", 0.0, 0.0, True, [], [])
 
 
-class Translator(Pretrained):
+class Translator(Pretrained[TranslationModel, TranslationConfig]):
     """A translation model together with its tokenizers and configuration.
 
         translator = Translator.from_pretrained("runs/demo/model")
@@ -260,7 +261,7 @@ class Translator(Pretrained):
         tokens = padded.to(device)  # (B, S)
         source_lengths = torch.tensor(lengths, device=device)  # (B,)
         limits = [int(settings.max_length_ratio * n) + settings.max_length_extra for n in lengths]
-        common = {
+        common: SearchArguments = {
             "sources": len(sources),
             "max_lengths": torch.tensor(limits, device=device),  # (B,)
             "bos": tokenizer.bos,
@@ -303,15 +304,15 @@ class Translator(Pretrained):
                 finished=hypothesis.finished,
                 tokens=self.target_tokenizer.pieces(hypothesis.tokens),
                 source_tokens=pieces,
-                attention=None if hypothesis.attention is None else _trim(hypothesis, len(ids)),
+                attention=_trim(hypothesis.attention, len(ids)),
             )
             for text, hypothesis in zip(texts, hypotheses, strict=True)
         ]
 
 
-def _trim(hypothesis: Hypothesis, source_length: int) -> torch.Tensor:
+def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:
     """The attention over real source tokens, on the CPU."""
-    return hypothesis.attention[:, :source_length].float().cpu()  # (T, S)
+    return None if attention is None else attention[:, :source_length].float().cpu()  # (T, S)
 
 
 def _settings(
@@ -320,7 +321,7 @@ def _settings(
     batch_size: int | None,
     length_penalty: float | None,
 ) -> DecodingConfig:
-    given = {
+    given: dict[str, Any] = {
         "beam_size": beam_size,
         "batch_size": batch_size,
         "length_penalty": length_penalty,

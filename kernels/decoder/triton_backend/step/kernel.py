@@ -19,15 +19,9 @@ import triton.language as tl
 
 from kernels.common.barrier import arrive, wait_for_others
 from kernels.decoder.triton_backend.products import next_phase
-from kernels.decoder.triton_backend.step.phases import (
-    ask_tile,
-    ask_weight,
-    attend_tile,
-    layer_tile,
-    norm_row,
-    output_tile,
-    sentinel_tile,
-)
+from kernels.decoder.triton_backend.step.ask import ask_tile, ask_weight
+from kernels.decoder.triton_backend.step.attend import attend_tile, output_tile
+from kernels.decoder.triton_backend.step.layer import layer_tile, norm_row, sentinel_tile
 
 # Numbers that change from call to call: specialising on them would compile again.
 VARYING = [

@@ -27,7 +27,7 @@ StepMemoryTensors = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 
 class StepPointers(NamedTuple):
-    """Of ``kernel.py``'s kernel, where the shapes stand; None: absent."""
+    """Arguments of ``kernel.py``'s kernel, which explains their shapes; None: absent."""
 
     inputs: Tensor
     rows: Tensor | None
@@ -192,7 +192,7 @@ def problem_of(
 
 
 def constants(problem: Problem, tiles: Tiles, options: Options, precision: str) -> dict[str, Any]:
-    """Of the kernel, but PHASE."""
+    """Constants of the kernel, except PHASE."""
     blocks = blocks_of(problem, tiles)
     return {
         "KIND": problem.kind,

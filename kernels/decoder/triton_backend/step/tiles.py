@@ -120,7 +120,7 @@ def _pick(problem: Problem, chip: Chip, name: str) -> Tiles:
 
 
 def block_of(problem: Problem) -> int:
-    """Of a product's inner side."""
+    """How much of a product's inner dimension is loaded at once."""
     return 128 if problem.bytes == 2 else 32
 
 
@@ -142,8 +142,9 @@ def _stages(problem: Problem, chip: Chip, inner: int, rows: int, columns: int) -
 
 
 def _whole(problem: Problem, chip: Chip, columns: int) -> int:
-    """Of a single row, where a program has one tile of ask at most and registers hold its weight:
-    the weight does not depend on the layers, and is read while they are waited for."""
+    """Width of the inner block of phase ask for a single row, if each program has at most one tile
+    and registers hold its weight; else 0. The program then reads the weight, which does not depend
+    on the layers, while it waits for them."""
     inner = max(16, power_of_two(problem.size))
     alone = (
         problem.rows == 1
@@ -197,7 +198,7 @@ def _ask(problem: Problem, chip: Chip, schedule: str, rows: int, columns: int) -
 
 
 def _tiles_across(problem: Problem, columns: int) -> tuple[int, int, int]:
-    """Of the score, the output and the gate."""
+    """Tiles of the score, the output and the gate."""
     return (
         -(-problem.keys // columns), -(-problem.width // columns), -(-problem.gate // columns)
     )  # fmt: skip
