@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -49,7 +49,7 @@ def chip_of(device: torch.device) -> Chip:
     """The chip behind a CUDA device; for tensors on the CPU (the interpreter) an H100's."""
     if device.type != "cuda":
         return CHIPS[90]
-    properties = torch.cuda.get_device_properties(device)
+    properties: Any = torch.cuda.get_device_properties(device)  # PyTorch declares a part of them
     known = CHIPS.get(properties.major * 10, CHIPS[90])
     return known._replace(
         processors=properties.multi_processor_count,

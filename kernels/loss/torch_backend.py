@@ -54,7 +54,7 @@ def chunks(
         )  # fmt: skip
         losses = few.new_zeros(len(targets)).masked_scatter_(kept, few)
         d_hidden = None
-        if needed[0]:
+        if d_few is not None:
             d_hidden = d_few.new_zeros(hidden.shape)
             d_hidden[kept] = d_few
         return losses, [d_hidden, *grads]
@@ -87,7 +87,7 @@ def _chunks(
         own = slice(start, min(start + chunk, rows))
         part, y = h[own], targets[own].unsqueeze(1)
         n = part.shape[0]
-        if wide is None:
+        if wide is None or narrow is None:
             logits = matrix_product(part, w_t)  # (n, V)
         else:
             logits = wide[:n].copy_(torch.mm(part, w_t, out=narrow[:n]))

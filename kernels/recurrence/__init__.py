@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from kernels.recurrence.reference import GateNorm
 __all__ = ["bidirectional_recurrence", "recurrence"]
 
 Pair = tuple[Tensor, Tensor]
+Side = tuple[Any, Any, Any, Any, Any, Any]  # weights, biases, states of a direction, or None
 
 
 def recurrence(
@@ -106,11 +109,11 @@ def recurrence(
             weight_hr=weight_hr,
         )
     tensors = (*arguments[1:], hidden_mask, *(norm or (None,) * 4), weight_hr)
-    lead = [None if t is None else t.unsqueeze(0) for t in tensors]
-    masks = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
+    lead: list[Any] = [None if t is None else t.unsqueeze(0) for t in tensors]
+    zoned = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
     outputs, hidden, cell = operation.recurrence(
         Arguments(inputs, *lead),
-        Options(zoneout, *masks, resets),
+        Options(zoneout, zoned[0], zoned[1], resets),
         kind=kind,
         lengths=lengths,
         reverse=(reverse,),
@@ -150,9 +153,9 @@ def bidirectional_recurrence(
     """
     for name, pair in (("weight_ih", weight_ih), ("weight_hh", weight_hh)):
         _check_pair(name, pair)
-    for name, pair in (("bias_ih", bias_ih), ("bias_hh", bias_hh), ("weight_hr", weight_hr)):
-        if pair is not None:
-            _check_pair(name, pair)
+    for name, other in (("bias_ih", bias_ih), ("bias_hh", bias_hh), ("weight_hr", weight_hr)):
+        if other is not None:
+            _check_pair(name, other)
     for name, state in (("hidden", hidden), ("cell", cell), ("hidden_mask", hidden_mask)):
         if state is not None and (state.dim() != 3 or state.size(0) != 2):
             raise ValueError(f"{name}: found {tuple(state.shape)}; expected (2, B, H)")
@@ -161,12 +164,15 @@ def bidirectional_recurrence(
             raise ValueError(f"{name}: found {tuple(mask.shape)}; expected (2, B, T, H)")
     tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, hidden_mask, weight_hr)
     masks = (zone_hidden, zone_cell)
-    sides = [[None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)]
+    sides: list[list[Any]] = [
+        [None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)
+    ]
     if norm is not None and (not isinstance(norm, (tuple, list)) or len(norm) != 2):
         raise ValueError("norm: expected a pair of GateNorm (forward, reverse)")
     norms = (None, None) if norm is None else norm
     for (*side, mask, projection, zoned, zoned_cell), gains in zip(sides, norms, strict=True):
-        check(inputs, *side, kind, lengths, mask, projection)
+        own: Side = tuple(side)
+        check(inputs, *own, kind, lengths, mask, projection)
         check_options(inputs, side[1], kind, zoneout, zoned, zoned_cell, resets)
         check_norm(inputs, side[1], kind, gains)
     measured, size = _measured_as(kind, inputs, norm, weight_hr), weight_hh[0].size(1)
@@ -191,16 +197,18 @@ def bidirectional_recurrence(
                 sides, (False, True), norms, strict=True
             )
         ]
-        outputs, hidden, cell = zip(*found, strict=True)
-        cell = torch.stack(cell) if kind == "lstm" else None
-        return torch.cat(outputs, 2), torch.stack(hidden), cell
-    lead = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
+        outputs, states, cells = zip(*found, strict=True)
+        after = torch.stack(cells) if kind == "lstm" else None
+        return torch.cat(outputs, 2), torch.stack(states), after
+    lead: list[Any] = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
     projection = None if weight_hr is None else torch.stack(weight_hr)
-    gains = (None,) * 4
+    stacked: list[Any] = [None] * 4
     if norm is not None:
-        gains = [None if a is None else torch.stack([a, b]) for a, b in zip(*norm, strict=True)]
+        sides_of: list[Any] = list(zip(*norm, strict=True))
+        stacked = [None if a is None else torch.stack([a, b]) for a, b in sides_of]
+    given: list[Any] = [inputs, *lead, hidden, cell, hidden_mask, *stacked, projection]
     return operation.recurrence(
-        Arguments(inputs, *lead, hidden, cell, hidden_mask, *gains, projection),
+        Arguments(*given),
         Options(zoneout, zone_hidden, zone_cell, resets),
         kind=kind,
         lengths=lengths,
