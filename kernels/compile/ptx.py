@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 Place = tuple[str, ...]  # file:line:column of the source, then of each call that led there
 # A destination may be a vector in braces; inline assembly pads brackets and braces with spaces.
 INSTRUCTION = re.compile(r"(?:@!?(%p\d+)\s+)?([a-z][\w.:]*)\s*(.*)")
 REGISTER = re.compile(r"%(?:rd|rs|rq|r|fd|f|p|b|h)\d+")
+Fact = TypeVar("Fact")  # what ``walk`` carries along
 
 
 class Instruction(NamedTuple):
@@ -81,6 +82,7 @@ def origins(blocks: dict[str, Block]) -> dict[str, frozenset[int]]:
             registers = REGISTER.findall(one.operands)
             if one.name.startswith("ld.param.b64") or one.name.startswith("ld.param.u64"):
                 number = re.search(r"_param_(\d+)", one.operands)
+                assert number is not None, one.operands  # PTX's name of a kernel's parameter
                 found[registers[0]] = frozenset({int(number.group(1))})
             elif registers and not one.name.startswith(("ld", "st", "atom", "red", "setp", "cp")):
                 moves.append((registers[0], registers[1:]))
@@ -97,8 +99,8 @@ def origins(blocks: dict[str, Block]) -> dict[str, frozenset[int]]:
 
 def walk(
     blocks: dict[str, Block],
-    start: frozenset[object],
-    step: Callable[[frozenset[object], Instruction], frozenset[object]],
+    start: frozenset[Fact],
+    step: Callable[[frozenset[Fact], Instruction], frozenset[Fact]],
 ) -> None:
     """Calls ``step(facts, instruction)`` along every path until nothing new is found; the facts
     that may hold before a block are the union of those after the blocks that lead to it."""

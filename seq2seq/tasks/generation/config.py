@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import Cell
+from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
+MAX_SAMPLES = 10_000  # texts of one prompt, all kept until they are written
 LEAST_TEMPERATURE = 1e-6  # above 0: logits divided by less are no numbers any more
 
 
@@ -24,10 +26,10 @@ class TextConfig:
     splits of that dataset.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    hub: str | None = None  # name of a dataset on the hub
+    train: PathText | None = None
+    validation: PathText | None = None
+    test: PathText | None = None
+    hub: PathText | None = None  # name of a dataset on the hub
     hub_config: str | None = None
     column: str = "text"  # of the dataset
     # Where a document ends, at which the state of the model begins anew: nowhere, at the end of
@@ -102,7 +104,7 @@ class GenerationConfig:
 @dataclass
 class LanguageConfig:
     task: Literal["generation"] = "generation"
-    output: str = "runs/generation"
+    output: PathText = "runs/generation"
     seed: int = 1
     data: TextConfig = field(default_factory=TextConfig)
     units: UnitsConfig = field(default_factory=UnitsConfig)

@@ -22,6 +22,7 @@ from seq2seq.command_line.options import (
     whole,
 )
 from seq2seq.errors import UsageError
+from seq2seq.text.characters import is_blank
 
 if TYPE_CHECKING:
     from seq2seq.tasks.translation.config import DecodingConfig
@@ -132,8 +133,8 @@ def _translate(options: argparse.Namespace) -> int:
     ):
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
         for first, texts in chunks(source, options.input or "standard input", size):
-            if plot and any(text.strip() for text in texts):
-                text = next(text for text in texts if text.strip())
+            if plot and any(not is_blank(text) for text in texts):
+                text = next(text for text in texts if not is_blank(text))
                 _plot_attention(translator, text, settings, options.precision, plot)
                 plot = None
             translated = translator.translate_nbest(
