@@ -193,7 +193,7 @@ def check_generation(options: GenerationConfig, before: str = "", after: str = "
     # as a caller of Python gave them, whatever the annotations say
     top_p: Any = options.top_p
     stop: Any = options.stop
-    if not isinstance(top_p, Real) or not 0 < top_p <= 1:
+    if not isinstance(top_p, Real) or not 0 < options.top_p <= 1:
         raise UsageError(f"{before}top_p{after} is {top_p}; expected 0 < top_p <= 1 (1: off)")
     if isinstance(stop, str) or not all(isinstance(text, str) for text in stop):
         raise UsageError(f"{before}stop{after} is {stop!r}; expected a list of texts")
