@@ -39,12 +39,17 @@ def read(text: str) -> dict[str, Block]:
     blocks: dict[str, Block] = {"entry": Block([], [])}
     label, place, open_ended = "entry", (), True
     body = text[text.index("\n{") :]
+    calls: dict[str, Place] = {}  # file, line and column, as numbers -> the place they stand for
     for line, _, comment in (one.partition("//") for one in body.splitlines()):
         line = line.strip()
         if line.startswith(".section"):  # debugging information
             break
         if line.startswith(".loc"):
             place = tuple(re.findall(r"[^\s@\[\]]+:\d+(?::\d+)?", comment))
+            numbers, _, call = line.removeprefix(".loc").partition(", function_name")
+            if call and len(place) == 1:  # Triton 3.9 names the call in numbers alone
+                place += calls.get(" ".join(call.partition("inlined_at")[2].split()), ())
+            calls[" ".join(numbers.split()[:3])] = place
         elif line.endswith(":") and line.startswith("$L__BB"):
             if open_ended:
                 blocks[label].next.append(line[:-1])
