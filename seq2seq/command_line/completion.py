@@ -30,7 +30,7 @@ def _run(options: argparse.Namespace) -> int:
             if action.metavar in FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
             elif action.metavar in FOLDERS:
-                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # as above
     print(shtab.complete(parser, shell=options.shell))
     return 0
 

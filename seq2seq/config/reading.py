@@ -9,7 +9,7 @@ import re
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 import yaml
 
@@ -89,8 +89,7 @@ def kind_of(cls: type, key: str) -> Any:
     """The type of a dotted key; None for a key that there is not."""
     kind: Any = cls
     for name in key.split("."):
-        known = isinstance(kind, type) and dataclasses.is_dataclass(kind)
-        kind = _hints(kind).get(name) if known else None
+        kind = _hints(kind).get(name) if _is_section(kind) else None
     return kind
 
 
@@ -129,7 +128,7 @@ def as_written(cls: type, values: Any, written: Any) -> Any:
     hints, restored = _hints(cls), dict(values)
     for key, value in values.items():
         kind, text = _given(hints.get(key)), written.get(key)
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if _is_section(kind):
             restored[key] = as_written(kind, value, text)
         elif (_holds_text(kind) and isinstance(text, str) and value is not None) or (
             typing.get_origin(kind) is list
@@ -155,6 +154,10 @@ def _given(kind: Any) -> Any:
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return next(one for one in typing.get_args(kind) if one is not type(None))
     return kind
+
+
+def _is_section(kind: Any) -> TypeGuard[type]:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def _hints(cls: type) -> dict[str, Any]:
@@ -188,7 +191,7 @@ def build(cls: type, values: Any, where: str, prefix: str) -> Any:
             hint = f"did you mean '{prefix}{near[0]}'?" if near else f"known: {', '.join(known)}"
             raise UsageError(f"{where}: unknown key '{prefix}{key}'; {hint}")
         kind = known[key]
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        if _is_section(kind):
             arguments[key] = build(kind, {} if value is None else value, where, f"{prefix}{key}.")
         else:
             arguments[key] = _convert(kind, value, where, prefix + str(key))
