@@ -37,7 +37,8 @@ def read(text: str) -> dict[str, Block]:
     Raises ValueError at an instruction that this reader does not know how to follow.
     """
     blocks: dict[str, Block] = {"entry": Block([], [])}
-    label, place, open_ended = "entry", (), True
+    label, open_ended = "entry", True
+    place: Place = ()
     body = text[text.index("\n{") :]
     calls: dict[str, Place] = {}  # file, line and column, as numbers -> the place they stand for
     for line, _, comment in (one.partition("//") for one in body.splitlines()):

@@ -89,7 +89,8 @@ def kind_of(cls: type, key: str) -> Any:
     """The type of a dotted key; None for a key that there is not."""
     kind: Any = cls
     for name in key.split("."):
-        kind = _hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
+        known = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        kind = _hints(kind).get(name) if known else None
     return kind
 
 
@@ -128,7 +129,7 @@ def as_written(cls: type, values: Any, written: Any) -> Any:
     hints, restored = _hints(cls), dict(values)
     for key, value in values.items():
         kind, text = _given(hints.get(key)), written.get(key)
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             restored[key] = as_written(kind, value, text)
         elif (_holds_text(kind) and isinstance(text, str) and value is not None) or (
             typing.get_origin(kind) is list
