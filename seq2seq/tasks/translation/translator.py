@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -23,6 +22,7 @@ from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
 from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.search_settings import search_settings
 from seq2seq.text.sentencepiece import Tokenizer
 
 SHARED_TOKENIZER = "tokenizer.model"
@@ -32,8 +32,6 @@ SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
 # attention of every target step over every source token), and a model trained on sentences has
 # nothing to say beyond.
 MAX_SOURCE_TOKENS = 1024
-
-MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
 
 # Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
 # about 170 MB.
@@ -143,17 +141,42 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
         return translation_card(self.config, parameters, card)
 
+    @overload
+    def translate(
+        self,
+        texts: str,
+        *,
+        beam_size: int | None = ...,
+        batch_size: int | None = ...,
+        length_penalty: float | None = ...,
+        decoding: DecodingConfig | None = ...,
+        precision: Precision = ...,
+    ) -> str: ...
+
+    @overload
     def translate(
         self,
         texts: Sequence[str],
+        *,
+        beam_size: int | None = ...,
+        batch_size: int | None = ...,
+        length_penalty: float | None = ...,
+        decoding: DecodingConfig | None = ...,
+        precision: Precision = ...,
+    ) -> list[str]: ...
+
+    def translate(
+        self,
+        texts: str | Sequence[str],
         *,
         beam_size: int | None = None,
         batch_size: int | None = None,
         length_penalty: float | None = None,
         decoding: DecodingConfig | None = None,
         precision: Precision = "fp32",
-    ) -> list[str]:
-        """Translate each text into one line of text, in the order given.
+    ) -> str | list[str]:
+        """Translate each text into one line of text, in the order given: a list gives a list, one
+        text gives one text.
 
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
@@ -165,11 +188,11 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
         logger (standard error unless configured otherwise).
 
         Raises:
-            UsageError: ``texts`` is no list of str; a setting out of range.
+            UsageError: ``texts`` is neither a str nor a list of str; a setting out of range.
             RunError: the device is out of memory; the model gives no numbers (NaN).
         """
         nbest = self.translate_nbest(
-            texts,
+            [texts] if isinstance(texts, str) else texts,
             n_best=1,
             beam_size=beam_size,
             batch_size=batch_size,
@@ -177,7 +200,8 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             decoding=decoding,
             precision=precision,
         )
-        return [translations[0].text for translations in nbest]
+        found = [translations[0].text for translations in nbest]
+        return found[0] if isinstance(texts, str) else found
 
     def translate_nbest(
         self,
@@ -205,7 +229,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             except TypeError:
                 kind = type(texts).__name__
                 raise UsageError(f"texts is a {kind}; expected a list of str") from None
-        settings = _settings(
+        settings = search_settings(
             decoding or self.config.decoding, beam_size, batch_size, length_penalty
         )
         n_best = settings.beam_size if n_best is None else n_best
@@ -227,7 +251,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
 
     def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
         if isinstance(texts, str):
-            raise UsageError("texts is one text; expected a list: translate([text])")
+            raise UsageError("texts is one text; expected a list: translate_nbest([text])")
         for number, text in enumerate(texts, start=first_line):
             if not isinstance(text, str):
                 raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
@@ -313,41 +337,6 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
 def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:
     """The attention over real source tokens, on the CPU."""
     return None if attention is None else attention[:, :source_length].float().cpu()  # (T, S)
-
-
-def _settings(
-    decoding: DecodingConfig,
-    beam_size: int | None,
-    batch_size: int | None,
-    length_penalty: float | None,
-) -> DecodingConfig:
-    given: dict[str, Any] = {
-        "beam_size": beam_size,
-        "batch_size": batch_size,
-        "length_penalty": length_penalty,
-    }
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(decoding, **changed)
-    for key in ("beam_size", "batch_size"):
-        if not isinstance(getattr(settings, key), int):
-            raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
-    if settings.beam_size > MAX_BEAM_SIZE:
-        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
-    least = {
-        "beam_size": 1,
-        "batch_size": 1,
-        "length_penalty": 0,
-        "coverage_penalty": 0,
-        "no_repeat_ngram": 0,
-        "max_length_ratio": 0,
-        "max_length_extra": 0,
-        "min_length": 0,
-    }
-    for key, lowest in least.items():
-        value = getattr(settings, key)
-        if not lowest <= value < float("inf"):
-            raise UsageError(f"{key} is {value}; expected a number of at least {lowest}")
-    return settings
 
 
 def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:

@@ -33,6 +33,14 @@ def test_one_line_for_each_text_in_order(translator):
     assert translator.translate([]) == []
 
 
+def test_one_text_gives_one_text(translator):
+    assert translator.translate(ENGLISH[0]) == GERMAN[0]
+    assert translator.translate(ENGLISH[1], beam_size=1) == GERMAN[1]
+    assert translator.translate(" \t") == ""
+    assert translator.translate([ENGLISH[0]]) == [GERMAN[0]]
+    assert translator.translate(text for text in ENGLISH) == GERMAN
+
+
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_same_text_whatever_the_batch(translator, beam_size):
     texts = [" ".join(ENGLISH[i % 3].split()[: 1 + i % 5]) for i in range(20)]
@@ -157,8 +165,10 @@ def test_batches_are_bounded_by_sentences_and_by_tokens():
 
 
 def test_wrong_use(translator):
-    with pytest.raises(UsageError, match=r"translate\(\[text\]\)"):
-        translator.translate("a dog")
+    with pytest.raises(UsageError, match=r"translate_nbest\(\[text\]\)"):
+        translator.translate_nbest("a dog")
+    with pytest.raises(UsageError, match="texts is a int; expected a list of str"):
+        translator.translate(3)
     with pytest.raises(UsageError, match="text 2 is a NoneType; expected str"):
         translator.translate(["a dog", None])
     with pytest.raises(UsageError, match="beam_size is 0"):
