@@ -126,7 +126,7 @@ def beam_search(
     step = 0
     with torch.inference_mode():
         while live.sources:
-            nodes = history.add(live.tokens, live.parents)  # (N,)
+            nodes = history.add(live.tokens, live.parents, live.log_p.flatten())  # (N,)
             logits, state = model.step(live.tokens, state)  # (N, V)
             check_logits(logits, len(nodes), eos)
             if return_attention and state.attention is not None:
@@ -325,6 +325,15 @@ def _hypotheses(
             for score, log_p, node, finished in zip(*columns, strict=True):
                 if log_p == float("-inf"):
                     continue
-                tokens, attention = paths.sequence(node, finished)
-                found[source].append(Hypothesis(tokens, score, log_p, finished, attention))
+                path = paths.path(node)
+                found[source].append(
+                    Hypothesis(
+                        paths.tokens(path),
+                        score,
+                        log_p,
+                        finished,
+                        paths.attention(path, finished),
+                        paths.token_scores(path, log_p, finished),
+                    )
+                )
     return found

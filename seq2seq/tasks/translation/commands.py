@@ -35,6 +35,9 @@ Lines written, columns separated by a tab:
   plain                 text
   --scores              score, text
   --n-best N (N > 1)    line number, score, text; up to N lines for each line read, best first
+  --json                one object: line, source, translations (up to N, best first); each has text,
+                        score, log_probability, finished, tokens, token_scores (log probability
+                        of each token, and of the end where finished)
 
   seq2seq translate MODEL < input.txt > output.txt
   seq2seq translate MODEL --input in.txt.gz --output out.txt --beam-size 1
@@ -62,7 +65,9 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
     )
-    parser.add_argument("--scores", action="store_true", help="write the score before the text")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--scores", action="store_true", help="write the score before the text")
+    shape.add_argument("--json", action="store_true", help="JSON lines, with scores of each token")
     parser.add_argument(
         "--attention-plot",
         type=picture,
@@ -143,8 +148,8 @@ def _translate(options: argparse.Namespace) -> int:
                 precision=options.precision,
                 first_line=first,
             )
-            for number, translations in enumerate(translated, start=first):
-                sink.write(_lines(number, translations, options).encode("utf-8", "replace"))
+            for number, (text, found) in enumerate(zip(texts, translated, strict=True), first):
+                sink.write(_lines(number, text, found, options).encode("utf-8", "replace"))
             sink.flush()
             advance(len(texts))
     if plot:
@@ -258,7 +263,14 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(number: int, translations: list[Translation], options: argparse.Namespace) -> str:
+def _lines(
+    number: int, source: str, translations: list[Translation], options: argparse.Namespace
+) -> str:
+    if options.json:
+        names = ("text", "score", "log_probability", "finished", "tokens", "token_scores")
+        found = [{name: getattr(one, name) for name in names} for one in translations]
+        values = {"line": number, "source": source, "translations": found}
+        return json.dumps(values, ensure_ascii=False) + "\n"
     if options.n_best > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
     score = f"{translations[0].score:.4f}\t" if options.scores else ""

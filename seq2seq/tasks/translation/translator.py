@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
@@ -48,7 +48,8 @@ class Translation:
     ``log_probability`` the sum over the target tokens and the end. ``attention`` (T, S), where it
     was asked for, has a row for each target token, and one for the end if the search reached it,
     and a column for each source token. ``finished`` is False where the length limit cut the
-    translation.
+    translation. ``token_scores`` are the log probabilities of the target tokens and, where
+    ``finished``, of the end; their sum is ``log_probability``.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Translation:
     tokens: list[str]
     source_tokens: list[str]
     attention: torch.Tensor | None = None
+    token_scores: list[float] = field(default_factory=list)
 
 
 _EMPTY = Translation("", 0.0, 0.0, True, [], [])
@@ -329,6 +331,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
                 tokens=self.target_tokenizer.pieces(hypothesis.tokens),
                 source_tokens=pieces,
                 attention=_trim(hypothesis.attention, len(ids)),
+                token_scores=hypothesis.token_scores,
             )
             for text, hypothesis in zip(texts, hypotheses, strict=True)
         ]

@@ -81,6 +81,8 @@ def test_n_best_is_sorted_distinct_and_scored(translator):
         length = len(one.tokens) + one.finished
         penalty = ((5 + length) / 6) ** 0.6
         assert one.score == pytest.approx(one.log_probability / penalty, rel=1e-5)
+        assert len(one.token_scores) == length
+        assert sum(one.token_scores) == pytest.approx(one.log_probability, rel=1e-5)
         assert one.source_tokens == translator.source_tokenizer.pieces(
             translator.source_tokenizer.encode(ENGLISH[0])
         )
