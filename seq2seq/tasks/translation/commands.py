@@ -41,6 +41,7 @@ Lines written, columns separated by a tab:
 
   seq2seq translate MODEL < input.txt > output.txt
   seq2seq translate MODEL --input in.txt.gz --output out.txt --beam-size 1
+  seq2seq translate --ensemble MODEL-A MODEL-B MODEL-C < input.txt > output.txt
   echo "A dog runs." | seq2seq translate MODEL --attention-plot attention.png
 """
 
@@ -58,7 +59,7 @@ is and holds a program that translates with onnxruntime.
 
 
 def _add_translate(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
+    add_model(parser, nargs="?")
     parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     _decoding_options(parser)
@@ -99,6 +100,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _decoding_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ensemble",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="models of one vocabulary as one: the mean of their probabilities (and of MODEL's)",
+    )
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
     group.add_argument("--beam-size", type=whole(1), metavar="K", help="1: greedy search")
     group.add_argument("--batch-size", type=whole(1), metavar="N", help="sentences at a time")
@@ -126,7 +134,7 @@ def _translate(options: argparse.Namespace) -> int:
         raise UsageError(f"--input {options.input}: no such file")
     if same_file(options.input, options.output):
         raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
-    translator = load_model(options, "translation")
+    translator = _load(options)
     settings = _settings(options, translator)
     plot = options.attention_plot
     shown = options.output is not None or not sys.stdout.isatty()
@@ -157,6 +165,27 @@ def _translate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _models(options: argparse.Namespace) -> list[str]:
+    return [name for name in (options.model, *options.ensemble) if name is not None]
+
+
+def _load(options: argparse.Namespace) -> Translator:
+    """MODEL, or the ensemble of it and those of --ensemble."""
+    from seq2seq.tasks.translation.translator import Translator
+
+    names = _models(options)
+    if not names:
+        raise UsageError(
+            "translate: the following arguments are required: MODEL (or --ensemble A B ...)"
+        )
+    translators = []
+    for name in names:
+        translators.append(
+            load_model(argparse.Namespace(**{**vars(options), "model": name}), "translation")
+        )
+    return Translator.ensemble(translators) if options.ensemble else translators[0]
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from seq2seq.tasks.translation.scores import format_scores, score
     from seq2seq.text.files import read_lines
@@ -171,7 +200,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 f"{path} has {len(texts)} lines, {name} has {len(lines)}; expected as many: "
                 "line by line, one is the translation of the other"
             )
-    if options.model is not None:
+    if _models(options):
         texts = _translate_all(texts, options)
     scores = score(texts, references, metrics=options.metrics, bootstrap=options.bootstrap)
     if options.json:
@@ -183,13 +212,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _check_evaluate(options: argparse.Namespace) -> None:
-    if options.model is None and options.hypotheses is None:
+    models = bool(_models(options))
+    if not models and options.hypotheses is None:
         raise UsageError(
             "evaluate: nothing to score; give MODEL (first) with --source, or --hypotheses"
         )
-    if options.model is not None and options.hypotheses is not None:
+    if models and options.hypotheses is not None:
         raise UsageError("evaluate: --hypotheses are translations already; leave out MODEL")
-    if options.model is not None and options.source is None:
+    if models and options.source is None:
         raise UsageError("evaluate: --source is missing: the text that MODEL is to translate")
     if options.hypotheses is not None and (options.source or options.output):
         raise UsageError("evaluate: --source and --output go with MODEL, not with --hypotheses")
@@ -199,7 +229,7 @@ def _check_evaluate(options: argparse.Namespace) -> None:
 
 
 def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
-    translator = load_model(options, "translation")
+    translator = _load(options)
     settings = _settings(options, translator)
     started = time.perf_counter()
     best: list[str] = []

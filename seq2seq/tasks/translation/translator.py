@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,8 +19,10 @@ from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
+from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.tasks.translation.search_settings import search_settings
+from seq2seq.tasks.translation.translations import EMPTY, Translation, translations_of
 from seq2seq.text.sentencepiece import Tokenizer
 
 SHARED_TOKENIZER = "tokenizer.model"
@@ -40,32 +40,7 @@ MAX_BATCH_TOKENS = 8192
 _log = logging.getLogger("seq2seq")
 
 
-@dataclass(frozen=True)
-class Translation:
-    """One translation of one text.
-
-    ``score`` is what the search maximised (log probability over length penalty, plus coverage),
-    ``log_probability`` the sum over the target tokens and the end. ``attention`` (T, S), where it
-    was asked for, has a row for each target token, and one for the end if the search reached it,
-    and a column for each source token. ``finished`` is False where the length limit cut the
-    translation. ``token_scores`` are the log probabilities of the target tokens and, where
-    ``finished``, of the end; their sum is ``log_probability``.
-    """
-
-    text: str
-    score: float
-    log_probability: float
-    finished: bool
-    tokens: list[str]
-    source_tokens: list[str]
-    attention: torch.Tensor | None = None
-    token_scores: list[float] = field(default_factory=list)
-
-
-_EMPTY = Translation("", 0.0, 0.0, True, [], [])
-
-
-class Translator(Pretrained[TranslationModel, TranslationConfig]):
+class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]):
     """A translation model together with its tokenizers and configuration.
 
         translator = Translator.from_pretrained("runs/demo/model")
@@ -87,7 +62,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
 
     def __init__(
         self,
-        model: TranslationModel,
+        model: TranslationModel | EnsembleModel,
         source_tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
         config: TranslationConfig,
@@ -120,6 +95,28 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
         saved.load_weights(model, directory / saved.WEIGHTS_FILE)
         return cls(model.eval(), source, target, config, saved.read_card(directory))
 
+    @classmethod
+    def ensemble(cls, translators: Sequence[Translator]) -> Translator:
+        """One translator over several models: each step takes the mean of their probabilities.
+
+            Translator.ensemble([Translator.from_pretrained(name) for name in ("A", "B", "C")])
+
+        It translates as any other. Tokenizers and configuration are those of the first; it
+        cannot be saved, only its members can.
+
+        Raises UsageError for no translators, and for unlike vocabularies or devices.
+        """
+        translators = list(translators)
+        if not translators:
+            raise UsageError("an ensemble of no models; give at least one")
+        check_vocabularies("source", [one.source_tokenizer for one in translators])
+        check_vocabularies("target", [one.target_tokenizer for one in translators])
+        devices = {str(next(one.model.parameters()).device) for one in translators}
+        if len(devices) > 1:
+            raise UsageError(f"ensemble: models on {sorted(devices)}; expected one device")
+        first, model = translators[0], EnsembleModel([one.model for one in translators])
+        return cls(model, first.source_tokenizer, first.target_tokenizer, first.config)
+
     @property
     def tokenizer_files(self) -> tuple[str, str]:
         """The names of the source's and the target's tokenizer in a saved model."""
@@ -133,6 +130,8 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             tokenizer.save(directory / name)
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        if isinstance(self.model, EnsembleModel):
+            raise UsageError("an ensemble is not one model and cannot be saved; save its members")
         self.write_tokenizers(directory)
         return {
             "shared_vocabulary": self.source_tokenizer is self.target_tokenizer,
@@ -239,7 +238,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision)
         sources = self._encode(texts, first_line)
-        results: list[list[Translation]] = [[_EMPTY] for _ in texts]
+        results: list[list[Translation]] = [[EMPTY] for _ in texts]
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             weights = self.model.decoding_weights()
@@ -248,7 +247,9 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
                     [sources[i] for i in batch], weights, settings, n_best, attention
                 )
                 for i, hypotheses in zip(batch, hypotheses_of, strict=True):
-                    results[i] = self._translations(sources[i], hypotheses)
+                    results[i] = translations_of(
+                        sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
+                    )
         return results
 
     def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
@@ -273,7 +274,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
     def _search(
         self,
         sources: list[list[int]],
-        weights: DecodingWeights,
+        weights: DecodingWeights | list[DecodingWeights],
         settings: DecodingConfig,
         n_best: int,
         attention: bool,
@@ -319,28 +320,6 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
                 "beam"
             ) from None
 
-    def _translations(self, ids: list[int], hypotheses: list[Hypothesis]) -> list[Translation]:
-        texts = self.target_tokenizer.decode_batch([hypothesis.tokens for hypothesis in hypotheses])
-        pieces = self.source_tokenizer.pieces(ids)
-        return [
-            Translation(
-                text=_one_line(text),
-                score=hypothesis.score,
-                log_probability=hypothesis.log_probability,
-                finished=hypothesis.finished,
-                tokens=self.target_tokenizer.pieces(hypothesis.tokens),
-                source_tokens=pieces,
-                attention=_trim(hypothesis.attention, len(ids)),
-                token_scores=hypothesis.token_scores,
-            )
-            for text, hypothesis in zip(texts, hypotheses, strict=True)
-        ]
-
-
-def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:
-    """The attention over real source tokens, on the CPU."""
-    return None if attention is None else attention[:, :source_length].float().cpu()  # (T, S)
-
 
 def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
     """Positions in ``lengths`` as batches of like length, the longest first; zeros left out.
@@ -352,12 +331,3 @@ def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
         rows = max(1, min(batch_size, MAX_BATCH_TOKENS // lengths[order[0]]))
         yield order[:rows]
         order = order[rows:]
-
-
-# Everything that some reader takes for the end of a line, or of a column.
-_BREAKS = re.compile("[\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
-
-
-def _one_line(text: str) -> str:
-    """Byte pieces can spell any character: a line break would shift all lines that follow."""
-    return _BREAKS.sub(" ", text.replace("\0", "")).strip()
