@@ -21,6 +21,7 @@ Everything stays on the device but one small vector per step, which says who is 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from seq2seq.decoding.contract import (
     check_logits,
     check_option,
 )
+from seq2seq.decoding.forcing import check_beginnings, force, forced_now
 from seq2seq.decoding.history import History
 from seq2seq.decoding.hypothesis import Hypothesis
 from seq2seq.decoding.nbest import NBest
@@ -62,6 +64,7 @@ def beam_search(
     n_best: int = 1,
     source_lengths: Tensor | None = None,
     patience: float = 1.0,
+    beginnings: Sequence[Sequence[int]] | None = None,
     return_attention: bool = False,
 ) -> list[list[Hypothesis]]:
     """The n best hypotheses of each source, best first.
@@ -81,6 +84,8 @@ def beam_search(
     n_best            hypotheses to return, at most K; fewer come back where fewer exist
     source_lengths    (B,): the first so many positions count for coverage; default: all
     patience          see the head of this file; n_best finished ones are awaited in any case
+    beginnings        B lists of tokens that the hypotheses of a source begin with, whatever the
+                      model and no_repeat_ngram say; they count for lengths and scores
     return_attention  keep the attention of each hypothesis
 
     log P is the model's own, over its whole vocabulary, whatever may not be emitted. Finished
@@ -108,6 +113,8 @@ def beam_search(
         raise ValueError(
             f"source_lengths has shape {tuple(source_lengths.shape)}; expected ({sources},)"
         )
+    if beginnings is not None:
+        check_beginnings(beginnings, limits, frozenset({bos, eos, pad}))
     if not sources:
         return []
     options = _Options(
@@ -119,6 +126,7 @@ def beam_search(
         beta=coverage_penalty,
         no_repeat_ngram=no_repeat_ngram,
         min_length=min_length,
+        beginnings=beginnings,
     )
     history = History()
     live = ActiveBeams.start(limits, max_lengths, source_lengths, bos, n_best)
@@ -152,6 +160,7 @@ class _Options:
     beta: float
     no_repeat_ngram: int
     min_length: int
+    beginnings: Sequence[Sequence[int]] | None
 
 
 @dataclass
@@ -221,6 +230,10 @@ def _extend(
         prefix=live.prefix,
         no_repeat_ngram=options.no_repeat_ngram,
     )  # (N, C), (N, C), (N,)
+    if options.beginnings is not None:
+        forced_rows, forced = forced_now(options.beginnings, live.sources, beams, step)
+        if forced_rows:
+            force(gains, tokens, logits, forced_rows, forced)
     width, most = gains.shape[1], 2 * options.beam_size
     log_p = live.log_p.unsqueeze(2) + gains.view(b, beams, width)  # (b, R, C)
     log_p, position = log_p.flatten(1).sort(dim=1, descending=True, stable=True)  # (b, R*C)

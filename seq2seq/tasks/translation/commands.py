@@ -41,6 +41,7 @@ Lines written, columns separated by a tab:
 
   seq2seq translate MODEL < input.txt > output.txt
   seq2seq translate MODEL --input in.txt.gz --output out.txt --beam-size 1
+  seq2seq translate MODEL --prefix-column < text-and-beginning.tsv > output.txt
   seq2seq translate --ensemble MODEL-A MODEL-B MODEL-C < input.txt > output.txt
   echo "A dog runs." | seq2seq translate MODEL --attention-plot attention.png
 """
@@ -65,6 +66,15 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     _decoding_options(parser)
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
+    )
+    given_first = parser.add_mutually_exclusive_group()
+    given_first.add_argument(
+        "--prefix", metavar="TEXT", help="every translation begins with this text"
+    )
+    given_first.add_argument(
+        "--prefix-column",
+        action="store_true",
+        help="lines are TSV: text, tab, what its translation begins with (may be left out)",
     )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--scores", action="store_true", help="write the score before the text")
@@ -145,9 +155,11 @@ def _translate(options: argparse.Namespace) -> int:
     ):
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
         for first, texts in chunks(source, options.input or "standard input", size):
+            texts, prefixes = _columns(texts, first, options)
             if plot and any(text.strip() for text in texts):
-                text = next(text for text in texts if text.strip())
-                _plot_attention(translator, text, settings, options.precision, plot)
+                at = next(i for i, text in enumerate(texts) if text.strip())
+                pair = texts[at], None if prefixes is None else prefixes[at]
+                _plot_attention(translator, pair, settings, options.precision, plot)
                 plot = None
             translated = translator.translate_nbest(
                 texts,
@@ -155,6 +167,7 @@ def _translate(options: argparse.Namespace) -> int:
                 decoding=settings,
                 precision=options.precision,
                 first_line=first,
+                prefixes=prefixes,
             )
             for number, (text, found) in enumerate(zip(texts, translated, strict=True), first):
                 sink.write(_lines(number, text, found, options).encode("utf-8", "replace"))
@@ -163,6 +176,25 @@ def _translate(options: argparse.Namespace) -> int:
     if plot:
         raise UsageError(f"--attention-plot {plot}: every line of the input is blank")
     return 0
+
+
+def _columns(
+    lines: list[str], first: int, options: argparse.Namespace
+) -> tuple[list[str], list[str] | None]:
+    """The texts of lines, and their prefixes."""
+    if not options.prefix_column:
+        return lines, None if options.prefix is None else [options.prefix] * len(lines)
+    texts, prefixes = [], []
+    for at, line in enumerate(lines, start=first):
+        text, *others = line.split("\t")
+        if len(others) > 1:
+            raise UsageError(
+                f"line {at} has {1 + len(others)} columns; --prefix-column expects two: text, "
+                "tab, what its translation begins with"
+            )
+        texts.append(text)
+        prefixes += others or [""]
+    return texts, prefixes
 
 
 def _models(options: argparse.Namespace) -> list[str]:
@@ -259,12 +291,18 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
 
 
 def _plot_attention(
-    translator: Translator, text: str, settings: DecodingConfig, precision: Any, path: str
+    translator: Translator,
+    given: tuple[str, str | None],
+    settings: DecodingConfig,
+    precision: Any,
+    path: str,
 ) -> None:
+    """``given``: a text, and what its translation begins with."""
     from seq2seq.tasks.translation.plots import plot_attention
 
+    text, prefix = given
     translation = translator.translate_nbest(
-        [text], n_best=1, decoding=settings, precision=precision, attention=True
+        [text], n_best=1, decoding=settings, precision=precision, attention=True, prefixes=prefix
     )[0][0]
     if translation.attention is None:
         raise UsageError("--attention-plot: this model has no attention to draw")

@@ -21,6 +21,7 @@ from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
 from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
 from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.prefixes import encode_prefixes
 from seq2seq.tasks.translation.search_settings import search_settings
 from seq2seq.tasks.translation.translations import EMPTY, Translation, translations_of
 from seq2seq.text.sentencepiece import Tokenizer
@@ -152,6 +153,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         length_penalty: float | None = ...,
         decoding: DecodingConfig | None = ...,
         precision: Precision = ...,
+        prefixes: str | Sequence[str] | None = ...,
     ) -> str: ...
 
     @overload
@@ -164,6 +166,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         length_penalty: float | None = ...,
         decoding: DecodingConfig | None = ...,
         precision: Precision = ...,
+        prefixes: str | Sequence[str] | None = ...,
     ) -> list[str]: ...
 
     def translate(
@@ -175,6 +178,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         length_penalty: float | None = None,
         decoding: DecodingConfig | None = None,
         precision: Precision = "fp32",
+        prefixes: str | Sequence[str] | None = None,
     ) -> str | list[str]:
         """Translate each text into one line of text, in the order given: a list gives a list, one
         text gives one text.
@@ -184,9 +188,14 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
         instructions for it, and no longer exactly the same alone and in a batch.
 
-        An empty or blank text gives an empty line. NUL characters count as spaces. A text of
-        more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning to the ``seq2seq``
-        logger (standard error unless configured otherwise).
+        ``prefixes`` are what the translations begin with, one for each text or a str for all; ""
+        gives the model its freedom. The model goes on from there, and may go on with the last
+        word. A letter that the vocabulary lacks is spelt in bytes, or is an error where the
+        tokenizer has no byte fallback.
+
+        An empty or blank text gives an empty line, whatever its prefix. NUL characters count
+        as spaces. A text of more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning
+        to the ``seq2seq`` logger (standard error unless configured otherwise).
 
         Raises:
             UsageError: ``texts`` is neither a str nor a list of str; a setting out of range.
@@ -200,6 +209,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
             length_penalty=length_penalty,
             decoding=decoding,
             precision=precision,
+            prefixes=prefixes,
         )
         found = [translations[0].text for translations in nbest]
         return found[0] if isinstance(texts, str) else found
@@ -216,6 +226,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         precision: Precision = "fp32",
         attention: bool = False,
         first_line: int = 1,
+        prefixes: str | Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """The ``n_best`` (default: ``beam_size``) best translations of each text, best first.
 
@@ -238,13 +249,18 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision)
         sources = self._encode(texts, first_line)
+        beginnings: list[list[int]] | None = None
+        if prefixes is not None:
+            tokenizer = self.target_tokenizer
+            beginnings = encode_prefixes(prefixes, len(texts), tokenizer, first_line)
         results: list[list[Translation]] = [[EMPTY] for _ in texts]
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             weights = self.model.decoding_weights()
             for batch in _batches([len(ids) for ids in sources], settings.batch_size):
+                given = None if beginnings is None else [beginnings[i] for i in batch]
                 hypotheses_of = self._search(
-                    [sources[i] for i in batch], weights, settings, n_best, attention
+                    [sources[i] for i in batch], given, weights, settings, n_best, attention
                 )
                 for i, hypotheses in zip(batch, hypotheses_of, strict=True):
                     results[i] = translations_of(
@@ -274,6 +290,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
     def _search(
         self,
         sources: list[list[int]],
+        beginnings: list[list[int]] | None,
         weights: DecodingWeights | list[DecodingWeights],
         settings: DecodingConfig,
         n_best: int,
@@ -288,6 +305,10 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         tokens = padded.to(device)  # (B, S)
         source_lengths = torch.tensor(lengths, device=device)  # (B,)
         limits = [int(settings.max_length_ratio * n) + settings.max_length_extra for n in lengths]
+        if beginnings is not None:  # room for what comes after a long one
+            extra = settings.max_length_extra
+            pairs = zip(limits, beginnings, strict=True)
+            limits = [max(limit, len(given) + extra) for limit, given in pairs]
         common: SearchArguments = {
             "sources": len(sources),
             "max_lengths": torch.tensor(limits, device=device),  # (B,)
@@ -301,7 +322,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         try:
             state = self.model.start((tokens, source_lengths), weights)
             if settings.beam_size == 1 and settings.coverage_penalty == 0:
-                greedy = greedy_search(self.model, state, **common)
+                greedy = greedy_search(self.model, state, **common, beginnings=beginnings)
                 return [[hypothesis] for hypothesis in greedy]
             return beam_search(
                 self.model,
@@ -312,6 +333,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
                 coverage_penalty=settings.coverage_penalty,
                 n_best=n_best,
                 source_lengths=source_lengths,
+                beginnings=beginnings,
             )
         except torch.OutOfMemoryError:
             raise RunError(
