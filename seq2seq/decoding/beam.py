@@ -39,6 +39,7 @@ from seq2seq.decoding.contract import (
     check_logits,
     check_option,
 )
+from seq2seq.decoding.forcing import check_beginnings, force, forced_now
 from seq2seq.decoding.history import History
 from seq2seq.decoding.hypothesis import Hypothesis
 from seq2seq.decoding.nbest import NBest
@@ -64,6 +65,7 @@ def beam_search(
     source_lengths: Tensor | None = None,
     prompts: Sequence[Sequence[int]] | None = None,
     patience: float = 1.0,
+    beginnings: Sequence[Sequence[int]] | None = None,
     return_attention: bool = False,
 ) -> list[list[Hypothesis]]:
     """The n best hypotheses of each source, best first.
@@ -85,6 +87,8 @@ def beam_search(
     prompts           B sequences of tokens that stand before the hypotheses: no_repeat_ngram counts
                       them, as sampling does; default: none
     patience          see the head of this file; n_best finished ones are awaited in any case
+    beginnings        B lists of tokens that the hypotheses of a source begin with, whatever the
+                      model and no_repeat_ngram say; they count for lengths and scores
     return_attention  keep the attention of each hypothesis
 
     log P is the model's own, over its whole vocabulary, whatever may not be emitted. Finished
@@ -114,6 +118,8 @@ def beam_search(
         )
     if prompts is not None and len(prompts) != sources:
         raise ValueError(f"there are {len(prompts)} prompts; expected {sources}")
+    if beginnings is not None:
+        check_beginnings(beginnings, limits, frozenset({bos, eos, pad}))
     if not sources:
         return []
     options = _Options(
@@ -125,6 +131,7 @@ def beam_search(
         beta=coverage_penalty,
         no_repeat_ngram=no_repeat_ngram,
         min_length=min_length,
+        beginnings=beginnings,
     )
     prefix = None
     if prompts is not None and no_repeat_ngram:
@@ -135,7 +142,7 @@ def beam_search(
     step = 0
     with torch.inference_mode():
         while live.sources:
-            nodes = history.add(live.tokens, live.parents)  # (N,)
+            nodes = history.add(live.tokens, live.parents, live.log_p.flatten())  # (N,)
             logits, state = model.step(live.tokens, state)  # (N, V)
             check_logits(logits, len(nodes), eos)
             if return_attention and state.attention is not None:
@@ -168,6 +175,7 @@ class _Options:
     beta: float
     no_repeat_ngram: int
     min_length: int
+    beginnings: Sequence[Sequence[int]] | None
 
 
 @dataclass
@@ -237,6 +245,10 @@ def _extend(
         prefix=live.prefix,
         no_repeat_ngram=options.no_repeat_ngram,
     )  # (N, C), (N, C), (N,)
+    if options.beginnings is not None:
+        forced_rows, forced = forced_now(options.beginnings, live.sources, beams, step)
+        if forced_rows:
+            force(gains, tokens, logits, forced_rows, forced)
     width, most = gains.shape[1], 2 * options.beam_size
     log_p = live.log_p.unsqueeze(2) + gains.view(b, beams, width)  # (b, R, C)
     log_p, position = log_p.flatten(1).sort(dim=1, descending=True, stable=True)  # (b, R*C)
@@ -341,6 +353,15 @@ def _hypotheses(
             for score, log_p, node, finished in zip(*columns, strict=True):
                 if log_p == float("-inf"):
                     continue
-                tokens, attention = paths.sequence(node, finished)
-                found[source].append(Hypothesis(tokens, score, log_p, finished, attention))
+                path = paths.path(node)
+                found[source].append(
+                    Hypothesis(
+                        paths.tokens(path),
+                        score,
+                        log_p,
+                        finished,
+                        paths.attention(path, finished),
+                        paths.token_scores(path, log_p, finished),
+                    )
+                )
     return found

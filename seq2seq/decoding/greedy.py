@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,7 @@ def greedy_search(
     pad: int,
     min_length: int = 0,
     no_repeat_ngram: int = 0,
+    beginnings: Sequence[Sequence[int]] | None = None,
     return_attention: bool = False,
 ) -> list[Hypothesis]:
     """y_t = argmax_v P(v | y_1 .. y_(t-1), X) until eos; one hypothesis for each source.
@@ -41,6 +43,7 @@ def greedy_search(
         length_penalty=0.0,
         no_repeat_ngram=no_repeat_ngram,
         min_length=min_length,
+        beginnings=beginnings,
         return_attention=return_attention,
     )
     return [hypotheses[0] for hypotheses in nbest]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ class Hypothesis:
     attention         (len(tokens) + 1, S) when finished (the last row is the step that gave
                       eos), else (len(tokens), S); on the CPU; None unless asked for, or for a
                       model without attention
+    token_scores      log P(y_t | y_1 .. y_(t-1), X) of each token, and of eos when finished; they
+                      sum to log_probability; == leaves them out
     """
 
     tokens: list[int]
@@ -25,3 +27,4 @@ class Hypothesis:
     log_probability: float
     finished: bool
     attention: Tensor | None = None
+    token_scores: list[float] = field(default_factory=list, compare=False)

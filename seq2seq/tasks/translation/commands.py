@@ -36,9 +36,14 @@ Lines written, columns separated by a tab:
   plain                 text
   --scores              score, text
   --n-best N (N > 1)    line number, score, text; up to N lines for each line read, best first
+  --json                one object: line, source, translations (up to N, best first); each has text,
+                        score, log_probability, finished, tokens, token_scores (log probability
+                        of each token, and of the end where finished)
 
   seq2seq translate MODEL < input.txt > output.txt
   seq2seq translate MODEL --input in.txt.gz --output out.txt --beam-size 1
+  seq2seq translate MODEL --prefix-column < text-and-beginning.tsv > output.txt
+  seq2seq translate --ensemble MODEL-A MODEL-B MODEL-C < input.txt > output.txt
   echo "A dog runs." | seq2seq translate MODEL --attention-plot attention.png
 """
 
@@ -56,14 +61,25 @@ is and holds a program that translates with onnxruntime.
 
 
 def _add_translate(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
+    add_model(parser, nargs="?")
     parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     _decoding_options(parser)
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
     )
-    parser.add_argument("--scores", action="store_true", help="write the score before the text")
+    given_first = parser.add_mutually_exclusive_group()
+    given_first.add_argument(
+        "--prefix", metavar="TEXT", help="every translation begins with this text"
+    )
+    given_first.add_argument(
+        "--prefix-column",
+        action="store_true",
+        help="lines are TSV: text, tab, what its translation begins with (may be left out)",
+    )
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--scores", action="store_true", help="write the score before the text")
+    shape.add_argument("--json", action="store_true", help="JSON lines, with scores of each token")
     parser.add_argument(
         "--attention-plot",
         type=picture,
@@ -95,6 +111,13 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _decoding_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ensemble",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="models of one vocabulary as one: the mean of their probabilities (and of MODEL's)",
+    )
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
     group.add_argument("--beam-size", type=whole(1), metavar="K", help="1: greedy search")
     group.add_argument("--batch-size", type=whole(1), metavar="N", help="sentences at a time")
@@ -122,7 +145,7 @@ def _translate(options: argparse.Namespace) -> int:
         raise UsageError(f"--input {options.input}: no such file")
     if same_file(options.input, options.output):
         raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
-    translator = load_model(options, "translation")
+    translator = _load(options)
     settings = _settings(options, translator)
     plot = options.attention_plot
     shown = options.output is not None or not sys.stdout.isatty()
@@ -133,9 +156,11 @@ def _translate(options: argparse.Namespace) -> int:
     ):
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
         for first, texts in chunks(source, options.input or "standard input", size):
+            texts, prefixes = _columns(texts, first, options)
             if plot and any(not is_blank(text) for text in texts):
-                text = next(text for text in texts if not is_blank(text))
-                _plot_attention(translator, text, settings, options.precision, plot)
+                at = next(i for i, text in enumerate(texts) if not is_blank(text))
+                pair = texts[at], None if prefixes is None else prefixes[at]
+                _plot_attention(translator, pair, settings, options.precision, plot)
                 plot = None
             translated = translator.translate_nbest(
                 texts,
@@ -143,14 +168,55 @@ def _translate(options: argparse.Namespace) -> int:
                 decoding=settings,
                 precision=options.precision,
                 first_line=first,
+                prefixes=prefixes,
             )
-            for number, translations in enumerate(translated, start=first):
-                sink.write(_lines(number, translations, options).encode("utf-8", "replace"))
+            for number, (text, found) in enumerate(zip(texts, translated, strict=True), first):
+                sink.write(_lines(number, text, found, options).encode("utf-8", "replace"))
             sink.flush()
             advance(len(texts))
     if plot:
         raise UsageError(f"--attention-plot {plot}: every line of the input is blank")
     return 0
+
+
+def _columns(
+    lines: list[str], first: int, options: argparse.Namespace
+) -> tuple[list[str], list[str] | None]:
+    """The texts of lines, and their prefixes."""
+    if not options.prefix_column:
+        return lines, None if options.prefix is None else [options.prefix] * len(lines)
+    texts, prefixes = [], []
+    for at, line in enumerate(lines, start=first):
+        text, *others = line.split("\t")
+        if len(others) > 1:
+            raise UsageError(
+                f"line {at} has {1 + len(others)} columns; --prefix-column expects two: text, "
+                "tab, what its translation begins with"
+            )
+        texts.append(text)
+        prefixes += others or [""]
+    return texts, prefixes
+
+
+def _models(options: argparse.Namespace) -> list[str]:
+    return [name for name in (options.model, *options.ensemble) if name is not None]
+
+
+def _load(options: argparse.Namespace) -> Translator:
+    """MODEL, or the ensemble of it and those of --ensemble."""
+    from seq2seq.tasks.translation.translator import Translator
+
+    names = _models(options)
+    if not names:
+        raise UsageError(
+            "translate: the following arguments are required: MODEL (or --ensemble A B ...)"
+        )
+    translators = []
+    for name in names:
+        translators.append(
+            load_model(argparse.Namespace(**{**vars(options), "model": name}), "translation")
+        )
+    return Translator.ensemble(translators) if options.ensemble else translators[0]
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -167,7 +233,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 f"{path} has {len(texts)} lines, {name} has {len(lines)}; expected as many: "
                 "line by line, one is the translation of the other"
             )
-    if options.model is not None:
+    if _models(options):
         texts = _translate_all(texts, options)
     scores = score(texts, references, metrics=options.metrics, bootstrap=options.bootstrap)
     if options.json:
@@ -179,13 +245,14 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _check_evaluate(options: argparse.Namespace) -> None:
-    if options.model is None and options.hypotheses is None:
+    models = bool(_models(options))
+    if not models and options.hypotheses is None:
         raise UsageError(
             "evaluate: nothing to score; give MODEL (first) with --source, or --hypotheses"
         )
-    if options.model is not None and options.hypotheses is not None:
+    if models and options.hypotheses is not None:
         raise UsageError("evaluate: --hypotheses are translations already; leave out MODEL")
-    if options.model is not None and options.source is None:
+    if models and options.source is None:
         raise UsageError("evaluate: --source is missing: the text that MODEL is to translate")
     if options.hypotheses is not None and (options.source or options.output):
         raise UsageError("evaluate: --source and --output go with MODEL, not with --hypotheses")
@@ -195,7 +262,7 @@ def _check_evaluate(options: argparse.Namespace) -> None:
 
 
 def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
-    translator = load_model(options, "translation")
+    translator = _load(options)
     settings = _settings(options, translator)
     started = time.perf_counter()
     best: list[str] = []
@@ -225,12 +292,18 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
 
 
 def _plot_attention(
-    translator: Translator, text: str, settings: DecodingConfig, precision: Any, path: str
+    translator: Translator,
+    given: tuple[str, str | None],
+    settings: DecodingConfig,
+    precision: Any,
+    path: str,
 ) -> None:
+    """``given``: a text, and what its translation begins with."""
     from seq2seq.tasks.translation.plots import plot_attention
 
+    text, prefix = given
     translation = translator.translate_nbest(
-        [text], n_best=1, decoding=settings, precision=precision, attention=True
+        [text], n_best=1, decoding=settings, precision=precision, attention=True, prefixes=prefix
     )[0][0]
     if translation.attention is None:
         raise UsageError("--attention-plot: this model has no attention to draw")
@@ -259,7 +332,14 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(number: int, translations: list[Translation], options: argparse.Namespace) -> str:
+def _lines(
+    number: int, source: str, translations: list[Translation], options: argparse.Namespace
+) -> str:
+    if options.json:
+        names = ("text", "score", "log_probability", "finished", "tokens", "token_scores")
+        found = [{name: getattr(one, name) for name in names} for one in translations]
+        values = {"line": number, "source": source, "translations": found}
+        return json.dumps(values, ensure_ascii=False) + "\n"
     if options.n_best > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
     score = f"{translations[0].score:.4f}\t" if options.scores else ""

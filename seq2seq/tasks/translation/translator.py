@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -22,7 +19,11 @@ from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
+from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
 from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.prefixes import encode_prefixes
+from seq2seq.tasks.translation.search_settings import search_settings
+from seq2seq.tasks.translation.translations import EMPTY, Translation, translations_of
 from seq2seq.text.sentencepiece import Tokenizer
 
 SHARED_TOKENIZER = "tokenizer.model"
@@ -33,8 +34,6 @@ SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
 # nothing to say beyond.
 MAX_SOURCE_TOKENS = 1024
 
-MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
-
 # Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
 # about 170 MB.
 MAX_BATCH_TOKENS = 8192
@@ -42,30 +41,7 @@ MAX_BATCH_TOKENS = 8192
 _log = logging.getLogger("seq2seq")
 
 
-@dataclass(frozen=True)
-class Translation:
-    """One translation of one text.
-
-    ``score`` is what the search maximised (log probability over length penalty, plus coverage),
-    ``log_probability`` the sum over the target tokens and the end. ``attention`` (T, S), where it
-    was asked for, has a row for each target token, and one for the end if the search reached it,
-    and a column for each source token. ``finished`` is False where the length limit cut the
-    translation.
-    """
-
-    text: str
-    score: float
-    log_probability: float
-    finished: bool
-    tokens: list[str]
-    source_tokens: list[str]
-    attention: torch.Tensor | None = None
-
-
-_EMPTY = Translation("", 0.0, 0.0, True, [], [])
-
-
-class Translator(Pretrained[TranslationModel, TranslationConfig]):
+class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]):
     """A translation model together with its tokenizers and configuration.
 
         translator = Translator.from_pretrained("runs/demo/model")
@@ -87,7 +63,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
 
     def __init__(
         self,
-        model: TranslationModel,
+        model: TranslationModel | EnsembleModel,
         source_tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
         config: TranslationConfig,
@@ -120,6 +96,28 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
         saved.load_weights(model, directory / saved.WEIGHTS_FILE)
         return cls(model.eval(), source, target, config, saved.read_card(directory))
 
+    @classmethod
+    def ensemble(cls, translators: Sequence[Translator]) -> Translator:
+        """One translator over several models: each step takes the mean of their probabilities.
+
+            Translator.ensemble([Translator.from_pretrained(name) for name in ("A", "B", "C")])
+
+        It translates as any other. Tokenizers and configuration are those of the first; it
+        cannot be saved, only its members can.
+
+        Raises UsageError for no translators, and for unlike vocabularies or devices.
+        """
+        translators = list(translators)
+        if not translators:
+            raise UsageError("an ensemble of no models; give at least one")
+        check_vocabularies("source", [one.source_tokenizer for one in translators])
+        check_vocabularies("target", [one.target_tokenizer for one in translators])
+        devices = {str(next(one.model.parameters()).device) for one in translators}
+        if len(devices) > 1:
+            raise UsageError(f"ensemble: models on {sorted(devices)}; expected one device")
+        first, model = translators[0], EnsembleModel([one.model for one in translators])
+        return cls(model, first.source_tokenizer, first.target_tokenizer, first.config)
+
     @property
     def tokenizer_files(self) -> tuple[str, str]:
         """The names of the source's and the target's tokenizer in a saved model."""
@@ -133,6 +131,8 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             tokenizer.save(directory / name)
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        if isinstance(self.model, EnsembleModel):
+            raise UsageError("an ensemble is not one model and cannot be saved; save its members")
         self.write_tokenizers(directory)
         return {
             "shared_vocabulary": self.source_tokenizer is self.target_tokenizer,
@@ -143,41 +143,76 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
         return translation_card(self.config, parameters, card)
 
+    @overload
+    def translate(
+        self,
+        texts: str,
+        *,
+        beam_size: int | None = ...,
+        batch_size: int | None = ...,
+        length_penalty: float | None = ...,
+        decoding: DecodingConfig | None = ...,
+        precision: Precision = ...,
+        prefixes: str | Sequence[str] | None = ...,
+    ) -> str: ...
+
+    @overload
     def translate(
         self,
         texts: Sequence[str],
+        *,
+        beam_size: int | None = ...,
+        batch_size: int | None = ...,
+        length_penalty: float | None = ...,
+        decoding: DecodingConfig | None = ...,
+        precision: Precision = ...,
+        prefixes: str | Sequence[str] | None = ...,
+    ) -> list[str]: ...
+
+    def translate(
+        self,
+        texts: str | Sequence[str],
         *,
         beam_size: int | None = None,
         batch_size: int | None = None,
         length_penalty: float | None = None,
         decoding: DecodingConfig | None = None,
         precision: Precision = "fp32",
-    ) -> list[str]:
-        """Translate each text into one line of text, in the order given.
+        prefixes: str | Sequence[str] | None = None,
+    ) -> str | list[str]:
+        """Translate each text into one line of text, in the order given: a list gives a list, one
+        text gives one text.
 
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
         search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
         instructions for it, and no longer exactly the same alone and in a batch.
 
-        An empty or blank text gives an empty line. NUL characters count as spaces. A text of
-        more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning to the ``seq2seq``
-        logger (standard error unless configured otherwise).
+        ``prefixes`` are what the translations begin with, one for each text or a str for all; ""
+        gives the model its freedom. The model goes on from there, and may go on with the last
+        word. A letter that the vocabulary lacks is spelt in bytes, or is an error where the
+        tokenizer has no byte fallback.
+
+        An empty or blank text gives an empty line, whatever its prefix. NUL characters count
+        as spaces. A text of more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning
+        to the ``seq2seq`` logger (standard error unless configured otherwise).
 
         Raises:
-            UsageError: ``texts`` is no list of str; a setting out of range.
+            UsageError: ``texts`` is neither a str nor a list of str; a setting out of range.
             RunError: the device is out of memory; the model gives no numbers (NaN).
         """
         nbest = self.translate_nbest(
-            texts,
+            [texts] if isinstance(texts, str) else texts,
             n_best=1,
             beam_size=beam_size,
             batch_size=batch_size,
             length_penalty=length_penalty,
             decoding=decoding,
             precision=precision,
+            prefixes=prefixes,
         )
-        return [translations[0].text for translations in nbest]
+        found = [translations[0].text for translations in nbest]
+        return found[0] if isinstance(texts, str) else found
 
     def translate_nbest(
         self,
@@ -191,6 +226,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
         precision: Precision = "fp32",
         attention: bool = False,
         first_line: int = 1,
+        prefixes: str | Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """The ``n_best`` (default: ``beam_size``) best translations of each text, best first.
 
@@ -205,7 +241,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             except TypeError:
                 kind = type(texts).__name__
                 raise UsageError(f"texts is a {kind}; expected a list of str") from None
-        settings = _settings(
+        settings = search_settings(
             decoding or self.config.decoding, beam_size, batch_size, length_penalty
         )
         n_best = settings.beam_size if n_best is None else n_best
@@ -213,21 +249,28 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision)
         sources = self._encode(texts, first_line)
-        results: list[list[Translation]] = [[_EMPTY] for _ in texts]
+        beginnings: list[list[int]] | None = None
+        if prefixes is not None:
+            tokenizer = self.target_tokenizer
+            beginnings = encode_prefixes(prefixes, len(texts), tokenizer, first_line)
+        results: list[list[Translation]] = [[EMPTY] for _ in texts]
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             weights = self.model.decoding_weights()
             for batch in _batches([len(ids) for ids in sources], settings.batch_size):
+                given = None if beginnings is None else [beginnings[i] for i in batch]
                 hypotheses_of = self._search(
-                    [sources[i] for i in batch], weights, settings, n_best, attention
+                    [sources[i] for i in batch], given, weights, settings, n_best, attention
                 )
                 for i, hypotheses in zip(batch, hypotheses_of, strict=True):
-                    results[i] = self._translations(sources[i], hypotheses)
+                    results[i] = translations_of(
+                        sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
+                    )
         return results
 
     def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
         if isinstance(texts, str):
-            raise UsageError("texts is one text; expected a list: translate([text])")
+            raise UsageError("texts is one text; expected a list: translate_nbest([text])")
         for number, text in enumerate(texts, start=first_line):
             if not isinstance(text, str):
                 raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
@@ -247,7 +290,8 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
     def _search(
         self,
         sources: list[list[int]],
-        weights: DecodingWeights,
+        beginnings: list[list[int]] | None,
+        weights: DecodingWeights | list[DecodingWeights],
         settings: DecodingConfig,
         n_best: int,
         attention: bool,
@@ -261,6 +305,10 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
         tokens = padded.to(device)  # (B, S)
         source_lengths = torch.tensor(lengths, device=device)  # (B,)
         limits = [int(settings.max_length_ratio * n) + settings.max_length_extra for n in lengths]
+        if beginnings is not None:  # room for what comes after a long one
+            extra = settings.max_length_extra
+            pairs = zip(limits, beginnings, strict=True)
+            limits = [max(limit, len(given) + extra) for limit, given in pairs]
         common: SearchArguments = {
             "sources": len(sources),
             "max_lengths": torch.tensor(limits, device=device),  # (B,)
@@ -274,7 +322,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
         try:
             state = self.model.start((tokens, source_lengths), weights)
             if settings.beam_size == 1 and settings.coverage_penalty == 0:
-                greedy = greedy_search(self.model, state, **common)
+                greedy = greedy_search(self.model, state, **common, beginnings=beginnings)
                 return [[hypothesis] for hypothesis in greedy]
             return beam_search(
                 self.model,
@@ -285,6 +333,7 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
                 coverage_penalty=settings.coverage_penalty,
                 n_best=n_best,
                 source_lengths=source_lengths,
+                beginnings=beginnings,
             )
         except torch.OutOfMemoryError:
             raise RunError(
@@ -292,62 +341,6 @@ class Translator(Pretrained[TranslationModel, TranslationConfig]):
                 f"{max(lengths)} subwords, beam {settings.beam_size}; use a smaller batch or "
                 "beam"
             ) from None
-
-    def _translations(self, ids: list[int], hypotheses: list[Hypothesis]) -> list[Translation]:
-        texts = self.target_tokenizer.decode_batch([hypothesis.tokens for hypothesis in hypotheses])
-        pieces = self.source_tokenizer.pieces(ids)
-        return [
-            Translation(
-                text=_one_line(text),
-                score=hypothesis.score,
-                log_probability=hypothesis.log_probability,
-                finished=hypothesis.finished,
-                tokens=self.target_tokenizer.pieces(hypothesis.tokens),
-                source_tokens=pieces,
-                attention=_trim(hypothesis.attention, len(ids)),
-            )
-            for text, hypothesis in zip(texts, hypotheses, strict=True)
-        ]
-
-
-def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:
-    """The attention over real source tokens, on the CPU."""
-    return None if attention is None else attention[:, :source_length].float().cpu()  # (T, S)
-
-
-def _settings(
-    decoding: DecodingConfig,
-    beam_size: int | None,
-    batch_size: int | None,
-    length_penalty: float | None,
-) -> DecodingConfig:
-    given: dict[str, Any] = {
-        "beam_size": beam_size,
-        "batch_size": batch_size,
-        "length_penalty": length_penalty,
-    }
-    changed = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(decoding, **changed)
-    for key in ("beam_size", "batch_size"):
-        if not isinstance(getattr(settings, key), int):
-            raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
-    if settings.beam_size > MAX_BEAM_SIZE:
-        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
-    least = {
-        "beam_size": 1,
-        "batch_size": 1,
-        "length_penalty": 0,
-        "coverage_penalty": 0,
-        "no_repeat_ngram": 0,
-        "max_length_ratio": 0,
-        "max_length_extra": 0,
-        "min_length": 0,
-    }
-    for key, lowest in least.items():
-        value = getattr(settings, key)
-        if not lowest <= value < float("inf"):
-            raise UsageError(f"{key} is {value}; expected a number of at least {lowest}")
-    return settings
 
 
 def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
@@ -360,12 +353,3 @@ def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
         rows = max(1, min(batch_size, MAX_BATCH_TOKENS // lengths[order[0]]))
         yield order[:rows]
         order = order[rows:]
-
-
-# Everything that some reader takes for the end of a line, or of a column.
-_BREAKS = re.compile("[\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
-
-
-def _one_line(text: str) -> str:
-    """Byte pieces can spell any character: a line break would shift all lines that follow."""
-    return _BREAKS.sub(" ", text.replace("\0", "")).strip()

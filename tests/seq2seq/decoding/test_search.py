@@ -24,6 +24,7 @@ from tests.seq2seq.decoding.toys import (
     ToyRNN,
     assert_same,
     every_sequence,
+    follow,
     limits,
     table_beam,
 )
@@ -180,6 +181,23 @@ def test_a_beam_of_one_is_greedy(alpha: float) -> None:
     assert [beam[0].tokens for beam in found] == [one.tokens for one in greedy]
     assert [beam[0].log_probability for beam in found] == [one.log_probability for one in greedy]
     assert all(one.score == one.log_probability for one in greedy)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_scores_of_tokens_are_the_models_own(beam_size: int) -> None:
+    model, kinds = ToyRNN(vocabulary=9, seed=7), set()
+    options = {"sources": 6, "max_lengths": limits(*range(6)), "n_best": beam_size, **IDS}
+    for source, hypotheses in enumerate(
+        beam_search(model, model.start(list(range(6))), beam_size=beam_size, **options)
+    ):
+        for one in hypotheses:
+            kinds.add(one.finished)
+            given = [*one.tokens, EOS] if one.finished else one.tokens
+            log_ps, _ = follow(model, source, one.tokens)
+            expected = [log_ps[t, token].item() for t, token in enumerate(given)]
+            assert one.token_scores == pytest.approx(expected, **CLOSE)
+            assert sum(one.token_scores) == pytest.approx(one.log_probability, **CLOSE)
+    assert kinds == {True, False}
 
 
 def test_a_beam_of_one_is_not_reordered_for_nothing() -> None:

@@ -116,6 +116,31 @@ def test_n_best_and_scores(run, model):
     assert first == [rows[0][1], plain.splitlines()[0]] == rows[0][1:]
 
 
+def test_json(run, model):
+    text = f"{LINES[0]}\n\n{LINES[1]} \u00e9\n".encode()
+    arguments = ("--beam-size", 3, "--n-best", 2, "--json")
+    status, out, err = run("translate", model, *arguments, stdin=text)
+    assert (status, err) == (0, "")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [(one["line"], one["source"]) for one in found] == [
+        (1, LINES[0]),
+        (2, ""),
+        (3, f"{LINES[1]} \u00e9"),
+    ]
+    assert [len(one["translations"]) for one in found] == [2, 1, 2]
+    translator = Translator.from_pretrained(model)
+    expected = translator.translate_nbest([one["source"] for one in found], beam_size=3, n_best=2)
+    for one, translations in zip(found, expected, strict=True):
+        for given, translation in zip(one["translations"], translations, strict=True):
+            assert given == {
+                name: getattr(translation, name)
+                for name in "text score log_probability finished tokens token_scores".split()
+            }
+    assert len(found[0]["translations"][0]["token_scores"]) > 1
+    status, _, err = run("translate", model, "--json", "--scores", stdin=b"a dog\n")
+    assert (status, "not allowed with" in err) == (2, True)
+
+
 def test_search_options_reach_the_search(run, model):
     text = LINES[1].encode()
     _, out, _ = run("translate", model, "--beam-size", 1, stdin=text)

@@ -33,6 +33,14 @@ def test_one_line_for_each_text_in_order(translator):
     assert translator.translate([]) == []
 
 
+def test_one_text_gives_one_text(translator):
+    assert translator.translate(ENGLISH[0]) == GERMAN[0]
+    assert translator.translate(ENGLISH[1], beam_size=1) == GERMAN[1]
+    assert translator.translate(" \t") == ""
+    assert translator.translate([ENGLISH[0]]) == [GERMAN[0]]
+    assert translator.translate(text for text in ENGLISH) == GERMAN
+
+
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_same_text_whatever_the_batch(translator, beam_size):
     texts = [" ".join(ENGLISH[i % 3].split()[: 1 + i % 5]) for i in range(20)]
@@ -73,6 +81,8 @@ def test_n_best_is_sorted_distinct_and_scored(translator):
         length = len(one.tokens) + one.finished
         penalty = ((5 + length) / 6) ** 0.6
         assert one.score == pytest.approx(one.log_probability / penalty, rel=1e-5)
+        assert len(one.token_scores) == length
+        assert sum(one.token_scores) == pytest.approx(one.log_probability, rel=1e-5)
         assert one.source_tokens == translator.source_tokenizer.pieces(
             translator.source_tokenizer.encode(ENGLISH[0])
         )
@@ -157,8 +167,10 @@ def test_batches_are_bounded_by_sentences_and_by_tokens():
 
 
 def test_wrong_use(translator):
-    with pytest.raises(UsageError, match=r"translate\(\[text\]\)"):
-        translator.translate("a dog")
+    with pytest.raises(UsageError, match=r"translate_nbest\(\[text\]\)"):
+        translator.translate_nbest("a dog")
+    with pytest.raises(UsageError, match="texts is a int; expected a list of str"):
+        translator.translate(3)
     with pytest.raises(UsageError, match="text 2 is a NoneType; expected str"):
         translator.translate(["a dog", None])
     with pytest.raises(UsageError, match="beam_size is 0"):

@@ -1,0 +1,63 @@
+"""Several translation models as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from seq2seq.decoding.ensemble import Ensemble, EnsembleState
+from seq2seq.errors import UsageError
+from seq2seq.layers.decoder_search import DecodingWeights
+from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.text.sentencepiece import Tokenizer
+
+
+class EnsembleModel(nn.Module):
+    """Offers start, step and reorder as one TranslationModel does; see ``decoding.ensemble``.
+    The models are put in evaluation mode."""
+
+    def __init__(self, models: Sequence[TranslationModel | EnsembleModel]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+        self._ensemble = Ensemble(models)
+        self.eval()
+
+    def decoding_weights(self) -> list[DecodingWeights]:
+        """See TranslationModel.decoding_weights."""
+        return [model.decoding_weights() for model in self._ensemble.models]
+
+    def start(
+        self, source: tuple[Tensor, Tensor], weights: list[DecodingWeights] | None = None
+    ) -> EnsembleState:
+        """Encode (tokens (B, S), lengths (B,)) with each model."""
+        pairs = zip(self._ensemble.models, weights or self.decoding_weights(), strict=True)
+        return self._ensemble.state([model.start(source, one) for model, one in pairs])
+
+    def step(self, tokens: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState]:
+        """tokens (N,) -> log probabilities (N, V). No gradients."""
+        return self._ensemble.step(tokens, state)
+
+    def reorder(self, state: EnsembleState, index: Tensor) -> EnsembleState:
+        """Row i of the new state is row index[i] of the old one."""
+        return self._ensemble.reorder(state, index)
+
+
+def check_vocabularies(side: str, tokenizers: Sequence[Tokenizer]) -> None:
+    """Raises UsageError unless an id means the same subword to all tokenizers."""
+    first = tokenizers[0].pieces(range(len(tokenizers[0])))
+    for number, tokenizer in enumerate(tokenizers[1:], start=2):
+        other = tokenizer.pieces(range(len(tokenizer)))
+        if other == first:
+            continue
+        what = f"{len(first)} and {len(other)} subwords"
+        if len(first) == len(other):
+            at = next(
+                i for i, pair in enumerate(zip(first, other, strict=True)) if len({*pair}) > 1
+            )
+            what = f"subword {at} is {first[at]!r} in one and {other[at]!r} in the other"
+        raise UsageError(
+            f"ensemble: models 1 and {number} have different {side} vocabularies ({what}); "
+            "expected models trained with one tokenizer: train them with the same data and "
+            "'tokenizer' keys, and other seeds"
+        )

@@ -1,0 +1,42 @@
+"""Given beginnings of translations, as subwords."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seq2seq.errors import UsageError
+from seq2seq.text.sentencepiece import Tokenizer
+
+MAX_PREFIX_TOKENS = 1024
+
+
+def encode_prefixes(
+    prefixes: str | Sequence[str], texts: int, tokenizer: Tokenizer, first_line: int
+) -> list[list[int]]:
+    """The subwords of each of ``texts`` prefixes; one str is the prefix of all.
+
+    A letter that the vocabulary lacks is spelt in bytes where the tokenizer has byte fallback.
+    Raises UsageError where it has none, naming the letters, and for another number of prefixes.
+    """
+    given = [prefixes] * texts if isinstance(prefixes, str) else list(prefixes)
+    if len(given) != texts:
+        raise UsageError(f"{len(given)} prefixes for {texts} texts; expected one for each")
+    encoded = []
+    for number, prefix in enumerate(given, start=first_line):
+        if not isinstance(prefix, str):
+            raise UsageError(f"prefix {number} is a {type(prefix).__name__}; expected str")
+        ids = tokenizer.encode(prefix)
+        if tokenizer.unk in ids:
+            letters = [c for c in dict.fromkeys(prefix) if tokenizer.unk in tokenizer.encode(c)]
+            names = ", ".join(map(repr, letters[:10]))
+            raise UsageError(
+                f"line {number}: the prefix holds letters that the model's vocabulary lacks: "
+                f"{names}; leave them out, or train with 'tokenizer.byte_fallback: true'"
+            )
+        if len(ids) > MAX_PREFIX_TOKENS:
+            raise UsageError(
+                f"line {number}: the prefix has {len(ids)} subwords; expected at most "
+                f"{MAX_PREFIX_TOKENS}"
+            )
+        encoded.append(ids)
+    return encoded

@@ -1,0 +1,50 @@
+"""The settings of a search, and what they may be."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.config import DecodingConfig
+
+MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
+
+
+def search_settings(
+    decoding: DecodingConfig,
+    beam_size: int | None,
+    batch_size: int | None,
+    length_penalty: float | None,
+) -> DecodingConfig:
+    """``decoding`` with the arguments that are not None in place of its own.
+
+    Raises UsageError for a value out of range.
+    """
+    given: dict[str, Any] = {
+        "beam_size": beam_size,
+        "batch_size": batch_size,
+        "length_penalty": length_penalty,
+    }
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = dataclasses.replace(decoding, **changed)
+    for key in ("beam_size", "batch_size"):
+        if not isinstance(getattr(settings, key), int):
+            raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
+    if settings.beam_size > MAX_BEAM_SIZE:
+        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
+    least = {
+        "beam_size": 1,
+        "batch_size": 1,
+        "length_penalty": 0,
+        "coverage_penalty": 0,
+        "no_repeat_ngram": 0,
+        "max_length_ratio": 0,
+        "max_length_extra": 0,
+        "min_length": 0,
+    }
+    for key, lowest in least.items():
+        value = getattr(settings, key)
+        if not lowest <= value < float("inf"):
+            raise UsageError(f"{key} is {value}; expected a number of at least {lowest}")
+    return settings
