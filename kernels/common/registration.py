@@ -154,9 +154,9 @@ def gradients_again(
     """For an autograd function beside the operator, whose tensors are ``arguments[1:]`` (some may
     be None): their gradients by ``operation.reference`` where they are to be differentiated again
     or a transform is at work; None where the backend's own backward pass is enough."""
-    places, tensors = _tensors(arguments)
-    if not _unusual(grads, tensors):
+    if not _unusual(grads, arguments[1:]):
         return None
+    places, tensors = _tensors(arguments)
     needed = [wanted[k - 1] for k, _ in places]
     rest = _put(arguments, places, [None] * len(tensors))
     found = _gradients_by_reference(operation, rest, places, tensors, grads, needed)

@@ -3,11 +3,11 @@
 A call that asks for nothing but torch.nn's own layers (equal lengths, no option), outside of every
 transform, trace and mode, needs neither stacked weights nor a schema. Two ways lead around them:
 
-- oneDNN's LSTM layer, with a backward pass of its own. Second derivatives and the
-  like come from the reference, as everywhere.
-- PyTorch's operator for all layers at once. It is the faster one without gradients for
-  an LSTM, and for the loops of GRU and Elman where a step has too little arithmetic to pay for a
-  call from Python.
+- PyTorch's operator for whole layers, with its own derivatives, the second ones, too: an LSTM in
+  float32, which is oneDNN's layer there as it is here, and GRU and Elman in full precision where
+  a step has too little arithmetic to pay for a call from Python.
+- oneDNN's layer for an LSTM in bfloat16, whose cell states stay float32 here, by an autograd
+  function of its own. Second derivatives come from the reference, as everywhere.
 """
 
 from __future__ import annotations
@@ -56,25 +56,32 @@ def run(
     dtypes, (batch, steps, _) = precision(inputs), inputs.shape
     size, directions = flat[1].size(1), len(layers[0])
     graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
-    if not dropout and _prefers_whole(kind, dtypes, graph, batch, steps, size):
+    whole = _prefers_whole(kind, dtypes, batch, steps, size)
+    if not whole and (kind != "lstm" or steps < 2 or not onednn.has(dtypes.product)):
+        return None
+    if whole:
         states = [hidden, cell] if kind == "lstm" else [hidden]
         if None in states:
             zeros = inputs.new_zeros(len(layers) * directions, batch, size)
             states = [zeros if state is None else state for state in states]
-        return _whole(kind, inputs, states, layers, graph)
-    if kind != "lstm" or steps < 2 or not onednn.has(dtypes.product):
-        return None
+        hidden, cell = states if kind == "lstm" else (states[0], None)
+        if not dropout:
+            return _whole(kind, inputs, hidden, cell, layers)
     finals = []
     for k, layer in enumerate(layers):
         rows = slice(k * directions, (k + 1) * directions)
-        own = [state if state is None or len(layers) == 1 else state[rows] for state in given[1:3]]
-        inputs, *final = _lstm_layer(dtypes, graph, inputs, *own, layer)
+        own = [None if state is None else state[rows] for state in (hidden, cell)]
+        if whole:
+            inputs, *final = _whole(kind, inputs, *own, [layer])
+        else:
+            inputs, *final = _lstm_layer(dtypes, graph, inputs, *own, layer)
         finals.append(final)
         if dropout and k + 1 < len(layers):
             inputs = F.dropout(inputs, dropout)
     if len(finals) == 1:
         return inputs, *finals[0]
-    return inputs, *(torch.cat(states) for states in zip(*finals, strict=True))
+    hidden, cell = zip(*finals, strict=True)
+    return inputs, torch.cat(hidden), None if cell[0] is None else torch.cat(cell)
 
 
 def _unwatched(tensors: Sequence[Tensor | None]) -> bool:
@@ -108,34 +115,29 @@ def _well_shaped(kind: str, inputs: Tensor, layers: list[Layer]) -> bool:
     return inputs.numel() > 0
 
 
-def _prefers_whole(
-    kind: str, dtypes: Precision, graph: bool, batch: int, steps: int, size: int
-) -> bool:
+def _prefers_whole(kind: str, dtypes: Precision, batch: int, steps: int, size: int) -> bool:
     """Whether PyTorch's operator is the faster one and as exact: in half precision it keeps the
-    states so, too. An LSTM's has no second derivative."""
+    states so, too. One layer's answer is every layer's."""
     if dtypes.product != dtypes.output or dtypes.product not in (torch.float32, torch.float64):
         return False
     if kind == "lstm":
-        return (
-            not graph
-            and dtypes.product == torch.float32
-            and steps > 1
-            and onednn.has(dtypes.product)
-        )
+        return dtypes.product == torch.float32 and steps > 1 and onednn.has(dtypes.product)
     return batch == 1 or batch * size * size <= _FEW
 
 
 def _whole(
-    kind: str, inputs: Tensor, states: list[Tensor], layers: list[Layer], graph: bool
+    kind: str, inputs: Tensor, hidden: Tensor, cell: Tensor | None, layers: list[Layer]
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     flat = [t for layer in layers for side in layer for t in side if t is not None]
     bias, both = layers[0][0][2] is not None, len(layers[0]) == 2
     rest = (flat, bias, len(layers), 0.0, False, both, True)
     if kind == "lstm":
-        outputs, hidden, cell = torch.lstm(inputs, states, *rest)
+        outputs, hidden, cell = torch.lstm(inputs, [hidden, cell], *rest)
+        if not both and outputs.grad_fn is not None:  # whose backward pass reads its outputs
+            layout = torch.contiguous_format if inputs.is_contiguous() else torch.preserve_format
+            return outputs.clone(memory_format=layout), hidden, cell
     else:
-        outputs, hidden = _WHOLE[kind](inputs, states[0], *rest)
-        cell = None
+        outputs, hidden = _WHOLE[kind](inputs, hidden, *rest)
     return outputs.contiguous() if inputs.is_contiguous() else outputs, hidden, cell
 
 
@@ -152,7 +154,8 @@ def _lstm_layer(
     if graph:
         return _Layer.apply(dtypes, inputs, hidden, cell, *weights)
     with without_autocast(inputs), torch.no_grad():
-        return _run(dtypes, inputs, _read(dtypes, inputs, hidden, cell, weights), False)[0]
+        read = _read(dtypes, inputs, hidden, cell, weights)
+        return _run(dtypes, inputs, onednn.by_time(inputs, dtypes.product), read, False)[0]
 
 
 def _read(
@@ -167,22 +170,22 @@ def _read(
     states = []
     for state, dtype in ((hidden, dtypes.product), (cell, dtypes.state)):
         state = inputs.new_zeros((1, batch, size), dtype=dtype) if state is None else state
-        states.append((state if state.dtype == dtype else state.to(dtype)).detach())
+        states.append(state if state.dtype == dtype else state.to(dtype))
     found = []
     for d in range(len(weights) // 4):
         own = weights[4 * d : 4 * d + 4]
         if own[2] is None:
             own = (*own[:2], *(own[1].new_zeros(4 * size),) * 2)
-        own = [w.detach() if w.dtype == dtypes.product else w.to(dtypes.product) for w in own]
+        own = [w if w.dtype == dtypes.product else w.to(dtypes.product) for w in own]
         found.append([*own, *(state[d if state.size(0) > 1 else 0] for state in states)])
     return found
 
 
 def _run(
-    dtypes: Precision, inputs: Tensor, read: list[list[Tensor]], keep: bool
+    dtypes: Precision, inputs: Tensor, x: Tensor, read: list[list[Tensor]], keep: bool
 ) -> tuple[tuple[Tensor, Tensor, Tensor], list[tuple[Tensor, ...]]]:
     """-> (outputs, hidden, cell), and by direction what the layer returned."""
-    x, size = onednn.by_time(inputs, dtypes.product), read[0][1].size(1)
+    size = read[0][1].size(1)
     with torch.set_grad_enabled(keep):  # the workspace is written in gradient mode only
         sides = [
             torch.ops.aten.mkldnn_rnn_layer.default(
@@ -224,10 +227,11 @@ class _Layer(torch.autograd.Function):
             without_autocast(inputs),
         ):
             read = _read(dtypes, inputs, hidden, cell, weights)
-            results, sides = _run(dtypes, inputs, read, True)
+            x = onednn.by_time(inputs, dtypes.product)  # (T, B, I)
+            results, sides = _run(dtypes, inputs, x, read, True)
         kept = [tensor for side in sides for tensor in (side[0], side[2], side[3])]
         casts = [] if inputs.dtype == dtypes.product else [w for own in read for w in own[:4]]
-        ctx.save_for_backward(*given, *kept, *casts)
+        ctx.save_for_backward(*given, x, *kept, *casts)
         ctx.set_materialize_grads(False)
         ctx.dtypes = dtypes
         return results
@@ -236,7 +240,7 @@ class _Layer(torch.autograd.Function):
     @opaque
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dtypes, wanted, kept = ctx.dtypes, ctx.needs_input_grad[1:], ctx.saved_tensors
-        given, kept = kept[: len(wanted)], kept[len(wanted) :]
+        given, x, kept = kept[: len(wanted)], kept[len(wanted)], kept[len(wanted) + 1 :]
         if all(grad is None for grad in grads):
             return (None,) * (1 + len(wanted))
         found = gradients_again(_AGAIN, (dtypes, *given), grads, wanted)
@@ -246,13 +250,14 @@ class _Layer(torch.autograd.Function):
             kept, casts = kept[: 3 * directions], kept[3 * directions :]
             with without_autocast(inputs), torch.no_grad():
                 read = _read(dtypes, inputs, hidden, cell, casts or weights)
-                found = _backward(dtypes, given, read, kept, grads, wanted)
+                found = _backward(dtypes, given, x, read, kept, grads, wanted)
         return (None, *found)
 
 
 def _backward(
     dtypes: Precision,
     given: Sequence[Tensor | None],
+    x: Tensor,
     read: list[list[Tensor]],
     kept: Sequence[Tensor],
     grads: Sequence[Tensor | None],
@@ -261,14 +266,17 @@ def _backward(
     """Gradients of ``given``, None where not wanted; kept: by direction the outputs (T, B, H), the
     last cell and the workspace."""
     inputs, size, directions = given[0], read[0][1].size(1), len(read)
-    x, (d_outputs, d_hidden, d_cell) = onednn.by_time(inputs, dtypes.product), grads
+    d_outputs, d_hidden, d_cell = grads
+    if d_outputs is not None:
+        d_outputs = d_outputs.transpose(0, 1)  # (T, B, D*H)
+        if d_outputs.dtype != dtypes.product:
+            d_outputs = d_outputs.to(dtypes.product, memory_format=torch.contiguous_format)
     sides = []
     for d, own in enumerate(read):
         sequence, last, space = kept[3 * d : 3 * d + 3]
         part = d_outputs
         if part is not None:
-            part = part if directions == 1 else part.narrow(2, d * size, size)
-            part = onednn.by_time(part, dtypes.product)
+            part = (part if directions == 1 else part.narrow(2, d * size, size)).contiguous()
         sides.append(
             torch.ops.aten.mkldnn_rnn_layer_backward.default(
                 x, *own, sequence, sequence[0 if d else -1], last, part,
