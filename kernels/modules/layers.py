@@ -24,11 +24,11 @@ from kernels.modules.parameters import (
     add_parameters,
     gate_norm,
     map_state,
-    plain_layers,
     reset_parameters,
     zone_masks,
 )
-from kernels.recurrence import bidirectional_recurrence, direct, recurrence
+from kernels.modules.plain import run_plain
+from kernels.recurrence import bidirectional_recurrence, recurrence
 
 
 class _Layers(nn.Module):
@@ -174,7 +174,7 @@ class _Layers(nn.Module):
             )
         hidden, cell = self._initial(hx, batch)
         if lengths is None and resets is None and not torch.compiler.is_compiling():
-            plain = self._run_plain(inputs, hidden, cell)
+            plain = run_plain(self, inputs, hidden, cell)
             if plain is not None:
                 return plain
         finals = []
@@ -189,26 +189,6 @@ class _Layers(nn.Module):
         if self.kind != "lstm":
             return inputs, final_hidden
         return inputs, (final_hidden, torch.cat([final[1] for final in finals]))
-
-    def _run_plain(
-        self, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
-    ) -> tuple[Tensor, State] | None:
-        """The short way for what torch.nn has, too; None where it does not lead."""
-        layers = plain_layers(self)
-        if layers is None:
-            return None
-        found = direct.run(
-            self.kind,
-            inputs,
-            hidden,
-            cell,
-            layers,
-            self.dropout if self.training else 0.0,
-        )
-        if found is None:
-            return None
-        outputs, hidden, cell = found
-        return outputs, hidden if cell is None else (hidden, cell)
 
     def _initial(self, hx: State | None, batch: int) -> tuple[Tensor | None, Tensor | None]:
         if hx is None:

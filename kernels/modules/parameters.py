@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
 from torch import Tensor, nn
 
 from kernels.common.gates import GATES
-from kernels.recurrence.direct import Layer
 from kernels.recurrence.reference import GateNorm
 
 State = Tensor | tuple[Tensor, Tensor]
@@ -50,44 +48,6 @@ def reset_parameters(module: nn.Module, size: int) -> None:
             nn.init.zeros_(parameter)
         else:
             nn.init.uniform_(parameter, -bound, bound)
-
-
-def plain_layers(module: nn.Module) -> list[Layer] | None:
-    """The weights of a stack of layers, as they were registered; None where an option is on that
-    torch.nn lacks, or where something else (a parametrisation, pruning) has taken a weight's place.
-    """
-    changed = (
-        module.layer_norm
-        or module.recompute
-        or module.proj_size
-        or module.weight_dropout
-        or any(module.zoneout)
-        or (module.training and module.recurrent_dropout)
-    )
-    if changed:
-        return None
-    found = module._parameters
-    try:
-        return [
-            [tuple([found[name] if name else None for name in side]) for side in layer]
-            for layer in _names(module.num_layers, module.bidirectional, module.bias)
-        ]
-    except KeyError:
-        return None
-
-
-@functools.lru_cache
-def _names(layers: int, bidirectional: bool, bias: bool) -> list[list[tuple[str, ...]]]:
-    """By layer and direction the names of its weights; "" for an absent one."""
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    suffixes = ("", "_reverse") if bidirectional else ("",)
-    return [
-        [
-            tuple(f"{name}_l{k}{suffix}" if bias or "weight" in name else "" for name in names)
-            for suffix in suffixes
-        ]
-        for k in range(layers)
-    ]
 
 
 def gate_norm(module: nn.Module, kind: str, suffix: str) -> GateNorm | None:
