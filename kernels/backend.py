@@ -102,6 +102,12 @@ def resolve(
     return name
 
 
+def without_kernels() -> bool:
+    """Whether the torch backend runs what lies on a CPU: by ``auto`` or by its name."""
+    name = _chosen.get() or os.environ.get("KERNELS_BACKEND") or "auto"
+    return name in ("auto", "torch")
+
+
 @constant_result
 def _decide(
     operation: str,

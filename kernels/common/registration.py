@@ -140,6 +140,32 @@ def _many(grads: Sequence[Tensor | None]) -> bool:
     return any(grad is not None and legacy(grad) for grad in grads)
 
 
+def _unusual(grads: Sequence[Tensor | None], tensors: Sequence[Tensor | None]) -> bool:
+    """Whether a backward pass is asked for what the backend's own does not give."""
+    return torch.is_grad_enabled() or transformed((*grads, *tensors)) or _many(grads)
+
+
+def gradients_again(
+    operation: Operation,
+    arguments: Structure,
+    grads: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> list[Tensor | None] | None:
+    """For an autograd function beside the operator, whose tensors are ``arguments[1:]`` (some may
+    be None): their gradients by ``operation.reference`` where they are to be differentiated again
+    or a transform is at work; None where the backend's own backward pass is enough."""
+    if not _unusual(grads, arguments[1:]):
+        return None
+    places, tensors = _tensors(arguments)
+    needed = [wanted[k - 1] for k, _ in places]
+    rest = _put(arguments, places, [None] * len(tensors))
+    found = _gradients_by_reference(operation, rest, places, tensors, grads, needed)
+    filled: list[Tensor | None] = [None] * len(wanted)
+    for (k, _), one in zip(places, found, strict=True):
+        filled[k - 1] = one
+    return filled
+
+
 def _autograd_function(
     operation: Operation, operator: torch._ops.OpOverload, listed: bool
 ) -> type[torch.autograd.Function]:
@@ -171,7 +197,7 @@ def _autograd_function(
         found: Iterable[Any]
         if all(grad is None for grad in grads):
             found = (None,) * len(places)
-        elif torch.is_grad_enabled() or transformed((*grads, *tensors)) or _many(grads):
+        elif _unusual(grads, tensors):
             found = _gradients_by_reference(operation, ctx.rest, places, tensors, grads, wanted)
         else:
             arguments = _put(ctx.rest, places, tensors)

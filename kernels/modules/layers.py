@@ -28,6 +28,7 @@ from kernels.modules.parameters import (
     reset_parameters,
     zone_masks,
 )
+from kernels.modules.plain import run_plain
 from kernels.recurrence import bidirectional_recurrence, recurrence
 
 
@@ -173,6 +174,10 @@ class _Layers(nn.Module):
                 f"expected torch.bool ({batch}, {steps})"
             )
         hidden, cell = self._initial(hx, batch)
+        if lengths is None and resets is None and not torch.compiler.is_compiling():
+            plain = run_plain(self, inputs, hidden, cell)
+            if plain is not None:
+                return plain
         finals: list[list[Any]] = []
         for layer in range(self.num_layers):
             rows = slice(layer * self._directions, (layer + 1) * self._directions)

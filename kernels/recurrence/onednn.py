@@ -36,7 +36,7 @@ def fits(
     return (
         kind == "lstm"
         and inputs.device.type == "cpu"
-        and _has(dtypes.product)
+        and has(dtypes.product)
         and lengths is None
         and plain
         and not options.zoned
@@ -47,7 +47,7 @@ def fits(
     )
 
 
-def _has(product: torch.dtype) -> bool:
+def has(product: torch.dtype) -> bool:
     if not torch.backends.mkldnn.is_available() or not torch.backends.mkldnn.enabled:
         return False
     if product == torch.bfloat16:
@@ -63,7 +63,7 @@ def left(saved: Saved) -> bool:
 def forward(
     dtypes: Precision, arguments: Arguments, reverse: tuple[bool, ...], keep: bool
 ) -> Results:
-    inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
+    inputs = by_time(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     given, layers = _given(dtypes, arguments), []
     # The workspace is written in gradient mode only, whatever ``train`` says; the tensors are
@@ -120,11 +120,11 @@ def backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of every argument, None where not wanted."""
     d_outputs, d_hidden, d_cell = grads
-    inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
+    inputs = by_time(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
     parts: list[Tensor | None] = [None] * directions
     if d_outputs is not None:
-        parts = [_time_major(part, dtypes.product) for part in d_outputs.chunk(directions, 2)]
+        parts = [by_time(part, dtypes.product) for part in d_outputs.chunk(directions, 2)]
     sequences: list[Any] = [saved.states, saved.seen]  # of the directions that there are
     spaces: list[Any] = [saved.gates, saved.extra]
     assert saved.cells is not None  # this layer is an LSTM
@@ -146,11 +146,11 @@ def backward(
     if wanted[0] and time_major(arguments.inputs):
         d_inputs = total.to(dtype).transpose(0, 1)  # (B, T, I)
     elif wanted[0]:
-        d_inputs = _owned(total.transpose(0, 1), dtype)
+        d_inputs = owned(total.transpose(0, 1), dtype)
     stacked: list[Tensor | None] = [_side_by_side(own) for own in rest]
     stacked += [None] * (len(arguments) - len(stacked) - 1)
     return d_inputs, *(
-        _owned(grad, argument.dtype) if want and argument is not None and grad is not None else None
+        owned(grad, argument.dtype) if want and argument is not None and grad is not None else None
         for grad, argument, want in zip(stacked, arguments[1:], wanted[1:], strict=True)
     )
 
@@ -189,7 +189,7 @@ def _side_by_side(tensors: tuple[Tensor, ...]) -> Tensor:
     return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
 
 
-def _time_major(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def by_time(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """(B, T, F) -> (T, B, F), contiguous; itself where it lies so already."""
     view = tensor.detach().transpose(0, 1)
     return view if view.dtype == dtype and view.is_contiguous() else _contiguous(view, dtype)
@@ -200,6 +200,6 @@ def _contiguous(view: Tensor, dtype: torch.dtype) -> Tensor:
     return view.new_empty(view.shape, dtype=dtype).copy_(view)
 
 
-def _owned(grad: Tensor, dtype: torch.dtype) -> Tensor:
+def owned(grad: Tensor, dtype: torch.dtype) -> Tensor:
     """Contiguous, in memory that no other gradient has: oneDNN's are all its own."""
     return grad if grad.dtype == dtype and grad.is_contiguous() else _contiguous(grad, dtype)

@@ -72,7 +72,8 @@ def test_one_compilation_serves_every_batch_and_length():
     with torch._dynamo.config.patch(error_on_recompile=True):
         for batch, steps in ((3, 5), (4, 7), (9, 2)):
             inputs = torch.randn(batch, steps, 4)
-            assert torch.equal(compiled(inputs)[0], module(inputs)[0])
+            # so small a call runs PyTorch's own loop where nothing traces it
+            torch.testing.assert_close(compiled(inputs)[0], module(inputs)[0])
 
 
 def test_compiled_lengths_are_still_checked():
