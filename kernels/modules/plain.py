@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ def run_plain(
     return outputs, hidden if cell is None else (hidden, cell)
 
 
-def plain_layers(module: nn.Module) -> list[Layer] | None:
+def plain_layers(module: Any) -> list[Layer] | None:
     """The weights of a stack of layers, as they were registered; None where an option is on that
     torch.nn lacks, or where something else (a parametrisation, pruning) has taken a weight's place.
     """

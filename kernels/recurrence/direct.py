@@ -26,7 +26,8 @@ from kernels.common.precision import Precision, precision, without_autocast
 from kernels.common.registration import Operation, Structure, gradients_again, opaque
 from kernels.recurrence import onednn, reference
 
-Layer = list[tuple[Tensor | None, ...]]  # by direction: weight_ih, weight_hh, bias_ih, bias_hh
+# By direction weight_ih, weight_hh, bias_ih, bias_hh; a bias may be None.
+Layer = list[tuple[Any, ...]]
 
 _LSTM = 2  # the mode of an LSTM in PyTorch's operator
 _TENSORS = (Tensor, torch.nn.Parameter)
@@ -50,7 +51,7 @@ def run(
     follows from dtypes, sizes and the processor's abilities, and where something watches the call.
     """
     flat = [tensor for layer in layers for side in layer for tensor in side]
-    given = (inputs, hidden, cell, *flat)
+    given: tuple[Any, ...] = (inputs, hidden, cell, *flat)
     if not (_unwatched(given) and _well_shaped(kind, inputs, layers)):
         return None
     dtypes, (batch, steps, _) = precision(inputs), inputs.shape
@@ -60,31 +61,32 @@ def run(
     if not whole and (kind != "lstm" or steps < 2 or not onednn.has(dtypes.product)):
         return None
     if whole:
-        states = [hidden, cell] if kind == "lstm" else [hidden]
+        states: list[Any] = [hidden, cell] if kind == "lstm" else [hidden]
         if None in states:
             zeros = inputs.new_zeros(len(layers) * directions, batch, size)
             states = [zeros if state is None else state for state in states]
         hidden, cell = states if kind == "lstm" else (states[0], None)
         if not dropout:
-            return _whole(kind, inputs, hidden, cell, layers)
-    finals = []
+            return _whole(kind, inputs, states[0], cell, layers)
+    finals: list[list[Any]] = []
     for k, layer in enumerate(layers):
         rows = slice(k * directions, (k + 1) * directions)
-        own = [None if state is None else state[rows] for state in (hidden, cell)]
+        first, second = (None if state is None else state[rows] for state in (hidden, cell))
         if whole:
-            inputs, *final = _whole(kind, inputs, *own, [layer])
+            assert first is not None  # zeros stand where no state was given
+            inputs, *final = _whole(kind, inputs, first, second, [layer])
         else:
-            inputs, *final = _lstm_layer(dtypes, graph, inputs, *own, layer)
+            inputs, *final = _lstm_layer(dtypes, graph, inputs, first, second, layer)
         finals.append(final)
         if dropout and k + 1 < len(layers):
             inputs = F.dropout(inputs, dropout)
     if len(finals) == 1:
-        return inputs, *finals[0]
-    hidden, cell = zip(*finals, strict=True)
-    return inputs, torch.cat(hidden), None if cell[0] is None else torch.cat(cell)
+        return inputs, finals[0][0], finals[0][1]
+    hiddens, cells = zip(*finals, strict=True)
+    return inputs, torch.cat(hiddens), None if cells[0] is None else torch.cat(cells)
 
 
-def _unwatched(tensors: Sequence[Tensor | None]) -> bool:
+def _unwatched(tensors: Sequence[Any]) -> bool:
     """Whether nothing but autograd watches a call on these tensors, which all lie on the CPU in
     one dtype, and the torch backend is to run it."""
     dtype = tensors[0].dtype
@@ -132,6 +134,7 @@ def _whole(
     bias, both = layers[0][0][2] is not None, len(layers[0]) == 2
     rest = (flat, bias, len(layers), 0.0, False, both, True)
     if kind == "lstm":
+        assert cell is not None
         outputs, hidden, cell = torch.lstm(inputs, [hidden, cell], *rest)
         if not both and outputs.grad_fn is not None:  # whose backward pass reads its outputs
             layout = torch.contiguous_format if inputs.is_contiguous() else torch.preserve_format
@@ -163,7 +166,7 @@ def _read(
     inputs: Tensor,
     hidden: Tensor | None,
     cell: Tensor | None,
-    weights: Sequence[Tensor | None],
+    weights: Sequence[Any],
 ) -> list[list[Tensor]]:
     """By direction what oneDNN's layer reads beside the inputs, in its dtypes."""
     size, batch = weights[1].size(1), inputs.size(0)
@@ -173,7 +176,7 @@ def _read(
         states.append(state if state.dtype == dtype else state.to(dtype))
     found = []
     for d in range(len(weights) // 4):
-        own = weights[4 * d : 4 * d + 4]
+        own: Sequence[Any] = weights[4 * d : 4 * d + 4]
         if own[2] is None:
             own = (*own[:2], *(own[1].new_zeros(4 * size),) * 2)
         own = [w if w.dtype == dtypes.product else w.to(dtypes.product) for w in own]
@@ -218,7 +221,7 @@ def _run(
 class _Layer(torch.autograd.Function):
     @staticmethod
     @opaque
-    def forward(ctx: Any, dtypes: Precision, *given: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, dtypes: Precision, *given: Any) -> tuple[Tensor, ...]:
         inputs, hidden, cell, *weights = given
         # Views of buffers made here are no views to autograd, which would forbid to change them.
         with (
@@ -256,7 +259,7 @@ class _Layer(torch.autograd.Function):
 
 def _backward(
     dtypes: Precision,
-    given: Sequence[Tensor | None],
+    given: Sequence[Any],
     x: Tensor,
     read: list[list[Tensor]],
     kept: Sequence[Tensor],
@@ -305,26 +308,42 @@ def _backward(
     return found
 
 
+def _by_direction(weights: Sequence[Any]) -> list[tuple[Any, Any, Any, Any]]:
+    return [
+        (weights[k], weights[k + 1], weights[k + 2], weights[k + 3])
+        for k in range(0, len(weights), 4)
+    ]
+
+
 def _by_reference(structure: Structure) -> tuple[Tensor, ...]:
     dtypes, inputs, hidden, cell, *weights = structure
-    exact = [None if t is None else t.to(dtypes.state) for t in (inputs, hidden, cell, *weights)]
+    given: tuple[Any, ...] = (inputs, hidden, cell, *weights)
+    exact: list[Any] = [None if t is None else t.to(dtypes.state) for t in given]
     inputs, hidden, cell, *weights = exact
     with without_autocast(inputs):
         sides = [
             reference.recurrence(
                 inputs,
-                *weights[4 * d : 4 * d + 4],
+                *own,
                 None if hidden is None else hidden[d],
                 None if cell is None else cell[d],
                 kind="lstm",
-                lengths=None,
                 reverse=d == 1,
             )
-            for d in range(len(weights) // 4)
+            for d, own in enumerate(_by_direction(weights))
         ]
     sequences, hidden, cell = zip(*sides, strict=True)
     results = (torch.cat(sequences, 2), torch.stack(hidden), torch.stack(cell))
     return tuple(result.to(dtypes.output) for result in results)
 
 
-_AGAIN = Operation("lstm_layer", _run, _run, 3, _backward, _by_reference)
+def _not_registered(*arguments: Any) -> Any:
+    raise NotImplementedError(
+        "the layer's autograd function runs the passes itself"
+    )
+
+
+# What ``gradients_again`` asks for: the number of results, and the reference.
+_AGAIN = Operation(
+    "lstm_layer", _not_registered, _not_registered, 3, _not_registered, _by_reference
+)
