@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from seq2seq.command_line.options import (
     whole,
 )
 from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.translate_options import check_sampling, columns, sampling_options
 
 if TYPE_CHECKING:
     from seq2seq.tasks.translation.config import DecodingConfig
@@ -34,6 +36,7 @@ empty one. Bytes that are not UTF-8 are replaced, with a warning that names the 
 Lines written, columns separated by a tab:
   plain                 text
   --scores              score, text
+  --samples N (N > 1)   as --n-best, but drawn, in the order drawn
   --n-best N (N > 1)    line number, score, text; up to N lines for each line read, best first
   --json                one object: line, source, translations (up to N, best first); each has text,
                         score, log_probability, finished, tokens, token_scores (log probability
@@ -42,6 +45,7 @@ Lines written, columns separated by a tab:
   seq2seq translate MODEL < input.txt > output.txt
   seq2seq translate MODEL --input in.txt.gz --output out.txt --beam-size 1
   seq2seq translate MODEL --prefix-column < text-and-beginning.tsv > output.txt
+  seq2seq translate MODEL --samples 5 --temperature 0.7 --seed 1 < input.txt
   seq2seq translate --ensemble MODEL-A MODEL-B MODEL-C < input.txt > output.txt
   echo "A dog runs." | seq2seq translate MODEL --attention-plot attention.png
 """
@@ -64,6 +68,7 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     _decoding_options(parser)
+    sampling_options(parser)
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
     )
@@ -144,8 +149,10 @@ def _translate(options: argparse.Namespace) -> int:
         raise UsageError(f"--input {options.input}: no such file")
     if same_file(options.input, options.output):
         raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
+    check_sampling(options)
     translator = _load(options)
     settings = _settings(options, translator)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
     plot = options.attention_plot
     shown = options.output is not None or not sys.stdout.isatty()
     with (
@@ -155,20 +162,31 @@ def _translate(options: argparse.Namespace) -> int:
     ):
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
         for first, texts in chunks(source, options.input or "standard input", size):
-            texts, prefixes = _columns(texts, first, options)
+            texts, prefixes = columns(texts, first, options)
             if plot and any(text.strip() for text in texts):
                 at = next(i for i, text in enumerate(texts) if text.strip())
                 pair = texts[at], None if prefixes is None else prefixes[at]
                 _plot_attention(translator, pair, settings, options.precision, plot)
                 plot = None
-            translated = translator.translate_nbest(
-                texts,
-                n_best=options.n_best,
-                decoding=settings,
-                precision=options.precision,
-                first_line=first,
-                prefixes=prefixes,
-            )
+            if options.samples is not None:
+                translated = translator.sample(
+                    texts,
+                    samples=options.samples,
+                    **given(options, ("temperature", "top_k", "top_p", "min_p")),
+                    seed=seed,
+                    decoding=settings,
+                    precision=options.precision,
+                    first_line=first,
+                )
+            else:
+                translated = translator.translate_nbest(
+                    texts,
+                    n_best=options.n_best,
+                    decoding=settings,
+                    precision=options.precision,
+                    first_line=first,
+                    prefixes=prefixes,
+                )
             for number, (text, found) in enumerate(zip(texts, translated, strict=True), first):
                 sink.write(_lines(number, text, found, options).encode("utf-8", "replace"))
             sink.flush()
@@ -176,25 +194,6 @@ def _translate(options: argparse.Namespace) -> int:
     if plot:
         raise UsageError(f"--attention-plot {plot}: every line of the input is blank")
     return 0
-
-
-def _columns(
-    lines: list[str], first: int, options: argparse.Namespace
-) -> tuple[list[str], list[str] | None]:
-    """The texts of lines, and their prefixes."""
-    if not options.prefix_column:
-        return lines, None if options.prefix is None else [options.prefix] * len(lines)
-    texts, prefixes = [], []
-    for at, line in enumerate(lines, start=first):
-        text, *others = line.split("\t")
-        if len(others) > 1:
-            raise UsageError(
-                f"line {at} has {1 + len(others)} columns; --prefix-column expects two: text, "
-                "tab, what its translation begins with"
-            )
-        texts.append(text)
-        prefixes += others or [""]
-    return texts, prefixes
 
 
 def _models(options: argparse.Namespace) -> list[str]:
@@ -339,7 +338,7 @@ def _lines(
         found = [{name: getattr(one, name) for name in names} for one in translations]
         values = {"line": number, "source": source, "translations": found}
         return json.dumps(values, ensure_ascii=False) + "\n"
-    if options.n_best > 1:
+    if max(options.n_best, options.samples or 1) > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
     score = f"{translations[0].score:.4f}\t" if options.scores else ""
     return f"{score}{translations[0].text}\n"
