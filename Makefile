@@ -8,7 +8,7 @@
 #   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, benchmarks, training
 #   make gpu-first | gpu-bench | gpu-train    the same in three short runs, one at a time
 #   make gpu-cache | gpu-dry without a GPU: prepare those runs, or try every line of them
-#   make lint | make format  ruff
+#   make lint | make format  ruff and mypy look | ruff mends
 #   make wheel               build the wheel, install it in a clean environment, import it
 #   make clean               remove what these targets made, trained models excepted
 #   make python              which Python the targets take (another: make PYTHON=...)
@@ -79,6 +79,7 @@ gpu-cache gpu-dry: gpu-%: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -99,4 +100,4 @@ wheel: $(READY)
 	@ls dist
 
 clean:
-	rm -rf $(VENV) build dist .gpu-kit .gpu-work .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .gpu-kit .gpu-work .mypy_cache .pytest_cache .ruff_cache .hypothesis

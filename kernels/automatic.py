@@ -83,8 +83,10 @@ def merged(tables: list[list[dict[str, Any]]]) -> dict[Key, Ranges]:
         measured = {(entry["capability"], version(entry["triton"])) for entry in entries}
         found = {key: ranges for key, ranges in found.items() if key[3:] not in measured}
         for entry in entries:
-            names = (str(entry[name]) for name in ("operation", "kind", "dtype", "capability"))
-            key = (*names, version(entry["triton"]))
+            operation, kind, dtype, capability = (
+                str(entry[name]) for name in ("operation", "kind", "dtype", "capability")
+            )
+            key = (operation, kind, dtype, capability, version(entry["triton"]))
             if entry["backend"] == "triton":
                 low, high = entry["sizes"]
                 found[key] = (*found.get(key, ()), (int(low), int(high)))

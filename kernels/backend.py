@@ -1,9 +1,10 @@
 """Which implementation of an operation runs.
 
-Every operation has twin backends: ``reference`` (plain PyTorch with autograd, any dtype) and
-``torch`` (fast on CPU, and wherever no Triton kernel exists); recurrences, attention, the attention
-decoder and the vocabulary loss have ``triton``, too (NVIDIA GPUs). The choice is made, innermost
-first, by ``use_backend``, by the environment variable ``KERNELS_BACKEND``, by ``auto``.
+Every operation has the backends ``reference`` (plain PyTorch with autograd, any dtype) and
+``torch`` (fast on a CPU, and wherever no Triton kernel exists). Recurrences, attention, the
+attention decoder and the vocabulary loss also have ``triton`` (NVIDIA GPUs). The innermost
+``use_backend`` decides; without one, the environment variable ``KERNELS_BACKEND``; without that,
+``auto``.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def use_backend(name: str) -> Iterator[None]:
     (kernels/automatic.py), else ``torch``. Blocks nest; a backward pass uses
     the backend its forward pass ran on.
 
-    Raises ValueError for an unknown name, at once. A backend that cannot run the operation at
-    hand raises RuntimeError when the operation is called, never a silent change.
+    Raises ValueError at once for an unknown name. If the backend cannot run an operation, calling
+    the operation raises RuntimeError; another backend never takes its place silently.
     """
     global _seen_by_compile
     token = _chosen.set(_checked(name, "use_backend"))
@@ -49,6 +50,14 @@ def use_backend(name: str) -> Iterator[None]:
     finally:
         _chosen.reset(token)
         _seen_by_compile = _chosen.get()
+
+
+def asked_backend() -> str:
+    """The backend that ``use_backend`` or ``KERNELS_BACKEND`` asks for here, else "auto"."""
+    name = _chosen.get()
+    if name is None:
+        name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
+    return name
 
 
 def resolve(
@@ -105,11 +114,9 @@ def _decide(
     size: int,
     seen: str | None,
 ) -> str:
-    """``seen`` is there for torch.compile, which traces no further than this. size 0: nothing to
-    look up."""
-    name = _chosen.get()
-    if name is None:
-        name = _checked(os.environ.get("KERNELS_BACKEND") or "auto", "KERNELS_BACKEND")
+    """The name of the backend. ``seen`` is an argument for torch.compile, which does not trace into
+    this function, so that it compiles again when ``seen`` changes. size 0: do not look it up."""
+    name = asked_backend()
     if name == "auto":
         if decided is not None:
             return decided

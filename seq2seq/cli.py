@@ -20,7 +20,9 @@ import seq2seq
 from seq2seq import registry
 from seq2seq.command_line import completion, data, demo, init, plot, train
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import write_utf8
 from seq2seq.command_line.overrides import split_overrides, unknown_option
+from seq2seq.command_line.paths import normalise_paths
 from seq2seq.environment import check_kernels
 from seq2seq.errors import RunError, UsageError
 
@@ -29,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (argparse exits by itself for wrong use)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _open_closed_streams()
+    write_utf8(sys.stdout)
     _log_to_stderr()
     try:
         status = _run(arguments)
@@ -79,6 +82,7 @@ def _run(arguments: list[str]) -> int:
     if unknown:
         names = list(parsers[options.command]._option_string_actions)
         raise UsageError(f"{options.command}: {unknown_option(unknown[0], names)}")
+    normalise_paths(parsers[options.command], options)
     check_kernels()
     options.overrides = overrides
     return commands[options.command].run(options)

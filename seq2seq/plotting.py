@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -44,10 +45,14 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
     Raises UsageError for another ending, RunError where it cannot be written.
     """
-    path = Path(path)
+    path = Path(normal_path(os.fspath(path)))
     kind = path.suffix.lower()
     if kind not in PICTURES:
         raise UsageError(f"{path}: expected a name that ends in one of: {', '.join(PICTURES)}")
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):  # fonts know no lone surrogates, as in names not UTF-8
+        text.set_text(text.get_text().encode("utf-8", "replace").decode("utf-8"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, format=kind[1:], dpi=150)

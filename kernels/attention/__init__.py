@@ -56,17 +56,17 @@ def additive_attention(
     exp(-(s - centre_t)^2 / (2 (window / 2)^2)) (equation 10). The gradient of ``centre`` comes from
     this factor.
 
-    What lies past a length or outside a mask has no part in anything; where nothing is left,
-    context, weights and gradients are zero. The torch and triton backends never hold
-    (B, T, S, H): they need room for O(B*(T+S)*(H+D)) and the weights, and make tanh again in the
-    backward pass, for which the triton backend keeps the scores, (B, N, T, S) in float32, where
-    they take no more room than the arguments: else they would cost another tanh. One floating dtype
-    for all, which the results have; float16 and bfloat16 are computed in float32 (on triton, the
-    weights are rounded for their product with the values), and so is everything under
-    torch.autocast, where the results are float32.
+    Sources past a length or outside a mask are ignored. For a query without any source, context,
+    weights and gradients are zero. The torch and triton backends never hold (B, T, S, H): they need
+    room for O(B*(T+S)*(H+D)) and the weights, and compute tanh again in the backward pass. The
+    triton backend keeps the scores for it, (B, N, T, S) in float32, where they take no more room
+    than the arguments; otherwise it computes them again, which costs another tanh. All tensors have
+    one floating dtype, and so have the results. float16 and bfloat16 are computed in float32 (on
+    triton, the weights are rounded for their product with the values). Under torch.autocast
+    everything is computed in float32, and the results are float32.
 
-    Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong;
-    where ``lengths`` are on a GPU, values outside 0 to S fail by an assertion there instead.
+    Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong. If
+    ``lengths`` are on a GPU, a device-side assertion checks their values instead.
     """
     if temperature <= 0:
         raise ValueError(f"temperature: found {temperature}; expected a positive number")
@@ -90,13 +90,13 @@ def dot_attention(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Attention with dot scores, score_ts = scale * query_t . keys_s (Luong et al. 2015, eq. 8).
 
-    Scaled dot (Vaswani et al. 2017, eq. 1) is ``scale=1 / sqrt(H)``, of several heads
-    ``sqrt(heads / H)``; a temperature divides the scale; Luong's general score is this one on
-    projected keys. Shapes, masking, options and errors are those of ``additive_attention``. Scores
-    of float16 are summed in float32, where they do not overflow; bfloat16 is multiplied as it is,
-    and the torch backend rounds its scores to it before the softmax, which is in float32. Under
-    torch.autocast the products run in autocast's dtype, the softmax in float32, and the results are
-    float32.
+    Scaled dot (Vaswani et al. 2017, eq. 1) is ``scale=1 / sqrt(H)``, with several heads
+    ``sqrt(heads / H)``. For a temperature, divide the scale by it. Luong's general score is this
+    score on projected keys. Shapes, masking, options and errors are those of
+    ``additive_attention``. float16 scores are summed in float32, so that they do not overflow.
+    bfloat16 is multiplied as it is, and the torch backend rounds its scores to bfloat16 before the
+    softmax, which is in float32. Under torch.autocast the products run in autocast's dtype, the
+    softmax in float32, and the results are float32.
     """
     arguments = Arguments(query, keys, values, None, None, None, None, centre)
     options = Options(lengths, mask, float(scale), float(window), heads)
@@ -125,7 +125,7 @@ def concat_attention(
 
         score_ts = weight . tanh(projection [query_t; keys_s] + bias)
 
-    from the product split at the seam, so that no (B, T, S, Q+K) tensor is made.
+    by two products, one of queries and one of keys, so that no (B, T, S, Q+K) tensor exists.
     query (B, T, Q), keys (B, S, K), values (B, S, D), projection (A, Q+K), weight (A,),
     bias (A,) or None, coverage_weight (A,). The rest is that of ``additive_attention``.
     """

@@ -13,9 +13,9 @@ from kernels.common.precision import autocast_enabled
 def check(arguments: Arguments, options: Options) -> None:
     """Raises ValueError that names the argument, what was found and what was expected."""
     query, keys, values, weight, bias, coverage, coverage_weight, centre = arguments
-    for name, tensor in (("query", query), ("keys", keys), ("values", values)):
-        if tensor.dim() != 3:
-            raise ValueError(f"{name}: found {tensor.dim()} dimensions; expected 3")
+    for name, given in (("query", query), ("keys", keys), ("values", values)):
+        if given.dim() != 3:
+            raise ValueError(f"{name}: found {given.dim()} dimensions; expected 3")
     if not query.is_floating_point():
         raise ValueError(f"query: found dtype {query.dtype}; expected a floating dtype")
     batch, steps, size = query.shape

@@ -68,7 +68,7 @@ _library.define(
 class _Call:
     """The operator's flat arguments, taken apart."""
 
-    def __init__(self, flat: tuple[Any, ...]) -> None:
+    def __init__(self, flat: Sequence[Any]) -> None:
         self.arguments = Arguments(*flat[:TENSORS])
         self.options = Options(*flat[TENSORS : CALL - 5])
         self.backend, *found, self.tiles = flat[CALL - 5 : CALL]

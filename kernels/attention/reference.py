@@ -6,6 +6,8 @@ scores are made from the full (B, N, T, S, H) tensor.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from kernels.attention.arguments import Arguments, Options, by_head
@@ -24,9 +26,8 @@ def attention(arguments: Arguments, options: Options) -> tuple[Tensor, Tensor]:
     dtypes = precision(arguments.query)
     heads = options.heads
     with without_autocast(arguments.query):
-        query, keys, values, weight, bias, coverage, coverage_weight, centre = (
-            None if tensor is None else tensor.to(dtypes.state) for tensor in arguments
-        )
+        tensors: list[Any] = [None if t is None else t.to(dtypes.state) for t in arguments]
+        query, keys, values, weight, bias, coverage, coverage_weight, centre = tensors
         padded = missing(options.lengths, options.mask, keys)
         query = by_head(query, heads)  # (B, N, T, H)
         keys, values = (by_head(without_padding(t, padded), heads) for t in (keys, values))

@@ -61,6 +61,7 @@ def backward(
     weighted = weights * d_alpha.to(dtypes.state)  # (B*N, T, S)
     d_centre = None
     if rows.factor is not None:
+        assert arguments.centre is not None  # with a window
         places = torch.arange(weights.size(2), device=weights.device)
         apart = places - arguments.centre.to(dtypes.state)[:, :, None]  # (B, T, S)
         pull = _apart(weighted, heads).sum(1) * apart  # (B, T, S)
@@ -177,6 +178,15 @@ def _scores(rows: _Rows, options: Options, dtypes: Precision) -> Tensor:
     return scores if options.scale == 1 else scores * options.scale
 
 
+class _Covered(NamedTuple):
+    """Coverage and its weight as in ``_Rows``, with room for their gradients."""
+
+    coverage: Tensor
+    weight: Tensor
+    d_coverage: Tensor
+    d_weight: Tensor
+
+
 def _additive_backward(
     rows: _Rows, d_scores: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -184,11 +194,13 @@ def _additive_backward(
     (B*N, T, S) and its weight (B*N, H)."""
     # All that is needed of the large tensor are sums of d_scores * r and of d_scores * (r - r^2).
     query, keys, vector = rows.query, rows.keys, rows.vector
+    assert vector is not None  # additive scores
     d_query, d_keys = torch.empty_like(query), torch.zeros_like(keys)
     sums = torch.zeros_like(vector)  # of d_scores * r
-    covered = rows.coverage is not None
-    d_coverage = torch.empty_like(d_scores) if covered else None
-    d_cover_weight = torch.zeros_like(vector) if covered else None
+    covered = None
+    if rows.coverage is not None and rows.coverage_weight is not None:
+        found = torch.empty_like(d_scores), torch.zeros_like(vector)
+        covered = _Covered(rows.coverage, rows.coverage_weight, *found)
     slope = 4 * vector  # (B*N or 1, H): of r - r^2, that of the score
     for b, t, r in _blocks(rows):
         part = d_scores[b, t]  # (b, t, S)
@@ -196,10 +208,10 @@ def _additive_backward(
         _add_products(sums, b, part, flat)
         slopes_(r)
         d_query[b, t] = (part[:, :, None] @ r).squeeze(2)  # (b, t, H)
-        if covered:
-            gain = _of(slope * rows.coverage_weight, b)  # (b or 1, H)
-            d_coverage[b, t] = part * (flat @ gain[:, :, None])[:, :, 0].view_as(part)
-            _add_products(d_cover_weight, b, part * rows.coverage[b, t], flat)
+        if covered is not None:
+            gain = _of(slope * covered.weight, b)  # (b or 1, H)
+            covered.d_coverage[b, t] = part * (flat @ gain[:, :, None])[:, :, 0].view_as(part)
+            _add_products(covered.d_weight, b, part * covered.coverage[b, t], flat)
         if r.size(1) == 1:
             d_keys[b].addcmul_(r[:, 0], part[:, 0, :, None])
         else:
@@ -208,9 +220,9 @@ def _additive_backward(
     d_vector = every - 2 * sums
     d_query *= slope[:, None]
     d_keys *= slope[:, None]
-    if covered:
-        d_cover_weight *= slope
-    return d_query, d_keys, d_vector, d_coverage, d_cover_weight
+    if covered is None:
+        return d_query, d_keys, d_vector, None, None
+    return d_query, d_keys, d_vector, covered.d_coverage, covered.d_weight.mul_(slope)
 
 
 def _of(vectors: Tensor, b: slice) -> Tensor:
@@ -246,6 +258,7 @@ def _blocks(rows: _Rows) -> Iterator[tuple[slice, slice, Tensor]]:
             shape = (q.size(0), q.size(1), source, size)
             r = buffer[: q.size(0) * q.size(1) * source * size].view(shape)
             if pairs is None:
+                assert rows.coverage is not None and rows.coverage_weight is not None
                 weight = _of(rows.coverage_weight, here[0])[:, None, None]  # (b, 1, 1, H)
                 torch.add(q, k, out=r).addcmul_(rows.coverage[here][..., None], weight)
                 yield *here, r.mul_(-2).sigmoid_()

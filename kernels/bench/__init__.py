@@ -101,14 +101,14 @@ def main(arguments: list[str] | None = None) -> int:
     if options.save and not torch.cuda.is_available():
         parser.error("--save: no NVIDIA GPU was found; 'auto' is the torch backend without one")
     torch.set_num_threads(options.threads)
-    found = machine()
+    chip = machine()
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
     if on_gpu:
-        print(f"{found['gpu']}, torch {found['torch']}, triton {found['triton']}")
+        print(f"{chip['gpu']}, torch {chip['torch']}, triton {chip['triton']}")
     else:
-        if found["gpu"] is None:
+        if chip["gpu"] is None:
             print("No GPU was found: timing the torch backend on the CPU.")
-        print(f"{found['cpu']}, {found['threads']} thread(s), torch {found['torch']}")
+        print(f"{chip['cpu']}, {chip['threads']} thread(s), torch {chip['torch']}")
     results: dict[str, Rows] = {}
     for name in options.operations:
         _time(name, on_gpu, options, results)

@@ -168,8 +168,8 @@ def _judge(shape: Measured, rows: dict[str, Row]) -> Verdict:
 
 def _all(verdicts: Iterator[Verdict]) -> Verdict:
     found = list(verdicts)
-    speeds = [v.speed for v in found]
-    timed = None not in speeds
+    speeds = [v.speed for v in found if v.speed is not None]
+    timed = len(speeds) == len(found)
     return Verdict(
         all(v.right for v in found), all(v.faster for v in found), min(speeds) if timed else None
     )
@@ -183,10 +183,10 @@ def _ranges(verdicts: dict[int, Verdict]) -> list[tuple[int, int, float | None]]
     for size in sorted(verdicts):
         verdict = verdicts[size]
         wins = trusted and verdict.faster
-        speed = round(verdict.speed, 2) if wins else None
+        speed = round(verdict.speed, 2) if wins and verdict.speed is not None else None
         if found and wins == before:
             low, _, known = found[-1]
-            found[-1] = (low, size, min(known, speed) if wins else None)
+            found[-1] = (low, size, None if known is None or speed is None else min(known, speed))
         else:
             found.append((size, size, speed))
         before = wins

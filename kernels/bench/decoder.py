@@ -72,9 +72,10 @@ class Loop(nn.Module):
             h, c = self.cell(x, (h, c))
             query = self.query(h)
             if self.fused:
-                context = kernels.additive_attention(
+                found: Any = kernels.additive_attention(
                     query[:, None].to(keys.dtype), keys, values, self.score, lengths=lengths
-                )[:, 0]
+                )
+                context = found[:, 0]
             else:
                 scores = torch.tanh(query[:, None] + keys) @ self.score
                 alpha = scores.masked_fill(padded, float("-inf")).softmax(1)

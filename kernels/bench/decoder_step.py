@@ -8,7 +8,7 @@ search does it. Results are first compared with the float64 reference's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from kernels.decoder import (
 )
 
 Rows = list[dict[str, Any]]
-Result = tuple[Tensor, DecoderState, Tensor]
+Result = tuple[Tensor, DecoderState, Any]  # attention weights, None without memory
 REPLAYS = 200  # steps between two looks at the clock
 VOCABULARY = 8000
 
@@ -87,12 +87,12 @@ class Setting:
     def exact(self) -> Result:
         """``plain`` of the same numbers in float64."""
         own = object.__new__(Setting)
-        layer = LayerWeights(*(_double(t) for t in self.weights.layers[0]))
-        others = (_double(t) for t in self.weights[1:])
-        own.weights = DecoderWeights((layer,), *others)
+        layer, others = self.weights.layers[0], self.weights[1:]
+        own.weights = DecoderWeights((LayerWeights(*_doubles(layer)),), *_doubles(others))
         own.embedding, own.tokens = self.embedding.double(), self.tokens
-        own.state = DecoderState(*(_double(t) for t in self.state))
-        own.memory = Memory(*(_double(t) for t in self.memory[:2]), self.memory.lengths)
+        own.state = DecoderState(*_doubles(self.state))
+        keys, values, lengths = self.memory
+        own.memory = Memory(keys.double(), values.double(), lengths)
         with kernels.use_backend("reference"):
             return own.plain()
 
@@ -108,9 +108,11 @@ class Setting:
             table = input_sums(self.embedding, weights) if summed else self.embedding
 
         def call() -> Result:
-            inputs, rows = table, self.tokens
+            inputs, rows = table, None
             if backend == "torch":
-                inputs, rows = inputs.index_select(0, rows), None
+                inputs = inputs.index_select(0, self.tokens)
+            else:
+                rows = self.tokens
             with kernels.use_backend(backend):
                 return prepared_step(
                     inputs, rows, weights, self.state, memory, "lstm", summed=summed
@@ -126,8 +128,9 @@ class Setting:
         return scheduled
 
 
-def _double(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.double()
+def _doubles(tensors: Sequence[Any]) -> list[Any]:
+    """In float64, None where there is none."""
+    return [None if tensor is None else tensor.double() for tensor in tensors]
 
 
 def contenders(setting: Setting) -> dict[str, Callable[[], Any]]:

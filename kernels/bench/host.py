@@ -128,7 +128,8 @@ def _attentions() -> list[Case]:
         lengths = torch.tensor([5, 4, 3, 2])
 
         def call() -> None:
-            context = kernels.additive_attention(*leaves, lengths=lengths)
+            query, keys, values, weight = leaves
+            context: Any = kernels.additive_attention(query, keys, values, weight, lengths=lengths)
             if backward:
                 torch.autograd.grad(context, leaves, torch.ones_like(context))
 

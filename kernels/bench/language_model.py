@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,7 @@ class Model(nn.Module):
         return F.nll_loss(F.log_softmax(self.output(vectors), 1), targets)
 
 
-def measure(kind: str, rounds: int) -> dict[str, object]:
+def measure(kind: str, rounds: int) -> dict[str, Any]:
     """By contender the median milliseconds of a training step, in CPU time."""
     torch.manual_seed(0)
     swaps = ((nn, False), (kernels, False), (kernels, True))
@@ -56,7 +57,7 @@ def measure(kind: str, rounds: int) -> dict[str, object]:
             if turn:  # the first is for caches
                 times[name].append(1e3 * (time.process_time() - start))
     medians = {name: statistics.median(found) for name, found in times.items()}
-    return {"model": "word_language_model", "kind": kind} | medians
+    return {"model": "word_language_model", "kind": kind, **medians}
 
 
 def _train(model: Model, tokens: Tensor, targets: Tensor) -> None:
@@ -65,10 +66,11 @@ def _train(model: Model, tokens: Tensor, targets: Tensor) -> None:
     nn.utils.clip_grad_norm_(model.parameters(), CLIP)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.sub_(parameter.grad, alpha=RATE)
+            if parameter.grad is not None:
+                parameter.sub_(parameter.grad, alpha=RATE)
 
 
-def run(rounds: int) -> list[dict[str, object]]:
+def run(rounds: int) -> list[dict[str, Any]]:
     """Times LSTM and GRU, prints a table, and returns its rows."""
     print("\nA training step of word_language_model, milliseconds of CPU time; ratio to torch.nn.")
     results = []

@@ -49,14 +49,15 @@ class Setting:
         weight = torch.randn(words, size, device=device) * size**-0.5
         self.targets = torch.randint(words, (rows,), device=device)
         self.leaves = [t.to(dtype).requires_grad_() for t in (hidden, weight)]
+        self.hidden, self.weight = self.leaves
 
     def fused(self) -> Tensor:
         return kernels.linear_cross_entropy(
-            *self.leaves, self.targets, label_smoothing=SMOOTHING, reduction="sum"
+            self.hidden, self.weight, self.targets, label_smoothing=SMOOTHING, reduction="sum"
         )
 
     def plain(self) -> Tensor:
-        logits = F.linear(*self.leaves)
+        logits = F.linear(self.hidden, self.weight)
         return F.cross_entropy(logits, self.targets, label_smoothing=SMOOTHING, reduction="sum")
 
     def gradients(self, run: Callable[[], Tensor]) -> list[Tensor]:

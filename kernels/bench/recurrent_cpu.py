@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ def recurrent_cases(quick: bool) -> list[Case]:
     """The shapes of a translation encoder, a long one, one sequence, and one too small for its
     arithmetic to matter."""
     shapes = [(128, 15, 256, True), (64, 30, 512, False), (1, 20, 256, False), (4, 5, 16, True)]
-    kinds = ("LSTM", "GRU", "RNN")
+    kinds: tuple[str, ...] = ("LSTM", "GRU", "RNN")
     if quick:
         shapes, kinds = [(4, 5, 16, True)], ("LSTM", "GRU")
     return [
@@ -50,7 +50,7 @@ def recurrent_cases(quick: bool) -> list[Case]:
     ]
 
 
-def measure(case: Case, rounds: int) -> dict[str, object]:
+def measure(case: Case, rounds: int) -> dict[str, Any]:
     """The case, and by contender the median milliseconds of a forward and backward pass, and of a
     forward pass without gradients ("forward kernels", "forward torch.nn").
 
@@ -118,7 +118,7 @@ def _check(case: Case, runs: dict[str, Run], inputs: Tensor) -> None:
                 raise RuntimeError(f"{name} on {case}: error {error:.2e}, expected <= {bound:.2e}")
 
 
-def run(quick: bool, rounds: int) -> list[dict[str, object]]:
+def run(quick: bool, rounds: int) -> list[dict[str, Any]]:
     """Times all cases, prints a table, and returns its rows."""
     print("Milliseconds forward + backward, median; ratio: torch.nn / kernels, above 1 is faster,")
     print("then the same of a forward pass under no_grad.")

@@ -13,7 +13,7 @@ much slower.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -71,7 +71,7 @@ class Case(NamedTuple):
 class Contender(NamedTuple):
     name: str
     run: Callable[[Tensor], Tensor]
-    parameters: list[Tensor]
+    parameters: Sequence[Tensor]
 
 
 def cases(quick: bool, few: bool = False) -> list[Case]:
@@ -201,7 +201,7 @@ def _truth(
 
 
 def _results(
-    run: Callable[[Tensor], Tensor], inputs: Tensor, parameters: list[Tensor]
+    run: Callable[[Tensor], Tensor], inputs: Tensor, parameters: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """Outputs, and the gradients of their sum: of the inputs and of each parameter."""
     x = inputs.detach().clone().requires_grad_()
@@ -247,12 +247,12 @@ def _contenders(
     return found + _flashrnn(case, ours)
 
 
-def _flashrnn(case: Case, ours: nn.Module) -> list[Contender]:
+def _flashrnn(case: Case, ours: Any) -> list[Contender]:
     """FlashRNN's fused CUDA kernel, where it is installed: an LSTM with a single head."""
     if case.kind != "LSTM" or case.precision != "bf16" or case.ragged or case.bidirectional:
         return []
     try:
-        from flashrnn import flashrnn
+        from flashrnn import flashrnn  # type: ignore[import-not-found]  # on few machines
     except ImportError:
         return []
     size = case.size

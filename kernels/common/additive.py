@@ -40,7 +40,7 @@ def pair(query: Tensor, keys: Tensor, key_factors: Tensor | None) -> Pairs:
     """query (..., T, H), keys (..., S, H), and ``factors`` of the keys, made once for any number of
     queries."""
     query_factors = None if key_factors is None else factors(query)
-    if query_factors is None:
+    if key_factors is None or query_factors is None:
         return Pairs(-2 * query, -2 * keys, None)
     return Pairs(query_factors, key_factors, query.new_ones(query.size(-1)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,7 +28,10 @@ CHIPS = {
 # Prices in microseconds. Where no source is given they are estimates; no GPU has measured any.
 LAUNCH = 2.5  # between two launches of a loop, where Python is not what they wait for
 REPLAYED = 1.0  # of a step of search in a CUDA graph ("Getting Started with CUDA Graphs": 0.5)
-HOST = 31.0  # of Python for a launch, measured with a launcher that does nothing
+# Of the CPU for a launch in a loop: Python 2.3 to 5.5, measured with a driver that launches nothing
+# (benchmarks/host-cpu.json), and CUDA's launch 1.8 (V100) to 2.7 (A100), the references of
+# ReFrame's test gpu_kernel_latency. The upper ends: a loop that waits for Python gains nothing.
+HOST = 8.0
 BARRIER = 1.35  # with LATENCY 2.25: an audit expects 2 to 2.5 for a barrier and a reload of h
 LATENCY = 0.9  # a dependent chain: load h from L2, product, activations, store
 # A tensor-core instruction (m16n8k16, float32 sums) that waits for the one before: 25 to 33 cycles
@@ -49,7 +52,7 @@ def chip_of(device: torch.device) -> Chip:
     """The chip behind a CUDA device; for tensors on the CPU (the interpreter) an H100's."""
     if device.type != "cuda":
         return CHIPS[90]
-    properties = torch.cuda.get_device_properties(device)
+    properties: Any = torch.cuda.get_device_properties(device)  # PyTorch declares a part of them
     known = CHIPS.get(properties.major * 10, CHIPS[90])
     return known._replace(
         processors=properties.multi_processor_count,

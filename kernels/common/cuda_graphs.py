@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from kernels.common.capture import capturing
 from kernels.common.settings import debug_spins, graphs_wanted
 
-Bundle = TypeVar("Bundle", bound=tuple[Any, ...])
+Bundle = TypeVar("Bundle", bound=NamedTuple)
 MOST = 16  # graphs
 MOST_BYTES = 1 << 30  # of their buffers, all together
 _SEEN = 256  # loops that came once
@@ -62,7 +62,7 @@ class _Graph:
         with torch.inference_mode(False):
             self._buffers = [_buffer(region, device) for region in regions]
             tensors = [None if p is None else _view(self._buffers[p.region], p) for p in places]
-        own = type(named)(*tensors)
+        own = named._make(tensors)
         changed = {
             p.region for n, p in zip(named._fields, places, strict=True) if n in written and p
         }
@@ -166,8 +166,8 @@ def _map(named: Bundle) -> tuple[list[_Region], list[_Place | None]]:
     found: dict[int, tuple[int, int]] = {}  # of each tensor, the region and its offset there
     for start, end, number in sorted(spans):
         if by_address and start < by_address[-1].start + by_address[-1].size:
-            region = by_address[-1]
-            by_address[-1] = region._replace(size=max(region.size, end - region.start))
+            latest = by_address[-1]
+            by_address[-1] = latest._replace(size=max(latest.size, end - latest.start))
         else:
             by_address.append(_Region(start, end - start, named[number]))
         found[number] = len(by_address) - 1, start - by_address[-1].start

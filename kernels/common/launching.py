@@ -80,7 +80,7 @@ class Kernel:
     Raises TypeError where the function has no parameter of a field's name.
     """
 
-    def __init__(self, function: Any, pointers: type[tuple[Any, ...]]) -> None:
+    def __init__(self, function: Any, pointers: type[NamedTuple]) -> None:
         names = list(function.arg_names)
         unknown = [name for name in pointers._fields if name not in names]
         if unknown:
@@ -123,7 +123,8 @@ class Launch:
         self._kernel, self._pointers, self._numbers, self._fixed = kernel, pointers, numbers, fixed
         self._runs: dict[Grid, Any] = {}
         self._arguments: list[Any] = []
-        self._compiled = self._key = None
+        self._compiled: _Compiled | None = None
+        self._key: tuple[Any, ...] | None = None
         knobs = triton.knobs
         if (
             not kernel.direct

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,9 +58,9 @@ def widest(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
 
 
-def exact(tensors: Sequence[Tensor | None], dtypes: Precision) -> list[Tensor | None]:
+def exact(tensors: Sequence[Tensor | None], dtypes: Precision) -> list[Any]:
     """In the dtype of sums, in which a reference computes: autocast, which may have mixed dtypes,
-    is left by then, and half precision would round."""
+    is left by then, and half precision would round. None stays None."""
     return [
         tensor.to(dtypes.state) if tensor is not None and tensor.is_floating_point() else tensor
         for tensor in tensors

@@ -64,7 +64,7 @@ def prepared_linear(x: Tensor, linear: PreparedLinear) -> Tensor:
         x, given = x.new_empty(filled, x.shape[1], dtype=linear.dtype), x
         x[:rows] = given
         x[rows:] = 0
-    no_activation = ("none", [], "")
+    no_activation: tuple[str, list[float], str] = ("none", [], "")
     y = torch.ops.mkldnn._linear_pointwise(x, linear.weight, linear.bias, *no_activation)
     return y[:rows]
 

@@ -105,7 +105,7 @@ def _by_onednn(x: Tensor, w: Tensor) -> bool:
         and rows > 1
         and x.device.type == "cpu"
         and library() == "onednn"
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
     )
 
 

@@ -9,7 +9,7 @@ whose operators of PyTorch answer it: forward-mode derivatives, ``vmap``, second
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -52,7 +52,7 @@ def opaque(function: Callable[..., Any]) -> Callable[..., Any]:
     breaks there, and after a graph break, where the compiler looks at every call of Python, this
     one runs as it is. (torch.compiler.disable does the same, and imports the compiler, a second.)
     """
-    function._torchdynamo_disable = True
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]  # torch.compile looks for it
     skip = eval_frame._FrameAction.SKIP
     strategy = eval_frame._FrameExecStrategy(skip, skip)
     eval_frame.set_code_exec_strategy(function.__code__, strategy)
@@ -168,6 +168,7 @@ def _autograd_function(
         places, kept = ctx.places, ctx.saved_tensors  # read once: hooks may compute them
         tensors, saved = kept[: len(places)], kept[len(places) :]
         grads, wanted = grads[: operation.results], ctx.needs_input_grad[3:]
+        found: Iterable[Any]
         if all(grad is None for grad in grads):
             found = (None,) * len(places)
         elif torch.is_grad_enabled() or transformed((*grads, *tensors)) or _many(grads):
@@ -185,10 +186,9 @@ def _autograd_function(
     return type(title, (torch.autograd.Function,), members)
 
 
-def _level_function(
-    operation: Operation, operator: torch._ops.OpOverload, listed: bool
-) -> type[torch.autograd.function._SingleLevelFunction]:
-    """The same for one level of torch.func.grad or vjp, which keep the graph of every gradient."""
+def _level_function(operation: Operation, operator: torch._ops.OpOverload, listed: bool) -> Any:
+    """The same for one level of torch.func.grad or vjp, which keep the graph of every gradient: a
+    ``_SingleLevelFunction``, whose ``apply`` PyTorch does not declare."""
     plain = _autograd_function(operation, operator, listed)
 
     @opaque
@@ -202,13 +202,14 @@ def _level_function(
         tensors, saved = kept[: len(places)], kept[len(places) :]
         grads, wanted = grads[: operation.results], ctx.needs_input_grad[3:]
         given = (*tensors, *(grad for grad in grads if grad is not None))
+        found: Iterable[Any]
         if all(grad is None for grad in grads):
             found = (None,) * len(places)
         elif _only_gradients(given) and not _required_below(given):
             arguments = _put(ctx.rest, places, tensors)
             with torch.no_grad():
-                found = operation.backward(arguments, saved, grads, _put(ctx.rest, places, wanted))
-            found = _take(found, places)
+                made = operation.backward(arguments, saved, grads, _put(ctx.rest, places, wanted))
+            found = _take(made, places)
         else:
             found = _pulled_back(operation, ctx.rest, places, tensors, grads, wanted)
         found = (f if want else None for f, want in zip(found, wanted, strict=True))
@@ -260,12 +261,12 @@ def _pulled_back(
         filled = [next(given) if want else t for t, want in zip(tensors, wanted, strict=True)]
         results = operation.reference(_put(rest, places, filled))
         there[:] = [k for k, result in enumerate(results) if result is not None]
-        return [results[k] for k in there]
+        return [result for result in results if result is not None]
 
     leaves = [tensor for tensor, want in zip(tensors, wanted, strict=True) if want]
-    results, pull = torch.func.vjp(run, *leaves)
+    results, pull, *_ = torch.func.vjp(run, *leaves)
     arriving = [
-        torch.zeros_like(result) if grads[k] is None else grads[k].to(result.dtype)
+        torch.zeros_like(result) if (grad := grads[k]) is None else grad.to(result.dtype)
         for k, result in zip(there, results, strict=True)
     ]
     found = iter(pull(arriving))

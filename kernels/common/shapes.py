@@ -7,7 +7,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensor
 
 
-def unknown_size(like: Tensor, most: int) -> int | torch.SymInt:
+def unknown_size(like: Tensor, most: int | torch.SymInt) -> int | torch.SymInt:
     """A size that the values of the arguments decide: a symbol where torch.compile traces with
     ``like``; elsewhere (the meta device, a fake tensor without symbols) ``most``."""
     if not isinstance(like, FakeTensor):

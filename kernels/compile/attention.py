@@ -119,7 +119,7 @@ def _price(configuration: Configuration, arch: int) -> float | None:
     """Predicted microseconds; of a forward pass in two launches both, at the first."""
     name, problem, _, _, _, kept = configuration
     tile, chip = configuration.tile, CHIPS[arch]
-    if name == "columns":
+    if isinstance(tile, Columns):
         return columns_price(tile, problem, chip)
     if not problem.additive or name == "context":
         return None
@@ -140,7 +140,7 @@ def _constants(configuration: Configuration) -> dict[str, Any]:
         "WINDOW": options,
         "LENGTHS": True,
         "MASKED": options,
-        "WEIGHTS": options and not (name == "forward" and tile.part),
+        "WEIGHTS": options and not (name == "forward" and isinstance(tile, Tile) and tile.part),
         "KEPT": kept,
         "BT": tile.steps,
         "BS": tile.sources,

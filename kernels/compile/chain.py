@@ -240,10 +240,10 @@ def _body(blocks: list[Block], head: int, ends: list[int]) -> set[int]:
             before.setdefault(target, []).append(index)
     found, waiting = {head}, list(ends)
     while waiting:
-        block = waiting.pop()
-        if block not in found:
-            found.add(block)
-            waiting += before.get(block, [])
+        index = waiting.pop()
+        if index not in found:
+            found.add(index)
+            waiting += before.get(index, [])
     return found
 
 
@@ -294,7 +294,9 @@ def _constant(one: Instruction, known: dict[str, int]) -> int | None:
         if compare is None or len(values) != 2:
             return None
         if ".u" in one.name:  # as unsigned numbers of its width
-            bits = int(_INTEGER.search(one.name)[1])
+            width = _INTEGER.search(one.name)
+            assert width is not None, one.name  # a comparison of integers, as was seen above
+            bits = int(width[1])
             values = [value % (1 << bits) for value in values]
         return int(compare(*values))
     a, b = values

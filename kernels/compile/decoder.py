@@ -42,8 +42,8 @@ def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> lis
                             for one in _kernels(problem, tiles, dtype, options, arch):
                                 key = (dtype, backward, str(one.constants))
                                 found.setdefault(key, one)
-    steps = decoder_step.kernels(arch, shapes, dtypes, options)
-    return [*found.values(), *(_keys_backward(dtype) for dtype in dtypes), *steps]
+    of_steps = decoder_step.kernels(arch, shapes, dtypes, options)
+    return [*found.values(), *(_keys_backward(dtype) for dtype in dtypes), *of_steps]
 
 
 def _kernels(

@@ -26,6 +26,7 @@ from kernels.compile.ptx import Instruction, Place
 VALUE = re.compile(r"%[\w.$-]+(?:#\d+)?")
 LAYOUT = re.compile(r", #(?:ttg\.slice<\{dim = \d+, parent = )*#?[\w.]+(?:\}>)*")
 LOCATION = re.compile(r" loc\((#loc\d*)\)")
+Seen = tuple[Place, bool]  # an access: where, and whether it stores
 
 
 class Access(NamedTuple):
@@ -46,11 +47,11 @@ def faults(ttgir: str, text: str) -> list[str]:
     wrong: dict[str, None] = {}
     first = {one for one, _ in pairs}
     missing = {one for pair in pairs for one in pair}
-    second: dict[tuple[Place, bool], set[tuple[Place, bool]]] = {}
+    second: dict[Seen, set[Seen]] = {}
     for one, other in pairs:
         second.setdefault(other, set()).add(one)
 
-    def step(facts: frozenset[object], one: Instruction) -> frozenset[object]:
+    def step(facts: frozenset[Seen], one: Instruction) -> frozenset[Seen]:
         if one.name.startswith(("bar.sync", "barrier.sync")):
             return frozenset()
         store = one.name.startswith("st.global")
@@ -66,13 +67,14 @@ def faults(ttgir: str, text: str) -> list[str]:
             ] = None
         return facts | {here} if here in first else facts
 
-    ptx.walk(ptx.read(text), frozenset(), step)
+    nothing: frozenset[Seen] = frozenset()
+    ptx.walk(ptx.read(text), nothing, step)
     for place, store in missing:
         wrong[f"{place}: no such {'store' if store else 'load'} in the PTX to compare with"] = None
     return list(wrong)
 
 
-def _pairs(found: list[Access]) -> Iterator[tuple[tuple[Place, bool], tuple[Place, bool]]]:
+def _pairs(found: list[Access]) -> Iterator[tuple[Seen, Seen]]:
     """Accesses, one after the other, that need a barrier between."""
     for (i, one), (k, other) in product(enumerate(found), repeat=2):
         if not (one.store or other.store) or one.base != other.base or one.store == other.store:
@@ -205,7 +207,7 @@ def _layout(type_of: str, layouts: dict[str, str]) -> tuple[str | None, bool]:
     if blocked is None:
         return layout, True
     tiles = [
-        [int(n) for n in re.search(rf"{name} = \[([\d, ]+)\]", blocked).group(1).split(",")]
+        [int(n) for n in re.findall(rf"{name} = \[([\d, ]+)\]", blocked)[0].split(",")]
         for name in ("sizePerThread", "threadsPerWarp", "warpsPerCTA")
     ]
     return layout, any(prod(each) > n for n, *each in zip(shape, *tiles, strict=True))

@@ -12,7 +12,7 @@ that can be checked: which programs write what is not in the code.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kernels.compile import ptx
 from kernels.compile.ptx import Block, Instruction
@@ -23,6 +23,7 @@ SAME = [
     ("shown", "states"), ("fed", "vectors"), ("raw", "vectors"),  # decoder
     ("shown", "hidden_out"),  # a step of it
 ]  # fmt: skip
+Arguments = Callable[[Instruction], set[str]]  # those that its address may point into
 COUNTERS = ("counter", "counters", "status")
 PAST_L1 = re.compile(r"\.(cg|cv|volatile|acquire|relaxed)\b")
 
@@ -50,7 +51,7 @@ def faults(text: str, names: list[str]) -> list[str]:
     return list(wrong)
 
 
-def _written(blocks, arguments) -> set[str]:
+def _written(blocks: dict[str, Block], arguments: Arguments) -> set[str]:
     stored = {
         name
         for block in blocks.values()
@@ -78,13 +79,13 @@ def _where(one: Instruction) -> str:
     return one.place[0] if one.place else "?"
 
 
-def _barriers(blocks: dict[str, Block], arguments, written: set[str]) -> Iterator[str]:
+def _barriers(blocks: dict[str, Block], arguments: Arguments, written: set[str]) -> Iterator[str]:
     """Follows every path with what may be true on it: "dirty", a store since the last bar.sync;
     "arrived", no acquire since the last arrival; "acquired", no bar.sync since the acquire."""
     wrong: dict[str, None] = {}
     arrivals = 0
 
-    def step(facts: frozenset[object], one: Instruction) -> frozenset[object]:
+    def step(facts: frozenset[str], one: Instruction) -> frozenset[str]:
         nonlocal arrivals
         if one.name.startswith(("bar.sync", "barrier.sync")):
             return facts - {"dirty", "acquired"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 Place = tuple[str, ...]  # file:line:column of the source, then of each call that led there
 # A destination may be a vector in braces; inline assembly pads brackets and braces with spaces.
 INSTRUCTION = re.compile(r"(?:@!?(%p\d+)\s+)?([a-z][\w.:]*)\s*(.*)")
 REGISTER = re.compile(r"%(?:rd|rs|rq|r|fd|f|p|b|h)\d+")
+Fact = TypeVar("Fact")  # what ``walk`` carries along
 
 
 class Instruction(NamedTuple):
@@ -36,14 +37,20 @@ def read(text: str) -> dict[str, Block]:
     Raises ValueError at an instruction that this reader does not know how to follow.
     """
     blocks: dict[str, Block] = {"entry": Block([], [])}
-    label, place, open_ended = "entry", (), True
+    label, open_ended = "entry", True
+    place: Place = ()
     body = text[text.index("\n{") :]
+    calls: dict[str, Place] = {}  # file, line and column, as numbers -> the place they stand for
     for line, _, comment in (one.partition("//") for one in body.splitlines()):
         line = line.strip()
         if line.startswith(".section"):  # debugging information
             break
         if line.startswith(".loc"):
             place = tuple(re.findall(r"[^\s@\[\]]+:\d+(?::\d+)?", comment))
+            numbers, _, call = line.removeprefix(".loc").partition(", function_name")
+            if call and len(place) == 1:  # Triton 3.9 names the call in numbers alone
+                place += calls.get(" ".join(call.partition("inlined_at")[2].split()), ())
+            calls[" ".join(numbers.split()[:3])] = place
         elif line.endswith(":") and line.startswith("$L__BB"):
             if open_ended:
                 blocks[label].next.append(line[:-1])
@@ -81,6 +88,7 @@ def origins(blocks: dict[str, Block]) -> dict[str, frozenset[int]]:
             registers = REGISTER.findall(one.operands)
             if one.name.startswith("ld.param.b64") or one.name.startswith("ld.param.u64"):
                 number = re.search(r"_param_(\d+)", one.operands)
+                assert number is not None, one.operands  # PTX's name of a kernel's parameter
                 found[registers[0]] = frozenset({int(number.group(1))})
             elif registers and not one.name.startswith(("ld", "st", "atom", "red", "setp", "cp")):
                 moves.append((registers[0], registers[1:]))
@@ -97,8 +105,8 @@ def origins(blocks: dict[str, Block]) -> dict[str, frozenset[int]]:
 
 def walk(
     blocks: dict[str, Block],
-    start: frozenset[object],
-    step: Callable[[frozenset[object], Instruction], frozenset[object]],
+    start: frozenset[Fact],
+    step: Callable[[frozenset[Fact], Instruction], frozenset[Fact]],
 ) -> None:
     """Calls ``step(facts, instruction)`` along every path until nothing new is found; the facts
     that may hold before a block are the union of those after the blocks that lead to it."""

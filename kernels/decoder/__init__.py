@@ -73,27 +73,27 @@ def attention_decoder(
                                                  who take h_{t-1}: there attention comes first)
         a_t   = tanh(W_o [c_t; h_t]) * output mask     Luong et al. 2015, eq. 5
 
-    With weights.sentinel the softmax has one more place, the decoder's own memory: see
-    kernels/decoder/sentinel.py.
+    With weights.sentinel the softmax includes one more vector, the sentinel, which is computed from
+    the decoder's own memory: see kernels/decoder/sentinel.py.
 
-    Without input feeding nothing of attention returns into the cells: each layer then is one
+    Without input feeding, attention does not change what the cells compute. Each layer is then one
     ``recurrence`` over all steps, and attention one call with T queries
     (kernels/decoder/without_input_feeding.py).
 
     inputs (B, T, E). Returns the attentional vectors a (B, T, A), the final DecoderState and
-    the attention weights (B, T, S; None without ``memory``); gradients flow through all three,
+    the attention weights (B, T, S; None without ``memory``). Gradients flow through all three,
     to everything but ``masks``, which are constants. ``residual`` adds a layer's input to its
-    output from the second layer on. The results have the dtype of ``inputs``; of float16 and
-    bfloat16 states and softmax are float32. Under autocast the products run in its dtype, states
-    and softmax in float32, which the results have.
+    output from the second layer on. The results have the dtype of ``inputs``. With float16 and
+    bfloat16 inputs, states and softmax are computed in float32. Under autocast the products run in
+    autocast's dtype, states and softmax in float32, and the results are float32.
 
     Raises ValueError for shapes that do not fit together, for tensors of another device than
-    ``inputs``, or, without autocast, of another dtype, and for lengths outside 0..S; for these, the
-    loop fails on CUDA by an assertion on the device instead, which needs no waiting.
+    ``inputs``, or, without autocast, of another dtype, and for lengths outside 0..S. On CUDA the
+    loop checks lengths by a device-side assertion instead, because nothing waits for that.
     """
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
-    # 'auto' takes no kernel for values without columns: there is none
+    # 'auto' takes torch for values without columns: the kernels cannot run them
     size = 0 if memory is not None and not memory.values.size(2) else state.hidden.size(2)
     measured = measured_as(weights, kind)
     chosen = backend.resolve("attention_decoder", inputs, triton=True, kind=measured, size=size)

@@ -5,7 +5,9 @@ The registered operator takes lists; every backend takes a Call.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -70,7 +72,7 @@ def flatten(call: Call) -> list[Tensor | None]:
 
 
 def unflatten(
-    flat: list[Tensor | None],
+    flat: Sequence[Any],
     layers: int,
     kind: str,
     scale: float,
@@ -78,7 +80,7 @@ def unflatten(
     dtypes: Precision,
     schedule: str = "",
 ) -> Call:
-    """The Call whose tensors ``flat`` are."""
+    """The Call whose tensors ``flat`` are, None where there is none."""
     inputs, hidden, cell, feed, keys, values, query, score, output, gate, bias, *rest = flat
     sentinel, rest = rest[:SENTINEL], rest[SENTINEL:]
     stack = tuple(LayerWeights(*rest[n * LAYER : (n + 1) * LAYER]) for n in range(layers))

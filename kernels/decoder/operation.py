@@ -29,16 +29,17 @@ def attention_decoder(call: Call, backend: str) -> tuple[Tensor, DecoderState, T
     """See kernels.attention_decoder."""
     flat = flatten(call)
     places = [k for k, tensor in enumerate(flat) if tensor is not None]
-    tensors = [flat[k] for k in places]
+    tensors = [tensor for tensor in flat if tensor is not None]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     *results, _ = torch.ops.kernels.attention_decoder(
         tensors, places, len(call.weights.layers), call.kind, call.scale, call.residual, backend,
         *call.dtypes, call.schedule, keep,
     )  # fmt: skip
     there = _there(call)
-    vectors, hidden, cell, feed, alpha = (
+    found: list[Any] = [
         result if given else None for result, given in zip(results, there, strict=True)
-    )
+    ]
+    vectors, hidden, cell, feed, alpha = found
     return vectors, DecoderState(hidden, cell, feed), alpha
 
 

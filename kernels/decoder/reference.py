@@ -5,6 +5,8 @@ The step is also what decoding runs; the loop is the truth that other backends a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -89,9 +91,9 @@ def _attend(
     beams = query.shape[0] // max(1, sources)
     query = query.view(sources, beams, query.shape[1]).to(memory.keys.dtype)  # (B, K, Q)
     keys, values, lengths = memory
-    if own is not None:
-        padded = padding(lengths, *keys.shape[:2], keys.device)
-        found = attend(
+    if own is not None and weights.sentinel is not None:
+        padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
+        context, attention = attend(
             query,
             without_padding(keys, padded),
             without_padding(values, padded),
@@ -102,11 +104,12 @@ def _attend(
             F.linear(own, weights.sentinel.key).to(keys.dtype).view_as(query),
         )
     elif weights.score is None:
-        found = dot_attention(query, keys, values, scale, lengths, return_weights=True)
+        context, attention = dot_attention(query, keys, values, scale, lengths, return_weights=True)
     else:
         score = weights.score
-        found = additive_attention(query, keys, values, score, lengths=lengths, return_weights=True)
-    context, attention = found
+        context, attention = additive_attention(
+            query, keys, values, score, lengths=lengths, return_weights=True
+        )
     return context.flatten(0, 1), attention.flatten(0, 1)
 
 
@@ -122,7 +125,8 @@ def attention_decoder(
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     """The loop of ``decoder_step`` over T, with autograd's tape. See kernels.attention_decoder."""
     steps = inputs.shape[1]
-    vectors, attentions = [], []
+    vectors: list[Tensor] = []
+    attentions: list[Any] = []  # None without memory
     for t in range(steps):
         between = tuple(mask[min(t, mask.shape[0] - 1)] for mask in masks.between)
         output = None if masks.output is None else masks.output[min(t, masks.output.shape[0] - 1)]
@@ -134,12 +138,12 @@ def attention_decoder(
     if not steps:
         call = Call(inputs, weights, state, memory, masks, kind, scale, residual, precision(inputs))
         used = flatten(call)[: differentiable(len(weights.layers))]
-        vectors = inputs.new_zeros(inputs.shape[0], 0, weights.output.shape[0])
+        none = inputs.new_zeros(inputs.shape[0], 0, weights.output.shape[0])
+        alpha = None
         if memory is not None:
-            alpha = inputs.new_zeros(inputs.shape[0], 0, memory.keys.shape[1])
-            attentions = reached(alpha, used)
-        state = DecoderState(*(None if part is None else reached(part, used) for part in state))
-        return reached(vectors, used), state, attentions if memory is not None else None
+            alpha = reached(inputs.new_zeros(inputs.shape[0], 0, memory.keys.shape[1]), used)
+        parts: list[Any] = [None if part is None else reached(part, used) for part in state]
+        return reached(none, used), DecoderState(*parts), alpha
     return (
         torch.stack(vectors, 1),
         state,

@@ -1,19 +1,19 @@
 """One step of the attention decoder for search: weights and memory prepared once, no gradients.
 
-``reference.decoder_step`` is the truth. Here, what is the same at every step is done before the
-first: [step input; hidden] is one product with one packed weight, each bias is summed once, keys
-and values are zero past a length. The embedding's share of the gates is
-computed once for each different token of a step: of 320 hypotheses about 110 differ.
+``reference.decoder_step`` computes the same and is what tests compare with. Here, work that is the
+same at every step is done before the first: [step input; hidden] is one product with one packed
+weight, biases are added once, keys and values are set to zero past a length. The embedding's part
+of the gates is computed once for each different token of a step: among 320 hypotheses about 110.
 
-The backend is that which prepared the weights: PyTorch's operators (this file), or, inside
-``use_backend("triton")``, the kernels in triton_backend/step, which join the weights otherwise.
+A step runs on the backend that prepared the weights: PyTorch's operators (this file), or, inside
+``use_backend("triton")``, the kernels in triton_backend/step, which join the weights differently.
 
 Gate columns are those of ``torch_backend``: LSTM i f o | g, GRU r z | n_x | n_h, Elman a.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,8 @@ from kernels.decoder.weights import (
 )
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
     from kernels.decoder.triton_backend.step import JoinedWeights
 
 _BLOCK = 1 << 18  # elements of all pairs held at once; 1 MiB in float32, a part of L2
@@ -133,7 +135,7 @@ def _prepare(layer: LayerWeights, kind: str, given: int | None, product: torch.d
     )
 
 
-def reads_rows(weights: StepWeights | JoinedWeights) -> bool:
+def reads_rows(weights: StepWeights | JoinedWeights) -> TypeIs[JoinedWeights]:
     """Whether ``prepared_step`` reads, of its inputs, just the rows that it is asked for: then they
     may be a whole vocabulary's, with tokens as rows, and picking them is no work beforehand."""
     return not isinstance(weights, StepWeights)
@@ -163,7 +165,7 @@ def step_memory(memory: Memory, weights: StepWeights | JoinedWeights | None = No
         keys, values, folded, padded = joined_memory(memory, weights)
         return StepMemory(keys, values, padded, folded)
     keys, values, lengths = memory
-    padded = padding(lengths, *keys.shape[:2], keys.device)
+    padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
     keys, values = (without_padding(tensor, padded).detach() for tensor in (keys, values))
     additive = weights is not None and weights.score is not None
     return StepMemory(keys, values, padded, factors=factors(keys) if additive else None)
@@ -201,7 +203,7 @@ def prepared_step(
             "prepared_step has no derivatives and no batching rule, found a transform of "
             "torch.func or a dual number; call decoder_step"
         )
-    joined = reads_rows(weights)
+    joined = not isinstance(weights, StepWeights)  # reads_rows
     own = "triton" if joined else "torch"  # what 'auto' chose for the weights
     chosen = resolve("prepared_step", inputs, state.hidden, triton=True, decided=own)
     if (chosen == "triton") != joined:
@@ -215,7 +217,7 @@ def prepared_step(
             "prepared_step: memory was prepared for the 'triton' backend; call step_memory anew"
         )
     with without_autocast(inputs):  # the weights say what to multiply in
-        if joined:
+        if not isinstance(weights, StepWeights):
             from kernels.decoder.triton_backend.step import joined_step
 
             tensors = None
@@ -245,7 +247,8 @@ def _step(
         sums = sums.index_select(0, rows)  # (N, C)
     elif summed:
         sums = sums.clone()  # it is added to in place
-    x, hidden, cell = state.feed, [], []
+    x, hidden = state.feed, []
+    cell: list[Any] = []  # of an LSTM, else None
     for number, layer in enumerate(weights.layers):
         h = state.hidden[number]  # (N, H)
         given, before = x, h  # of the top layer, in the end; without the embedding
@@ -258,15 +261,18 @@ def _step(
         cell.append(c)
         if layer.norm_weight is not None:
             h = F.layer_norm(h, h.shape[-1:], layer.norm_weight, layer.norm_bias)
-        x = x + h if residual and number else h  # (N, H)
+        x = x + h if residual and number and x is not None else h  # (N, H)
     attention = None
+    assert x is not None  # there is a layer
     top = x  # (N, H)
     if memory is not None:
         own = None
         if weights.sentinel is not None:
+            assert before is not None  # there is a layer
             if len(weights.layers) == 1:
                 embedded = inputs if rows is None else inputs.index_select(0, rows)  # (N, E)
                 given = embedded if given is None else torch.cat([embedded, given], 1)
+            assert given is not None  # the embedding, if nothing else
             sums = prepared_linear(torch.cat([given, before], 1), weights.sentinel)
             memory_cell = hidden[-1] if cell[-1] is None else torch.tanh(cell[-1])
             own = sums.to(dtype).sigmoid_().mul_(memory_cell)  # (N, H)
@@ -304,6 +310,7 @@ def _cell(
         gates[:, : 3 * size].sigmoid_()
         i, f, o, g = gates.chunk(4, 1)
         tanh(g, g, rough)
+        assert c is not None  # an LSTM's
         c = (f * c).addcmul_(i, g)
         return tanh(c, torch.empty_like(c), rough).mul_(o), c
     if kind == "gru":
@@ -320,6 +327,7 @@ def _attend(
 ) -> tuple[Tensor, Tensor]:
     """hidden (N, H) -> context (N, D), attention weights (N, S); ``own`` (N, H): the sentinel."""
     keys, values, padded = memory[:3]
+    assert values is not None  # prepared_step has seen to it
     query = hidden  # (N, Q)
     if weights.query is not None:
         query = prepared_linear(hidden, weights.query)
@@ -329,7 +337,7 @@ def _attend(
         scores = torch.bmm(query, keys.transpose(1, 2)) * scale  # (B, K, S)
     else:
         scores = _additive_scores(query, keys, memory.factors, weights.score)
-    if own is not None:
+    if own is not None and weights.sentinel_key is not None:
         key = prepared_linear(own, weights.sentinel_key).to(keys.dtype).view_as(query)
         value = own.view(len(keys), beams, own.shape[1])
         own_score = sentinel_score(query, key, weights.score, scale)

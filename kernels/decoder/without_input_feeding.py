@@ -7,6 +7,8 @@ one attention, and the attentional vectors are one product.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +29,8 @@ def attention_decoder(
     masks: DropoutMasks,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
     """See kernels.attention_decoder; here ``state.feed`` is None, and there is no sentinel."""
-    x, hidden, cell = inputs, [], []
+    x, hidden = inputs, []
+    cell: list[Any] = []  # of an LSTM, else None
     for number, layer in enumerate(weights.layers):
         c = None if state.cell is None else state.cell[number]
         y, h, c = recurrence(
@@ -66,7 +69,9 @@ def _attend(
     keys, values, lengths = memory
     query = hidden if weights.query is None else F.linear(hidden, weights.query)  # (B, T, Q)
     if weights.score is None:
-        return dot_attention(query, keys, values, scale, lengths, return_weights=True)
-    return additive_attention(
-        query, keys, values, weights.score, lengths=lengths, return_weights=True
-    )
+        context, alpha = dot_attention(query, keys, values, scale, lengths, return_weights=True)
+    else:
+        context, alpha = additive_attention(
+            query, keys, values, weights.score, lengths=lengths, return_weights=True
+        )
+    return context, alpha

@@ -29,14 +29,14 @@ def linear_cross_entropy(
         loss_n = -(1 - e) log p_n[y_n] - e / V sum_v log p_n[v]
 
     ``reduction`` "mean" (over targets other than ``ignore_index``; 0 if there are none), "sum"
-    or "none" (N,). One floating dtype for all, which the loss has. Under autocast, which may mix
-    them, the products run in its dtype, the softmax in fp32, and the loss is fp32. The torch and
-    triton backends work in chunks of rows and make the gradients along with the loss ("none": in
-    the backward pass, where the logits are computed again).
+    or "none" (N,). All tensors have one floating dtype, and so has the loss. Under autocast dtypes
+    may be mixed: the products run in autocast's dtype, the softmax in fp32, and the loss is fp32.
+    The torch and triton backends work in chunks of rows and compute the gradients along with the
+    loss. With "none" they compute the logits again in the backward pass, and the gradients there.
 
     Raises ValueError for shapes, dtypes or devices that do not fit, an unknown reduction, a
-    smoothing outside [0, 1) and targets outside the vocabulary; for the last, the triton backend on
-    a GPU fails by an assertion on the device instead, which needs no waiting.
+    smoothing outside [0, 1) and targets outside the vocabulary. On a GPU the triton backend checks
+    targets by a device-side assertion instead, because nothing waits for that.
     """
     if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(

@@ -74,8 +74,8 @@ _library.define(
 
 def _forward(*flat: Any) -> tuple[Tensor, ...]:
     """-> loss, the gradients of hidden, weight and bias, and the factor that they still need."""
-    hidden, weight, bias, targets, *settings, backend, reduction = flat[:CALL]
-    needed, settings, module = flat[CALL], Settings(*settings), _backend(backend)
+    hidden, weight, bias, targets, *given, backend, reduction = flat[:CALL]
+    needed, settings, module = flat[CALL], Settings(*given), _backend(backend)
     targets = targets.contiguous()
     module.check_targets(targets, settings.ignore_index, weight.shape[0])
     scale = hidden.new_ones((), dtype=settings.state)
@@ -96,9 +96,9 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
 
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
     """The backward pass for reduction "none"."""
-    hidden, weight, bias, targets, *settings, backend, _ = flat[:CALL]
+    hidden, weight, bias, targets, *given, backend, _ = flat[:CALL]
     d_losses, needed = flat[CALL:]
-    settings = Settings(*settings)
+    settings = Settings(*given)
     with without_autocast(hidden), torch.no_grad():
         _, grads = _backend(backend).chunks(
             hidden, weight, bias, targets.contiguous(), settings,
@@ -146,6 +146,7 @@ def _gradients(
     if arguments[10] == "none":
         found = torch.ops.kernels.linear_cross_entropy_backward(*shared, d_loss, wanted)
     else:
+        assert d_loss is not None  # the only result's: without it there is no backward pass
         factor = d_loss.to(state) * scale
         found = [grad * factor if want else None for grad, want in zip(made, wanted, strict=True)]
     return [
@@ -155,8 +156,8 @@ def _gradients(
 
 
 def _by_reference(arguments: Structure) -> tuple[Tensor]:
-    hidden, weight, bias, targets, smoothing, ignore_index, *dtypes, _, reduction = arguments[:CALL]
-    dtypes = Precision(*dtypes)
+    hidden, weight, bias, targets, smoothing, ignore_index, *given, _, reduction = arguments[:CALL]
+    dtypes = Precision(*given)
     with without_autocast(hidden):
         hidden, weight, bias = exact((hidden, weight, bias), dtypes)
         loss = reference.linear_cross_entropy(

@@ -54,7 +54,7 @@ def chunks(
         )  # fmt: skip
         losses = few.new_zeros(len(targets)).masked_scatter_(kept, few)
         d_hidden = None
-        if needed[0]:
+        if d_few is not None:
             d_hidden = d_few.new_zeros(hidden.shape)
             d_hidden[kept] = d_few
         return losses, [d_hidden, *grads]
@@ -87,7 +87,7 @@ def _chunks(
         own = slice(start, min(start + chunk, rows))
         part, y = h[own], targets[own].unsqueeze(1)
         n = part.shape[0]
-        if wide is None:
+        if wide is None or narrow is None:
             logits = matrix_product(part, w_t)  # (n, V)
         else:
             logits = wide[:n].copy_(torch.mm(part, w_t, out=narrow[:n]))
@@ -119,14 +119,16 @@ def _chunks(
 
 
 def _log_probabilities(logits: Tensor, p: Tensor, y: Tensor) -> Tensor:
-    """log p of the targets y (n, 1), from logits and softmax p (n, V): (n,). A logarithm of a whole
-    row is made only where a target's probability is too small to be exact."""
-    found = p.gather(1, y).squeeze(1)
-    lost = (found < _SMALL).nonzero().squeeze(1)
-    found.log_()
-    if len(lost):
-        found[lost] = torch.log_softmax(logits[lost], 1).gather(1, y[lost]).squeeze(1)
-    return found
+    """log p of the targets y (n, 1), from logits and softmax p (n, V): (n,).
+
+    The logarithm of p itself, but where a probability is too small to be exact. There, and on a
+    GPU, which a look at the probabilities would hold up: logit_y - top + log p_top, where top is
+    the largest logit of the row and p_top is at least 1 / V."""
+    chosen = p.gather(1, y).squeeze(1)
+    if p.is_cpu and not bool((chosen < _SMALL).any()):
+        return chosen.log_()
+    top, at = logits.max(1, keepdim=True)
+    return (logits.gather(1, y) - top + p.gather(1, at).log()).squeeze(1)
 
 
 def _gradients(

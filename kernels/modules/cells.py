@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -55,36 +57,35 @@ class _Cell(nn.Module):
             raise ValueError(f"input: found {input.dim()} dimensions; expected 1 or 2")
         if input.size(-1) != self.input_size:
             raise ValueError(f"input: found {input.size(-1)} features; expected {self.input_size}")
-        states = (None, None) if hx is None else hx if self.kind == "lstm" else (hx, None)
+        states: Any = (None, None) if hx is None else hx if self.kind == "lstm" else (hx, None)
         expected = (*input.shape[:-1], self.hidden_size)
         for state in states:
             if state is not None and state.shape != expected:
                 raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {expected}")
         inputs = input if input.dim() == 2 else input[None]  # (B, I)
         hidden, cell = (None if s is None else s.view(-1, self.hidden_size) for s in states)
-        hidden, cell = self._step(inputs, hidden, cell)
+        new_hidden, new_cell = self._step(inputs, hidden, cell)
         if input.dim() == 1:
-            hidden, cell = hidden[0], None if cell is None else cell[0]
-        return (hidden, cell) if self.kind == "lstm" else hidden
+            new_hidden, new_cell = new_hidden[0], None if new_cell is None else new_cell[0]
+        return new_hidden if new_cell is None else (new_hidden, new_cell)
 
     def _step(
         self, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
-        weights = (getattr(self, n, None) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        given: list[Any] = [*(getattr(self, name, None) for name in names), hidden, cell]
         sizes = (self.hidden_size, self.hidden_size)
         zoned = zone_masks(self, (inputs.size(0), 1), sizes, inputs.device)
-        _, hidden, cell = recurrence(
+        _, new_hidden, new_cell = recurrence(
             inputs[:, None],
-            *weights,
-            hidden,
-            cell,
+            *given,
             kind=self.kind,
             zoneout=(0.0, 0.0) if self.training else self.zoneout,
             zone_hidden=zoned[0],
             zone_cell=zoned[1],
             norm=gate_norm(self, self.kind, ""),
         )
-        return hidden, cell
+        return new_hidden, new_cell
 
 
 class RNNCell(_Cell):

@@ -10,6 +10,7 @@ L layers, D directions, G gates.
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kernels.common.lengths import check_lengths
 from kernels.common.registration import opaque
-from kernels.modules.options import LayerOptions, elman_kind
+from kernels.modules.options import DEFAULTS, LayerOptions, elman_kind
 from kernels.modules.parameters import (
     State,
     add_parameters,
@@ -33,7 +34,20 @@ from kernels.recurrence import bidirectional_recurrence, recurrence
 class _Layers(nn.Module):
     """The stack of layers that RNN, GRU and LSTM share; ``self.kind`` names the cell."""
 
-    proj_size = 0  # of modules that were pickled before they had one
+    kind: str  # these, and those below, are the fields of LayerOptions
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    layer_norm: bool
+    zoneout: tuple[float, float]
+    recurrent_dropout: float
+    weight_dropout: float
+    recompute: bool
+    proj_size: int = 0  # of modules that were pickled before they had one
 
     def __init__(
         self, options: LayerOptions, device: torch.device | str | None, dtype: torch.dtype | None
@@ -67,20 +81,7 @@ class _Layers(nn.Module):
 
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]
-        defaults = {
-            "proj_size": 0,
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-            "layer_norm": False,
-            "zoneout": (0.0, 0.0),
-            "recurrent_dropout": 0.0,
-            "weight_dropout": 0.0,
-            "recompute": False,
-        }
-        for name, default in defaults.items():
+        for name, default in DEFAULTS.items():
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
         return ", ".join(parts)
@@ -126,7 +127,7 @@ class _Layers(nn.Module):
         if lengths is not None:
             raise ValueError("lengths: found with a 2-D input (one sequence); expected None")
         if hx is not None:
-            states = hx if self.kind == "lstm" else (hx,)
+            states: Any = hx if self.kind == "lstm" else (hx,)
             for state in states:
                 if state.dim() != 2:
                     raise ValueError(
@@ -172,7 +173,7 @@ class _Layers(nn.Module):
                 f"expected torch.bool ({batch}, {steps})"
             )
         hidden, cell = self._initial(hx, batch)
-        finals = []
+        finals: list[list[Any]] = []
         for layer in range(self.num_layers):
             rows = slice(layer * self._directions, (layer + 1) * self._directions)
             start = (None if hidden is None else hidden[rows], None if cell is None else cell[rows])
@@ -193,12 +194,12 @@ class _Layers(nn.Module):
                 raise ValueError("hx: expected a pair (hidden, cell) for LSTM")
         elif not isinstance(hx, Tensor):
             raise ValueError(f"hx: found {type(hx).__name__}; expected a tensor")
-        states = tuple(hx) if self.kind == "lstm" else (hx,)
+        states: tuple[Any, ...] = tuple(hx) if self.kind == "lstm" else (hx,)
         lead = (self.num_layers * self._directions, batch)
         for state, size in zip(states, (self._shown, self.hidden_size), strict=False):
             if state.shape != (*lead, size):
                 raise ValueError(f"hx: found shape {tuple(state.shape)}; expected {(*lead, size)}")
-        return states if self.kind == "lstm" else (hx, None)
+        return states[0], states[1] if self.kind == "lstm" else None
 
     def _layer(
         self,
@@ -215,22 +216,25 @@ class _Layers(nn.Module):
         shape = (self._directions, *inputs.shape[:2])
         zoned = zone_masks(self, shape, (self._shown, self.hidden_size), inputs.device)
         zoneout = (0.0, 0.0) if self.training else self.zoneout
-        common = {
+        common: dict[str, Any] = {
             "kind": self.kind,
             "lengths": lengths,
             "zoneout": zoneout,
             "resets": resets,
             "recompute": self.recompute,
         }
-        norms = [gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
-        projections = [getattr(self, "weight_hr" + s, None) for s in self._suffixes(layer)]
+        norms: list[Any] = [gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
+        projections: list[Any] = [
+            getattr(self, "weight_hr" + s, None) for s in self._suffixes(layer)
+        ]
         if self.bidirectional:
-            pairs = [None if pair[0] is None else pair for pair in zip(*weights, strict=True)]
+            given: list[Any] = [
+                None if pair[0] is None else pair for pair in zip(*weights, strict=True)
+            ]
+            given += [hidden, cell]
             return bidirectional_recurrence(
                 inputs,
-                *pairs,
-                hidden,
-                cell,
+                *given,
                 **common,
                 hidden_mask=mask,
                 zone_hidden=zoned[0],
@@ -238,8 +242,8 @@ class _Layers(nn.Module):
                 norm=None if norms[0] is None else tuple(norms),
                 weight_hr=None if projections[0] is None else tuple(projections),
             )
-        own = [None if t is None else t[0] for t in (hidden, cell, mask, *zoned)]
-        outputs, hidden, cell = recurrence(
+        own: list[Any] = [None if t is None else t[0] for t in (hidden, cell, mask, *zoned)]
+        outputs, last_hidden, last_cell = recurrence(
             inputs,
             *weights[0],
             *own[:2],
@@ -250,9 +254,10 @@ class _Layers(nn.Module):
             norm=norms[0],
             weight_hr=projections[0],
         )
-        return outputs, hidden[None], None if cell is None else cell[None]
+        return outputs, last_hidden[None], None if last_cell is None else last_cell[None]
 
-    def _weights(self, suffix: str) -> tuple[Tensor | None, ...]:
+    def _weights(self, suffix: str) -> tuple[Any, ...]:
+        """weight_ih, weight_hh, bias_ih and bias_hh; biases may be None"""
         recurrent = getattr(self, "weight_hh" + suffix)
         if self.weight_dropout:  # Merity et al. 2018
             recurrent = F.dropout(recurrent, self.weight_dropout, self.training)

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What a module prints only where it is something else.
+DEFAULTS: dict[str, object] = {
+    "proj_size": 0,
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "layer_norm": False,
+    "zoneout": (0.0, 0.0),
+    "recurrent_dropout": 0.0,
+    "weight_dropout": 0.0,
+    "recompute": False,
+}
+
 
 @dataclass
 class LayerOptions:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +15,21 @@ from kernels.recurrence.reference import GateNorm
 State = Tensor | tuple[Tensor, Tensor]
 
 
+class Cells(Protocol):
+    """What the functions here read of a module that holds cells."""
+
+    kind: str
+    hidden_size: int
+    bias: bool
+    layer_norm: bool
+    zoneout: tuple[float, float]
+    training: bool
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None: ...
+
+
 def add_parameters(
-    module: nn.Module,
+    module: Cells,
     features: int,
     suffix: str,
     device: torch.device | str | None,
@@ -50,27 +65,30 @@ def reset_parameters(module: nn.Module, size: int) -> None:
             nn.init.uniform_(parameter, -bound, bound)
 
 
-def gate_norm(module: nn.Module, kind: str, suffix: str) -> GateNorm | None:
+def gate_norm(module: Cells, kind: str, suffix: str) -> GateNorm | None:
     if not module.layer_norm:
         return None
     names = ("gain_ih", "gain_hh", "gain_cell", "shift_cell")
-    return GateNorm(*(getattr(module, name + suffix, None) for name in names))
+    gains: list[Any] = [getattr(module, name + suffix, None) for name in names]
+    return GateNorm(*gains)
 
 
 def zone_masks(
-    module: nn.Module, lead: tuple[int, ...], sizes: tuple[int, int], device: torch.device
+    module: Cells, lead: tuple[int, ...], sizes: tuple[int, int], device: torch.device
 ) -> tuple[Tensor | None, Tensor | None]:
     """In training, the units (*lead, size) of hidden and cell that keep their old values."""
     if not module.training:
         return None, None
     rates = module.zoneout if module.kind == "lstm" else (module.zoneout[0], 0.0)
-    return tuple(
+    hidden, cell = (
         torch.rand((*lead, size), device=device) < rate if rate else None
         for rate, size in zip(rates, sizes, strict=True)
     )
+    return hidden, cell
 
 
-def map_state(function: object, state: State) -> State:
+def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
     if isinstance(state, Tensor):
         return function(state)
-    return tuple(function(part) for part in state)
+    hidden, cell = state
+    return function(hidden), function(cell)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from kernels.recurrence.reference import GateNorm
 __all__ = ["bidirectional_recurrence", "recurrence"]
 
 Pair = tuple[Tensor, Tensor]
+Side = tuple[Any, Any, Any, Any, Any, Any]  # weights, biases, states of a direction, or None
 
 
 def recurrence(
@@ -47,38 +50,38 @@ def recurrence(
         inputs (B, T, I), weight_ih (G*H, I), weight_hh (G*H, H), bias_ih and bias_hh (G*H,),
         hidden and cell (B, H), zero when None -> outputs (B, T, H), hidden (B, H), and
         cell (B, H) for "lstm", else None.
-    weight_hr: (P, H), "lstm" only: h' = weight_hr (o*tanh(c')) (Sak et al. 2014). Whatever is
-        shaped as the hidden state (hidden, outputs, hidden_mask, zone_hidden) has P features
-        then, and weight_hh is (4*H, P); the cell and the gates keep H. On the triton backend
+    weight_hr: (P, H), "lstm" only: h' = weight_hr (o*tanh(c')) (Sak et al. 2014). Tensors
+        shaped like the hidden state (hidden, outputs, hidden_mask, zone_hidden) then have P
+        features, and weight_hh is (4*H, P). The cell and the gates keep H. On the triton backend
         each step is three products and a kernel, under the schedule "step" only.
     lengths: (B,) integers from 0 to T. Outputs past a length are 0, the final state is the one
-        at the length, ``reverse`` begins at the last step within it: what a PackedSequence
-        gives. A length of 0 leaves the initial state. Lengths on the CPU spare a synchronisation.
+        at the length, and ``reverse`` begins at the last step within it, as with a PackedSequence.
+        A length of 0 keeps the initial state. Lengths on the CPU avoid a synchronisation.
     hidden_mask: (B, H), multiplied to h before the recurrent product of every step (recurrent
         dropout with one mask per sequence, Gal & Ghahramani 2016).
     zone_hidden, zone_cell: (B, T, H) bool; where True, a unit keeps its old value at that step.
-        Without either mask ``zoneout``, the rates of both, gives the expectation (Krueger et al.
-        2017).
+        Without either mask, units take the expectation under ``zoneout``, the rates of hidden
+        state and cell (Krueger et al. 2017).
     resets: (B, T) bool; where True, the state is zero before that step.
     norm: gains of layer normalisation of each gate, of the LSTM's cell too (Ba et al. 2016,
         eq. 20-29).
-    recompute: keep for the backward pass the states alone, and make the gates again there, all
-        steps at once: one more product by W_ih and one by W_hh. Bytes kept for each sequence,
-        step and hidden unit in bfloat16 / float32 on the triton backend, of two layers or more
-        only one's gates are there at a time:
+    recompute: keep only the states for the backward pass, and compute the gates again there, for
+        all steps at once: one more product by W_ih and one by W_hh. Only one layer's recomputed
+        gates exist at a time. Bytes kept for each sequence, step and hidden unit in bfloat16 /
+        float32 on the triton backend:
 
                       plain      layer norm    recompute
             LSTM      14 / 24    30 / 56       6 / 8
             GRU       10 / 20    22 / 44       2 / 4
             Elman      4 / 8      8 / 16       2 / 4
 
-        and one element more, of the products' dtype, with hidden_mask, resets or autocast. The
-        torch backend has states in float32 (2 more in bfloat16), no such element, and keeps no
-        gates of an Elman without zoneout; of an LSTM that is oneDNN's layer (equal lengths, no
-        options) it keeps that layer's workspace.
+        With hidden_mask, resets or autocast one more element of the products' dtype is kept. The
+        torch backend keeps states in float32 (2 bytes more in bfloat16), no such element, and no
+        gates of an Elman network without zoneout. Of an LSTM that runs as oneDNN's layer (equal
+        lengths, no options) it keeps that layer's workspace.
 
-    One floating dtype for all, which the outputs have too; float16 and bfloat16 keep sums and
-    states in float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
+    All tensors have one floating dtype, and so have the outputs. With float16 and bfloat16, sums
+    and states are float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
     states and element-wise maths in float32, and outputs and states are float32.
 
     Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong.
@@ -106,11 +109,11 @@ def recurrence(
             weight_hr=weight_hr,
         )
     tensors = (*arguments[1:], hidden_mask, *(norm or (None,) * 4), weight_hr)
-    lead = [None if t is None else t.unsqueeze(0) for t in tensors]
-    masks = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
+    lead: list[Any] = [None if t is None else t.unsqueeze(0) for t in tensors]
+    zoned = [None if t is None else t.unsqueeze(0) for t in (zone_hidden, zone_cell)]
     outputs, hidden, cell = operation.recurrence(
         Arguments(inputs, *lead),
-        Options(zoneout, *masks, resets),
+        Options(zoneout, zoned[0], zoned[1], resets),
         kind=kind,
         lengths=lengths,
         reverse=(reverse,),
@@ -150,9 +153,9 @@ def bidirectional_recurrence(
     """
     for name, pair in (("weight_ih", weight_ih), ("weight_hh", weight_hh)):
         _check_pair(name, pair)
-    for name, pair in (("bias_ih", bias_ih), ("bias_hh", bias_hh), ("weight_hr", weight_hr)):
-        if pair is not None:
-            _check_pair(name, pair)
+    for name, other in (("bias_ih", bias_ih), ("bias_hh", bias_hh), ("weight_hr", weight_hr)):
+        if other is not None:
+            _check_pair(name, other)
     for name, state in (("hidden", hidden), ("cell", cell), ("hidden_mask", hidden_mask)):
         if state is not None and (state.dim() != 3 or state.size(0) != 2):
             raise ValueError(f"{name}: found {tuple(state.shape)}; expected (2, B, H)")
@@ -161,12 +164,15 @@ def bidirectional_recurrence(
             raise ValueError(f"{name}: found {tuple(mask.shape)}; expected (2, B, T, H)")
     tensors = (weight_ih, weight_hh, bias_ih, bias_hh, hidden, cell, hidden_mask, weight_hr)
     masks = (zone_hidden, zone_cell)
-    sides = [[None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)]
+    sides: list[list[Any]] = [
+        [None if t is None else t[d] for t in (*tensors, *masks)] for d in (0, 1)
+    ]
     if norm is not None and (not isinstance(norm, (tuple, list)) or len(norm) != 2):
         raise ValueError("norm: expected a pair of GateNorm (forward, reverse)")
     norms = (None, None) if norm is None else norm
     for (*side, mask, projection, zoned, zoned_cell), gains in zip(sides, norms, strict=True):
-        check(inputs, *side, kind, lengths, mask, projection)
+        own: Side = tuple(side)
+        check(inputs, *own, kind, lengths, mask, projection)
         check_options(inputs, side[1], kind, zoneout, zoned, zoned_cell, resets)
         check_norm(inputs, side[1], kind, gains)
     measured, size = _measured_as(kind, inputs, norm, weight_hr), weight_hh[0].size(1)
@@ -191,16 +197,18 @@ def bidirectional_recurrence(
                 sides, (False, True), norms, strict=True
             )
         ]
-        outputs, hidden, cell = zip(*found, strict=True)
-        cell = torch.stack(cell) if kind == "lstm" else None
-        return torch.cat(outputs, 2), torch.stack(hidden), cell
-    lead = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
+        outputs, states, cells = zip(*found, strict=True)
+        after = torch.stack(cells) if kind == "lstm" else None
+        return torch.cat(outputs, 2), torch.stack(states), after
+    lead: list[Any] = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
     projection = None if weight_hr is None else torch.stack(weight_hr)
-    gains = (None,) * 4
+    stacked: list[Any] = [None] * 4
     if norm is not None:
-        gains = [None if a is None else torch.stack([a, b]) for a, b in zip(*norm, strict=True)]
+        sides_of: list[Any] = list(zip(*norm, strict=True))
+        stacked = [None if a is None else torch.stack([a, b]) for a, b in sides_of]
+    given: list[Any] = [inputs, *lead, hidden, cell, hidden_mask, *stacked, projection]
     return operation.recurrence(
-        Arguments(inputs, *lead, hidden, cell, hidden_mask, *gains, projection),
+        Arguments(*given),
         Options(zoneout, zone_hidden, zone_cell, resets),
         kind=kind,
         lengths=lengths,

@@ -11,7 +11,7 @@ without one), G gates (LSTM 4, GRU 3, Elman 1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -90,13 +90,12 @@ def input_sums(
 
     The b_hh of the GRU's candidate stays out: it stands inside the reset gate's product.
     """
-    bias = arguments.bias_ih
-    if arguments.bias_hh is not None:
-        added = arguments.bias_hh
+    bias, other = arguments.bias_ih, arguments.bias_hh
+    if other is not None:
         if kind == "gru":
-            added = added.clone()
-            added[:, -arguments.weight_hh.size(2) :] = 0
-        bias = added if bias is None else bias + added
+            other = other.clone()
+            other[:, -arguments.weight_hh.size(2) :] = 0
+        bias = other if bias is None else bias + other
     gain = arguments.input_gain
     packed = packed_inputs(packing, dtypes, arguments.inputs)
     weight = arguments.weight_ih.to(dtypes.product)  # (D, G*H, I)
@@ -123,10 +122,8 @@ def packed_inputs(packing: Packing, dtypes: Precision, inputs: Tensor) -> list[T
     return [take(packing, d, inputs) for d in range(len(packing.rows))]
 
 
-def ordered(packing: Packing, dtypes: Precision, tensor: Tensor | None) -> Tensor | None:
+def ordered(packing: Packing, dtypes: Precision, tensor: Tensor) -> Tensor:
     """(D, B, H) in the state dtype and the order of the packing."""
-    if tensor is None:
-        return None
     tensor = tensor.to(dtypes.state)
     return tensor if packing.order is None else tensor.index_select(1, packing.order)
 
@@ -224,9 +221,11 @@ def collect(
     grads: list[Tensor | None] = [None] * 5
     input_gain = None
     if arguments.input_gain is not None:
+        assert input_products is not None  # the forward pass keeps them, or recompute makes them
         into, input_gain = normalisation.backward(
             input_products, input_sums.all, arguments.input_gain, dtypes.state
         )
+        assert into is not None  # not only_gain
         input_sums = SumGradients(into, input_sums.total)
     if wanted[0]:
         grads[0] = _input_gradient(packing, dtypes, arguments, input_sums.all)
@@ -251,7 +250,7 @@ def collect(
     )
 
 
-def _weight_gradient(d_sums: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+def _weight_gradient(d_sums: Tensor, inputs: Iterable[Tensor]) -> Tensor:
     """d_sums (D, N, G*H), inputs D of (N, K) -> (D, G*H, K)"""
     return _side_by_side([product(d.t(), x) for d, x in zip(d_sums, inputs, strict=True)])
 
@@ -282,4 +281,5 @@ def _input_gradient(
             part.zero_()
         put(packing, d, packed, part)
         total = part if total is None else total.add_(part)
+    assert total is not None  # there is a direction
     return total

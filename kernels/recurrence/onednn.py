@@ -13,6 +13,7 @@ side in one tensor each would cost a copy of what is larger than all else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,18 +79,17 @@ def forward(
     outputs = empty_like_inputs(arguments.inputs, directions * size, dtypes.output)
     for part, sequence in zip(outputs.chunk(directions, 2), sequences, strict=True):
         part.copy_(sequence.transpose(0, 1))  # also because the backward pass reads its own
-    hidden, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
-    saved = None
+    after, cell = _side_by_side(hidden), _side_by_side(cells)  # (D, B, H)
+    saved = Saved(None, sequences[0], None, None, None)
     if keep:
-        spaces = [space[None] for space in spaces]
         saved = Saved(
-            gates=spaces[0],
+            gates=spaces[0][None],
             states=sequences[0],
             cells=cell,
-            extra=spaces[1] if directions == 2 else None,
+            extra=spaces[1][None] if directions == 2 else None,
             seen=sequences[1] if directions == 2 else None,
         )
-    return Results(outputs, hidden.to(dtypes.output), cell.to(dtypes.output, copy=keep), saved)
+    return Results(outputs, after.to(dtypes.output), cell.to(dtypes.output, copy=keep), saved)
 
 
 def saved_shapes(
@@ -122,10 +122,12 @@ def backward(
     d_outputs, d_hidden, d_cell = grads
     inputs = _time_major(arguments.inputs, dtypes.product)  # (T, B, I)
     directions, _, size = arguments.weight_hh.shape
-    parts = [None] * directions
+    parts: list[Tensor | None] = [None] * directions
     if d_outputs is not None:
         parts = [_time_major(part, dtypes.product) for part in d_outputs.chunk(directions, 2)]
-    sequences, spaces = (saved.states, saved.seen), (saved.gates, saved.extra)
+    sequences: list[Any] = [saved.states, saved.seen]  # of the directions that there are
+    spaces: list[Any] = [saved.gates, saved.extra]
+    assert saved.cells is not None  # this layer is an LSTM
     given, layers = _given(dtypes, arguments), []
     for d in range(directions):
         sequence = sequences[d]  # (T, B, H)
@@ -138,14 +140,14 @@ def backward(
                 _LSTM, size, 1, True, True, False, [], False, spaces[d][0],
             )
         )  # fmt: skip
-    d_inputs, *rest = zip(*layers, strict=True)
-    total = d_inputs[0] if directions == 1 else d_inputs[0].add_(d_inputs[1])  # (T, B, I)
+    into, *rest = zip(*layers, strict=True)
+    total = into[0] if directions == 1 else into[0].add_(into[1])  # (T, B, I)
     d_inputs, dtype = None, arguments.inputs.dtype
     if wanted[0] and time_major(arguments.inputs):
         d_inputs = total.to(dtype).transpose(0, 1)  # (B, T, I)
     elif wanted[0]:
         d_inputs = _owned(total.transpose(0, 1), dtype)
-    stacked = [_side_by_side(parts) for parts in rest]
+    stacked: list[Tensor | None] = [_side_by_side(own) for own in rest]
     stacked += [None] * (len(arguments) - len(stacked) - 1)
     return d_inputs, *(
         _owned(grad, argument.dtype) if want and argument is not None and grad is not None else None
@@ -174,7 +176,7 @@ def _given(dtypes: Precision, arguments: Arguments) -> list[tuple[Tensor, ...]]:
         return (tensor if tensor.dtype == dtype else tensor.to(dtype)).unbind(0)
 
     weights = [each(w, dtypes.product) for w in (arguments.weight_ih, arguments.weight_hh)]
-    biases = [
+    biases: list[Any] = [
         absent_bias if bias is None else each(bias, dtypes.product)
         for bias in (arguments.bias_ih, arguments.bias_hh)
     ]

@@ -9,6 +9,8 @@ Legend in ``layout.py``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -38,8 +40,8 @@ def recurrence(
     steps, batch, _ = inputs.shape
     directions, _, size = arguments.weight_hh.shape
     weights = [_gates(kind, w, dtypes) for w in (arguments.weight_ih, arguments.weight_hh)]
-    states = [arguments.hidden, arguments.cell] if kind == "lstm" else [arguments.hidden]
-    states = [None if state is None else state.to(dtypes.state) for state in states]
+    initial = [arguments.hidden, arguments.cell] if kind == "lstm" else [arguments.hidden]
+    states = [None if state is None else state.to(dtypes.state) for state in initial]
     given = [
         inputs,
         *weights,
@@ -63,11 +65,11 @@ def recurrence(
     hidden, cell = found[1], found[2] if kind == "lstm" else None
     if lengths is not None:  # whatever a runtime makes of an empty sequence
         empty = (lengths.to(inputs.device) == 0)[None, :, None]  # (1, B, 1)
-        hidden, cell = (
-            None if after is None else torch.where(empty, _or_zero(before, after), after)
-            for before, after in zip((*states, None), (hidden, cell), strict=False)
-        )
-    return tuple(None if t is None else t.to(dtypes.output) for t in (outputs, hidden, cell))
+        hidden = torch.where(empty, _or_zero(states[0], hidden), hidden)
+        if cell is not None:
+            cell = torch.where(empty, _or_zero(states[1], cell), cell)
+    outputs, hidden = outputs.to(dtypes.output), hidden.to(dtypes.output)
+    return outputs, hidden, None if cell is None else cell.to(dtypes.output)
 
 
 def _check(kind: str, arguments: Arguments, options: Options) -> None:
@@ -87,11 +89,9 @@ def _check(kind: str, arguments: Arguments, options: Options) -> None:
         )
 
 
-def _attributes(
-    kind: str, size: int, reverse: tuple[bool, ...]
-) -> dict[str, int | str | list[str]]:
+def _attributes(kind: str, size: int, reverse: tuple[bool, ...]) -> dict[str, Any]:
     direction = "bidirectional" if len(reverse) == 2 else "reverse" if reverse[0] else "forward"
-    attributes: dict[str, int | str | list[str]] = {"direction": direction, "hidden_size": size}
+    attributes: dict[str, Any] = {"direction": direction, "hidden_size": size}
     if kind == "gru":
         attributes["linear_before_reset"] = 1
     if kind in ("tanh", "relu"):

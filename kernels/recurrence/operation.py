@@ -94,7 +94,7 @@ _Padded = Tensor | None
 class _Call:
     """The operator's flat arguments, taken apart."""
 
-    def __init__(self, flat: tuple[Any, ...]) -> None:
+    def __init__(self, flat: Sequence[Any]) -> None:
         self.arguments, rest = Arguments(*flat[:ARGUMENTS]), flat[ARGUMENTS:CALL]
         self.options = Options(tuple(rest[0]), *rest[1:4])
         self.lengths, self.kind, reverse, self.backend = rest[4:8]
@@ -159,13 +159,15 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
         return (outputs, hidden, empty if cell is None else cell, *(empty,) * SAVED)
     saved = results.saved
     if recompute:
-        saved = saved._replace(**dict.fromkeys(REMADE))
+        absent: dict[str, Any] = dict.fromkeys(REMADE)
+        saved = saved._replace(**absent)
     return tuple([_or_empty(t, inputs) for t in (*results[:3], *saved)])
 
 
 def _backward(*flat: Any) -> tuple[Tensor, ...]:
     call = _Call(flat)
-    saved = Saved(*(_or_none(t) for t in flat[CALL : CALL + SAVED]))
+    left: list[Any] = [_or_none(t) for t in flat[CALL : CALL + SAVED]]
+    saved = Saved(*left)
     *grads, wanted = flat[CALL + SAVED :]
     inputs = call.arguments.inputs
     with without_autocast(inputs), torch.no_grad():
@@ -235,8 +237,8 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     norm = kept and call.arguments.input_gain is not None
     # An Elman's opened gate is its state, but for zoneout; the kernels keep it all the same.
     gates = kept and (triton or lstm or gru or call.options.zoned)
-    packed = batch * steps if gates or norm else 0
-    rows = batch + batch * steps
+    packed: int | torch.SymInt = batch * steps if gates or norm else 0
+    rows: int | torch.SymInt = batch + batch * steps
     if call.lengths is not None:  # a size of its own for each that an output shows
         rows = unknown_size(inputs, rows)
         packed = unknown_size(inputs, packed) if gates or norm else 0
@@ -250,7 +252,7 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
         input_products=new(norm, dtypes.product, directions, packed, sums),
         recurrent_products=new(norm, dtypes.product, directions, packed, sums),
     )
-    return (outputs, hidden, cell, *saved)
+    return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in saved))
 
 
 def _reads_apart(call: _Call) -> bool:
@@ -292,7 +294,7 @@ def _by_reference(arguments: Structure) -> tuple[Tensor | None, ...]:
     own, options, parts = Arguments(*exact(call.arguments, call.precision)), call.options, []
     with without_autocast(own.inputs):
         for d, backward in enumerate(call.reverse):
-            lead = [None if t is None else t[d] for t in (*own[1:], *options[1:3])]
+            lead: list[Any] = [None if t is None else t[d] for t in (*own[1:], *options[1:3])]
             *tensors, mask, gain, recurrent, shown, shift, projection, zone_hidden, zone_cell = lead
             parts.append(
                 reference.recurrence(

@@ -60,6 +60,7 @@ def _activate(kind: str, gates: Tensor, extra: Tensor | None) -> None:
         r, z, candidate = gates.chunk(3, -1)  # (D, N, H) each
         r.sigmoid_()
         z.sigmoid_()
+        assert extra is not None  # made for a GRU
         candidate.addcmul_(r, extra).tanh_()
     else:
         i, f, candidate, o = gates.chunk(4, -1)

@@ -61,7 +61,10 @@ def recurrence(
     size = weight_hh.size(1)  # P
     units = size if weight_hr is None else weight_hr.size(1)  # H
 
-    def cast(tensor: Tensor | None) -> Tensor | None:
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(dtypes.state)
+
+    def cast_some(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(dtypes.state)
 
     with without_autocast(inputs):
@@ -73,11 +76,14 @@ def recurrence(
         if lengths is not None:
             active = torch.arange(steps, device=inputs.device) < lengths.to(inputs.device)[:, None]
             inputs = inputs.masked_fill(~active[:, :, None], 0)  # padding may hold NaN
-        norm = None if norm is None else GateNorm(*map(cast, norm))
-        gains = (norm.input_gain, norm.recurrent_gain) if norm else (None, None)
-        weight_hh, bias_hh, hidden_mask = cast(weight_hh), cast(bias_hh), cast(hidden_mask)
-        weight_hr = cast(weight_hr)
-        input_sums = gate_sums(inputs, cast(weight_ih), cast(bias_ih), gains[0])  # (B, T, G*H)
+        if norm is not None:
+            gains = cast(norm.input_gain), cast(norm.recurrent_gain)
+            norm = GateNorm(*gains, cast_some(norm.cell_gain), cast_some(norm.cell_shift))
+        input_gain, recurrent_gain = (None, None) if norm is None else norm[:2]
+        weight_hh, bias_hh = cast(weight_hh), cast_some(bias_hh)
+        hidden_mask, weight_hr = cast_some(hidden_mask), cast_some(weight_hr)
+        bias_ih = cast_some(bias_ih)
+        input_sums = gate_sums(inputs, cast(weight_ih), bias_ih, input_gain)  # (B, T, G*H)
         outputs: list[Tensor] = [zeros] * steps
         for t in reversed(range(steps)) if reverse else range(steps):
             old_hidden, old_cell = hidden, cell
@@ -85,7 +91,7 @@ def recurrence(
                 old_hidden = old_hidden.masked_fill(resets[:, t, None], 0)
                 old_cell = old_cell.masked_fill(resets[:, t, None], 0)
             seen = old_hidden if hidden_mask is None else old_hidden * hidden_mask  # (B, P)
-            recurrent_sums = gate_sums(seen, weight_hh, bias_hh, gains[1])  # (B, G*H)
+            recurrent_sums = gate_sums(seen, weight_hh, bias_hh, recurrent_gain)  # (B, G*H)
             new_hidden, new_cell = step(
                 kind, input_sums[:, t], recurrent_sums, old_hidden, old_cell, norm
             )

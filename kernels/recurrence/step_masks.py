@@ -19,8 +19,10 @@ class StepMasks:
     def __init__(
         self, packing: Packing, dtypes: Precision, arguments: Arguments, options: Options
     ) -> None:
-        mask = ordered(packing, dtypes, arguments.hidden_mask)
-        self.mask = None if mask is None else mask.contiguous()  # (D, B, H)
+        mask = arguments.hidden_mask
+        self.mask = None  # (D, B, H)
+        if mask is not None:
+            self.mask = ordered(packing, dtypes, mask).contiguous()
         self.resets: Tensor | None = None  # (D, N) uint8
         if options.resets is not None:
             resets = options.resets.to(torch.uint8)  # (B, T)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.paths import FILES, FOLDERS
 
 _EXAMPLES = """\
   seq2seq completion bash > ~/.local/share/bash-completion/completions/seq2seq
   seq2seq completion zsh > ~/.zfunc/_seq2seq         with ~/.zfunc in $fpath before compinit
 """
-
-_FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE"}
-_FOLDERS = {"DIR", "RUN_DIR"}
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +27,10 @@ def _run(options: argparse.Namespace) -> int:
     parser, commands = build_parser(all_commands())
     for command in commands.values():
         for action in command._actions:
-            if action.metavar in _FILES:
+            if action.metavar in FILES:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
-            elif action.metavar in _FOLDERS:
-                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
+            elif action.metavar in FOLDERS:
+                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # as above
     print(shtab.complete(parser, shell=options.shell))
     return 0
 

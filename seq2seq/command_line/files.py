@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterator
+from typing import IO, TextIO
 
 from seq2seq.errors import RunError, UsageError
 
@@ -23,7 +24,9 @@ def progress(total: int | None, shown: bool) -> Iterator[Callable[[int], object]
         yield bar.update
 
 
-def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
+def chunks(
+    stream: IO[bytes] | io.BufferedIOBase, name: str, size: int
+) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, texts) for up to ``size`` lines at a time."""
     texts: list[str] = []
     number = 0
@@ -79,6 +82,36 @@ def open_output(path: str | None) -> Iterator[IO[bytes]]:
         raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
     with stream:
         yield stream
+
+
+def write_utf8(stream: TextIO) -> None:
+    """Have a stream of text write UTF-8 whatever the terminal or the locale says, as ``translate``
+    does. Names of files that are no UTF-8 are written as the bytes they are; of other lone
+    surrogates, which are no characters, nothing is left but a question mark."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors=_BYTES_OR_MARK)
+
+
+_BYTES_OR_MARK = "seq2seq.bytes_or_mark"
+
+
+def _bytes_or_mark(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end]
+    kept = (bytes([ord(c) - 0xDC00]) if "\udc80" <= c <= "\udcff" else b"?" for c in found)
+    return b"".join(kept), error.end
+
+
+codecs.register_error(_BYTES_OR_MARK, _bytes_or_mark)
+
+
+def open_text_output(path: str) -> TextIO:
+    """A file of text that is written as standard output is."""
+    try:
+        return open(path, "w", encoding="utf-8", errors=_BYTES_OR_MARK)
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
 
 
 def same_file(one: str | None, other: str | None) -> bool:

@@ -21,7 +21,7 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     # the keys of all tasks: CONFIG.yaml, which says which task it is, is not read yet
     defaults = [config_to_dict(registry.load(task.config)()) for task in registry.TASKS.values()]
     keys = list(dict.fromkeys("--" + key for values in defaults for key, _ in dotted(values)))
-    flags = ["--resume", "--quiet", "--help"]
+    flags = ["--resume", "--allow-changes", "--quiet", "--help"]
     rest: list[str] = []
     overrides: dict[str, str] = {}
     waiting = iter(arguments)

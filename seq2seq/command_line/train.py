@@ -6,12 +6,14 @@ import argparse
 from typing import Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.errors import UsageError
 
 _EXAMPLES = """\
 Any key of the configuration can be given as an option by its dotted name:
   seq2seq train recipes/translation/multi30k.yaml --training.max_steps 2000 --seed=2
 
-A run that was stopped (Ctrl-C, kill, power) goes on where it was with --resume.
+A run that was stopped (Ctrl-C, kill, power) goes on where it was with --resume; on other
+data, libraries, precision or backend only with --allow-changes, too.
 """
 
 
@@ -50,17 +52,29 @@ def _shown(value: Any) -> str:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG.yaml", help="the configuration of the run")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: go on though data, libraries, precision or backend have changed",
+    )
     parser.add_argument("--quiet", action="store_true", help="plain lines, no progress bar")
 
 
 def _run(options: argparse.Namespace) -> int:
     from seq2seq.config import load_config
 
+    if options.allow_changes and not options.resume:
+        raise UsageError("train: --allow-changes goes with --resume")
     config = load_config(options.config, options.overrides)  # before torch: mistakes answer at once
 
     from seq2seq.training.loop import train
 
-    directory = train(config, quiet=options.quiet, resume=options.resume)
+    directory = train(
+        config,
+        quiet=options.quiet,
+        resume=options.resume,
+        allow_changes=options.allow_changes,
+    )
     print(f"model saved: {directory}")
     return 0
 

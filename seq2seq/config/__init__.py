@@ -19,7 +19,8 @@ from typing import Any
 from seq2seq import registry
 from seq2seq.config.checks import MAX_THREADS
 from seq2seq.config.layers import Attention, Cell, DecoderConfig, EncoderConfig
-from seq2seq.config.reading import build, read_yaml, set_dotted
+from seq2seq.config.paths import normal_path
+from seq2seq.config.reading import as_written, build, read_yaml, set_dotted
 from seq2seq.config.training import RunConfig, TrainingConfig
 from seq2seq.config.vocabulary import VocabularyConfig
 
@@ -37,23 +38,30 @@ __all__ = [
     "load_config",
 ]
 
+_DEFAULT_TASK = "translation"
+
 
 def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> Any:
-    """Read a YAML file; ``overrides`` maps dotted keys to values as YAML text.
+    """Read a YAML file; ``overrides`` maps dotted keys to what stands in place of their values:
+    text as it is for a key that holds text, and what a number, a truth value or a list looks like
+    in YAML for one of those; ``null`` and nothing at all unset a key.
 
     Returns the dataclass of its task, a ``RunConfig``. Raises UsageError for a missing or malformed
     file, an unknown key or a wrong type.
     """
-    path = Path(path)
-    values = read_yaml(path)
-    for key, text in (overrides or {}).items():
-        set_dotted(values, key, text)
+    path, overrides = Path(normal_path(str(path))), overrides or {}
+    values, written = read_yaml(path)
+    task = overrides.get("task", values.get("task", _DEFAULT_TASK))
+    cls = registry.load(registry.task(task, str(path)).config)
+    values = as_written(cls, values, written)
+    for key, text in overrides.items():
+        set_dotted(cls, values, key, text)
     return config_from_dict(values, where=str(path))
 
 
 def config_from_dict(values: dict[str, Any], where: str = "config") -> Any:
     """Build and check a configuration from plain dicts (as read from YAML or JSON)."""
-    task = registry.task(values.get("task", "translation"), where)
+    task = registry.task(values.get("task", _DEFAULT_TASK), where)
     config = build(registry.load(task.config), values, where, "")
     registry.load(task.check)(config, where)
     return config

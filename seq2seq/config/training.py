@@ -12,6 +12,7 @@ from seq2seq.config.checks import (
     check_not_negative,
     check_positive,
 )
+from seq2seq.config.paths import PathText
 from seq2seq.errors import UsageError
 
 
@@ -22,7 +23,7 @@ class TrainingConfig:
 
     # A saved model whose weights to begin with (fine-tuning). What turns its text into numbers is
     # taken too, and its shape must be that of ``model``.
-    start_from: str | None = None
+    start_from: PathText | None = None
     max_epochs: int = 30
     max_steps: int | None = None
     optimizer: Literal["adam", "adamw", "sgd", "asgd"] = "adam"

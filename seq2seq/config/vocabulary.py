@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from seq2seq.config.paths import PathText
+
 
 @dataclass
 class VocabularyConfig:
@@ -29,5 +31,5 @@ class TokenizerConfig:
     # segmentation; BPE-dropout (Provilkov et al. 2020) for bpe: the merge-skipping probability.
     # 0 turns sampling off.
     sampling: float = 0.0
-    model: str | None = None  # path of an existing .model file (both sides when shared)
-    target_model: str | None = None  # and, when not shared, of the target side's
+    model: PathText | None = None  # path of an existing .model file (both sides when shared)
+    target_model: PathText | None = None  # and, when not shared, of the target side's

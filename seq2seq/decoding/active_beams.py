@@ -26,15 +26,20 @@ class ActiveBeams:
     parents: Tensor  # (N,) the node before it in the history
     log_p: Tensor  # (b, R) descending
     coverage: Tensor | None  # (b, R, S) attention summed over the steps; None: not needed
-    prefix: Tensor  # (N, t) the tokens so far; t = 0 where they are not needed
+    prefix: Tensor  # (N, t) the tokens so far, prompts included; t = 0 where not needed
     count: Tensor  # (b,) hypotheses that have finished
     best: NBest  # (b, n)
 
     @staticmethod
     def start(
-        limits: list[int], limit: Tensor, lengths: Tensor | None, bos: int, n: int
+        limits: list[int],
+        limit: Tensor,
+        lengths: Tensor | None,
+        bos: int,
+        n: int,
+        prefix: Tensor | None = None,
     ) -> ActiveBeams:
-        """B sources, each with one empty hypothesis."""
+        """B sources, each with one empty hypothesis; ``prefix`` (B, t): what stands before it."""
         b, device = len(limits), limit.device
         return ActiveBeams(
             sources=list(range(b)),
@@ -45,7 +50,7 @@ class ActiveBeams:
             parents=torch.full((b,), -1, device=device),
             log_p=torch.zeros(b, 1, device=device),
             coverage=None,
-            prefix=torch.empty(b, 0, dtype=torch.long, device=device),
+            prefix=torch.empty(b, 0, dtype=torch.long, device=device) if prefix is None else prefix,
             count=torch.zeros(b, dtype=torch.long, device=device),
             best=NBest.empty(b, n, device),
         )

@@ -63,6 +63,7 @@ def beam_search(
     min_length: int = 0,
     n_best: int = 1,
     source_lengths: Tensor | None = None,
+    prompts: Sequence[Sequence[int]] | None = None,
     patience: float = 1.0,
     beginnings: Sequence[Sequence[int]] | None = None,
     return_attention: bool = False,
@@ -83,6 +84,8 @@ def beam_search(
     min_length        the fewest tokens of a finished hypothesis, eos not counted
     n_best            hypotheses to return, at most K; fewer come back where fewer exist
     source_lengths    (B,): the first so many positions count for coverage; default: all
+    prompts           B sequences of tokens that stand before the hypotheses: no_repeat_ngram counts
+                      them, as sampling does; default: none
     patience          see the head of this file; n_best finished ones are awaited in any case
     beginnings        B lists of tokens that the hypotheses of a source begin with, whatever the
                       model and no_repeat_ngram say; they count for lengths and scores
@@ -113,6 +116,8 @@ def beam_search(
         raise ValueError(
             f"source_lengths has shape {tuple(source_lengths.shape)}; expected ({sources},)"
         )
+    if prompts is not None and len(prompts) != sources:
+        raise ValueError(f"there are {len(prompts)} prompts; expected {sources}")
     if beginnings is not None:
         check_beginnings(beginnings, limits, frozenset({bos, eos, pad}))
     if not sources:
@@ -128,8 +133,11 @@ def beam_search(
         min_length=min_length,
         beginnings=beginnings,
     )
+    prefix = None
+    if prompts is not None and no_repeat_ngram:
+        prefix = _side_by_side(prompts, max_lengths.device)  # (B, t)
     history = History()
-    live = ActiveBeams.start(limits, max_lengths, source_lengths, bos, n_best)
+    live = ActiveBeams.start(limits, max_lengths, source_lengths, bos, n_best, prefix)
     over: list[tuple[list[int], NBest]] = []
     step = 0
     with torch.inference_mode():
@@ -146,6 +154,13 @@ def beam_search(
                 state = model.reorder(state, rows)
             step += 1
     return _hypotheses(history, over, sources)
+
+
+def _side_by_side(prompts: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """(B, longest), the shorter ones after -1, which is no token."""
+    longest = max(map(len, prompts))
+    rows = [[-1] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    return torch.tensor(rows, dtype=torch.long, device=device).view(len(prompts), longest)
 
 
 @dataclass(frozen=True)

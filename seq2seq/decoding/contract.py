@@ -1,4 +1,4 @@
-"""What search asks of a model, and the checks of what it is given."""
+"""The model interface that search uses, and checks of the arguments of a search."""
 
 from __future__ import annotations
 

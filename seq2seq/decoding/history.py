@@ -1,4 +1,4 @@
-"""What was fed to the model, as a tree of back-pointers."""
+"""The tokens fed to the model so far, as a tree of back-pointers."""
 
 from __future__ import annotations
 

@@ -75,7 +75,8 @@ class Rollout:
         rollout.keep([0, 2])         # rows 0 and 2 go on, as rows 0 and 1
 
     ``logits`` (N, V) are those of the first token; ``prompts`` are what repetition counts from;
-    ``keys``, one a row, seed the random numbers; ``banned`` tokens never come.
+    ``keys``, one a row, seed the random numbers; ``banned`` tokens never come. ``end``, banned or
+    not, is what a row gives that no_repeat_ngram leaves nothing else.
 
     Raises RunError for logits that give no probabilities.
     """
@@ -89,7 +90,9 @@ class Rollout:
         keys: Sequence[int],
         options: Sampling,
         banned: Iterable[int] = (),
+        end: int | None = None,
     ) -> None:
+        self._end = end
         self.model, self.state, self.options = model, state, options
         self._logits: Tensor | None = logits
         self._tokens: Tensor | None = None  # drawn, and not yet fed
@@ -157,7 +160,13 @@ class Rollout:
         scale = 1 / options.temperature if options.temperature else 1.0
         logits = torch.add(self._allowed, logits, alpha=scale)  # (N, V)
         for row, grams in enumerate(self._grams or ()):
-            logits[row, grams.forbidden()] = -torch.inf
+            forbidden = grams.forbidden()
+            if not forbidden:
+                continue
+            before = logits[row].amax()
+            logits[row, forbidden] = -torch.inf
+            if self._end is not None and before.isfinite() and logits[row].amax() == -torch.inf:
+                logits[row, self._end] = 0.0  # every token has been used up
         highest = logits.amax(1, keepdim=True)  # (N, 1)
         if not bool(highest.isfinite().all()):  # NaN, inf, or nothing left
             raise RunError(

@@ -1,5 +1,5 @@
-"""One step of search, and the rows of a search in another order, for every model whose decoder is
-``seq2seq.layers.decoder.Decoder``: translation and captioning are this, behind other encoders."""
+"""The first state, ``step`` and ``reorder`` of search for every model whose decoder is
+``seq2seq.layers.decoder.Decoder``: translation and captioning, which differ in their encoders."""
 
 from __future__ import annotations
 

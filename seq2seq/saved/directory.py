@@ -27,6 +27,8 @@ from safetensors import SafetensorError
 
 from seq2seq import registry
 from seq2seq.config import config_from_dict
+from seq2seq.config.paths import normal_path
+from seq2seq.digests import file_digest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.text.vocabulary import UNIT_FILES, UNITS_FILE, Units, load_units
 
@@ -35,6 +37,7 @@ FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+WEIGHTS_DIGEST = "weights_sha256"  # in config.json
 UNIT_MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *UNIT_FILES, CARD_FILE)
 
 
@@ -46,6 +49,7 @@ def format_of(task: str) -> str:
 def replace_files(directory: Path, write: Callable[[Path], None], known: Sequence[str]) -> None:
     """Have ``write`` make the files in a folder of their own, then move them into ``directory``;
     those ``known`` that it did not make are removed, the card excepted."""
+    directory = Path(normal_path(str(directory)))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
@@ -70,10 +74,12 @@ def replace_files(directory: Path, write: Callable[[Path], None], known: Sequenc
 def write_weights(
     model: torch.nn.Module, directory: Path, values: dict[str, Any], readme: str | None
 ) -> None:
-    """Write model.safetensors, config.json and the card."""
+    """Write model.safetensors, config.json (``values`` and the digest of the weights) and the
+    card."""
     tensors = _distinct_tensors(model)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    values = {**values, WEIGHTS_DIGEST: file_digest(directory / WEIGHTS_FILE)}
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
     # safetensors writes for the owner alone; who may read the folder may read this too
@@ -205,6 +211,11 @@ def _distinct_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Give ``model`` the weights that the file ``path`` of a saved model holds.
+
+    Raises RunError where it cannot be read, holds other tensors than the model has, or is not the
+    file that was saved: its digest in config.json is another. Models of before have none.
+    """
     try:
         stored = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
@@ -226,10 +237,38 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
                 f"{tuple(tensor.shape)}; vocabulary, weights and {CONFIG_FILE} do not belong "
                 "together"
             )
+        if not same_kind(stored[name], tensor):
+            raise RunError(
+                f"{path}: tensor '{name}' holds {str(stored[name].dtype).removeprefix('torch.')}, "
+                f"expected {str(tensor.dtype).removeprefix('torch.')}; quantised weights cannot be "
+                "used: save the model again as it was trained"
+            )
+    _check_digest(path)
     # Layers that share a tensor share it in the model just built, so one copy serves both.
     with torch.no_grad():
         for name, tensor in expected.items():
             tensor.copy_(stored[name])
+
+
+def same_kind(stored: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether a stored tensor can stand for the expected one: any precision of floating-point
+    numbers of at least 16 bits, of others the same type."""
+    if expected.is_floating_point():
+        return stored.is_floating_point() and stored.element_size() >= 2
+    return stored.dtype == expected.dtype
+
+
+def _check_digest(path: Path) -> None:
+    try:
+        values = json.loads((path.parent / CONFIG_FILE).read_text(encoding="utf-8"))
+        expected = values.get(WEIGHTS_DIGEST)
+    except (OSError, ValueError, AttributeError):
+        return  # weights alone: nothing says what they were
+    if expected is not None and file_digest(path) != expected:
+        raise RunError(
+            f"{path}: not the weights that were saved (their sha256 is another than "
+            f"'{WEIGHTS_DIGEST}' in {CONFIG_FILE}); copy the whole directory of the model again"
+        )
 
 
 def read_card(directory: Path) -> str | None:

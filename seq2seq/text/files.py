@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
 import io
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 
 
@@ -26,19 +29,67 @@ def read_lines(path: str | Path) -> list[str]:
     return lines
 
 
+def encoding_of(head: bytes) -> str:
+    """What a text that is not UTF-8 is most likely written in, by its first bytes, as iconv calls
+    it."""
+    if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "utf-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    head = head[:64]
+    if len(head) >= 8 and not any(head[1::2]):
+        return "utf-16le"
+    if len(head) >= 8 and not any(head[: len(head) & ~1 : 2]):
+        return "utf-16be"
+    return "latin1"
+
+
+def check_not_utf16(head: bytes, name: str) -> None:
+    """Raises UsageError where ``head``, the beginning of a text, is UTF-16 or UTF-32. Without a
+    mark at its beginning it would pass for UTF-8 with a NUL after every letter."""
+    kind = encoding_of(head)
+    if kind != "latin1" and any(head):
+        raise UsageError(
+            f"{name}: {kind.upper()} text, not UTF-8; convert it with: iconv -f {kind} -t utf-8"
+        )
+
+
+def check_unicode(text: str, where: str) -> None:
+    """Raises UsageError for half of a surrogate pair, which JSON can spell and no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise UsageError(f"{where} holds {half}, half a character; expected Unicode") from None
+
+
+def csv_rows(lines: Iterable[str]) -> Any:
+    """A ``csv.reader`` of lines without their ends, whose fields may be of any length."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    return csv.reader((line + "\n" for line in lines), strict=True)
+
+
+_LONGEST_FIELD = 2**31 - 1  # what every platform's C long holds; csv alone stops at 131,072
+
+
 def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     """Text of each line of a binary stream (a file, standard input), as ``read_lines`` does.
 
     Raises UsageError with name, line and byte offset for invalid UTF-8.
     """
     start = 0
+    head = b""
     for number, line in enumerate(stream, 1):
+        if number == 1:
+            head = line
+            check_not_utf16(head, name)
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{name}, line {number}: not valid UTF-8: byte 0x{line[error.start]:02x} at offset "
-                f"{start + error.start} of the file; convert it with: iconv -f latin1 -t utf-8"
+                f"{start + error.start} of the file; convert it with: iconv -f "
+                f"{encoding_of(head)} -t utf-8"
             ) from None
         if number == 1:
             text = text.removeprefix("\N{BYTE ORDER MARK}")
@@ -49,8 +100,9 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 @contextlib.contextmanager
 def open_binary(path: str | Path) -> Iterator[io.BufferedIOBase]:
     """Binary stream of a file, unpacked when its name ends in .gz."""
+    path = normal_path(str(path))
     try:
-        with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as stream:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
             yield stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UsageError(f"{path}: not a whole gzip file: {error}") from None

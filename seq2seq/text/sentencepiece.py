@@ -19,6 +19,7 @@ import sentencepiece
 
 from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import RunError, UsageError
+from seq2seq.text.characters import SPACE_MARK, from_subwords, is_blank, to_subwords
 from seq2seq.text.subword_sampling import DropoutSampler, Subwords, UnigramSampler, model_kind
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -27,7 +28,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
-_SPACE = "\u2581"  # stands for a space in subwords
+_SPACE = SPACE_MARK
 _WORD = re.compile(f"{_SPACE}?[^{_SPACE}]+|{_SPACE}")
 
 
@@ -35,7 +36,8 @@ class Tokenizer:
     """A trained SentencePiece model with the special ids ``pad``, ``unk``, ``bos``, ``eos``.
 
     Text is brought to Unicode NFC and its white space to single spaces; apart from that,
-    decoding gives back what was encoded. SentencePiece's usual NFKC rules are not used because
+    decoding gives back what was encoded. A text of which nothing can be seen (zero-width spaces,
+    direction marks) is a blank one. SentencePiece's usual NFKC rules are not used because
     they rewrite what readers and scorers see: the ellipsis becomes three dots, a fraction
     three characters, superscripts plain digits.
     """
@@ -194,7 +196,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ``ids``; special ids are left out, ids beyond the vocabulary are an error."""
-        return self._model.decode([int(i) for i in ids if i > EOS])
+        return from_subwords(self._model.decode([int(i) for i in ids if i > EOS]))
 
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         return [self.decode(ids) for ids in batch]
@@ -208,6 +210,7 @@ def _clean(text: str) -> str:
     """NFC, single spaces, no control characters: one spelling of what looks the same."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text))
+        text = "" if is_blank(text) else to_subwords(text)
     if not text.isprintable():
         text = text.translate(_CONTROLS)
     return " ".join(text.split())

@@ -22,6 +22,7 @@ import numpy as np
 
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import RunError, UsageError
+from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
 
 UNK, END = 0, 1
 SPECIALS = ("<unk>", "<end>")
@@ -82,6 +83,16 @@ class _WordDecoder(Decoder):
         between = self._before not in (self._line_end, END) and unit not in (self._line_end, END)
         self._before = unit
         return (" " if between else "") + super().add(unit)
+
+
+class _SubwordDecoder(Decoder):
+    """Gives U+2581 back, which SentencePiece was given as another character."""
+
+    def add(self, unit: int) -> str:
+        return from_subwords(super().add(unit))
+
+    def finish(self) -> str:
+        return from_subwords(super().finish())
 
 
 class Characters:
@@ -237,7 +248,7 @@ class Subwords:
         import sentencepiece
 
         model = io.BytesIO()
-        lines = (line for text in texts for line in text.split("\n") if line)
+        lines = (to_subwords(line) for text in texts for line in text.split("\n") if line)
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=lines,
@@ -276,7 +287,7 @@ class Subwords:
         piece = self._model.id_to_piece(unit)
         if self._model.is_byte(unit):
             return bytes([int(piece[3:5], 16)])
-        return piece.replace("\u2581", " ").encode("utf-8")
+        return piece.replace(SPACE_MARK, " ").encode("utf-8")
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -284,7 +295,8 @@ class Subwords:
     def encode(self, text: str | bytes) -> np.ndarray:
         """Line by line: SentencePiece's time and memory grow with the length of what it is given,
         and no subword spans a line's end."""
-        lines = _text(text).encode("utf-8", "replace").decode("utf-8").split("\n")
+        text = _text(text).encode("utf-8", "replace").decode("utf-8")
+        lines = to_subwords(text).split("\n")
         newline = self._model.piece_to_id("\n")
         ids: list[int] = []
         for number, found in enumerate(self._model.encode(lines)):
@@ -297,7 +309,7 @@ class Subwords:
         return []
 
     def decoder(self) -> Decoder:
-        return Decoder(self._pieces)
+        return _SubwordDecoder(self._pieces)
 
     def piece(self, unit: int) -> str:
         return self._model.id_to_piece(unit)

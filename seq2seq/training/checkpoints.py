@@ -20,9 +20,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seq2seq.digests import file_digest
 from seq2seq.errors import RunError
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
+_DIGEST = "tensors_sha256"  # in state.json
 
 
 def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -33,7 +35,8 @@ def write(folder: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> No
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         save_file({k: v.detach().contiguous() for k, v in tensors.items()}, aside / TENSORS)
-        (aside / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+        values = {**state, _DIGEST: file_digest(aside / TENSORS)}
+        (aside / STATE).write_text(json.dumps(values, indent=1), encoding="utf-8")
         # safetensors writes for the owner alone; who may read the folder may read this too
         (aside / TENSORS).chmod((aside / STATE).stat().st_mode)
         for name in (TENSORS, STATE):
@@ -69,6 +72,9 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         old.rename(folder)
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        digest = state.pop(_DIGEST, None)  # checkpoints of before have none
+        if digest is not None and digest != file_digest(folder / TENSORS):
+            raise ValueError(f"{TENSORS} is not what was saved: its sha256 is another")
         return load_file(folder / TENSORS), state
     except (OSError, ValueError, SafetensorError) as error:
         raise RunError(f"checkpoint {folder}: cannot be read ({error})") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq import registry
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import RunError, UsageError
 from seq2seq.plotting import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 
@@ -76,7 +77,7 @@ def _panels(curves: dict[str, Curve]) -> list[tuple[Callable[[Axes], None], floa
 
 
 def _name_of(run: str | os.PathLike[str]) -> str:
-    path = Path(run).resolve()
+    path = Path(normal_path(str(run))).resolve()
     return (path if path.is_dir() else path.parent).name
 
 
@@ -86,7 +87,7 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
     Where a resumed run passed a step twice, the later line counts. A last line that was cut off
     by a kill is left out.
     """
-    path = Path(run)
+    path = Path(normal_path(str(run)))
     path = path / LOG_FILE if path.is_dir() else path
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: lines for people, ``log.jsonl`` for plots."""
+"""The log of a run: lines for people, ``log.jsonl`` for plots."""
 
 from __future__ import annotations
 

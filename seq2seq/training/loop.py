@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 
 from seq2seq import registry
-from seq2seq.config import RunConfig
+from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
 from seq2seq.training import checkpoints
+from seq2seq.training.environment import make_accelerator, settings_of
+from seq2seq.training.inputs import INPUTS_FILE, check_same_inputs, inputs_of
 from seq2seq.training.log import RunLog
 from seq2seq.training.memory import release_free_memory
-from seq2seq.training.optimizers import make_average, make_optimizer, mixed_precision
+from seq2seq.training.optimizers import make_average, make_optimizer
+from seq2seq.training.preparing import rehearse_end
 from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
@@ -36,15 +36,20 @@ from seq2seq.training.state import State
 from seq2seq.training.task import Task
 
 
-def train(config: RunConfig, *, quiet: bool = False, resume: bool = False) -> Path:
+def train(
+    config: RunConfig, *, quiet: bool = False, resume: bool = False, allow_changes: bool = False
+) -> Path:
     """Train a model as configured; returns the folder of the finished model.
 
     With ``resume`` a run that was stopped, or killed, goes on from its last checkpoint with
-    the same numbers as if it had never stopped.
+    the same numbers as if it had never stopped. It refuses to go on where a file that it reads, a
+    library that shapes its data, its precision or its backend has changed since it was started;
+    with ``allow_changes`` it says so and goes on.
 
     Raises UsageError for a configuration or data that cannot work, RunError for a loss that is
     no number and a checkpoint that cannot be written; KeyboardInterrupt after saving.
     """
+    config = config_from_dict(config_to_dict(config))  # made in Python, it was not checked before
     folder = Path(config.output)
     last = folder / "checkpoints" / "last"
     if checkpoints.exists(last) and not resume:
@@ -56,7 +61,7 @@ def train(config: RunConfig, *, quiet: bool = False, resume: bool = False) -> Pa
         raise UsageError(f"output {folder}: no checkpoint to resume from; leave out --resume")
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    run = _Run(config, folder, quiet, resume)
+    run = _Run(config, folder, quiet, resume, allow_changes)
     if resume:
         run.restore(last)
     else:
@@ -72,16 +77,22 @@ def train(config: RunConfig, *, quiet: bool = False, resume: bool = False) -> Pa
 class _Run:
     """Everything a run holds. The order of the methods is the order in which they run."""
 
-    def __init__(self, config: RunConfig, folder: Path, quiet: bool, resume: bool) -> None:
+    def __init__(
+        self, config: RunConfig, folder: Path, quiet: bool, resume: bool, allow_changes: bool
+    ) -> None:
         options = config.training
         self.config, self.folder = config, folder
         kind = registry.load(registry.TASKS[config.task].training)
-        self.accelerator = _accelerator(config, kind)
+        self.accelerator = make_accelerator(config, kind.unread_parameters(config))
+        self.settings = settings_of(self.accelerator, config)
         self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
         set_seed(config.seed)
         if self.main:
             _make_folder(folder)
             check_same_run(folder / "config.json", config)
+            inputs = inputs_of(config, self.settings)
+            path = folder / INPUTS_FILE
+            check_same_inputs(path, inputs, resume=resume, allow=allow_changes)
         self.task: Task = kind(config, folder, self.accelerator, resume)
         self.model = self.task.model
         self.objective, optimizer = self.accelerator.prepare(
@@ -96,6 +107,8 @@ class _Run:
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         if options.tensorboard:
             self.log.tensorboard(folder / "tensorboard")
+        if self.main:
+            rehearse_end(folder, self.task.save)
         self.asked_to_stop = False
         self.log.say(self._summary())
 
@@ -107,8 +120,9 @@ class _Run:
         parameters = sum(p.numel() for p in self.model.parameters())
         return (
             f"{parameters:,} parameters; {self.task.describe()}"
-            f"; {self.device.type}, {self.accelerator.mixed_precision.replace('no', 'fp32')}"
-            f", {torch.get_num_threads()} threads; at most {self.total_steps} steps"
+            f"; {self.device.type}, {self.settings['precision']}"
+            f", backend {self.settings['backend']}, {torch.get_num_threads()} threads"
+            f"; at most {self.total_steps} steps"
         )
 
     # --- the loop -------------------------------------------------------------------------
@@ -340,20 +354,6 @@ class _Run:
                 return f"mean of {len(folders)} checkpoints, {task.tell(averaged)}"
             checkpoints.load_weights(self.model, best, str(self._best(step)))
         return f"step {step}, {task.tell(score)}"
-
-
-def _accelerator(config: RunConfig, kind: type[Task]) -> Accelerator:
-    options = config.training
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        # accelerate keeps the device and precision of an earlier run in this process
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
-        cpu=options.device == "cpu",
-        mixed_precision=mixed_precision(options.precision, options.device),
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=kind.unread_parameters(config))
-        ],
-    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,8 +1,10 @@
-"""What tasks do alike before the first step: vocabularies of a run, weights to begin with."""
+"""Preparations that tasks share: the vocabularies of a run, and its initial weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from torch import nn
@@ -33,6 +35,27 @@ def units_of_run(
         )
     save_units(units, folder)
     return units
+
+
+def rehearse_end(folder: Path, save: Callable[[Path, str], None]) -> None:
+    """Have ``save`` write the model into a folder of its own, and remove it: what the end of a run
+    could not write, with hours of training behind it, is known before the first step.
+
+    Raises UsageError for something that stands in the way in the ``folder`` of the run, RunError
+    for what cannot be written.
+    """
+    model = folder / "model"
+    if model.exists() and not (model.is_dir() and os.access(model, os.W_OK)):
+        what = "cannot be written into" if model.is_dir() else "is a file"
+        raise UsageError(f"output {folder}: {model} {what}, and the model is to be saved there")
+    for path in (model / "README.md", *folder.glob("test.*")):
+        if path.is_dir():
+            raise UsageError(f"output {folder}: {path} is a folder where a file is to be written")
+    trial = folder / ".model.trial"
+    try:
+        save(trial, "")
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
 
 
 def copy_weights(source: nn.Module, model: nn.Module, name: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What a run holds at a moment, and checkpoints/last keeps, so that it can go on from there."""
+"""The state of a run, which checkpoints/last stores so that the run can be resumed."""
 
 from __future__ import annotations
 

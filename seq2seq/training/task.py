@@ -1,4 +1,4 @@
-"""What the training loop asks of a task. It names none: ``seq2seq.registry`` does."""
+"""The protocol between the training loop and a task. ``seq2seq.registry`` lists the tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-Carried = dict[str, Tensor]  # what one batch leaves for the next, by name; saved with checkpoints
+Carried = dict[str, Tensor]  # state for the next batch, by name; saved with checkpoints
 
 
 class Loss(NamedTuple):
@@ -21,9 +21,10 @@ class Loss(NamedTuple):
 
 
 class Task(Protocol):
-    """Data, model and measure of one kind of run.
+    """Data, model and validation figures of one kind of run.
 
-    Made with (config, folder of the run, accelerator, resume); reads and prepares the data.
+    The constructor takes (config, folder of the run, accelerator, resume), and reads and prepares
+    the data.
     """
 
     @staticmethod
@@ -31,11 +32,11 @@ class Task(Protocol):
         """Whether some weights get no gradient in some steps."""
 
     model: nn.Module  # whose weights are trained, averaged and saved
-    objective: nn.Module  # what ``loss`` calls, with the model inside
+    objective: nn.Module  # a module that contains the model; ``loss`` calls it
     figures: tuple[str, ...]  # names of what ``validate`` returns
     has_validation: bool
-    # validations without a better score before the mean of the weights begins (NT-ASGD: Merity et
-    # al. 2018, algorithm 1); None: there is no such mean
+    # after this many validations without a better score the mean of the weights begins (NT-ASGD:
+    # Merity et al. 2018, algorithm 1); None: no mean
     average_patience: int | None
 
     def len_epoch(self, epoch: int) -> int: ...
@@ -48,13 +49,13 @@ class Task(Protocol):
         """``objective`` is self.objective as accelerate has wrapped it."""
 
     def rate_factor(self, batch: Any) -> float:
-        """What the learning rate is multiplied by for this batch."""
+        """A factor on the learning rate for this batch."""
 
     def validate(self) -> dict[str, float]:
-        """The figures of the validation set; in the main process alone."""
+        """The figures of the validation set. Called only in the main process."""
 
     def score(self, figures: dict[str, float]) -> float:
-        """What the best checkpoint is chosen by, the higher the better."""
+        """The number by which the best checkpoint is chosen: higher is better."""
 
     def tell(self, score: float) -> str:
         """The score in words."""
@@ -66,5 +67,5 @@ class Task(Protocol):
         """Write the model folder; ``training`` is a sentence for its card."""
 
     def test(self, run: Path, model: Path, training: str) -> list[str]:
-        """Score the test set, where there is one, and put the scores on the card of the saved
-        model; returns them as lines."""
+        """Score the test set, if there is one, and write the scores into the card of the saved
+        model. Returns them as lines."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.compile import in_place, ordering
+from kernels.compile import in_place, ordering, ptx
 
 SHARED = Path(__file__).parent / "ptx_kernels.py"
 
@@ -74,3 +74,22 @@ def test_faults_are_found(compiled):
     assert not ordering.faults(copied["ptx"], copied["names"])
     assert "cp.async.cg" in copied["ptx"] and "cp.async.ca" not in copied["ptx"]
     assert any("cp.async.ca" in f for f in faults_after(copied, "cp.async.cg", "cp.async.ca"))
+
+
+@pytest.mark.parametrize(
+    ("chain", "inner"),
+    [
+        (" @[ b.py:3:4 @[ a.py:1:2 ] ]", ".loc 3 5 6, function_name $L0, inlined_at 2 3 4"),
+        ("", ".loc 3 5 6, function_name $L0, inlined_at 2 3 4"),  # Triton 3.9
+    ],
+)
+def test_a_place_names_the_calls_that_led_there(chain, inner):
+    text = (
+        ".visible .entry k(\n)\n{\n"
+        ".loc 1 1 2 prologue_end // a.py:1:2\n"
+        ".loc 2 3 4, function_name $L0, inlined_at 1 1 2 // b.py:3:4\n"
+        f"{inner} // c.py:5:6{chain}\n"
+        "st.global.b32 [ %rd1 + 0 ], { %r1 };\nret;\n}\n"
+    )
+    store = ptx.read(text)["entry"].instructions[0]
+    assert store.place == ("c.py:5:6", "b.py:3:4", "a.py:1:2")

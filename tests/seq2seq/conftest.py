@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from seq2seq import registry
 from seq2seq.cli import main
+from tests.seq2seq.toy_task.entry import ENTRY, YAML
 
 
 @pytest.fixture
@@ -24,3 +26,13 @@ def run(monkeypatch, capsysbinary):
         return status, out.decode(), err.decode()
 
     return run_command
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    """The entry, and a folder with numbers that each are half of the next."""
+    monkeypatch.setitem(registry.TASKS, "toy", ENTRY)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numbers.txt").write_text("\n".join(str(1.1**n) for n in range(60)))
+    (tmp_path / "toy.yaml").write_text(YAML)
+    return tmp_path

@@ -104,7 +104,7 @@ def trained(monkeypatch, tmp_path):
 
     calls = []
 
-    def train(config, *, quiet, resume):
+    def train(config, *, quiet, resume, allow_changes):
         calls.append((config, quiet, resume))
         return tmp_path / "model"
 
@@ -163,7 +163,7 @@ def test_bad_configuration(run, tmp_path, trained, text, arguments, message):
 def test_exit_status_of_failures(run, tmp_path, monkeypatch, error, status, message):
     import seq2seq.training.loop
 
-    def train(config, *, quiet, resume):
+    def train(config, *, quiet, resume, allow_changes):
         raise error
 
     monkeypatch.setattr(seq2seq.training.loop, "train", train)

@@ -6,47 +6,16 @@ from __future__ import annotations
 import pytest
 
 from seq2seq import registry
-from seq2seq.registry import Entry, Figure
 from seq2seq.saved.directory import CONFIG_FILE
 from seq2seq.training.learning_curve import read_log
 from tests.seq2seq.running import records
-
-HOME = "tests.seq2seq.toy_task"
-
-ENTRY = Entry(
-    config=f"{HOME}.config:ToyConfig",
-    check=f"{HOME}.config:check",
-    training=f"{HOME}.training:ToyTask",
-    user=f"{HOME}.user:Foreteller",
-    commands=f"{HOME}.commands:COMMANDS",
-    command="foretell",
-    figures=(Figure("worst_error", "worst error", higher=False, digits=3),),
-    recipe="toy",
-    public={"Foreteller": f"{HOME}.user:Foreteller"},
-)
-
-YAML = """\
-task: toy
-data: {train: numbers.txt}
-training: {max_epochs: 40, learning_rate: 0.05, schedule: constant, keep_best: 2, average: true,
-           device: cpu, threads: 1, precision: fp32, validate_every: 20, log_every: 5}
-"""
+from tests.seq2seq.toy_task.entry import ENTRY
 
 
 def train(run, output, *options):
     status, out, err = run("train", "toy.yaml", "--quiet", "--output", output, *options)
     assert (status, out) == (0, f"model saved: {output}/model\n"), err
     return err
-
-
-@pytest.fixture
-def toy(monkeypatch, tmp_path):
-    """The entry, and a folder with numbers that each are half of the next."""
-    monkeypatch.setitem(registry.TASKS, "toy", ENTRY)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "numbers.txt").write_text("\n".join(str(1.1**n) for n in range(60)))
-    (tmp_path / "toy.yaml").write_text(YAML)
-    return tmp_path
 
 
 def test_a_folder_and_an_entry_are_a_task(toy, run):

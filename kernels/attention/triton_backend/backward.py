@@ -239,7 +239,7 @@ def columns_step(
 ):  # fmt: skip
     """BT queries with one block of sources. With factored sums, k0 and k1 are E(k)."""
     # All loads before the stores, past which none of them moves.
-    found = ()
+    found = ()  # type: tuple
     for i in tl.static_range(BT):
         # (A scalar comparison is no mask in the interpreter.)
         there = inside & (tl.full(inside.shape, start + i, tl.int32) < steps)

@@ -26,7 +26,7 @@ from kernels.attention.triton_backend.pointers import (
     ScoresPointers,
 )
 from kernels.common.chip import chip_of
-from kernels.common.launching import Fixed, Kernel, Pointers, on_device
+from kernels.common.launching import Fixed, Grid, Kernel, Pointers, on_device
 from kernels.common.masking import missing, without_padding
 from kernels.common.precision import Precision
 
@@ -82,7 +82,7 @@ def _forward(
     if return_weights and (keep_scores or tile.part or dtypes.output != torch.float32):
         weights = torch.empty_like(scores, dtype=dtypes.output)
     tiles = problem.batch * problem.heads * triton.cdiv(problem.steps, tile.steps)
-    launches = [((tiles,), True, True)]
+    launches: list[tuple[Grid, bool, bool]] = [((tiles,), True, True)]
     if tile.part:  # scores of parts of the sources, then the context in parts of its columns
         parts = max(1, triton.cdiv(problem.sources, tile.part))
         columns = max(1, triton.cdiv(problem.width, tile.width))
@@ -333,20 +333,28 @@ def _add_chunk(
     by_row = by_head(d_context, heads)  # (B, N, T, D)
     d_values = shares[inside].to(product).transpose(2, 3) @ by_row  # (B, N, S, D)
     sums.add_values(d_values.transpose(1, 2).flatten(2))
-    if d_coverage is not None:
+    if d_coverage is not None and sums.d_coverage is not None:
         sums.d_coverage[:, t] = d_coverage[inside].sum(1)
-    if d_centre is not None:
+    if d_centre is not None and sums.d_centre is not None:
         sums.d_centre[:, t] = d_centre.sum(1)
     if arguments.weight is None:
         _dot_gradients(given, options, d_scores[inside], sums, t)
         return
     d_query = torch.zeros_like(given.query, dtype=torch.float32)
     chosen = {name: given.constants[name] for name in ("N", "H", *_FLAGS)}
-    query, keys, _, *optional = given.memory
+    memory = given.memory
+    assert memory.weight is not None  # additive scores
+    assert sums.d_keys is not None and sums.d_weight is not None
     columns_pointers = ColumnsPointers(
-        query,
-        keys,
-        *optional,
+        memory.query,
+        memory.keys,
+        memory.weight,
+        memory.bias,
+        memory.coverage,
+        memory.coverage_weight,
+        memory.centre,
+        memory.lengths,
+        memory.mask,
         d_scores=d_scores.view(torch.int64),
         d_query=d_query,
         d_keys=sums.d_keys,

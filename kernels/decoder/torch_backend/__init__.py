@@ -33,16 +33,16 @@ def forward(call: Call, keep: bool, dry: bool) -> tuple[tuple[Tensor | None, ...
     state, cell, feed = call.state, None, None
     hidden = torch.stack([layer.hidden[-1] for layer in made.layers])
     if state.cell is not None:
-        cell = torch.stack([layer.cell[-1] for layer in made.layers])
+        cell = torch.stack([layer.cell[-1] for layer in made.layers if layer.cell is not None])
     if state.feed is not None:
         feed = vectors[-1].clone() if call.inputs.shape[1] else state.feed.clone()
     # Copies: the backward pass reads its own, whatever becomes of the results meanwhile.
     alpha = None
-    if call.memory is not None:
+    if call.memory is not None and made.alpha is not None:
         alpha = made.alpha[:, :, : call.memory.keys.shape[1]].transpose(0, 1).clone()
     vectors = vectors.transpose(0, 1).clone()
-    results = (vectors, hidden, cell, feed, alpha)
-    results = tuple(None if result is None else result.to(output) for result in results)
+    found = (vectors, hidden, cell, feed, alpha)
+    results = tuple(None if result is None else result.to(output) for result in found)
     return results, kept(made) if keep else []
 
 

@@ -12,6 +12,7 @@ from kernels.decoder.torch_backend.attention import AttentionBackward
 from kernels.decoder.torch_backend.buffers import Buffers
 from kernels.decoder.torch_backend.cells import cell_backward
 from kernels.decoder.torch_backend.forward import at_step
+from kernels.decoder.torch_backend.sentinel import SentinelBackward
 from kernels.decoder.torch_backend.sums import embedded, loop_weights, static_weight
 
 _aten = torch.ops.aten
@@ -47,7 +48,7 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
         if attention is not None:
             d_x = d_x + attention.step(t, d_top[:, : d_top.shape[1] - size])
             if attention.sentinel is not None:
-                _into_memory(attention, t, d_gates[-1][t, :, -size:], d_h, d_c)
+                _into_memory(attention, attention.sentinel, t, d_gates[-1][t, :, -size:], d_h, d_c)
         for number in reversed(range(layers)):
             if number + 1 < layers and call.masks.between:
                 d_x = d_x * at_step(call.masks.between[number], t)
@@ -71,10 +72,15 @@ def loop(call: Call, made: Buffers, grads: tuple[Tensor | None, ...]) -> list[Te
 
 
 def _into_memory(
-    attention: AttentionBackward, t: int, d_sums: Tensor, d_h: list[Tensor], d_c: list[Tensor]
+    attention: AttentionBackward,
+    sentinel: SentinelBackward,
+    t: int,
+    d_sums: Tensor,
+    d_h: list[Tensor],
+    d_c: list[Tensor],
 ) -> None:
     """Adds what the sentinel sends back to what arrives at the top layer's cell, or state."""
-    d = attention.sentinel.step(t, attention.d_sentinel, d_sums)
+    d = sentinel.step(t, attention.d_sentinel, d_sums)
     arriving = d_h if attention.made.layers[-1].cell is None else d_c
     arriving[-1] = arriving[-1] + d
 
@@ -84,6 +90,7 @@ def _norm_backward(
 ) -> Tensor:
     """Through the normalisation of a layer's output; adds to the layer's gradients in ``norms``."""
     weights, layer = call.weights.layers[number], made.layers[number]
+    assert layer.norm is not None  # with layer normalisation
     mean, inverse = layer.norm[0, t], layer.norm[1, t]
     d, d_weight, d_bias = _aten.native_layer_norm_backward(
         d, layer.hidden[t + 1], [d.shape[1]], mean, inverse, weights.norm_weight,
@@ -107,8 +114,9 @@ def _collect(
     dtype, size, kind = call.inputs.dtype, call.state.hidden.shape[2], call.kind
     batch, steps, _ = call.inputs.shape
     first = d_gates[0].flatten(0, 1)  # (T*B, C)
-    d_inputs = products.product(first, static_weight(call)).to(dtype)
-    d_inputs = d_inputs.view(steps, batch, -1).transpose(0, 1) if d_inputs.numel() else None
+    d_flat, d_inputs = products.product(first, static_weight(call)).to(dtype), None
+    if d_flat.numel():
+        d_inputs = d_flat.view(steps, batch, -1).transpose(0, 1)
     static = products.product(first.t(), embedded(call)).to(dtype)  # (C, E)
     d_output = products.product(d_raw.flatten(0, 1).t(), made.tops.flatten(0, 1)).to(dtype)
     flat: list[Tensor | None] = []
@@ -132,7 +140,7 @@ def _collect(
     d_memory = (None,) * 4 if attention is None else attention.collect()
     d_gate = (None, None) if attention is None else attention.collect_gate()
     if attention is None or attention.sentinel is None:
-        d_own = (None,) * 4
+        d_own: tuple[Tensor | None, ...] = (None,) * 4
     else:
         d_own = (*d_sentinel, attention.sentinel.collect())
     return [d_inputs, *d_state, *d_memory, d_output, *d_gate, *d_own, *flat]

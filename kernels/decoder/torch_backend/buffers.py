@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -70,7 +70,7 @@ def allocate(call: Call, keep: bool) -> Buffers:
             )
         )
     alpha = queries = beta = contexts = None
-    sentinel: tuple[Tensor | None, ...] = (None, None, None)
+    sentinel: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None)
     if memory is not None:
         places = memory.keys.shape[1] + (weights.sentinel is not None)
         alpha = inputs.new_empty(steps, batch, places)
@@ -94,7 +94,8 @@ def kept(made: Buffers) -> list[Tensor]:
 
 def restored(saved: list[Tensor], layers: int) -> Buffers:
     """The inverse of ``kept``."""
-    flat = [None if tensor.dim() == 1 else tensor for tensor in saved]
+    flat: list[Any] = [None if tensor.dim() == 1 else tensor for tensor in saved]
     head, size = len(Buffers._fields) - 1, len(LayerBuffers._fields)
-    parts = (flat[head + n * size : head + (n + 1) * size] for n in range(layers))
-    return Buffers(*flat[:head], tuple(LayerBuffers(*part) for part in parts))
+    parts = [flat[head + n * size : head + (n + 1) * size] for n in range(layers)]
+    flat[head:] = [tuple(LayerBuffers(*part) for part in parts)]
+    return Buffers(*flat)

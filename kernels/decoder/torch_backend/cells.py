@@ -19,6 +19,7 @@ def cell_forward(kind: str, layer: LayerBuffers, t: int) -> Tensor:
         gates[:, : 3 * size].sigmoid_()
         i, f, o, g = gates.chunk(4, 1)
         tanh(g, g, rough)
+        assert layer.cell is not None and layer.cell_tanh is not None  # an LSTM's
         cell = torch.mul(f, layer.cell[t], out=layer.cell[t + 1]).addcmul_(i, g)
         tanh(cell, layer.cell_tanh[t], rough)
         return torch.mul(o, layer.cell_tanh[t], out=out)
@@ -42,6 +43,7 @@ def cell_backward(
     d = d_gates.chunk(4, 1)
     if kind == "lstm":
         i, f, o, g = gates.chunk(4, 1)
+        assert layer.cell is not None and layer.cell_tanh is not None  # an LSTM's
         opened = layer.cell_tanh[t]
         d_c = d_c + _aten.tanh_backward(d_h * o, opened)
         torch.mul(d_c, g, out=d[0])

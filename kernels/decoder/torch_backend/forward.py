@@ -26,7 +26,7 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
     stack = [weight.t() for weight in loop_weights(call)]  # (I + H, C) each
     for number, layer in enumerate(made.layers):
         layer.hidden[0] = call.state.hidden[number]
-        if layer.cell is not None:
+        if layer.cell is not None and call.state.cell is not None:
             layer.cell[0] = call.state.cell[number]
     attention = None if call.memory is None else _Attention(call, made)
     output_t = weights.output.to(dtype).t()
@@ -34,7 +34,7 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
     for t in range(inputs.shape[1]):
         for number, layer in enumerate(made.layers):
             rows, inside = layer.rows[t], layer.rows.shape[2] - size
-            if inside:
+            if inside and x is not None:
                 rows[:, :inside].copy_(x)
             rows[:, inside:].copy_(layer.hidden[t])
             gates, sums = layer.gates[t], product(rows, stack[number])
@@ -45,6 +45,7 @@ def loop(call: Call, made: Buffers, vectors: Tensor) -> None:
                 open_sentinel(made, t, sums[:, columns:] + added[..., columns:])
             x = _layer_output(call, made, number, h, x, t)
         top = made.tops[t]
+        assert x is not None  # there is a layer
         top[:, top.shape[1] - size :].copy_(x)
         if attention is not None:
             attention.step(t, top)
@@ -70,8 +71,9 @@ def _layer_output(
             h, h.shape[1:], weights.norm_weight, weights.norm_bias, 1e-5
         )
         statistics = made.layers[number].norm
+        assert statistics is not None  # with layer normalisation
         statistics[0, t], statistics[1, t] = mean, inverse
-    if call.residual and number:
+    if call.residual and number and x is not None:
         h = h + x
     if number + 1 < len(made.layers) and call.masks.between:
         h = h * at_step(call.masks.between[number], t)
@@ -82,19 +84,27 @@ class _Attention:
     """One step of attention, with what is the same at all of them."""
 
     def __init__(self, call: Call, made: Buffers) -> None:
+        assert call.memory is not None and made.alpha is not None
         weights, (keys, values, lengths) = call.weights, call.memory
         dtype = call.dtypes.product
-        hole = padding(lengths, *keys.shape[:2], keys.device)  # (B, S)
+        hole = padding(lengths, keys.size(0), keys.size(1), keys.device)  # (B, S)
         self.call, self.made, self.keys, self.hole = call, made, keys, hole
         self.values = without_padding(values.to(dtype), hole)
         self.query = None if weights.query is None else weights.query.to(dtype)
         self.gate = None if weights.gate is None else weights.gate.to(dtype)  # (G, H)
-        self.dot_keys = scored_keys(call)
+        if weights.gate is not None:
+            assert made.beta is not None and made.contexts is not None
+            assert weights.gate_bias is not None
+            self.beta, self.contexts, self.gate_bias = made.beta, made.contexts, weights.gate_bias
+        self.alpha, asked = made.alpha, scored_keys(call)
+        if asked is not None:
+            self.dot_keys = asked
         self.factors = factors(without_padding(keys, hole)) if weights.score is not None else None
         self.lowest = torch.finfo(made.alpha.dtype).min
         # with a sentinel there is no row where all is padding
         self.empty = hole is not None and weights.sentinel is None
-        if self.empty and not lengths.is_cuda:  # there a look at them would wait for it
+        # On a GPU a look at the lengths would wait for it.
+        if self.empty and lengths is not None and not lengths.is_cuda:
             self.empty = bool((lengths == 0).any())
         self.sentinel_key = None
         if weights.sentinel is not None:
@@ -102,7 +112,7 @@ class _Attention:
 
     def step(self, t: int, top: Tensor) -> None:
         """Fills alpha[t] (B, S [+ 1]) and the context part of ``top`` (B, D + H)."""
-        made, alpha = self.made, self.made.alpha[t]
+        made, alpha = self.made, self.alpha[t]
         width = self.values.shape[2]
         hidden = top[:, width:]  # (B, H)
         query = hidden if self.query is None else product(hidden, self.query.t())  # (B, Q)
@@ -122,14 +132,15 @@ class _Attention:
             own = sentinel_score(self.call, made, self.sentinel_key, t, asked)
             scores = torch.cat([scores, own], 1)
         torch.softmax(scores, 1, out=alpha)
-        if self.empty:
+        if self.empty and self.hole is not None:
             alpha.masked_fill_(self.hole, 0.0)
         seen = alpha[:, : self.keys.shape[1]].to(self.values.dtype)  # (B, S)
         context = torch.bmm(seen.unsqueeze(1), self.values).squeeze(1)  # (B, D)
         if self.sentinel_key is not None:
+            assert made.sentinels is not None
             context = torch.addcmul(context.to(alpha.dtype), alpha[:, -1:], made.sentinels[t])
         if self.gate is not None:
-            beta = made.beta[t].copy_(product(hidden, self.gate.t()))  # (B, G)
-            beta.add_(self.call.weights.gate_bias).sigmoid_()
-            context = made.contexts[t].copy_(context) * beta
+            beta = self.beta[t].copy_(product(hidden, self.gate.t()))  # (B, G)
+            beta.add_(self.gate_bias).sigmoid_()
+            context = self.contexts[t].copy_(context) * beta
         top[:, :width].copy_(context)  # (B, D)

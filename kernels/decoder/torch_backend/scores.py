@@ -22,6 +22,7 @@ def scored_keys(call: Call) -> Tensor | None:
     """The keys (B, S, Q) in the dtype in which dot scores are multiplied; None: additive scores."""
     if call.weights.score is not None:
         return None
+    assert call.memory is not None  # scores are of its keys
     product = call.dtypes.product  # scores beyond 65504 would be infinite in float16
     return call.memory.keys.to(call.dtypes.state if product == torch.float16 else product)
 

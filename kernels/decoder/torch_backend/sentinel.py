@@ -22,12 +22,14 @@ def memory(layer: LayerBuffers, t: int) -> Tensor:
 
 def open_sentinel(made: Buffers, t: int, sums: Tensor) -> None:
     """From the sums (B, H) of its gate; fills sentinel_gates[t] and sentinels[t]."""
+    assert made.sentinel_gates is not None and made.sentinels is not None
     gate = made.sentinel_gates[t].copy_(sums).sigmoid_()
     torch.mul(gate, memory(made.layers[-1], t), out=made.sentinels[t])
 
 
 def sentinel_score(call: Call, made: Buffers, key: Tensor, t: int, query: Tensor) -> Tensor:
     """query (B, Q), key (Q, H) in the dtype of products -> (B, 1); fills sentinel_keys[t]."""
+    assert made.sentinel_keys is not None and made.sentinels is not None
     own = made.sentinel_keys[t].copy_(products.product(made.sentinels[t].to(key.dtype), key.t()))
     if call.weights.score is None:
         return (query * own).sum(1, keepdim=True) * call.scale
@@ -38,14 +40,17 @@ class SentinelBackward:
     """The backward pass of one step, and sums over all steps."""
 
     def __init__(self, call: Call, made: Buffers) -> None:
-        self.call, self.made = call, made
-        self.key = call.weights.sentinel.key.to(call.dtypes.product)  # (Q, H)
-        self.d_keys = torch.empty_like(made.sentinel_keys, dtype=self.key.dtype)
+        self.call, self.made, own = call, made, call.weights.sentinel
+        assert own is not None and made.sentinel_gates is not None
+        assert made.sentinels is not None and made.sentinel_keys is not None
+        self.gates, self.values, self.keys = made.sentinel_gates, made.sentinels, made.sentinel_keys
+        self.key = own.key.to(call.dtypes.product)  # (Q, H)
+        self.d_keys = torch.empty_like(self.keys, dtype=self.key.dtype)
 
     def score(self, t: int, query: Tensor, d: Tensor) -> tuple[Tensor, Tensor | None]:
         """query (B, Q), d (B, 1) of the score -> its share of the gradients of the query (B, Q),
         and, of additive scores, of v (Q,)."""
-        own, score = self.made.sentinel_keys[t], self.call.weights.score
+        own, score = self.keys[t], self.call.weights.score
         if score is None:
             d = d * self.call.scale
             self.d_keys[t].copy_(d * query)
@@ -58,7 +63,7 @@ class SentinelBackward:
     def step(self, t: int, d: Tensor, d_sums: Tensor) -> Tensor:
         """d (B, H): of the sentinel as a value -> of the top layer's cell, or state; writes
         ``d_sums`` (B, H), of the sums of the gate."""
-        gate, remembered = self.made.sentinel_gates[t], memory(self.made.layers[-1], t)
+        gate, remembered = self.gates[t], memory(self.made.layers[-1], t)
         d = d + products.product(self.d_keys[t], self.key).to(d.dtype)
         d_sums.copy_(_aten.sigmoid_backward(d * remembered, gate))
         d = d * gate
@@ -66,5 +71,5 @@ class SentinelBackward:
 
     def collect(self) -> Tensor:
         """Gradient of the key's weight, (Q, H)."""
-        values = self.made.sentinels.flatten(0, 1).to(self.key.dtype)  # (T*B, H)
+        values = self.values.flatten(0, 1).to(self.key.dtype)  # (T*B, H)
         return products.product(self.d_keys.flatten(0, 1).t(), values).to(self.made.raw.dtype)

@@ -8,6 +8,8 @@ nothing of size (B, T, S, Q).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,7 @@ def forward(call: Call, keep: bool, dry: bool) -> tuple[tuple[Tensor | None, ...
 
 def backward(
     call: Call, saved: list[Tensor], grads: tuple[Tensor | None, ...]
-) -> list[Tensor | None]:
+) -> tuple[Tensor | None, ...]:
     """Gradients of the differentiable places of ``call.flatten``, in their order."""
     return _gradients(call, prepare(call), restored(call, saved), grads)
 
@@ -87,7 +89,7 @@ def _gradients(
     d_vectors = d_vectors.transpose(0, 1).contiguous()  # (T, B, A)
     if d_alpha is not None:
         d_alpha = d_alpha.transpose(0, 1).contiguous()  # (T, B, S)
-    found: dict[str, Tensor | None] = {
+    found: dict[str, Any] = {
         "d_raw": _before_tanh(prepared, made, d_vectors, d_feed, product),
         "d_contexts": None, "d_top": None, "d_scores": None, "d_queries": None, "d_cell": None,
         "d_betas": None, "d_sentinel_gates": None, "d_sentinel_keys": None,
@@ -103,6 +105,7 @@ def _gradients(
     if made.fed is not None:
         found["d_feed"] = new(batch, width)
     if prepared.keys is not None:
+        assert made.contexts is not None and made.alpha is not None  # with memory
         queries = prepared.keys.size(2)
         found["d_contexts"] = torch.empty_like(made.contexts)
         found["d_top"] = new(batch, size)
@@ -112,6 +115,7 @@ def _gradients(
         if made.betas is not None:
             found["d_betas"] = torch.empty_like(made.betas, dtype=product)
         if made.sentinels is not None:
+            assert made.sentinel_keys is not None and made.sentinel_alpha is not None
             found["d_sentinel_gates"] = torch.empty_like(made.sentinels)
             found["d_sentinel_keys"] = torch.empty_like(made.sentinel_keys, dtype=product)
             found["d_sentinel_scores"] = torch.empty_like(made.sentinel_alpha)

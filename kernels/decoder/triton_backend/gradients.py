@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -31,9 +31,10 @@ KEYS = Kernel(keys_backward_kernel, KeysPointers)
 
 
 def collect(
-    call: Call, prepared: Prepared, made: Buffers, found: dict[str, Tensor | None]
+    call: Call, prepared: Prepared, made: Buffers, found: dict[str, Any]
 ) -> tuple[Tensor | None, ...]:
-    """In the order of ``call.flatten``; ``found``: what the loop left, by its kernel's names."""
+    """In the order of ``call.flatten``; ``found``: what the loop left, by its kernel's names:
+    tensors, None where absent."""
     layers, steps, batch, _ = made.gates.shape
     product, kind = call.dtypes.product, call.kind
     d_gates = found["d_gates"].flatten(1, 2)  # (L, T*B, C)
@@ -58,7 +59,7 @@ def collect(
         flat += [_rows(d_bias, kind, "x"), _rows(d_bias.clone(), kind, "h")]
         normed = call.weights.layers[number].norm_weight is not None
         flat += _norm_gradients(made, found["d_shown"], number) if normed else (None, None)
-    d_sentinel = (None, None, None, None)
+    d_sentinel: tuple[Tensor | None, ...] = (None, None, None, None)
     if prepared.sentinel is not None:
         d_sentinel = _sentinel_gradients(made, found, embedded)
         if prepared.sentinel_static is not None:
@@ -69,8 +70,10 @@ def collect(
     d_raw = found["d_raw"].flatten(0, 1)  # (T*B, A)
     if prepared.keys is None:
         d_output = torch.mm(d_raw.t(), top)
-        d_memory, d_gate = (None, None, None, None), (None, None)
+        d_memory: tuple[Tensor | None, ...] = (None, None, None, None)
+        d_gate: tuple[Tensor | None, ...] = (None, None)
     else:
+        assert made.contexts is not None  # with memory
         seen = made.contexts.flatten(0, 1)  # (T*B, D)
         d_output = torch.cat([torch.mm(d_raw.t(), seen), torch.mm(d_raw.t(), top)], 1)
         d_memory = _memory_gradients(call, prepared, made, found, top)
@@ -82,6 +85,7 @@ def collect(
 
 
 def _norm_gradients(made: Buffers, d_shown: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    assert made.statistics is not None  # with layer normalisation
     mean, inverse = made.statistics[layer].split(1, 2)  # (T, B, 1)
     normal = (made.states[layer, 1:] - mean) * inverse  # (T, B, H)
     return (d_shown[layer] * normal).sum((0, 1)), d_shown[layer].sum((0, 1))
@@ -96,9 +100,10 @@ def _gate_gradients(d_betas: Tensor | None, top: Tensor) -> tuple[Tensor | None,
 
 
 def _sentinel_gradients(
-    made: Buffers, found: dict[str, Tensor | None], embedded: Tensor
+    made: Buffers, found: dict[str, Any], embedded: Tensor
 ) -> tuple[Tensor, ...]:
     """Gradients of the sentinel's weight_x (H, I), weight_h (H, H), bias (H,), key (Q, H)."""
+    assert made.sentinels is not None  # with a sentinel
     d = found["d_sentinel_gates"].flatten(0, 1)  # (T*B, H)
     if len(made.gates) > 1:
         d_x = torch.mm(d.t(), made.shown[-2].flatten(0, 1))
@@ -112,17 +117,16 @@ def _sentinel_gradients(
 
 
 def _memory_gradients(
-    call: Call, prepared: Prepared, made: Buffers, found: dict[str, Tensor | None], top: Tensor
+    call: Call, prepared: Prepared, made: Buffers, found: dict[str, Any], top: Tensor
 ) -> tuple[Tensor | None, ...]:
     """Gradients of keys, values, query weight and score weight."""
     product = call.dtypes.product
+    assert made.alpha is not None  # with memory
     alpha = made.alpha.permute(1, 2, 0).to(product)  # (B, S, T)
     d_values = torch.bmm(alpha, found["d_contexts"].transpose(0, 1))  # (B, S, D)
     d_query = d_score = None
-    queries = made.queries
-    if prepared.query is None:
-        queries = made.shown[-1]  # (T, B, H)
-    else:
+    queries = made.shown[-1] if made.queries is None else made.queries  # (T, B, Q)
+    if prepared.query is not None:
         d_query = torch.mm(found["d_queries"].flatten(0, 1).t(), top)
     if prepared.score is None:
         scores = (found["d_scores"] * call.scale).permute(1, 2, 0).to(product)  # (B, S, T)
@@ -131,6 +135,7 @@ def _memory_gradients(
         queries = queries.contiguous()
         d_keys, d_score = _additive_keys(prepared, queries, found["d_scores"])
         if prepared.sentinel is not None:  # its place is one more that the score weight reads
+            assert made.sentinel_keys is not None  # with a sentinel
             own = torch.tanh(queries + made.sentinel_keys).flatten(0, 1)  # (T*B, Q)
             d_score = d_score.addmv(own.t(), found["d_sentinel_scores"].flatten())
     return d_keys, d_values, d_query, d_score
@@ -139,6 +144,8 @@ def _memory_gradients(
 def _additive_keys(prepared: Prepared, queries: Tensor, d_scores: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the keys (B, S, Q) and of the score weight (Q,)."""
     steps, batch, width = queries.shape
+    score = prepared.score
+    assert prepared.keys is not None and score is not None  # additive scores of a memory
     source = prepared.keys.size(1)
     rows, columns = 32, 64
     grid = (batch, triton.cdiv(source, rows), triton.cdiv(width, columns))
@@ -149,7 +156,7 @@ def _additive_keys(prepared: Prepared, queries: Tensor, d_scores: Tensor) -> tup
             pointers = KeysPointers(
                 queries=queries,
                 keys=prepared.keys,
-                score=prepared.score,
+                score=score,
                 d_scores=d_scores,
                 lengths=prepared.lengths,
                 d_keys=d_keys,

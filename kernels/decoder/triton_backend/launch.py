@@ -109,7 +109,7 @@ def backward_loop(
     made: Buffers,
     d_vectors: Tensor,
     d_alpha: Tensor | None,
-    grads: dict[str, Tensor | None],
+    grads: dict[str, Any],
 ) -> None:
     """All steps from the last to the first; ``grads`` by the names of ``backward_kernel``."""
     source = 0 if prepared.keys is None else prepared.keys.size(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -155,7 +155,7 @@ def backward_pointers(
     buffers: Buffers,
     d_vectors: Tensor,
     d_alpha: Tensor | None,
-    grads: dict[str, Tensor | None],
+    grads: dict[str, Any],
     counter: Tensor | None,
     status: Tensor | None,
 ) -> BackwardPointers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from kernels.decoder.call import Call
 from kernels.decoder.gates import bias as _bias
 from kernels.decoder.gates import columns as _columns
+
+_Four = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def prepare(call: Call) -> Prepared:
         gain = first_weight.new_ones(len(weights.layers), size, dtype=torch.float32)
         shift = torch.zeros_like(gain)
         for number, layer in enumerate(weights.layers):
-            if layer.norm_weight is not None:
+            if layer.norm_weight is not None and layer.norm_bias is not None:
                 gain[number], shift[number] = layer.norm_weight, layer.norm_bias
     memory = call.memory
     keys = values = lengths = None
@@ -121,7 +124,7 @@ def _of(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     return None if tensor is None else tensor.to(dtype).contiguous()
 
 
-def _sentinel(call: Call) -> tuple[Tensor | None, ...]:
+def _sentinel(call: Call) -> _Four:
     """Its gate's weight inside the loop, and on the embedding, its bias, the key's weight."""
     own, product = call.weights.sentinel, call.dtypes.product
     if own is None:
@@ -166,6 +169,7 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
         shown = new(layers, steps, batch, size, dtype=dtypes.product)
     queries = alpha = contexts = betas = ungated = None
     if prepared.keys is not None:
+        assert prepared.values is not None  # a memory has both
         alpha = new(steps, batch, prepared.keys.size(1))
         contexts = new(steps, batch, prepared.values.size(2), dtype=dtypes.product)
         if prepared.query is not None:
@@ -195,15 +199,14 @@ def buffers(call: Call, prepared: Prepared) -> Buffers:
     )  # fmt: skip
 
 
-def _sentinel_buffers(
-    call: Call, prepared: Prepared, embedded: Tensor
-) -> tuple[Tensor | None, ...]:
+def _sentinel_buffers(call: Call, prepared: Prepared, embedded: Tensor) -> _Four:
     """Its gates, values, keys and weights; embedded (T*B, E)."""
     if prepared.sentinel is None:
         return None, None, None, None
     steps, (batch, size) = call.inputs.size(1), call.state.hidden.shape[1:]
     gates = embedded.new_empty(steps, batch, size)
-    if prepared.sentinel_static is not None:
+    assert prepared.keys is not None  # a sentinel is a place beside a memory's
+    if prepared.sentinel_static is not None and prepared.sentinel_bias is not None:
         bias = prepared.sentinel_bias.to(embedded.dtype)
         torch.addmm(bias, embedded, prepared.sentinel_static.t(), out=gates.view(-1, size))
     keys = gates.new_empty(steps, batch, prepared.keys.size(2), dtype=torch.float32)
@@ -224,7 +227,9 @@ def kept(call: Call, made: Buffers) -> list[Tensor]:
 def restored(call: Call, saved: list[Tensor]) -> Buffers:
     """The inverse of ``kept``, but for ``carry``."""
     names = [f.name for f in fields(Buffers)]
-    own = {n: None if t.dim() == 1 else t for n, t in zip(names, saved, strict=True)}
+    own: dict[str, Any] = {
+        name: None if t.dim() == 1 else t for name, t in zip(names, saved, strict=True)
+    }
     for name in _views(call):
         if name == "shown":
             own[name] = own["states"][:, 1:]

@@ -97,6 +97,10 @@ def pick(problem: Problem, chip: Chip, asked: str = "") -> Tiles:
     units = (8, 16, 32) if slots == 4 else (16, 32, 64)
     cell = cheapest(lambda r, c: _layers(problem, chip, r, c), list(product(rows, units)), slots)
     other = cheapest(lambda r, c: _others(problem, chip, r, c), list(product(rows, (16, 32, 64))))
+    if stages == 2 and problem.backward and other[0] * other[1] > 1024:
+        # Of sm_80: a wide tile with blocks of 256 spills 48 bytes, with 128 it parks 16. (With
+        # three stages, sm_90, it is the other way round.)
+        inner = min(inner, 128)
     widest_row = max(16, power_of_two(max(problem.values, key_width(problem))))
     # In float32 the forward kernel's assembler stops at 128 registers of eight warps and spills.
     warps = WARPS if half or problem.backward else WARPS // 2

@@ -98,7 +98,7 @@ def backward(
         saved,
         pack_gradient(packing, dtypes, grad_outputs, states),
         running(packing, dtypes, grad_hidden, states, batch),
-        running(packing, dtypes, grad_cell, saved.cells, batch) if kind == "lstm" else None,
+        None if saved.cells is None else running(packing, dtypes, grad_cell, saved.cells, batch),
         wants_mask=wanted[7],
     )
     candidates = None

@@ -36,6 +36,7 @@ def forward(walk: ForwardWalk) -> None:
 def backward(walk: BackwardWalk) -> SumGradients:
     """-> of the candidate's input sum, which differs from its recurrent one"""
     size = walk.size
+    assert walk.saved.extra is not None  # kept or made again, for a GRU
     recurrent = Steps(walk.packing, walk.dtypes, walk.saved.extra)
     candidates = GateGradients(walk, size)
     keep, through = walk.scratch(), walk.scratch()

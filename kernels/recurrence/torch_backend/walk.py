@@ -52,6 +52,9 @@ class Zones:
 class Walk:
     """What both passes share."""
 
+    cell: States  # these two: LSTM only
+    zone_cell: Zones
+
     def __init__(
         self,
         packing: Packing,
@@ -67,7 +70,7 @@ class Walk:
         self.mask = masks.mask
         self.hidden = States(packing, saved.states, batch, alive)
         self.zone_hidden = Zones(packing, dtypes, masks.zone_hidden, masks.rates[0])
-        self.cell = self.cell_norm = None
+        self.cell_norm: CellNorm | None = None
         if saved.cells is not None:
             self.cell = States(packing, saved.cells, batch, alive)
             self.zone_cell = Zones(packing, dtypes, masks.zone_cell, masks.rates[1])
@@ -93,6 +96,7 @@ class ForwardWalk(Walk):
         saved: Saved,
     ) -> None:
         super().__init__(packing, dtypes, arguments, masks, saved)
+        assert saved.gates is not None  # a forward pass begins with the input sums there
         self.gates = Steps(packing, dtypes, saved.gates)
         self.recurrent = Recurrent(packing, dtypes, arguments, saved.recurrent_products)
         self.extra = None if saved.extra is None else saved.extra.split(packing.sizes, 1)
@@ -109,6 +113,8 @@ class ForwardWalk(Walk):
 class BackwardWalk(Walk):
     """Holds the running gradients of hidden state and cell; all in the state dtype."""
 
+    gates: Steps  # not of an Elman without zoneout
+
     def __init__(
         self,
         packing: Packing,
@@ -122,11 +128,11 @@ class BackwardWalk(Walk):
         wants_mask: bool,
     ) -> None:
         super().__init__(packing, dtypes, arguments, masks, saved)
-        self.saved, self.gates = saved, None
+        self.saved = saved
         if saved.gates is not None:
             self.gates = Steps(packing, dtypes, saved.gates)
         self.d_hidden, self.d_cell = d_hidden, d_cell  # (D, B, P) and (D, B, H), changed in place
-        self.d_mask = torch.zeros_like(self.mask) if wants_mask else None
+        self.d_mask = None if self.mask is None or not wants_mask else torch.zeros_like(self.mask)
         self.d_gain: Tensor | None = None
         self._arriving = None if arriving is None else arriving.split(packing.sizes, 1)
         self._product = Product(arguments.weight_hh, dtypes, arguments.inputs.size(0))
@@ -140,19 +146,21 @@ class BackwardWalk(Walk):
     def _begin_norm(self, gain: Tensor) -> None:
         self._gates = gain.size(1)
         self._gain = gain.to(self.dtypes.state).flatten(1)[:, None]  # (D, 1, G*H)
+        assert self.saved.recurrent_products is not None  # kept or made again, with a gain
         self._raw = Steps(self.packing, self.dtypes, self.saved.recurrent_products)
         self._products = GateGradients(self, self._gain.size(2))
         shape = (self._gain.size(0), self.arguments.inputs.size(0), self._gain.size(2))
         self.d_gain = self._gain.new_zeros(shape)  # by sequence
 
-    def arrive(self, t: int, *scratch: Tensor) -> tuple[Tensor | None, ...]:
+    def arrive(self, t: int, *scratch: Tensor) -> tuple[Tensor, ...]:
         """The running gradients of the sequences active at step t, of the hidden state with that
-        of the step's output added, then of the cell; and as much of the scratch: (D, n, ...)."""
+        of the step's output added, then of the cell (of the hidden state again where there is no
+        cell); and as much of the scratch: (D, n, ...)."""
         n = self.packing.sizes[t]
         d_h = self.d_hidden[:, :n]
         if self._arriving is not None:
             d_h.add_(self._arriving[t])
-        d_c = None if self.d_cell is None else self.d_cell[:, :n]
+        d_c = d_h if self.d_cell is None else self.d_cell[:, :n]
         return (d_h, d_c, *(room[:, :n] for room in scratch))
 
     def send(self, t: int, straight: Tensor | None, through: Tensor) -> None:
@@ -178,6 +186,7 @@ class BackwardWalk(Walk):
         """From the gradient of the normalised sums to that of the products: (D, n, G*H)"""
         d_sums, raw = self.sums.steps.room(t), self._raw.load(t)
         normal, mean, inverse = normalisation.normalise(raw, self._gates)
+        assert self.d_gain is not None  # with a gain
         self.d_gain[:, : raw.size(1)].addcmul_(d_sums, normal)
         scaled = torch.mul(d_sums, self._gain, out=normal)
         found = normalisation.normalise_backward(scaled, raw, mean, inverse)
@@ -190,9 +199,10 @@ class BackwardWalk(Walk):
 
     def gains(self) -> tuple[Tensor | None, ...]:
         """Gradients of recurrent_gain, cell_gain and cell_shift."""
-        if self.d_gain is None:
+        own = self.arguments.recurrent_gain
+        if self.d_gain is None or own is None:
             return None, None, None
-        gain = self.d_gain.sum(1).view(self.arguments.recurrent_gain.shape)
+        gain = self.d_gain.sum(1).view(own.shape)
         return gain, *((None, None) if self.cell_norm is None else self.cell_norm.gradients())
 
 

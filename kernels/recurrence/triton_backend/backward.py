@@ -41,7 +41,7 @@ def load_columns(
     """The tile's columns of W_hh (G*H, H), as a tuple of blocks (``weight_block``), gate after
     gate."""
     j = unit + tl.arange(0, BH)
-    blocks = ()
+    blocks = ()  # type: tuple
     for gate in tl.static_range(0, GATES):
         for k in tl.static_range(0, H, KC):
             blocks = blocks + (weight_block(weight + gate * H * H, j, j < H, k, H, H, KC, SPLITS),)
@@ -207,7 +207,7 @@ def backward_kernel(
                     product = tl.dot(r3, columns[3], product, input_precision=PRECISION)
             elif SCHEDULE == "persistent":
                 wait_for_group(counters + group, back * P, status, MAX_SPIN)
-                blocks = ()
+                blocks = ()  # type: tuple
                 for block in tl.static_range(0, GATES * BLOCKS):
                     if block < AHEAD:
                         blocks = blocks + (

@@ -63,7 +63,7 @@ def load_weights(
 ):  # fmt: skip
     """W_hh transposed for the units of a tile, as a tuple of blocks (``weight_block``)."""
     rows, there = gate_columns(unit, GATES, SLOTS, BH, H)
-    blocks = ()
+    blocks = ()  # type: tuple
     for k in tl.static_range(0, H, KC):
         blocks = blocks + (weight_block(weight, rows * H, there, k, 1, H, KC, SPLITS),)
     return blocks
@@ -254,7 +254,7 @@ def forward_kernel(
                     wait_for_group(counters + group, (t - first_step) * P, status, MAX_SPIN)
             from_row = (row_before(starts, t, batch, RAGGED) + b).to(tl.int64) * H
             if SCHEDULE == "persistent":
-                blocks = ()
+                blocks = ()  # type: tuple
                 for k in tl.static_range(0, H, KC):
                     if k < AHEAD * KC:
                         blocks = blocks + (row_block(seen, from_row, b < size, k, H, KC, SPLITS),)

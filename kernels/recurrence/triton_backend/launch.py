@@ -91,12 +91,13 @@ def backward(
     )  # (D, N, H)
     if saved.gates is None:  # recompute
         saved = recompute_gates(kind, packing, dtypes, arguments, saved, read)
+    assert saved.gates is not None  # kept, or made again
     loop = _gradients(kind, packing, dtypes, saved, grads, batch)
     if saved.gates.size(1):
         with on_device(saved.gates.device):
             backward_loop(kind, packing, dtypes, arguments, saved, masks, schedule, loop)
     recurrent = sums = _with_total(loop.sums, dtypes)
-    if kind == "gru":
+    if loop.candidate is not None:  # a GRU's
         sums = _with_total(torch.cat([loop.sums[..., : 2 * size], loop.candidate], -1), dtypes)
     gains: tuple[Tensor | None, ...] = (None, None, None)
     if loop.products is not None:
@@ -121,14 +122,15 @@ def _gradients(
 ) -> Gradients:
     grad_outputs, grad_hidden, grad_cell = grads
     gates, states = saved.gates, saved.states
+    assert gates is not None  # kept, or made again
     units = (gates.size(0), gates.size(1), states.size(2))
     arriving = pack_gradient(packing, dtypes, grad_outputs, states)
     d_hidden = running(packing, dtypes, grad_hidden, states, batch)
-    lstm, norm = kind == "lstm", saved.recurrent_products is not None
+    cells, lstm, norm = saved.cells, kind == "lstm", saved.recurrent_products is not None
     return Gradients(
         arriving=states.new_zeros(units) if arriving is None else arriving,
         hidden=d_hidden,
-        cell=running(packing, dtypes, grad_cell, states, batch) if lstm else None,
+        cell=None if cells is None else running(packing, dtypes, grad_cell, states, batch),
         sums=torch.empty_like(gates),
         candidate=gates.new_empty(units) if kind == "gru" else None,
         products=torch.empty_like(gates) if norm else None,
@@ -141,9 +143,9 @@ def _gains(
     dtypes: Precision, arguments: Arguments, saved: Saved, loop: Gradients
 ) -> tuple[Tensor | None, ...]:
     """Gradients of recurrent_gain, cell_gain and cell_shift."""
-    _, gain = normalisation.backward(
-        saved.recurrent_products, loop.sums, arguments.recurrent_gain, dtypes.state, only_gain=True
-    )
+    products, own = saved.recurrent_products, arguments.recurrent_gain
+    assert products is not None and own is not None  # with layer normalisation
+    _, gain = normalisation.backward(products, loop.sums, own, dtypes.state, only_gain=True)
     of_cell = (loop.cell_gain, loop.cell_shift)
     return gain, *(None if part is None else part.sum(1) for part in of_cell)
 
@@ -185,6 +187,7 @@ def _mask_gradient(
     into *= before(packing, saved.states).to(dtypes.state)
     if masks.resets is not None:
         into *= 1 - masks.resets[:, :, None].to(dtypes.state)
+    assert masks.mask is not None  # its gradient is wanted
     total = torch.zeros_like(masks.mask)
     for part, n in zip(into.split(packing.sizes, 1), packing.sizes, strict=True):
         total[:, :n] += part

@@ -64,6 +64,7 @@ def forward_loop(
     bias = candidate_bias(arguments, dtypes).contiguous() if kind == "gru" else None
     grids = Grids(schedule, packing, directions, size, weight.device)
     states = saved.states
+    assert saved.gates is not None  # a forward pass begins with the input sums there
     pointers = ForwardPointers(
         sums=saved.gates,
         weight=weight,
@@ -127,6 +128,7 @@ def backward_loop(
         return
     grids = Grids(schedule, packing, directions, size, weight.device)
     states = saved.states
+    assert saved.gates is not None  # kept, or made again
     pointers = BackwardPointers(
         gates=saved.gates,
         weight=weight,

@@ -38,6 +38,7 @@ def forward_steps(
 ) -> None:
     """Two launches a step: the product, and what follows it."""
     directions, sums, size = arguments.weight_hh.shape
+    assert saved.gates is not None  # a forward pass begins with the input sums there
     states, batch, rows = saved.states, arguments.inputs.size(0), saved.gates.size(1)
     weight = arguments.weight_hh.to(dtypes.product).transpose(1, 2)  # (D, H, G*H)
     seen = states if saved.seen is None else saved.seen
@@ -46,6 +47,7 @@ def forward_steps(
         products = saved.gates.new_empty(directions, batch, sums)
     _check(schedule, size)
     norm, zones = Norm(arguments), Zones(kind, masks)
+    assert norm.gain is not None  # what these loops are for
     bias = candidate_bias(arguments, dtypes).contiguous() if kind == "gru" else None
     pointers = NormForwardPointers(
         sums=saved.gates,
@@ -101,12 +103,14 @@ def backward_steps(
     """Two launches a step, and one that completes the gradient of the initial state. In half
     precision the product's result is rounded to the product dtype before it is added."""
     directions, _, size = arguments.weight_hh.shape
+    assert saved.gates is not None and saved.recurrent_products is not None  # kept, or made again
     states, batch, rows = saved.states, arguments.inputs.size(0), saved.gates.size(1)
     weight = arguments.weight_hh.to(dtypes.product).contiguous()  # (D, G*H, H)
     sent = weight.new_empty(directions, batch, size)
     _check(schedule, size)
     norm, zones = Norm(arguments), Zones(kind, masks)
-
+    assert norm.gain is not None and grads.products is not None  # what these loops are for
+    d_products = grads.products
     pointers = NormBackwardPointers(
         gates=saved.gates,
         products=saved.recurrent_products,
@@ -121,7 +125,7 @@ def backward_steps(
         d_hidden=grads.hidden,
         d_cell=grads.cell,
         d_sums=grads.sums,
-        d_products=grads.products,
+        d_products=d_products,
         d_candidate=grads.candidate,
         d_cell_gain=grads.cell_gain,
         d_cell_shift=grads.cell_shift,
@@ -153,7 +157,7 @@ def backward_steps(
         start -= n
         before = batch + start - packing.sizes[t - 1] if t else 0
         launch(start, before, n, later, triton.cdiv(n, schedule.sequences))
-        torch.bmm(grads.products[:, start : start + n], weight, out=sent[:, :n])
+        torch.bmm(d_products[:, start : start + n], weight, out=sent[:, :n])
         later = n
     launch(0, 0, 0, later, triton.cdiv(batch, schedule.sequences))
 

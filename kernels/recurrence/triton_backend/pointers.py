@@ -18,9 +18,9 @@ class Zones:
         self.hidden, self.cell = masks.zone_hidden, masks.zone_cell  # (D, N, H) uint8
         self.mode = 2 if masks.zone_masks else int(any(masks.rates))
         if masks.zone_masks and kind == "lstm":  # the kernels read both
-            if self.hidden is None:
+            if self.hidden is None and self.cell is not None:
                 self.hidden = torch.zeros_like(self.cell)
-            if self.cell is None:
+            elif self.cell is None and self.hidden is not None:
                 self.cell = torch.zeros_like(self.hidden)
 
 
@@ -28,16 +28,17 @@ class Norm:
     """The gains of layer normalisation, contiguous; None where there is none."""
 
     def __init__(self, arguments: Arguments) -> None:
-        self.gain = self.cell_gain = self.cell_shift = None
-        self.on = arguments.recurrent_gain is not None
-        if not self.on:
+        self.gain: Tensor | None = None  # (D, G, H)
+        self.cell_gain: Tensor | None = None  # (D, H)
+        self.cell_shift: Tensor | None = None
+        own = arguments.recurrent_gain
+        self.on = own is not None
+        if own is None:
             return
-        self.gain = arguments.recurrent_gain.contiguous()  # (D, G, H)
-        directions, _, size = self.gain.shape
+        self.gain = own.contiguous()
+        directions, _, size = own.shape
         gain, shift = arguments.cell_gain, arguments.cell_shift
-        self.cell_gain = (  # (D, H)
-            self.gain.new_ones(directions, size) if gain is None else gain.contiguous()
-        )
+        self.cell_gain = self.gain.new_ones(directions, size) if gain is None else gain.contiguous()
         self.cell_shift = (
             self.gain.new_zeros(directions, size) if shift is None else shift.contiguous()
         )
@@ -63,8 +64,8 @@ class ForwardPointers(NamedTuple):
     gain: Tensor | None
     cell_gain: Tensor | None
     cell_shift: Tensor | None
-    counters: Tensor
-    status: Tensor
+    counters: Tensor | None
+    status: Tensor | None
 
 
 class BackwardPointers(NamedTuple):
@@ -93,8 +94,8 @@ class BackwardPointers(NamedTuple):
     resets: Tensor | None
     zone_hidden: Tensor | None
     zone_cell: Tensor | None
-    counters: Tensor
-    status: Tensor
+    counters: Tensor | None
+    status: Tensor | None
 
 
 class NormForwardPointers(NamedTuple):

@@ -31,7 +31,8 @@ def check_schedule(asked: str) -> None:
 
 def forward(walk: ForwardWalk) -> None:
     """Takes the place of ``torch_backend.lstm.forward``."""
-    made = walk.scratch(dtype=walk.dtypes.product)
+    made, projection = walk.scratch(dtype=walk.dtypes.product), walk.projection
+    assert projection is not None  # what this file is for
     with on_device(made.device):
         for t in walk.steps:
             old_h, old_c = walk.hidden.before(t), walk.cell.before(t)
@@ -43,22 +44,24 @@ def forward(walk: ForwardWalk) -> None:
                 *(part.stride(0) for part in (gates, recurrent, old_c, new_c, made_t)),
                 gates.size(1), NORM=walk.cell_norm is not None, **tile(walk.size),
             )  # fmt: skip
-            walk.projection.into(new_h, made_t)
+            projection.into(new_h, made_t)
             walk.zone_hidden.mix(new_h, old_h, t)
             walk.zone_cell.mix(new_c, old_c, t)
 
 
 def backward(walk: BackwardWalk) -> None:
     """Takes the place of ``torch_backend.lstm.backward``."""
-    sent, norm = walk.scratch(walk.projection.size), walk.cell_norm
+    projection, norm = walk.projection, walk.cell_norm
+    assert projection is not None  # what this file is for
+    sent = walk.scratch(projection.size)
     with on_device(sent.device):
         for t in reversed(walk.steps):
             d_h, d_c = walk.arrive(t)
             straight = walk.zone_hidden.part(d_h, t)
             straight_c = walk.zone_cell.part(d_c, t)
             gates, old_c = walk.gates.kept[t], walk.cell.before(t)
-            d_sums, made = walk.sums.room(t), walk.projection.made[t]
-            d_unit = walk.projection.backward(d_h, t)  # (D, n, H)
+            d_sums, made = walk.sums.room(t), projection.made[t]
+            d_unit = projection.backward(d_h, t)  # (D, n, H)
             cell_backward_kernel[_grid(gates)](
                 gates, old_c, d_unit, d_c, d_sums, made, *_norm(walk, d_c),
                 *((d_c, d_c) if norm is None else (norm.d_gain, norm.d_shift)),

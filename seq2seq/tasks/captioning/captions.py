@@ -24,10 +24,12 @@ from typing import Any
 
 import datasets
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.captioning.images import SUFFIXES
-from seq2seq.text.files import decode_lines
+from seq2seq.text.characters import is_blank
+from seq2seq.text.files import check_unicode, csv_rows, decode_lines
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 FORMATS = (".jsonl", ".json", ".csv")
@@ -68,7 +70,7 @@ def load_captions(path: str | Path) -> datasets.Dataset:
         them, a malformed row, an image without captions, a blank caption, an image that does not
         exist, given twice, or outside the folder.
     """
-    path = Path(path)
+    path = Path(normal_path(str(path)))
     if path.is_dir():
         metadata = _find_metadata(path)
     elif path.is_file():
@@ -164,7 +166,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.reader((line + "\n" for line in lines), strict=True)
+    reader = csv_rows(lines)
     names = None
     try:
         for row in reader:
@@ -201,7 +203,7 @@ def _file_name(row: dict[str, Any], where: str) -> str:
         raise UsageError(
             f"{where}: no 'file_name'; it has: {', '.join(map(str, row)) or 'nothing'}"
         )
-    _check_unicode(name, f"{where}: 'file_name'")
+    check_unicode(name, f"{where}: 'file_name'")
     relative = PurePosixPath(name)
     if relative.is_absolute() or Path(name).is_absolute() or ".." in relative.parts:
         raise UsageError(
@@ -234,19 +236,10 @@ def _captions(row: dict[str, Any], name: str, where: str) -> tuple[list[str], bo
         if not isinstance(text, str):
             kind = type(text).__name__
             raise UsageError(f"{where}: caption {number} of '{name}' is {kind}; expected text")
-        _check_unicode(text, f"{where}: caption {number} of '{name}'")
-        if not text.replace("\0", " ").strip():
+        check_unicode(text, f"{where}: caption {number} of '{name}'")
+        if is_blank(text.replace("\0", " ")):
             raise UsageError(f"{where}: caption {number} of '{name}' is blank; leave it out")
     return [" ".join(text.replace("\0", " ").split()) for text in texts], whole
-
-
-def _check_unicode(text: str, where: str) -> None:
-    """JSON can spell half of a surrogate pair, which no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ascii(text[error.start])
-        raise UsageError(f"{where} holds {half}, half a character; expected Unicode") from None
 
 
 def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:

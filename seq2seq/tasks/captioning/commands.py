@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import io
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import open_text_output
 from seq2seq.command_line.options import (
     add_machine,
     add_model,
@@ -97,6 +97,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _caption(options: argparse.Namespace) -> int:
     """Exit status 1 where an image could not be captioned."""
+    for name in options.images:
+        if "://" in name:
+            raise UsageError(f"{name}: an address; images are read from files: fetch it first")
     captioner = load_model(options, "captioning")
     suffixes = _suffixes(captioner)
     paths = [path for name in options.images for path in _files(Path(name), suffixes)]
@@ -230,19 +233,10 @@ def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecod
 
 @contextlib.contextmanager
 def _output(path: str | None) -> Iterator[IO[str]]:
-    """Names of files that are no UTF-8 are written as the bytes they are."""
     if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="surrogateescape")
         yield sys.stdout
         return
-    try:
-        stream = open(  # noqa: SIM115  the caller's errors pass by
-            path, "w", encoding="utf-8", errors="surrogateescape"
-        )
-    except OSError as error:
-        raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
-    with stream:
+    with open_text_output(path) as stream:
         yield stream
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import DecoderConfig
+from seq2seq.config.paths import PATH, PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
 MAX_IMAGE_SIZE = 4096  # pixels a side; a mistyped or strangers' number must not fill the memory
+
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+ImagesText = Annotated[str, PATH, IMAGE_ENDINGS]
 
 
 @dataclass
@@ -33,12 +40,12 @@ class CaptionDataConfig:
     folder of images with ``metadata.jsonl`` in it, or such a file.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    train: ImagesText | None = None
+    validation: ImagesText | None = None
+    test: ImagesText | None = None
     # Features computed beforehand, for the encoder ``features``: a .safetensors file with a tensor
     # for each image's name, or a folder of NAME.npy; {split} stands for train, validation, test.
-    features: str | None = None
+    features: PathText | None = None
     image_size: int = 128  # pixels a side, cached
     batch_images: int = 32
     captions_per_image: int = 2  # of each image, drawn anew every epoch
@@ -46,7 +53,7 @@ class CaptionDataConfig:
     lowercase: bool = True
     punctuation: bool = False  # false: captions lose all but words, digits, ' and -
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    cache_dir: str | None = None  # of decoded images; default: that of the datasets library
+    cache_dir: PathText | None = None  # of decoded images; default: that of the datasets library
 
 
 @dataclass
@@ -141,7 +148,7 @@ class CaptionDecodingConfig:
 @dataclass
 class CaptioningConfig:
     task: Literal["captioning"] = "captioning"
-    output: str = "runs/captioning"
+    output: PathText = "runs/captioning"
     seed: int = 1
     data: CaptionDataConfig = field(default_factory=CaptionDataConfig)
     units: CaptionUnitsConfig = field(default_factory=CaptionUnitsConfig)

@@ -1,7 +1,10 @@
-"""Image encoders: an image in, a list of vectors out, whatever lies between.
+"""Image encoders: each turns an image into a list of vectors.
 
-All are called alike:  encoder(source, lengths) -> values (B, S, D), lengths (B,) or None, where
-``source`` is images (B, 3, P, P), normalised (``images.to_float``), or features
+All have the same interface:
+
+    encoder(source, lengths) -> values (B, S, D), lengths (B,) or None
+
+where ``source`` is images (B, 3, P, P), normalised (``images.to_float``), or features
 computed beforehand (B, S, F) with the number of each image's regions. ``size`` is D. A grid is read
 row by row: position s lies at row s // W, column s % W of a grid W wide.
 """

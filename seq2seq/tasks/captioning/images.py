@@ -21,7 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
+from seq2seq.tasks.captioning.config import IMAGE_ENDINGS
 
 MAX_PIXELS = 80_000_000
 """Images of more pixels are refused before they are decoded: a file of kilobytes can unpack to
@@ -29,9 +31,7 @@ gigabytes. Pillow itself begins to warn a little beyond this number."""
 
 # Pillow reads more (PostScript, by starting Ghostscript): of strangers' files these are enough.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm".split()
-)
+SUFFIXES = frozenset(IMAGE_ENDINGS)
 
 # Mean and deviation of ImageNet's photographs: pretrained backbones expect images scaled by them.
 MEAN = (0.485, 0.456, 0.406)
@@ -71,10 +71,11 @@ def read_image(source: str | Path | Image.Image, size: int) -> torch.Tensor:
         name = getattr(source, "filename", "") or "image"
         _check_pixels(name, *source.size)
         return _decode(source, size, name)
-    if not isinstance(source, (str, os.PathLike)):  # open() takes numbers, too: open files
-        kind = type(source).__name__
+    given: object = source  # of any type, whatever the annotation says
+    if not isinstance(given, (str, os.PathLike)):  # open() takes numbers, too: open files
+        kind = type(given).__name__
         raise ImageError(f"an image is {kind}; expected the name of a file or a Pillow image")
-    name = str(source)
+    source = name = normal_path(os.fsdecode(source))
     if "\0" in name:
         raise ImageError(f"{name!r}: no name of a file (it holds a null character)")
     try:

@@ -1,7 +1,7 @@
 """The captioning model: image encoder, recurrent decoder with attention, output projection.
 
 Show and Tell (Vinyals et al. 2015) gives the image to the decoder as its first input; Show, Attend
-and Tell (Xu et al. 2015) lets every step look at a grid of vectors. Both are settings of one model,
+and Tell (Xu et al. 2015) lets every step attend to a grid. Both are settings of one model,
 whose decoder is the translation model's.
 
 Where it differs from Xu et al.: there, attention is asked with h_{t-1} and its context enters the

@@ -1,4 +1,4 @@
-"""Pictures of captions: where each word looked, and sheets of images with what was said of them.
+"""Pictures of captions: where each word looked, and contact sheets of images with their captions.
 
 Drawn with matplotlib, which the ``plots`` extra installs, into PNG, SVG or PDF files.
 """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.options import add_machine, add_model, given, load_model
 from seq2seq.errors import UsageError
-from seq2seq.tasks.generation.config import GenerationConfig, check_generation
+from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check_generation
 
 if TYPE_CHECKING:
     from seq2seq.tasks.generation.config import LanguageConfig
@@ -213,8 +213,8 @@ def _check_generate(options: argparse.Namespace) -> None:
     except UsageError as error:
         name, rest = str(error).split(" ", 1)
         raise UsageError(f"--{name.replace('_', '-')} {rest}") from None
-    if options.samples < 1:
-        raise UsageError(f"--samples is {options.samples}; expected at least 1")
+    if not 1 <= options.samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples is {options.samples}; expected 1 to {MAX_SAMPLES:,}")
     if options.interactive and (options.samples > 1 or (options.beam_size or 1) > 1):
         raise UsageError("--interactive writes one text as it comes; leave out --samples, "
                          "--beam-size")  # fmt: skip
@@ -280,8 +280,7 @@ def _ctrl_c_stops() -> Iterator[list[bool]]:
 
 
 def _show(text: str) -> None:
-    sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    sys.stdout.buffer.flush()
+    print(text, end="", flush=True)
 
 
 COMMANDS = (

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import Cell
+from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
+MAX_SAMPLES = 10_000  # texts of one prompt, all kept until they are written
 LEAST_TEMPERATURE = 1e-6  # above 0: logits divided by less are no numbers any more
 
 
@@ -24,10 +26,10 @@ class TextConfig:
     splits of that dataset.
     """
 
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    hub: str | None = None  # name of a dataset on the hub
+    train: PathText | None = None
+    validation: PathText | None = None
+    test: PathText | None = None
+    hub: PathText | None = None  # name of a dataset on the hub
     hub_config: str | None = None
     column: str = "text"  # of the dataset
     # Where a document ends, at which the state of the model begins anew: nowhere, at the end of
@@ -102,7 +104,7 @@ class GenerationConfig:
 @dataclass
 class LanguageConfig:
     task: Literal["generation"] = "generation"
-    output: str = "runs/generation"
+    output: PathText = "runs/generation"
     seed: int = 1
     data: TextConfig = field(default_factory=TextConfig)
     units: UnitsConfig = field(default_factory=UnitsConfig)
@@ -188,12 +190,12 @@ def check_generation(options: GenerationConfig, before: str = "", after: str = "
             f"{before}temperature{after} is {options.temperature}; expected at least "
             f"{LEAST_TEMPERATURE}, or 0, which picks the likeliest unit"
         )
-    if not isinstance(options.top_p, Real) or not 0 < options.top_p <= 1:
-        raise UsageError(
-            f"{before}top_p{after} is {options.top_p}; expected 0 < top_p <= 1 (1: off)"
-        )
-    texts = [] if isinstance(options.stop, str) else options.stop
-    if isinstance(options.stop, str) or not all(isinstance(text, str) for text in texts):
-        raise UsageError(f"{before}stop{after} is {options.stop!r}; expected a list of texts")
-    if not all(texts):
+    # as a caller of Python gave them, whatever the annotations say
+    top_p: Any = options.top_p
+    stop: Any = options.stop
+    if not isinstance(top_p, Real) or not 0 < options.top_p <= 1:
+        raise UsageError(f"{before}top_p{after} is {top_p}; expected 0 < top_p <= 1 (1: off)")
+    if isinstance(stop, str) or not all(isinstance(text, str) for text in stop):
+        raise UsageError(f"{before}stop{after} is {stop!r}; expected a list of texts")
+    if not all(stop):
         raise UsageError(f"{before}stop{after} holds an empty text; leave it out")

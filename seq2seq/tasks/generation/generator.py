@@ -18,7 +18,12 @@ from seq2seq.precision import AutoPrecision, check_precision, products, resolve_
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.generation.card import language_card
-from seq2seq.tasks.generation.config import GenerationConfig, LanguageConfig, check_generation
+from seq2seq.tasks.generation.config import (
+    MAX_SAMPLES,
+    GenerationConfig,
+    LanguageConfig,
+    check_generation,
+)
 from seq2seq.tasks.generation.likeliest import likeliest_units
 from seq2seq.tasks.generation.model import LanguageModel
 from seq2seq.tasks.generation.perplexity import (
@@ -169,8 +174,10 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         settings = self._checked(settings)
         if isinstance(prompts, str):
             raise UsageError("prompts is one text; expected a list: generate_batch([prompt])")
-        if not isinstance(samples, int) or samples < 1:
-            raise UsageError(f"samples is {samples}; expected a whole number, at least 1")
+        if not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
+            raise UsageError(
+                f"samples is {samples}; expected a whole number from 1 to {MAX_SAMPLES:,}"
+            )
         seed = secrets.randbits(32) if seed is None else seed
         units = [self.prompt_units(prompt) for prompt in prompts]
         rows = [(ids, sample) for ids in units for sample in range(samples)]
@@ -242,7 +249,8 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         settings: GenerationConfig,
     ) -> list[Generated]:
         logits, state = steps.start(prompts)
-        rollout = Rollout(steps, state, logits, prompts, keys, sampling(settings), self.banned)
+        options = sampling(settings)
+        rollout = Rollout(steps, state, logits, prompts, keys, options, self.banned, END)
         writers = [Writer(self.units.decoder(), settings.stop, ids[-1]) for ids in prompts]
         texts: list[list[str]] = [[] for _ in prompts]
         counts = [0] * len(prompts)

@@ -35,6 +35,7 @@ def likeliest_units(
         length_penalty=settings.length_penalty,
         no_repeat_ngram=settings.no_repeat_ngram,
         n_best=count,
+        prompts=prompts,
     )
 
 

@@ -75,6 +75,7 @@ class Session:
             [key],
             sampling(self.settings),
             self.generator.banned,
+            END,
         )
         writer = Writer(self.generator.units.decoder(), self.settings.stop, self._last)
         try:

@@ -1,4 +1,4 @@
-"""Text as it is written: whole characters only, and nothing of a text that is to end it."""
+"""Text as it is generated: whole characters only, cut before a stop text."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import numpy as np
 from seq2seq.errors import RunError, UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.generation.config import TextConfig
+from seq2seq.text.files import check_not_utf16
 from seq2seq.text.vocabulary import END, Units
 
 _BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
@@ -201,6 +202,7 @@ def decode(
 ) -> str:
     """UTF-8 text with "\\n" line ends; raises UsageError that names the first invalid byte,
     and ends in ``hint``."""
+    check_not_utf16(content[:256], name)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -24,6 +24,7 @@ from seq2seq.command_line.options import (
 )
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.translate_options import check_sampling, columns, sampling_options
+from seq2seq.text.characters import is_blank
 
 if TYPE_CHECKING:
     from seq2seq.tasks.translation.config import DecodingConfig
@@ -163,8 +164,8 @@ def _translate(options: argparse.Namespace) -> int:
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
         for first, texts in chunks(source, options.input or "standard input", size):
             texts, prefixes = columns(texts, first, options)
-            if plot and any(text.strip() for text in texts):
-                at = next(i for i, text in enumerate(texts) if text.strip())
+            if plot and any(not is_blank(text) for text in texts):
+                at = next(i for i, text in enumerate(texts) if not is_blank(text))
                 pair = texts[at], None if prefixes is None else prefixes[at]
                 _plot_attention(translator, pair, settings, options.precision, plot)
                 plot = None

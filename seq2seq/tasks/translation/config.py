@@ -7,6 +7,7 @@ from typing import Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import DecoderConfig, EncoderConfig
+from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import UsageError
@@ -34,16 +35,16 @@ class DataConfig:
 
     source: str = "en"  # language, and name of the column
     target: str = "de"
-    train: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    hub: str | None = None  # name of a dataset on the hub, or a local dataset folder
+    train: PathText | None = None
+    validation: PathText | None = None
+    test: PathText | None = None
+    hub: PathText | None = None  # name of a dataset on the hub, or a local dataset folder
     hub_config: str | None = None
     columns: list[str] | None = None  # column names of a .tsv/.csv without a header line
     filter: FilterConfig = field(default_factory=FilterConfig)
     batch_tokens: int = 4096  # budget of a batch: sentences x longest (source or target)
     batch_sentences: int = 1024  # and at most so many sentences
-    cache_dir: str | None = None  # default: the datasets library's own cache folder
+    cache_dir: PathText | None = None  # default: the datasets library's own cache folder
 
 
 @dataclass
@@ -88,7 +89,7 @@ class DecodingConfig:
 @dataclass
 class TranslationConfig:
     task: Literal["translation"] = "translation"
-    output: str = "runs/translation"
+    output: PathText = "runs/translation"
     seed: int = 1
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)

@@ -17,7 +17,7 @@ from seq2seq.tasks.translation.config import FilterConfig, TranslationConfig
 from seq2seq.text.files import quiet
 from seq2seq.text.sentencepiece import Tokenizer
 
-_VERSION = 1  # of the columns below: another number makes caches of older code void
+_VERSION = 2  # of the columns below: another number makes caches of older code void
 # SentencePiece holds its training text in memory; so many pairs are plenty for any vocabulary.
 _TOKENIZER_PAIRS = 2_000_000
 

@@ -21,7 +21,14 @@ import pyarrow.parquet
 from seq2seq.errors import RunError, UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.translation.config import DataConfig
-from seq2seq.text.files import decode_lines, open_binary, quiet, read_lines
+from seq2seq.text.files import (
+    check_unicode,
+    csv_rows,
+    decode_lines,
+    open_binary,
+    quiet,
+    read_lines,
+)
 
 _FEATURES = datasets.Features(
     {"source": datasets.Value("string"), "target": datasets.Value("string")}
@@ -141,7 +148,7 @@ def _read_tsv(path: str, source: str, target: str, columns: tuple[str, ...]) -> 
 
 def _read_csv(path: str, source: str, target: str, columns: tuple[str, ...]) -> Pairs:
     with open_binary(path) as stream:
-        reader = csv.reader((line + "\n" for line in decode_lines(stream, path)), strict=True)
+        reader = csv_rows(decode_lines(stream, path))
         try:
             rows = ((reader.line_num, row) for row in reader if row)
             yield from _from_table(path, rows, source, target, columns)
@@ -246,6 +253,8 @@ def _from_object(where: str, value: Any, source: str, target: str) -> tuple[str,
         text = "" if value[name] is None else value[name]
         if not isinstance(text, str):
             raise UsageError(f"{where}: '{name}' is {text!r:.60}; expected text")
+        if not text.isascii():
+            check_unicode(text, f"{where}: '{name}'")
         texts.append(text.replace("\0", " "))
     return texts[0], texts[1]
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seq2seq.errors import UsageError
+from seq2seq.text.characters import is_blank
 
 if TYPE_CHECKING:
     import numpy
@@ -78,6 +79,8 @@ def score(
     """
     sets = _reference_sets(references)
     _check_counts(hypotheses, sets)
+    if hypotheses and all(is_blank(text) for lines in sets for text in lines):
+        raise UsageError("every reference is blank: there is nothing to score against")
     if bootstrap < 0:
         raise UsageError(f"bootstrap is {bootstrap}; expected a number of resamples, 0 for none")
     unknown = [name for name in metrics if name not in METRICS]

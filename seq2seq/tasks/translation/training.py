@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from datasets import Dataset
 from torch import nn
 
 from seq2seq.errors import UsageError
@@ -21,6 +22,7 @@ from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
 from seq2seq.tasks.translation.pairs import load_pairs
 from seq2seq.tasks.translation.scores import score
 from seq2seq.tasks.translation.translator import Translator
+from seq2seq.text.characters import is_blank
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
@@ -56,11 +58,13 @@ class TranslationTask:
             self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
             self.validation = None
             if config.data.validation:
-                self.validation = tokenize_pairs(
-                    load_pairs(config.data, "validation"), *self.tokenizers, None
-                )
+                validation = load_pairs(config.data, "validation")
+                _check_not_blank(validation, "validation")
+                self.validation = tokenize_pairs(validation, *self.tokenizers, None)
             # read now: a wrong path must not wait for the end of training to be noticed
             self.test_pairs = load_pairs(config.data, "test") if config.data.test else None
+            if self.test_pairs is not None:
+                _check_not_blank(self.test_pairs, "test")
         self.has_validation = self.validation is not None
         self.batches = TrainingBatches(
             self.corpus,
@@ -194,3 +198,13 @@ def _tokenizers(
     for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
         tokenizer.save(path)
     return tokenizers
+
+
+def _check_not_blank(pairs: Dataset, split: str) -> None:
+    """Raises UsageError where every score would be 0, whatever the model."""
+    for side in ("source", "target"):
+        if all(is_blank(row[side]) for row in pairs.select_columns(side)):
+            raise UsageError(
+                f"'data.{split}': every {side} text is blank, so there is nothing to score; give "
+                "it another file"
+            )

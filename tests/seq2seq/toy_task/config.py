@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seq2seq.config.checks import check_positive
+from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 
 
 @dataclass
 class ToyDataConfig:
-    train: str | None = None  # numbers, one a line: each predicts the next
+    train: PathText | None = None  # numbers, one a line: each predicts the next
     batch_size: int = 8
 
 
@@ -23,7 +24,7 @@ class ToyModelConfig:
 @dataclass
 class ToyConfig:
     task: Literal["toy"] = "toy"
-    output: str = "runs/toy"
+    output: PathText = "runs/toy"
     seed: int = 1
     data: ToyDataConfig = field(default_factory=ToyDataConfig)
     model: ToyModelConfig = field(default_factory=ToyModelConfig)

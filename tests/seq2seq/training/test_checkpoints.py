@@ -45,6 +45,29 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         checkpoints.read(folder)
 
 
+@pytest.mark.parametrize("place", [-1, -6000, 40])
+def test_a_flipped_bit_is_noticed(tmp_path, place):
+    folder = tmp_path / "last"
+    checkpoints.write(folder, {"w": torch.ones(3000)}, {"step": 1})
+    path = folder / checkpoints.TENSORS
+    path.write_bytes(flipped(path.read_bytes(), place))
+    with pytest.raises(RunError, match=r"last: cannot be read"):
+        checkpoints.read(folder)
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    changed = bytearray(content)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+def test_a_checkpoint_of_before_has_no_digest_and_loads(tmp_path):
+    folder = tmp_path / "last"
+    checkpoints.write(folder, {"w": torch.ones(3)}, {"step": 1})
+    (folder / checkpoints.STATE).write_text('{"step": 1}')
+    assert checkpoints.read(folder)[1] == {"step": 1}
+
+
 def test_average_of_checkpoints(tmp_path):
     for name, value in (("a", 1.0), ("b", 4.0)):
         checkpoints.write(tmp_path / name, {"w": torch.full((2,), value)}, {})

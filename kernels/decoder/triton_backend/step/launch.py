@@ -86,7 +86,8 @@ def joined_step(
     def new(*shape: int) -> Tensor:
         return inputs.new_empty(shape, dtype=torch.float32)
 
-    given = DecoderState(*(None if t is None else t.contiguous() for t in state))
+    own: list[Any] = [None if t is None else t.contiguous() for t in state]
+    given = DecoderState(*own)
     hidden, cell = torch.empty_like(given.hidden), None
     if given.cell is not None:
         cell = torch.empty_like(given.cell)
@@ -95,6 +96,7 @@ def joined_step(
     keys = values = folded = padded = alpha = parts = contexts = None
     if memory is not None:
         keys, values, folded, padded = (None if t is None else t.contiguous() for t in memory)
+        assert keys is not None  # a memory has keys
         alpha = keys.new_empty(batch, problem.source)
         parts = new(blocks_of(problem, tiles), batch, problem.source + problem.sentinel)
         if folded is None:

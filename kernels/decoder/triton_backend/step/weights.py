@@ -69,7 +69,7 @@ def joined_weights(
         0 if weights.query is None else weights.query.size(0),
         0 if weights.gate is None else weights.gate.size(0),
         None if weights.score is None else weights.score.detach().float().contiguous(),
-        None if weights.gate is None else weights.gate_bias.detach().float().contiguous(),
+        None if weights.gate_bias is None else weights.gate_bias.detach().float().contiguous(),
         gain,
         shift,
         sum(1 << number for number, there in enumerate(normed) if there),
@@ -103,7 +103,7 @@ def joined_memory(
     """-> keys (B, S, Q), values (B, S, D) or values through the output's weight (B, S, A), one of
     the two, and padded (B, S). What lies past a length is zero."""
     keys, values, lengths = memory
-    padded = padding(lengths, *keys.shape[:2], keys.device)
+    padded = padding(lengths, keys.size(0), keys.size(1), keys.device)
     keys = without_padding(keys, padded).detach().contiguous()
     values = without_padding(values, padded).detach().contiguous()
     width, depth = weights.context.shape
@@ -112,7 +112,9 @@ def joined_memory(
     # A gate of one number commutes with the output's product, one for each value does not. The
     # sentinel is a value that each step makes.
     commutes = (weights.gate <= 1 or not depth) and weights.sentinel is None
-    if not commutes or (depth and not folds(*values.shape[:2], depth, width, element, chip)):
+    if not commutes or (
+        depth and not folds(values.size(0), values.size(1), depth, width, element, chip)
+    ):
         return keys, values, None, padded
     folded = F.linear(values.to(weights.context.dtype), weights.context)  # (B, S, A)
     return keys, None, folded, padded
