@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import secrets
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +84,12 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="lines are TSV: text, tab, what its translation begins with (may be left out)",
     )
+    parser.add_argument(
+        "--alignments",
+        metavar="FILE",
+        help="word alignments from attention: a line for each translation, such as 0-0 1-2 2-1 "
+        "(Pharaoh format, source-target)",
+    )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--scores", action="store_true", help="write the score before the text")
     shape.add_argument("--json", action="store_true", help="JSON lines, with scores of each token")
@@ -150,6 +158,8 @@ def _translate(options: argparse.Namespace) -> int:
         raise UsageError(f"--input {options.input}: no such file")
     if same_file(options.input, options.output):
         raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
+    if any(same_file(options.alignments, name) for name in (options.input, options.output)):
+        raise UsageError(f"--alignments {options.alignments}: is the input or the output")
     check_sampling(options)
     translator = _load(options)
     settings = _settings(options, translator)
@@ -159,6 +169,7 @@ def _translate(options: argparse.Namespace) -> int:
     with (
         open_input(options.input) as source,
         open_output(options.output) as sink,
+        _alignments(options.alignments) as align,
         progress(None, shown and not source.isatty()) as advance,
     ):
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
@@ -187,7 +198,9 @@ def _translate(options: argparse.Namespace) -> int:
                     precision=options.precision,
                     first_line=first,
                     prefixes=prefixes,
+                    attention=options.alignments is not None,
                 )
+            align(translated)
             for number, (text, found) in enumerate(zip(texts, translated, strict=True), first):
                 sink.write(_lines(number, text, found, options).encode("utf-8", "replace"))
             sink.flush()
@@ -195,6 +208,24 @@ def _translate(options: argparse.Namespace) -> int:
     if plot:
         raise UsageError(f"--attention-plot {plot}: every line of the input is blank")
     return 0
+
+
+@contextlib.contextmanager
+def _alignments(path: str | None) -> Iterator[Callable[[list[list[Translation]]], None]]:
+    """Gives what writes the alignments of translations into ``path``; nothing where it is None."""
+    if path is None:
+        yield lambda translated: None
+        return
+    from seq2seq.tasks.translation.alignments import pharaoh, word_alignment
+
+    try:
+        stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"--alignments {path}: cannot be written ({error.strerror})") from None
+    with stream:
+        yield lambda translated: stream.writelines(
+            f"{pharaoh(word_alignment(one))}\n" for found in translated for one in found
+        )
 
 
 def _models(options: argparse.Namespace) -> list[str]:

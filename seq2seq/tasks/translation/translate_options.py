@@ -28,7 +28,7 @@ def check_sampling(options: argparse.Namespace) -> None:
         raise UsageError(f"--{drawn[0].replace('_', '-')} goes with --samples N")
     searched = list(given(options, ("beam_size", "length_penalty", "coverage_penalty", "prefix")))
     searched += ["n_best"] * (options.n_best > 1) + ["prefix_column"] * options.prefix_column
-    searched += ["attention_plot"] * (options.attention_plot is not None)
+    searched += list(given(options, ("attention_plot", "alignments")))
     if options.samples is not None and searched:
         raise UsageError(f"--{searched[0].replace('_', '-')} does not go with --samples")
 
