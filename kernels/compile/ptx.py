@@ -40,12 +40,17 @@ def read(text: str) -> dict[str, Block]:
     label, open_ended = "entry", True
     place: Place = ()
     body = text[text.index("\n{") :]
+    assembly = False
     calls: dict[str, Place] = {}  # file, line and column, as numbers -> the place they stand for
     for line, _, comment in (one.partition("//") for one in body.splitlines()):
         line = line.strip()
         if line.startswith(".section"):  # debugging information
             break
+        if "inline asm" in comment:
+            assembly = "begin" in comment
         if line.startswith(".loc"):
+            if assembly:  # Triton 3.9 counts the lines of its own text, not of the source
+                continue
             place = tuple(re.findall(r"[^\s@\[\]]+:\d+(?::\d+)?", comment))
             numbers, _, call = line.removeprefix(".loc").partition(", function_name")
             if call and len(place) == 1:  # Triton 3.9 names the call in numbers alone

@@ -89,7 +89,8 @@ def test_a_place_names_the_calls_that_led_there(chain, inner):
         ".loc 1 1 2 prologue_end // a.py:1:2\n"
         ".loc 2 3 4, function_name $L0, inlined_at 1 1 2 // b.py:3:4\n"
         f"{inner} // c.py:5:6{chain}\n"
-        "st.global.b32 [ %rd1 + 0 ], { %r1 };\nret;\n}\n"
+        "// begin inline asm\n.loc 3 9 9 // c.py:9:9\n"
+        "st.global.b32 [ %rd1 + 0 ], { %r1 };\n// end inline asm\nret;\n}\n"
     )
     store = ptx.read(text)["entry"].instructions[0]
     assert store.place == ("c.py:5:6", "b.py:3:4", "a.py:1:2")
