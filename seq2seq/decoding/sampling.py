@@ -119,6 +119,14 @@ class Rollout:
                 grams.add(int(found[row]))
         return found
 
+    def log_p(self) -> Tensor:
+        """log P (N,) of the tokens drawn last, under the model as it is: before temperature,
+        penalties and cuts. To be asked for before the next step."""
+        assert self._logits is not None and self._tokens is not None  # a step was made
+        with torch.inference_mode():
+            logits = self._logits.to(torch.promote_types(self._logits.dtype, torch.float32))
+            return logits.log_softmax(1).gather(1, self._tokens.unsqueeze(1)).squeeze(1)
+
     def flush(self) -> tuple[Tensor, Any]:
         """Feed the token drawn last: logits of the next one, and the state with all tokens."""
         with torch.inference_mode():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
+import secrets
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ from seq2seq.command_line.options import (
     whole,
 )
 from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.translate_options import check_sampling, columns, sampling_options
 from seq2seq.text.characters import is_blank
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ empty one. Bytes that are not UTF-8 are replaced, with a warning that names the 
 Lines written, columns separated by a tab:
   plain                 text
   --scores              score, text
+  --samples N (N > 1)   as --n-best, but drawn, in the order drawn
   --n-best N (N > 1)    line number, score, text; up to N lines for each line read, best first
   --json                one object: line, source, translations (up to N, best first); each has text,
                         score, log_probability, finished, tokens, token_scores (log probability
@@ -43,6 +48,7 @@ Lines written, columns separated by a tab:
   seq2seq translate MODEL < input.txt > output.txt
   seq2seq translate MODEL --input in.txt.gz --output out.txt --beam-size 1
   seq2seq translate MODEL --prefix-column < text-and-beginning.tsv > output.txt
+  seq2seq translate MODEL --samples 5 --temperature 0.7 --seed 1 < input.txt
   seq2seq translate --ensemble MODEL-A MODEL-B MODEL-C < input.txt > output.txt
   echo "A dog runs." | seq2seq translate MODEL --attention-plot attention.png
 """
@@ -65,6 +71,7 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     _decoding_options(parser)
+    sampling_options(parser)
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
     )
@@ -76,6 +83,12 @@ def _add_translate(parser: argparse.ArgumentParser) -> None:
         "--prefix-column",
         action="store_true",
         help="lines are TSV: text, tab, what its translation begins with (may be left out)",
+    )
+    parser.add_argument(
+        "--alignments",
+        metavar="FILE",
+        help="word alignments from attention: a line for each translation, such as 0-0 1-2 2-1 "
+        "(Pharaoh format, source-target)",
     )
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--scores", action="store_true", help="write the score before the text")
@@ -145,31 +158,49 @@ def _translate(options: argparse.Namespace) -> int:
         raise UsageError(f"--input {options.input}: no such file")
     if same_file(options.input, options.output):
         raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
+    if any(same_file(options.alignments, name) for name in (options.input, options.output)):
+        raise UsageError(f"--alignments {options.alignments}: is the input or the output")
+    check_sampling(options)
     translator = _load(options)
     settings = _settings(options, translator)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
     plot = options.attention_plot
     shown = options.output is not None or not sys.stdout.isatty()
     with (
         open_input(options.input) as source,
         open_output(options.output) as sink,
+        _alignments(options.alignments) as align,
         progress(None, shown and not source.isatty()) as advance,
     ):
         size = 1 if source.isatty() or settings.batch_size == 1 else 16 * settings.batch_size
         for first, texts in chunks(source, options.input or "standard input", size):
-            texts, prefixes = _columns(texts, first, options)
+            texts, prefixes = columns(texts, first, options)
             if plot and any(not is_blank(text) for text in texts):
                 at = next(i for i, text in enumerate(texts) if not is_blank(text))
                 pair = texts[at], None if prefixes is None else prefixes[at]
                 _plot_attention(translator, pair, settings, options.precision, plot)
                 plot = None
-            translated = translator.translate_nbest(
-                texts,
-                n_best=options.n_best,
-                decoding=settings,
-                precision=options.precision,
-                first_line=first,
-                prefixes=prefixes,
-            )
+            if options.samples is not None:
+                translated = translator.sample(
+                    texts,
+                    samples=options.samples,
+                    **given(options, ("temperature", "top_k", "top_p", "min_p")),
+                    seed=seed,
+                    decoding=settings,
+                    precision=options.precision,
+                    first_line=first,
+                )
+            else:
+                translated = translator.translate_nbest(
+                    texts,
+                    n_best=options.n_best,
+                    decoding=settings,
+                    precision=options.precision,
+                    first_line=first,
+                    prefixes=prefixes,
+                    attention=options.alignments is not None,
+                )
+            align(translated)
             for number, (text, found) in enumerate(zip(texts, translated, strict=True), first):
                 sink.write(_lines(number, text, found, options).encode("utf-8", "replace"))
             sink.flush()
@@ -179,23 +210,22 @@ def _translate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _columns(
-    lines: list[str], first: int, options: argparse.Namespace
-) -> tuple[list[str], list[str] | None]:
-    """The texts of lines, and their prefixes."""
-    if not options.prefix_column:
-        return lines, None if options.prefix is None else [options.prefix] * len(lines)
-    texts, prefixes = [], []
-    for at, line in enumerate(lines, start=first):
-        text, *others = line.split("\t")
-        if len(others) > 1:
-            raise UsageError(
-                f"line {at} has {1 + len(others)} columns; --prefix-column expects two: text, "
-                "tab, what its translation begins with"
-            )
-        texts.append(text)
-        prefixes += others or [""]
-    return texts, prefixes
+@contextlib.contextmanager
+def _alignments(path: str | None) -> Iterator[Callable[[list[list[Translation]]], None]]:
+    """Gives what writes the alignments of translations into ``path``; nothing where it is None."""
+    if path is None:
+        yield lambda translated: None
+        return
+    from seq2seq.tasks.translation.alignments import pharaoh, word_alignment
+
+    try:
+        stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"--alignments {path}: cannot be written ({error.strerror})") from None
+    with stream:
+        yield lambda translated: stream.writelines(
+            f"{pharaoh(word_alignment(one))}\n" for found in translated for one in found
+        )
 
 
 def _models(options: argparse.Namespace) -> list[str]:
@@ -340,7 +370,7 @@ def _lines(
         found = [{name: getattr(one, name) for name in names} for one in translations]
         values = {"line": number, "source": source, "translations": found}
         return json.dumps(values, ensure_ascii=False) + "\n"
-    if options.n_best > 1:
+    if max(options.n_best, options.samples or 1) > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
     score = f"{translations[0].score:.4f}\t" if options.scores else ""
     return f"{score}{translations[0].text}\n"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import torch
 
-from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
+from seq2seq.decoding.drawing import draw_sequences
+from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
@@ -22,7 +25,8 @@ from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
 from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.tasks.translation.prefixes import encode_prefixes
-from seq2seq.tasks.translation.search_settings import search_settings
+from seq2seq.tasks.translation.search_batches import batches, length_limits, listed, padded
+from seq2seq.tasks.translation.search_settings import check_sampling, search_settings
 from seq2seq.tasks.translation.translations import EMPTY, Translation, translations_of
 from seq2seq.text.sentencepiece import Tokenizer
 
@@ -33,10 +37,6 @@ SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
 # attention of every target step over every source token), and a model trained on sentences has
 # nothing to say beyond.
 MAX_SOURCE_TOKENS = 1024
-
-# Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
-# about 170 MB.
-MAX_BATCH_TOKENS = 8192
 
 _log = logging.getLogger("seq2seq")
 
@@ -235,12 +235,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         weights. ``first_line`` is the number by which warnings call the first text. All else is
         as in ``translate``.
         """
-        if not isinstance(texts, (str, list, tuple)):
-            try:
-                texts = list(texts)  # a generator is read once
-            except TypeError:
-                kind = type(texts).__name__
-                raise UsageError(f"texts is a {kind}; expected a list of str") from None
+        texts = listed(texts)
         settings = search_settings(
             decoding or self.config.decoding, beam_size, batch_size, length_penalty
         )
@@ -257,7 +252,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             weights = self.model.decoding_weights()
-            for batch in _batches([len(ids) for ids in sources], settings.batch_size):
+            for batch in batches([len(ids) for ids in sources], settings.batch_size):
                 given = None if beginnings is None else [beginnings[i] for i in batch]
                 hypotheses_of = self._search(
                     [sources[i] for i in batch], given, weights, settings, n_best, attention
@@ -268,9 +263,64 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
                     )
         return results
 
+    def sample(
+        self,
+        texts: Sequence[str],
+        *,
+        samples: int = 1,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        decoding: DecodingConfig | None = None,
+        precision: Precision = "fp32",
+        first_line: int = 1,
+    ) -> list[list[Translation]]:
+        """``samples`` translations of each text, drawn from the model, in the order drawn.
+
+        Temperature, top_k, top_p and min_p are as in text generation (``decoding.sampling``); of
+        ``decoding``, batch size, maximum lengths and ``no_repeat_ngram`` count. The same text,
+        settings and ``seed`` give the same samples, alone and among others; without a seed each
+        call gives others. ``score`` is ``log_probability``, under the model as it is. There is no
+        attention. All else is as in ``translate_nbest``.
+        """
+        settings = search_settings(decoding or self.config.decoding, None, None, None)
+        sampling = Sampling(
+            temperature, top_k, top_p, min_p, no_repeat_ngram=settings.no_repeat_ngram
+        )
+        check_sampling(samples, sampling, settings.min_length)
+        check_precision(precision)
+        texts, tokenizer = listed(texts), self.target_tokenizer
+        sources = self._encode(texts, first_line)
+        seed = secrets.randbits(32) if seed is None else seed
+        results: list[list[Translation]] = [[EMPTY] * samples for _ in texts]
+        device = next(self.model.parameters()).device
+        with torch.inference_mode(), evaluating(self.model), products(device, precision):
+            weights = self.model.decoding_weights()
+            size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
+            for batch in batches([len(ids) for ids in sources], size):
+                given = [sources[i] for i in batch]
+                limits = length_limits(given, settings)
+                drawn = draw_sequences(
+                    self.model,
+                    self.model.start(padded(given, self.source_tokenizer.pad, device), weights),
+                    keys=[[row_key(seed, n, ids) for n in range(samples)] for ids in given],
+                    max_lengths=torch.tensor(limits, device=device),  # (B,)
+                    bos=tokenizer.bos,
+                    eos=tokenizer.eos,
+                    pad=tokenizer.pad,
+                    options=sampling,
+                )
+                for i, found in zip(batch, drawn, strict=True):
+                    results[i] = translations_of(
+                        sources[i], found, self.source_tokenizer, tokenizer
+                    )
+        return results
+
     def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
         if isinstance(texts, str):
-            raise UsageError("texts is one text; expected a list: translate_nbest([text])")
+            raise UsageError("texts is one text; expected a list, as in translate_nbest([text])")
         for number, text in enumerate(texts, start=first_line):
             if not isinstance(text, str):
                 raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
@@ -296,15 +346,10 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         n_best: int,
         attention: bool,
     ) -> list[list[Hypothesis]]:
-        device = next(self.model.parameters()).device
         tokenizer = self.target_tokenizer
-        lengths = [len(ids) for ids in sources]
-        padded = torch.full((len(sources), max(lengths)), self.source_tokenizer.pad)
-        for row, ids in enumerate(sources):
-            padded[row, : len(ids)] = torch.tensor(ids)
-        tokens = padded.to(device)  # (B, S)
-        source_lengths = torch.tensor(lengths, device=device)  # (B,)
-        limits = [int(settings.max_length_ratio * n) + settings.max_length_extra for n in lengths]
+        device = next(self.model.parameters()).device
+        tokens, source_lengths = padded(sources, self.source_tokenizer.pad, device)
+        limits = length_limits(sources, settings)
         if beginnings is not None:  # room for what comes after a long one
             extra = settings.max_length_extra
             pairs = zip(limits, beginnings, strict=True)
@@ -338,18 +383,6 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         except torch.OutOfMemoryError:
             raise RunError(
                 f"{device}: out of memory with {len(sources)} sentences of up to "
-                f"{max(lengths)} subwords, beam {settings.beam_size}; use a smaller batch or "
+                f"{tokens.shape[1]} subwords, beam {settings.beam_size}; use a smaller batch or "
                 "beam"
             ) from None
-
-
-def _batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
-    """Positions in ``lengths`` as batches of like length, the longest first; zeros left out.
-
-    The longest come first so that a batch too large for the memory fails at once, not at the end.
-    """
-    order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
-    while order:
-        rows = max(1, min(batch_size, MAX_BATCH_TOKENS // lengths[order[0]]))
-        yield order[:rows]
-        order = order[rows:]

@@ -13,7 +13,8 @@ import torch
 from seq2seq import Translator
 from seq2seq.errors import RunError, UsageError
 from seq2seq.tasks.translation.config import DecodingConfig
-from seq2seq.tasks.translation.translator import MAX_BATCH_TOKENS, MAX_SOURCE_TOKENS, _batches
+from seq2seq.tasks.translation.search_batches import MAX_BATCH_TOKENS, batches
+from seq2seq.tasks.translation.translator import MAX_SOURCE_TOKENS
 from tests.seq2seq.tasks.translation.models import ENGLISH, GERMAN, TEXTS, make_translator
 
 # --------------------------------------------------------------------------------- translate
@@ -153,16 +154,16 @@ def test_ten_thousand_words_are_cut_with_a_warning(translator, caplog):
 
 def test_batches_are_bounded_by_sentences_and_by_tokens():
     lengths = [3, 0, 1000, 7, 900, 7, 0, 2] + [5] * 100
-    batches = list(_batches(lengths, batch_size=64))
-    assert sorted(i for batch in batches for i in batch) == [
+    found = list(batches(lengths, batch_size=64))
+    assert sorted(i for batch in found for i in batch) == [
         i for i, length in enumerate(lengths) if length
     ]
-    assert batches[0][:2] == [2, 4]
-    for batch in batches:
+    assert found[0][:2] == [2, 4]
+    for batch in found:
         longest = max(lengths[i] for i in batch)
         assert len(batch) <= 64
         assert len(batch) == 1 or len(batch) * longest <= MAX_BATCH_TOKENS
-    long = list(_batches([MAX_BATCH_TOKENS + 1] * 2, batch_size=64))
+    long = list(batches([MAX_BATCH_TOKENS + 1] * 2, batch_size=64))
     assert long == [[0], [1]]
 
 

@@ -1,0 +1,73 @@
+"""Whole sequences drawn from a model, with their log probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seq2seq.decoding.contract import StepModel, check_limits, check_logits
+from seq2seq.decoding.hypothesis import Hypothesis
+from seq2seq.decoding.sampling import Rollout, Sampling
+
+
+def draw_sequences(
+    model: StepModel,
+    state: Any,
+    *,
+    keys: Sequence[Sequence[int]],
+    max_lengths: Tensor,
+    bos: int,
+    eos: int,
+    pad: int,
+    options: Sampling,
+) -> list[list[Hypothesis]]:
+    """For each source one sequence for each of its keys, in their order.
+
+    model, state  the contract of ARCHITECTURE.md; state of ``model.start``, B rows
+    keys          B lists of equally many seeds, at least one; a key and its source alone decide
+                  the sequence, not the batch
+    max_lengths   (B,) the most tokens, eos not counted
+    options       what is drawn from; see ``sampling.py``
+
+    ``log_probability``, ``token_scores`` and ``score`` are log P of the model itself, before
+    temperature and cuts. bos and pad never come. Raises RunError for logits that give no
+    probabilities.
+    """
+    limits = check_limits(len(keys), max_lengths)
+    if not keys:
+        return []
+    samples = len(keys[0])
+    device = max_lengths.device
+    with torch.inference_mode():
+        logits, state = model.step(torch.full((len(keys),), bos, device=device), state)
+        check_logits(logits, len(keys), eos)
+        rows = torch.arange(len(keys), device=device).repeat_interleave(samples)  # (N,)
+        logits, state = logits[rows], model.reorder(state, rows)
+    flat = [key for some in keys for key in some]
+    rollout = Rollout(model, state, logits, [[]] * len(flat), flat, options, {bos, pad} - {eos})
+    tokens: list[list[int]] = [[] for _ in flat]
+    scores: list[list[float]] = [[] for _ in flat]
+    finished = [False] * len(flat)
+    alive = list(range(len(flat)))
+    while alive:
+        drawn, going = rollout.step().tolist(), []
+        for position, (row, token, log_p) in enumerate(
+            zip(alive, drawn, rollout.log_p().tolist(), strict=True)
+        ):
+            finished[row] = token == eos
+            if finished[row] or len(tokens[row]) < limits[row // samples]:
+                scores[row].append(log_p)
+                if not finished[row]:
+                    tokens[row].append(token)
+                    going.append(position)
+        if going and len(going) < len(alive):
+            rollout.keep(going)
+        alive = [alive[position] for position in going]
+    found = [
+        Hypothesis(given, sum(log_ps), sum(log_ps), ended, None, log_ps)
+        for given, log_ps, ended in zip(tokens, scores, finished, strict=True)
+    ]
+    return [found[at : at + samples] for at in range(0, len(found), samples)]

@@ -1,0 +1,54 @@
+"""The texts of a call as batches that a search can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.config import DecodingConfig
+
+# Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
+# about 170 MB.
+MAX_BATCH_TOKENS = 8192
+
+
+def listed(texts: Sequence[str]) -> Sequence[str]:
+    """A generator is read once."""
+    if isinstance(texts, (str, list, tuple)):
+        return texts
+    try:
+        return list(texts)
+    except TypeError:
+        kind = type(texts).__name__
+        raise UsageError(f"texts is a {kind}; expected a list of str") from None
+
+
+def batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:
+    """Positions in ``lengths`` as batches of like length, the longest first; zeros left out.
+
+    The longest come first so that a batch too large for the memory fails at once, not at the end.
+    """
+    order = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
+    while order:
+        rows = max(1, min(batch_size, MAX_BATCH_TOKENS // lengths[order[0]]))
+        yield order[:rows]
+        order = order[rows:]
+
+
+def padded(
+    sources: list[list[int]], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens (B, S) and lengths (B,) on ``device``."""
+    lengths = [len(ids) for ids in sources]
+    tokens = torch.full((len(sources), max(lengths)), pad)
+    for row, ids in enumerate(sources):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+    return tokens.to(device), torch.tensor(lengths, device=device)
+
+
+def length_limits(sources: list[list[int]], settings: DecodingConfig) -> list[int]:
+    """The most target tokens of each source, the end not counted."""
+    ratio, extra = settings.max_length_ratio, settings.max_length_extra
+    return [int(ratio * len(ids)) + extra for ids in sources]
