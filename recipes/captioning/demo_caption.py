@@ -88,7 +88,7 @@ def configuration(output: Path) -> CaptioningConfig:
     paths = {"output": output / "run", "data.cache_dir": output / "cache"}
     for split in shapes.SPLITS:
         paths[f"data.{split}"] = output / "data" / split
-    changed = {key: json.dumps(str(path)) for key, path in paths.items()}
+    changed = {key: str(path) for key, path in paths.items()}
     return load_config(RECIPE / "demo.yaml", changed)
 
 

@@ -51,9 +51,7 @@ def run(output: Path) -> None:
     if (output / "config.json").exists():
         shutil.rmtree(output)  # an earlier demo
     paths = {"output": output, "data.train": path}
-    config = load_config(
-        RECIPE / "demo.yaml", {key: json.dumps(str(value)) for key, value in paths.items()}
-    )
+    config = load_config(RECIPE / "demo.yaml", {key: str(value) for key, value in paths.items()})
     trained = time.monotonic()
     model = train(config)
     trained = time.monotonic() - trained

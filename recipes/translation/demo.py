@@ -92,7 +92,7 @@ def configuration(output: Path, attention: bool) -> TranslationConfig:
     paths = {"output": output / ("attention" if attention else "no_attention")}
     for split in (corpus.TRAIN, corpus.VALIDATION):
         paths[f"data.{split}"] = output / "data" / f"{split}.{{lang}}"
-    return load_config(RECIPE / name, {key: json.dumps(str(path)) for key, path in paths.items()})
+    return load_config(RECIPE / name, {key: str(path) for key, path in paths.items()})
 
 
 def measure(sources: list[str], translations: list[str], references: list[str]) -> dict:
