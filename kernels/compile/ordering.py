@@ -89,7 +89,7 @@ def _barriers(blocks: dict[str, Block], arguments: Arguments, written: set[str])
         nonlocal arrivals
         if one.name.startswith(("bar.sync", "barrier.sync")):
             return facts - {"dirty", "acquired"}
-        touches = _loads(one) or one.name.startswith(("st.global", "atom", "red"))
+        touches = _loads(one) or one.name.startswith(("st.global", "atom.", "red."))
         of = arguments(one) if touches else set()
         if of & {"counter", "counters"}:
             if ".release" in one.name:
