@@ -338,9 +338,7 @@ def _by_reference(structure: Structure) -> tuple[Tensor, ...]:
 
 
 def _not_registered(*arguments: Any) -> Any:
-    raise NotImplementedError(
-        "the layer's autograd function runs the passes itself"
-    )
+    raise NotImplementedError("the layer's autograd function runs the passes itself")
 
 
 # What ``gradients_again`` asks for: the number of results, and the reference.
