@@ -35,7 +35,8 @@ def forced_now(
     beginnings: Sequence[Sequence[int]], sources: Sequence[int], beams: int, step: int
 ) -> tuple[list[int], list[int]]:
     """Which rows are forced in this step, and the token of each; ``beams`` rows a source."""
-    rows, tokens = [], []
+    rows: list[int] = []
+    tokens: list[int] = []
     for position, source in enumerate(sources):
         if step < len(beginnings[source]):
             rows += range(position * beams, (position + 1) * beams)
