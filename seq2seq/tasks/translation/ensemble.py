@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from seq2seq.decoding.ensemble import Ensemble, EnsembleState
 from seq2seq.errors import UsageError
-from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.text.sentencepiece import Tokenizer
 
@@ -20,16 +20,16 @@ class EnsembleModel(nn.Module):
     def __init__(self, models: Sequence[TranslationModel | EnsembleModel]) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
-        self._members = tuple(models)
+        self._members = tuple(models)  # as ``models``, with their own types
         self._ensemble = Ensemble(models)
         self.eval()
 
-    def decoding_weights(self) -> list[DecodingWeights]:
+    def decoding_weights(self) -> list[Any]:
         """See TranslationModel.decoding_weights."""
         return [model.decoding_weights() for model in self._members]
 
     def start(
-        self, source: tuple[Tensor, Tensor], weights: list[DecodingWeights] | None = None
+        self, source: tuple[Tensor, Tensor], weights: list[Any] | None = None
     ) -> EnsembleState:
         """Encode (tokens (B, S), lengths (B,)) with each model."""
         pairs = zip(self._members, weights or self.decoding_weights(), strict=True)

@@ -22,6 +22,7 @@ from torch.export import Dim
 from kernels.decoder import DecoderState, Memory
 from seq2seq.errors import UsageError
 from seq2seq.saved.directory import replace_files
+from seq2seq.tasks.translation.ensemble import EnsembleModel
 from seq2seq.tasks.translation.export_card import export_card
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
                 f"--format onnx: the package {package} is not installed; "
                 "pip install 'recurrent-seq2seq[onnx]'"
             )
+    if isinstance(translator.model, EnsembleModel):
+        raise UsageError("an ensemble is not one model and cannot be exported; export its members")
     model = copy.deepcopy(translator.model).float().cpu().eval()
     with torch.no_grad():
         graphs = _graphs(model)

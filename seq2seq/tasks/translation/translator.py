@@ -15,7 +15,6 @@ from seq2seq.decoding.contract import SearchArguments
 from seq2seq.decoding.drawing import draw_sequences
 from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError, UsageError
-from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
@@ -143,8 +142,8 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
         return translation_card(self.config, parameters, card)
 
-    @overload
-    def translate(
+    @overload  # a str is a sequence of str, too
+    def translate(  # type: ignore[overload-overlap]
         self,
         texts: str,
         *,
@@ -251,7 +250,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         results: list[list[Translation]] = [[EMPTY] for _ in texts]
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights = self.model.decoding_weights()
+            weights: Any = self.model.decoding_weights()
             for batch in batches([len(ids) for ids in sources], settings.batch_size):
                 given = None if beginnings is None else [beginnings[i] for i in batch]
                 hypotheses_of = self._search(
@@ -297,7 +296,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         results: list[list[Translation]] = [[EMPTY] * samples for _ in texts]
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights = self.model.decoding_weights()
+            weights: Any = self.model.decoding_weights()
             size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
             for batch in batches([len(ids) for ids in sources], size):
                 given = [sources[i] for i in batch]
@@ -341,7 +340,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         self,
         sources: list[list[int]],
         beginnings: list[list[int]] | None,
-        weights: DecodingWeights | list[DecodingWeights],
+        weights: Any,  # of self.model.decoding_weights()
         settings: DecodingConfig,
         n_best: int,
         attention: bool,

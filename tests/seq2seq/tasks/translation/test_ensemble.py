@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 
 import pytest
 import torch
 
 from seq2seq import Translator
 from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.export import export_onnx
 from tests.seq2seq.tasks.translation.models import ENGLISH, GERMAN, TEXTS, make_translator
 
 
@@ -63,6 +65,9 @@ def test_wrong_ensembles(translator, tmp_path):
         Translator.ensemble([translator, other])
     with pytest.raises(UsageError, match="an ensemble is not one model and cannot be saved"):
         Translator.ensemble([translator]).save_pretrained(tmp_path / "model")
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript"):
+        with pytest.raises(UsageError, match="an ensemble is not one model and cannot be exported"):
+            export_onnx(Translator.ensemble([translator]), tmp_path / "graphs")
     assert not list((tmp_path).glob("model/*.safetensors"))
 
 
