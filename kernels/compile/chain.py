@@ -130,7 +130,8 @@ class _Walk:
             if block in done or block not in arriving:
                 continue
             if block in self.loops and block != first:
-                body = [one for one in blocks if one in self.loops[block]]
+                rest = self.loops[block]  # a jump into its middle may put others before the head
+                body = [block, *(one for one in blocks if one in rest and one != block)]
                 after = self._loop(body, arriving)
                 done.update(body)
             else:
