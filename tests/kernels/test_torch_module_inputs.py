@@ -14,6 +14,8 @@ pytest.importorskip("expecttest", reason="torch.testing's list of module inputs 
 common_modules = pytest.importorskip(
     "torch.testing._internal.common_modules", reason="this torch has no list of module inputs"
 )
+# That import forbids to set flags of torch.backends from then on; tests beside this one set some.
+torch.backends.flags_frozen.__globals__["__allow_nonbracketed_mutation_flag"] = True
 ENTRIES = {
     info.module_cls.__name__: info
     for info in common_modules.module_db
