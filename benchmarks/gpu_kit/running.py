@@ -97,6 +97,11 @@ def run_parts(
     return reported, endings
 
 
+def _heed_interrupts() -> None:
+    """A run in the background of a shell ignores SIGINT, and so would the parts that it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _run(
     command: list[str], environment: dict[str, str], limit: float, take: Callable[[str], None]
 ) -> str:
@@ -111,6 +116,7 @@ def _run(
             errors="replace",
             bufsize=1,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
     except OSError as problem:
         return f"failed: {problem}"

@@ -155,12 +155,12 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
                 results = results._replace(outputs=outputs)
     if not keep:
         outputs, hidden, cell, _ = results
-        empty = inputs.new_empty(0)  # one for all: nobody reads them
-        return (outputs, hidden, empty if cell is None else cell, *(empty,) * SAVED)
+        absent = [inputs.new_empty(0) for _ in range(SAVED)]  # an operator's results share nothing
+        return (outputs, hidden, _or_empty(cell, inputs), *absent)
     saved = results.saved
     if recompute:
-        absent: dict[str, Any] = dict.fromkeys(REMADE)
-        saved = saved._replace(**absent)
+        remade: dict[str, Any] = dict.fromkeys(REMADE)
+        saved = saved._replace(**remade)
     return tuple([_or_empty(t, inputs) for t in (*results[:3], *saved)])
 
 
@@ -198,9 +198,8 @@ def _on_cpu(tensor: Tensor) -> bool:
 
 
 def _filled(tensors: Sequence[Tensor | None], like: Tensor) -> tuple[Tensor, ...]:
-    """One empty tensor for all that are absent: nobody reads it."""
-    empty = like.new_empty(0)
-    return tuple(empty if tensor is None else tensor for tensor in tensors)
+    """An empty tensor for each that is absent: an operator's results share no memory."""
+    return tuple([_or_empty(tensor, like) for tensor in tensors])
 
 
 def _or_empty(tensor: Tensor | None, like: Tensor) -> Tensor:
