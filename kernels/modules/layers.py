@@ -216,7 +216,8 @@ class _Layers(nn.Module):
         resets: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """-> outputs (B, T, D*P), hidden (D, B, P), cell (D, B, H)"""
-        weights = [self._weights(suffix) for suffix in self._suffixes(layer)]
+        suffixes = self._suffixes(layer)
+        weights = [self._weights(suffix) for suffix in suffixes]
         mask = self._hidden_mask(inputs)
         shape = (self._directions, *inputs.shape[:2])
         zoned = zone_masks(self, shape, (self._shown, self.hidden_size), inputs.device)
@@ -228,18 +229,13 @@ class _Layers(nn.Module):
             "resets": resets,
             "recompute": self.recompute,
         }
-        norms: list[Any] = [gate_norm(self, self.kind, suffix) for suffix in self._suffixes(layer)]
-        projections: list[Any] = [
-            getattr(self, "weight_hr" + s, None) for s in self._suffixes(layer)
-        ]
+        norms: list[Any] = [gate_norm(self, self.kind, suffix) for suffix in suffixes]
+        projections: list[Any] = [getattr(self, "weight_hr" + name, None) for name in suffixes]
         if self.bidirectional:
-            given: list[Any] = [
-                None if pair[0] is None else pair for pair in zip(*weights, strict=True)
-            ]
-            given += [hidden, cell]
+            pairs: list[Any] = [None if p[0] is None else p for p in zip(*weights, strict=True)]
             return bidirectional_recurrence(
                 inputs,
-                *given,
+                *(*pairs, hidden, cell),
                 **common,
                 hidden_mask=mask,
                 zone_hidden=zoned[0],
@@ -250,8 +246,7 @@ class _Layers(nn.Module):
         own: list[Any] = [None if t is None else t[0] for t in (hidden, cell, mask, *zoned)]
         outputs, last_hidden, last_cell = recurrence(
             inputs,
-            *weights[0],
-            *own[:2],
+            *(*weights[0], *own[:2]),
             **common,
             hidden_mask=own[2],
             zone_hidden=own[3],

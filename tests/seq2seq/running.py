@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from seq2seq.config import config_from_dict
 from seq2seq.training import checkpoints
+from seq2seq.training.loop import train
 
 HEAVY = ("torch", "datasets", "pyarrow", "sentencepiece", "sacrebleu", "matplotlib", "numpy")
 
@@ -66,3 +69,15 @@ def heavy_modules_after(*arguments: str) -> str:
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]
+
+
+def kill_and_resume(values: dict, folder: Path) -> None:
+    """A run, killed when it has a checkpoint and no model yet, then resumed to its end."""
+    output = Path(values["output"])
+    process = start(values, folder)
+    wait_for(output / "checkpoints" / "last", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert not (output / "model").exists()
+    train(config_from_dict(values), quiet=True, resume=True)

@@ -15,7 +15,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.tasks.translation.translator import Translator
 from seq2seq.training import checkpoints
 from seq2seq.training.loop import train
-from tests.seq2seq.running import assert_same_run, records, start, wait_for
+from tests.seq2seq.running import assert_same_run, kill_and_resume, records, start, wait_for
 
 WORDS = dict(zip("abcdefgh", "stuvwxyz", strict=True))
 
@@ -89,13 +89,7 @@ def test_it_learns_to_translate(corpus, tmp_path):
 def test_kill_9_and_resume_give_the_same_numbers(corpus, tmp_path, uninterrupted):
     output = tmp_path / "run"
     values = settings(corpus, output)
-    process = start(values, tmp_path)
-    wait_for(output / "checkpoints" / "last", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    assert not (output / "model").exists()
-    train(config_from_dict(values), quiet=True, resume=True)
+    kill_and_resume(values, tmp_path)
     assert_same_run(output, uninterrupted)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from seq2seq.text.vocabulary import END, UNK
 from seq2seq.training import checkpoints
 from seq2seq.training.averages import MovingAverage
 from seq2seq.training.loop import train
-from tests.seq2seq.running import assert_same_run, records, start, wait_for
+from tests.seq2seq.running import assert_same_run, kill_and_resume, records
 from tests.seq2seq.tasks.captioning.drawings import settings, write_split
 
 
@@ -78,13 +77,7 @@ def test_the_parts_of_the_loss_are_logged_apart(uninterrupted):
 def test_kill_9_and_resume_give_the_same_numbers(drawings, tmp_path, uninterrupted):
     output = tmp_path / "run"
     values = settings(drawings, output)
-    process = start(values, tmp_path)
-    wait_for(output / "checkpoints" / "last", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    assert not (output / "model").exists()
-    train(config_from_dict(values), quiet=True, resume=True)
+    kill_and_resume(values, tmp_path)
     assert_same_run(output, uninterrupted)
 
 

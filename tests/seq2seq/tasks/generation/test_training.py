@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ from seq2seq.config import config_from_dict
 from seq2seq.training import checkpoints
 from seq2seq.training.averages import TriggeredAverage
 from seq2seq.training.loop import train
-from tests.seq2seq.running import assert_same_run, records, start, wait_for
+from tests.seq2seq.running import assert_same_run, kill_and_resume, records
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +77,7 @@ def test_it_learns_to_write(text, tmp_path):
 def test_kill_9_and_resume_give_the_same_numbers(text, tmp_path, uninterrupted):
     output = tmp_path / "run"
     values = settings(text, output)
-    process = start(values, tmp_path)
-    wait_for(output / "checkpoints" / "last", process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    assert not (output / "model").exists()
-    train(config_from_dict(values), quiet=True, resume=True)
+    kill_and_resume(values, tmp_path)
     assert_same_run(output, uninterrupted)
 
 
