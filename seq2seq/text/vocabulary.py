@@ -23,10 +23,10 @@ import numpy as np
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import RunError, UsageError
 from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
+from seq2seq.text.words import CLOSING, LINE_END, OPENING, split_words
 
 UNK, END = 0, 1
 SPECIALS = ("<unk>", "<end>")
-LINE_END = "<eos>"  # the word that stands for a line's end, as in Penn Treebank and WikiText-2
 
 UNITS_FILE, SUBWORDS_FILE = "units.json", "subwords.model"
 UNIT_FILES = (UNITS_FILE, SUBWORDS_FILE)
@@ -73,14 +73,19 @@ class Decoder:
 
 
 class _WordDecoder(Decoder):
-    """Spaces between words, none at the beginning of a line."""
+    """Spaces between words, none at the beginning of a line, nor in ``split`` text before marks
+    that follow a word and after marks that open."""
 
-    def __init__(self, pieces: Sequence[bytes], line_end: int) -> None:
+    def __init__(self, pieces: Sequence[bytes], line_end: int, split: bool) -> None:
         super().__init__(pieces)
-        self._line_end, self._before = line_end, line_end
+        self._line_end, self._before, self._split = line_end, line_end, split
 
     def add(self, unit: int) -> str:
         between = self._before not in (self._line_end, END) and unit not in (self._line_end, END)
+        if self._split:
+            between &= (
+                self._pieces[unit] not in CLOSING and self._pieces[self._before] not in OPENING
+            )
         self._before = unit
         return (" " if between else "") + super().add(unit)
 
@@ -174,13 +179,16 @@ class Bytes:
 
 
 class Words:
-    """The words of a text whose words stand between spaces; each line's end is a word, too."""
+    """The words of a text as ``split_words`` parts it; each line's end is a word, too."""
 
     kind = "words"
     knows_unknown = True
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(
+        self, words: Sequence[str], lowercase: bool = False, split_punctuation: bool = False
+    ) -> None:
         self.words = list(words)
+        self.lowercase, self.split_punctuation = lowercase, split_punctuation
         self.ignored = {UNK}
         self._ids = {word: n for n, word in enumerate(self.words, start=len(SPECIALS))}
         self._ids[SPECIALS[UNK]] = UNK  # as it stands in Penn Treebank and WikiText-2
@@ -192,30 +200,36 @@ class Words:
     @classmethod
     def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Words:
         counts: Counter[str] = Counter()
+        style = (config.lowercase, config.split_punctuation)
         for text in texts:
-            counts.update(_words(text))
+            counts.update(split_words(text, *style))
         counts.pop(SPECIALS[UNK], None)
         counts.pop(LINE_END, None)
-        return cls([LINE_END, *_frequent(counts, config)])
+        return cls([LINE_END, *_frequent(counts, config)], *style)
+
+    def _split(self, text: str) -> list[str]:
+        return split_words(text, self.lowercase, self.split_punctuation)
 
     def __len__(self) -> int:
         return len(self._pieces)
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        words = _words(_text(text))
+        words = self._split(_text(text))
         return np.fromiter((self._ids.get(w, UNK) for w in words), np.int32)
 
     def unknown(self, text: str) -> list[str]:
-        return [w for w in dict.fromkeys(_words(text)) if w not in self._ids]
+        return [w for w in dict.fromkeys(self._split(text)) if w not in self._ids]
 
     def decoder(self) -> Decoder:
-        return _WordDecoder(self._pieces, self.line_end)
+        return _WordDecoder(self._pieces, self.line_end, self.split_punctuation)
 
     def piece(self, unit: int) -> str:
         return (*SPECIALS, *self.words)[unit]
 
     def files(self) -> dict[str, bytes]:
-        return {UNITS_FILE: _json({"kind": self.kind, "words": self.words})}
+        values: dict[str, object] = {"kind": self.kind, "words": self.words}
+        style = {"lowercase": self.lowercase, "split_punctuation": self.split_punctuation}
+        return {UNITS_FILE: _json(values | {name: True for name, on in style.items() if on})}
 
 
 class Subwords:
@@ -351,7 +365,8 @@ def load_units(directory: Path) -> Units:
         if values["kind"] == "bytes":
             return Bytes()
         if values["kind"] == "words":
-            return Words(values["words"])
+            style = (bool(values.get(name)) for name in ("lowercase", "split_punctuation"))
+            return Words(values["words"], *style)
         if values["kind"] == "subwords":
             model = directory / SUBWORDS_FILE
             return Subwords(model.read_bytes(), str(model))
@@ -368,13 +383,6 @@ def _codes(text: str) -> np.ndarray:
 
 def _text(text: str | bytes) -> str:
     return text if isinstance(text, str) else text.decode("utf-8", "replace")
-
-
-def _words(text: str) -> list[str]:
-    """Words, and <eos> for each line's end."""
-    *lines, last = text.split("\n")
-    words = [word for line in lines for word in (*line.split(), LINE_END)]
-    return words + last.split()
 
 
 def _frequent(counts: Counter[str], config: VocabularyConfig) -> list[str]:

@@ -35,6 +35,9 @@ class TextConfig:
     # Where a document ends, at which the state of the model begins anew: nowhere, at the end of
     # a file, at a blank line, at every line.
     documents: Literal["none", "file", "blank_line", "line"] = "none"
+    # backward: the model reads each text from its end. It scores texts, and fills blanks beside a
+    # forward model; it cannot write.
+    direction: Literal["forward", "backward"] = "forward"
     validation_share: float = 0.1  # of the training text, its end, where ``validation`` is not set
     validation_streams: int = 1  # the end of each of so many equal parts of it (char-rnn: 50)
     batch_size: int = 64  # streams read side by side
@@ -83,6 +86,9 @@ class LanguageTrainingConfig(TrainingConfig):
     activation_regularization: float = 0.0  # AR, alpha of Merity et al. 2018
     temporal_activation_regularization: float = 0.0  # TAR, beta
     label_smoothing: float = 0.0
+    # Words drawn at random for a window's loss, beside those that it has to predict; 0: the loss
+    # is over the whole vocabulary (see ``sampled_vocabulary``)
+    sampled_softmax: int = 0
 
 
 @dataclass
@@ -139,6 +145,7 @@ def check(config: LanguageConfig, where: str) -> None:
     not_negative = {
         "training.activation_regularization": training.activation_regularization,
         "training.temporal_activation_regularization": training.temporal_activation_regularization,
+        "training.sampled_softmax": training.sampled_softmax,
     }
     check_positive(positive, where)
     check_fractions(fractions, where)
@@ -148,6 +155,11 @@ def check(config: LanguageConfig, where: str) -> None:
     check_generation(config.generation, f"{where}: 'generation.", "'")
     if data.documents == "file" and data.hub:
         raise UsageError(f"{where}: 'data.documents: file' is for files; 'data.hub' is set")
+    if training.sampled_softmax and training.label_smoothing:
+        raise UsageError(
+            f"{where}: 'training.label_smoothing' is over the whole vocabulary; leave it out, or "
+            "'training.sampled_softmax'"
+        )
     if training.optimizer == "asgd" and not has_validation:
         raise UsageError(f"{where}: 'training.optimizer: asgd' goes by validation; set it up")
     if training.optimizer == "asgd" and training.ema_decay:

@@ -136,7 +136,8 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         <unk>, with a warning to the ``seq2seq`` logger, or are refused, as ``units.unknown`` of
         the configuration says.
 
-        Raises UsageError for a setting out of range, RunError where the model gives no numbers.
+        Raises UsageError for a setting out of range and a model that reads backward, RunError where
+        the model gives no numbers.
         """
         given: dict[str, Any] = {
             "max_length": max_length,
@@ -209,6 +210,11 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         return Session(self, self.steps(precision), settings, seed)
 
     def _checked(self, settings: GenerationConfig | None) -> GenerationConfig:
+        if self.backward:
+            raise UsageError(
+                "the model reads texts from their end ('data.direction: backward') and cannot "
+                "write; it scores texts, and fills blanks beside a forward model"
+            )
         settings = settings or self.config.generation
         check_generation(settings)
         return settings
@@ -235,6 +241,16 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
     @property
     def has_end(self) -> bool:
         return self.config.data.documents != "none"
+
+    @property
+    def backward(self) -> bool:
+        """Whether the model reads each text from its end."""
+        return self.config.data.direction == "backward"
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text in the order in which the model reads them."""
+        ids: list[int] = self.units.encode(text).tolist()
+        return ids[::-1] if self.backward else ids
 
     def prompt_units(self, prompt: str, begins: bool = True) -> list[int]:
         """The ids that the model reads for a prompt; see ``prompts.prompt_units``."""
@@ -318,15 +334,18 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         document where there is no context; with documents, their end counts too.
 
         Which of several endings is likeliest: ``score(endings, context=beginning)``. Characters
-        that the model has never seen are scored as <unk>, with a warning.
+        that the model has never seen are scored as <unk>, with a warning. A model that reads
+        backward scores from the text's end, and knows no context: UsageError.
         """
+        if context and self.backward:
+            raise UsageError("the model reads backward: it cannot score what follows a context")
         before = self.prompt_units(context)
         segments = []
         unknown: list[str] = []
         for number, text in enumerate(texts, start=1):
             if not isinstance(text, str):
                 raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
-            ids = [*before, *self.units.encode(text).tolist()]
+            ids = [*before, *self.encode(text)]
             unknown += self.units.unknown(text)
             if self.has_end:
                 ids.append(END)
@@ -352,7 +371,7 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         """How well the model predicts a text; see ``perplexity.evaluate``."""
         if not isinstance(text, Text):
             text = as_documents([text], self.config.data.documents, "the text")
-        corpus = encode_text(text, self.units, self.has_end)
+        corpus = encode_text(text, self.units, self.has_end, self.backward)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
         if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -17,6 +18,7 @@ from seq2seq.tasks.generation.generator import TextGenerator
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
 from seq2seq.tasks.generation.perplexity import TextScore, evaluate
+from seq2seq.tasks.generation.sampled_vocabulary import SampledVocabulary
 from seq2seq.tasks.generation.text import Corpus, Text, encode_text, load_text, split_text
 from seq2seq.tasks.generation.windows import Window, Windows
 from seq2seq.text.vocabulary import Units
@@ -76,7 +78,16 @@ class LanguageTask:
             options.label_smoothing,
             options.activation_regularization,
             options.temporal_activation_regularization,
+            self._sampled(options.sampled_softmax),
         )
+
+    def _sampled(self, size: int) -> SampledVocabulary | None:
+        if not size:
+            return None
+        counts = np.zeros(len(self.units), np.int64)
+        for piece in self.corpora["train"].pieces:
+            counts += np.bincount(piece, minlength=len(counts))
+        return SampledVocabulary(torch.from_numpy(counts), size)
 
     def describe(self) -> str:
         data, train = self.config.data, self.corpora["train"]
@@ -181,7 +192,10 @@ def _encode(
     size = sum(len(document) for text in texts.values() for document in text.documents())
     say(f"encoding {size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}", main)
     documents = config.data.documents != "none"
-    corpora = {split: encode_text(text, units, documents) for split, text in texts.items()}
+    backward = config.data.direction == "backward"
+    corpora = {
+        split: encode_text(text, units, documents, backward) for split, text in texts.items()
+    }
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
             raise UsageError(
