@@ -7,7 +7,6 @@ generated: a character may be spread over several pieces.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import io
 import json
@@ -22,8 +21,9 @@ import numpy as np
 
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import RunError, UsageError
-from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
-from seq2seq.text.words import CLOSING, LINE_END, OPENING, split_words
+from seq2seq.text.characters import SPACE_MARK, to_subwords
+from seq2seq.text.decoders import Decoder, SubwordDecoder, WordDecoder
+from seq2seq.text.words import LINE_END, split_words
 
 UNK, END = 0, 1
 SPECIALS = ("<unk>", "<end>")
@@ -55,49 +55,6 @@ class Units(Protocol):
 
     def files(self) -> dict[str, bytes]:
         """The files that ``load_units`` reads, by name."""
-
-
-class Decoder:
-    """Ids in, text out as soon as it is whole; bytes that are no UTF-8 become U+FFFD."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def add(self, unit: int) -> str:
-        return self._utf8.decode(self._pieces[unit])
-
-    def finish(self) -> str:
-        """The bytes still held back: the beginning of a character that was never completed."""
-        return self._utf8.decode(b"", final=True)
-
-
-class _WordDecoder(Decoder):
-    """Spaces between words, none at the beginning of a line, nor in ``split`` text before marks
-    that follow a word and after marks that open."""
-
-    def __init__(self, pieces: Sequence[bytes], line_end: int, split: bool) -> None:
-        super().__init__(pieces)
-        self._line_end, self._before, self._split = line_end, line_end, split
-
-    def add(self, unit: int) -> str:
-        between = self._before not in (self._line_end, END) and unit not in (self._line_end, END)
-        if self._split:
-            between &= (
-                self._pieces[unit] not in CLOSING and self._pieces[self._before] not in OPENING
-            )
-        self._before = unit
-        return (" " if between else "") + super().add(unit)
-
-
-class _SubwordDecoder(Decoder):
-    """Gives U+2581 back, which SentencePiece was given as another character."""
-
-    def add(self, unit: int) -> str:
-        return from_subwords(super().add(unit))
-
-    def finish(self) -> str:
-        return from_subwords(super().finish())
 
 
 class Characters:
@@ -221,7 +178,7 @@ class Words:
         return [w for w in dict.fromkeys(self._split(text)) if w not in self._ids]
 
     def decoder(self) -> Decoder:
-        return _WordDecoder(self._pieces, self.line_end, self.split_punctuation)
+        return WordDecoder(self._pieces, {self.line_end, END}, self.split_punctuation)
 
     def piece(self, unit: int) -> str:
         return (*SPECIALS, *self.words)[unit]
@@ -323,7 +280,7 @@ class Subwords:
         return []
 
     def decoder(self) -> Decoder:
-        return _SubwordDecoder(self._pieces)
+        return SubwordDecoder(self._pieces)
 
     def piece(self, unit: int) -> str:
         return self._model.id_to_piece(unit)

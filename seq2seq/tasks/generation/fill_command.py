@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
@@ -44,7 +46,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what may fill the blank of lines that bring no candidates",
     )
-    parser.add_argument("--input", metavar="FILE", help="sentences (default: standard input)")
+    parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
     parser.add_argument("--json-input", action="store_true", help="lines are JSON objects")
     parser.add_argument(
         "--top", type=whole(1), default=1, metavar="N", help="words for each line (default: 1)"
@@ -59,8 +61,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import sys
-
+    if options.input and not Path(options.input).is_file():
+        raise UsageError(f"--input {options.input}: no such file")
     if options.sentence and (options.json or options.top > 1):
         raise UsageError("--sentence writes the sentence alone; leave out --json and --top")
     first = load_model(options, "generation")
@@ -74,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
     write_utf8(sys.stdout)
     name = options.input or "standard input"
     with open_input(options.input) as stream:
-        for number, lines in chunks(stream, name, _LINES):
+        size = 1 if stream.isatty() else _LINES
+        for number, lines in chunks(stream, name, size):
             sentences = [
                 _read(line, f"{name}, line {n}", options) for n, line in enumerate(lines, number)
             ]
