@@ -35,9 +35,6 @@ class TextConfig:
     # Where a document ends, at which the state of the model begins anew: nowhere, at the end of
     # a file, at a blank line, at every line.
     documents: Literal["none", "file", "blank_line", "line"] = "none"
-    # backward: the model reads each text from its end. It scores texts, and fills blanks beside a
-    # forward model; it cannot write.
-    direction: Literal["forward", "backward"] = "forward"
     validation_share: float = 0.1  # of the training text, its end, where ``validation`` is not set
     validation_streams: int = 1  # the end of each of so many equal parts of it (char-rnn: 50)
     batch_size: int = 64  # streams read side by side
@@ -52,6 +49,10 @@ class UnitsConfig(VocabularyConfig):
 
 @dataclass
 class LanguageModelConfig:
+    # backward: the model reads each text from its end; it scores texts, and fills blanks beside a
+    # forward model. both: it predicts each unit from all others around it, and fills blanks alone.
+    # Neither can write.
+    direction: Literal["forward", "backward", "both"] = "forward"
     cell: Cell = "lstm"
     layers: int = 2
     hidden_size: int = 512

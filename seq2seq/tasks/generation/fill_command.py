@@ -27,7 +27,7 @@ Reads sentences with a blank, ___, and writes the best word for each, and its pr
   seq2seq fill MODEL < table.tsv                  sentence TAB candidate TAB candidate ...
   seq2seq fill MODEL --json-input < lines.jsonl   {"text": "... ___ .", "candidates": ["a", "b"]}
   seq2seq fill MODEL --top 5 < lines.txt          any word of a vocabulary of words
-  seq2seq fill MODEL --backward MODEL2 < ...      with a model trained by data.direction: backward
+  seq2seq fill MODEL --backward MODEL2 < ...      with a model trained by model.direction: backward
 
 Several blanks are filled together; write " / " between the words for each: "bank / money".
 """

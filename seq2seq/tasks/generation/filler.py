@@ -40,28 +40,28 @@ class Filling:
 
 
 class BlankFiller:
-    """Ranks what may fill a blank by one language model, or by a forward and a backward one.
+    """Ranks what may fill a blank: by a forward and a backward language model, by one of them, or
+    by a model that reads from both sides.
 
         filler = BlankFiller.from_pretrained("runs/cloze/model", "runs/cloze_backward/model")
         filler.fill("Let us eat at the ___ .", ["bank", "restaurant"]).candidates[0].text
 
     A forward model scores the candidate after what stands before it, and all that follows after
-    both; a backward model (``data.direction: backward``) does the same from the other end. The sum
-    of both is what candidates are ranked by. A candidate with a word that the vocabulary lacks is
-    scored as ``<unk>``, whose probability is shared out equally among as many such words as the
-    vocabulary has words.
+    both; a backward model (``model.direction: backward``) does the same from the other end. The sum
+    of both is what candidates are ranked by. A model with ``model.direction: both`` scores each
+    unit of the filled sentence between all others, and needs no second model.
+
+    A candidate with a word that the vocabulary lacks is scored as ``<unk>``, whose probability is
+    shared out equally among as many such words as the vocabulary has words.
     """
 
     def __init__(self, model: TextGenerator, backward: TextGenerator | None = None) -> None:
-        """Raises UsageError where two models read in one direction."""
-        if backward is not None and not backward.backward:
+        """Raises UsageError where two models are not one forward and one backward."""
+        directions = [m.config.model.direction for m in (model, backward) if m is not None]
+        if len(directions) == 2 and directions != ["forward", "backward"]:
             raise UsageError(
-                "the second model reads forward; expected one that was trained with "
-                "'data.direction: backward'"
-            )
-        if backward is not None and model.backward:
-            raise UsageError(
-                "both models read backward; expected a forward model and a backward one"
+                f"the first model's 'model.direction' is {directions[0]}, the second's "
+                f"{directions[1]}; expected a forward model and a backward one"
             )
         self.models = [model] if backward is None else [model, backward]
 
@@ -117,8 +117,7 @@ class BlankFiller:
         ]
         totals = [[0.0] * len(group) for group in texts]
         for model in self.models:
-            groups = [_read(model, *pair) for pair in zip(sentences, texts, strict=True)]
-            found = score_endings(model.steps(precision), groups)
+            found = _scores(model, sentences, texts, precision)
             for n, scores in enumerate(found):
                 unseen = [_unknown(model, candidate) for candidate in given[n]]
                 penalty = math.log(len(model.units))
@@ -172,6 +171,31 @@ class BlankFiller:
             _log.warning("candidates hold what a model has never seen: %s", names)
 
 
+def _scores(
+    model: TextGenerator,
+    sentences: Sequence[Blanked],
+    texts: Sequence[Sequence[str]],
+    precision: AutoPrecision,
+) -> list[list[float]]:
+    """What a model says of each filled text of each sentence."""
+    if _both(model):
+        rows = [_whole(model, text) for group in texts for text in group]
+        scores = iter(model.cloze_steps(precision).score(rows))
+        return [[next(scores) for _ in group] for group in texts]
+    groups = [_read(model, *pair) for pair in zip(sentences, texts, strict=True)]
+    return score_endings(model.steps(precision), groups)
+
+
+def _both(model: TextGenerator) -> bool:
+    return model.config.model.direction == "both"
+
+
+def _whole(model: TextGenerator, text: str) -> list[int]:
+    """The units of a text between its ends, as a model that reads from both sides sees it."""
+    (edge,) = model.prompt_units("")
+    return [edge, *model.encode(text), edge]
+
+
 def _read(model: TextGenerator, sentence: Blanked, texts: Sequence[str]) -> Alternatives:
     """The filled texts in units, in the order in which the model reads them, parted at the
     blank."""
@@ -196,9 +220,13 @@ def _at_blank(
     """log p of each word of the vocabulary after all that the model reads before the blank."""
     units = model.units
     assert isinstance(units, Words)
-    ids = [*model.prompt_units(""), *model.encode(_before(model, sentence))]
-    logits, _ = model.steps(precision).start([ids])
-    log_p = logits[0].log_softmax(0)
-    log_p[[UNK, END, units.line_end]] = -torch.inf
-    words = zip(range(len(units)), log_p.tolist(), strict=True)
-    return {units.piece(n): value for n, value in words if value > -math.inf}
+    if _both(model):
+        before = _whole(model, sentence.parts[0])[:-1]
+        after = _whole(model, sentence.parts[1])[1:]
+        log_p = model.cloze_steps(precision).log_probabilities(before, after)
+    else:
+        ids = [*model.prompt_units(""), *model.encode(_before(model, sentence))]
+        logits, _ = model.steps(precision).start([ids])
+        log_p = logits[0].log_softmax(0)
+    no_words = {UNK, END, units.line_end}
+    return {units.piece(n): p for n, p in enumerate(log_p.tolist()) if n not in no_words}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kernels.loss import linear_cross_entropy
+from seq2seq.tasks.generation.cloze_model import ClozeModel
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.sampled_vocabulary import SampledVocabulary
 
@@ -16,12 +17,13 @@ class LanguageLoss(nn.Module):
         loss = sum_t -log p(x_(t+1)) + N (alpha mean_t |m * h_t|^2 + beta mean_t |h_t - h_(t-1)|^2)
 
     with N units in the window, m the dropout mask, |.|^2 a mean over units of the layer (AR, TAR).
-    With ``sampled``, p in training is over a part of the vocabulary drawn for each window.
+    A ``ClozeModel`` knows the units after the next one, too. With ``sampled``, p in training is
+    over a part of the vocabulary, drawn for each window.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LanguageModel | ClozeModel,
         label_smoothing: float = 0.0,
         activation: float = 0.0,
         temporal: float = 0.0,
@@ -41,7 +43,10 @@ class LanguageLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, LanguageState]:
         """inputs (B, T), targets (B, T; -100 where none) -> what is minimised, the cross entropy
         in it (both summed), and the state after the window."""
-        output = self.model(inputs, state, resets)
+        if isinstance(self.model, ClozeModel):
+            output = self.model(inputs, targets, state, resets)
+        else:
+            output = self.model(inputs, state, resets)
         weight, bias = self.model.projection.weight, self.model.projection.bias
         expected = targets.flatten()
         if self.training and self.sampled is not None:

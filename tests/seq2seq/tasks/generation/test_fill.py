@@ -22,8 +22,12 @@ from tests.seq2seq.tasks.generation.test_generator import make
 
 def make_filler(kind="words", documents="line") -> BlankFiller:
     backward = make(kind, seed=1, documents=documents)
-    backward.config.data.direction = "backward"
+    backward.config.model.direction = "backward"
     return BlankFiller(make(kind, documents=documents), backward)
+
+
+def make_cloze(kind="words", documents="line", **model) -> TextGenerator:
+    return make(kind, documents=documents, direction="both", **model)
 
 
 def log_p(generator, text, scored) -> float:
@@ -65,11 +69,12 @@ def test_scores_agree_with_those_of_whole_texts(kind):
             assert found[word] - found["be"] == pytest.approx(difference, abs=1e-3)
 
 
+@pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("documents", ["line", "none"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", ["characters", "words"])
-def test_a_sentence_alone_and_among_others_has_the_same_scores(kind, precision, documents):
-    filler = make_filler(kind, documents)
+def test_a_sentence_alone_and_among_others_has_the_same_scores(kind, precision, documents, both):
+    filler = BlankFiller(make_cloze(kind, documents)) if both else make_filler(kind, documents)
     sentences = [
         make_blanked(text, candidates, "")
         for text, candidates in [
@@ -86,8 +91,68 @@ def test_a_sentence_alone_and_among_others_has_the_same_scores(kind, precision, 
     assert filler.fill_batch([]) == []
 
 
-def test_any_word_may_fill_the_blank():
-    filler = make_filler()
+def cloze_log_p(generator, text) -> torch.Tensor:
+    """log p of every unit between all others (T, V), by the model as it is trained."""
+    ids = torch.tensor([[END, *generator.units.encode(text).tolist(), END]])
+    network = generator.model.eval()
+    vectors = network(ids[:, :-1], ids[:, 1:], None, ids[:, :-1] == END).vectors
+    return network.projection(vectors)[0, :-1].log_softmax(1)
+
+
+@pytest.mark.parametrize(
+    "model", [{}, {"cell": "gru", "layers": 1}, {"tied_embeddings": True, "layer_norm": True}],
+    ids=str,
+)  # fmt: skip
+def test_a_model_of_both_sides_scores_each_word_between_the_others(model):
+    generator = make_cloze(**model)
+    filler = BlankFiller(generator)
+    for one in filler.fill("to ___ or not", ["be", "that", "is be"]).candidates:
+        text = f"to {one.text} or not"
+        ids = generator.units.encode(text).tolist()
+        expected = cloze_log_p(generator, text)[range(len(ids)), ids].sum().item()
+        assert one.score == pytest.approx(expected, abs=1e-4)
+    at_blank = generator.cloze_steps("fp32").log_probabilities(
+        [END, *generator.encode("to")], [*generator.encode("or not"), END]
+    )
+    expected = cloze_log_p(generator, "to be or not")[1]
+    torch.testing.assert_close(at_blank, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5])
+def test_sides_begin_anew_at_the_ends_of_documents(cut):
+    """Words of one sentence do not tell those of its neighbours, to the right no more than to the
+    left; the state of the left side goes on in the next window."""
+    generator = make_cloze()
+    network = generator.model.eval()
+    sentences = [generator.units.encode(text).tolist() for text in ("to be or", "not that is")]
+    alone = [cloze_log_p(generator, text) for text in ("to be or", "not that is")]
+    ids = torch.tensor([[END, *sentences[0], END, *sentences[1], END]])
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    together = network.projection(network(inputs, targets, None, inputs == END).vectors)[0]
+    together = together.log_softmax(1)
+    torch.testing.assert_close(together[:3], alone[0])
+    torch.testing.assert_close(together[4:7], alone[1])
+    first = network(inputs[:, :cut], targets[:, :cut], None, inputs[:, :cut] == END)
+    rest = network(inputs[:, cut:], targets[:, cut:], first.state, inputs[:, cut:] == END)
+    torch.testing.assert_close(network.projection(rest.vectors)[0].log_softmax(1), together[cut:])
+
+
+def test_a_model_of_both_sides_fills_and_does_nothing_else():
+    generator = make_cloze()
+    for use, message in [
+        (generator.generate, "cannot write"),
+        (generator.session, "cannot write"),
+        (lambda: generator.score(["to be"]), "no probability of a text"),
+        (lambda: generator.perplexity("to be or not"), "no probability of a text"),
+        (lambda: BlankFiller(generator, make_filler().models[1]), "is both, the second's backward"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            use()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_any_word_may_fill_the_blank(both):
+    filler = BlankFiller(make_cloze()) if both else make_filler()
     words = filler.models[0].units.words
     found = filler.fill("to ___ or not")
     assert sorted(one.text for one in found.candidates) == sorted(set(words) - {"<eos>"})
@@ -127,17 +192,16 @@ def test_unknown_words_share_the_probability_of_unk(caplog):
 
 def test_models_of_one_direction_are_refused():
     forward, backward = make_filler().models
-    with pytest.raises(UsageError, match="second model reads forward"):
-        BlankFiller(forward, forward)
-    with pytest.raises(UsageError, match="both models read backward"):
-        BlankFiller(backward, backward)
+    for pair in ((forward, forward), (backward, backward), (backward, forward)):
+        with pytest.raises(UsageError, match="expected a forward model and a backward one"):
+            BlankFiller(*pair)
     assert BlankFiller(backward).fill("to ___", ["be", "is"]).candidates
 
 
 def test_a_backward_model_scores_and_does_not_write():
     (_, backward) = make_filler("characters", "none").models
     for write in (backward.generate, backward.session, lambda: backward.generate_batch(["to"])):
-        with pytest.raises(UsageError, match=r"'data.direction: backward'.* cannot write"):
+        with pytest.raises(UsageError, match=r"'model.direction: backward'.* cannot write"):
             write()
     with pytest.raises(UsageError, match="cannot score what follows a context"):
         backward.score(["be"], context="to ")
@@ -156,25 +220,27 @@ def trained(tmp_path_factory):
     random.seed(0)
     pairs = [(random.randint(0, 4), random.randint(0, 4)) for _ in range(2000)]
     (folder / "sums.txt").write_text("".join(f"{a} And {b} make {a + b}.\n" for a, b in pairs))
-    for direction in ("forward", "backward"):
+    for direction in ("forward", "backward", "both"):
         values = {
             "task": "generation",
             "output": str(folder / direction),
             "data": {"train": str(folder / "sums.txt"), "documents": "line",
-                     "direction": direction, "batch_size": 16, "bptt": 14},
+                     "batch_size": 16, "bptt": 14},
             "units": {"kind": "words", "lowercase": True, "split_punctuation": True},
-            "model": {"layers": 1, "hidden_size": 32, "embedding_size": 16},
+            "model": {"direction": direction, "layers": 1, "hidden_size": 32,
+                      "embedding_size": 16},
             "training": {"max_steps": 250, "learning_rate": 2e-2, "precision": "fp32",
                          "threads": 1, "device": "cpu", "validate_every": 125,
-                         "sampled_softmax": 4 if direction == "backward" else 0},
+                         "sampled_softmax": 0 if direction == "forward" else 4},
         }  # fmt: skip
         train(config_from_dict(values), quiet=True)
     return folder
 
 
-def test_trained_models_find_the_missing_number(trained):
-    filler = BlankFiller.from_pretrained(trained / "forward/model", trained / "backward/model")
-    assert filler.models[1].backward and not filler.models[0].backward
+@pytest.mark.parametrize("names", [["forward", "backward"], ["both"]], ids=" and ".join)
+def test_trained_models_find_the_missing_number(trained, names):
+    filler = BlankFiller.from_pretrained(*(trained / name / "model" for name in names))
+    assert [model.config.model.direction for model in filler.models] == names
     numbers = [str(n) for n in range(9)]
     for a in range(5):
         for b in range(5):
@@ -229,7 +295,7 @@ def test_the_command_writes_a_line_for_each(trained, run, tmp_path):
         (["--sentence", "--top", "2"], "", "leave out --json and --top"),
         (["--top", "0"], "", "no whole number of at least 1"),
         (["--input", "none.txt"], "", "--input none.txt: no such file"),
-        (["--backward", "FORWARD"], "", "the second model reads forward"),
+        (["--backward", "FORWARD"], "", "expected a forward model and a backward one"),
     ],
 )
 def test_mistakes_name_the_line(trained, run, arguments, stdin, message):
@@ -247,7 +313,7 @@ def test_a_model_of_before_reads_forward(tmp_path):
     """Configurations written before there were directions have none."""
     make("words").save_pretrained(tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    del values["config"]["data"]["direction"], values["config"]["training"]["sampled_softmax"]
+    del values["config"]["model"]["direction"], values["config"]["training"]["sampled_softmax"]
     del values["config"]["units"]["lowercase"], values["config"]["units"]["split_punctuation"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert not TextGenerator.from_pretrained(tmp_path).backward
