@@ -8,8 +8,8 @@
 FOLDER holds the novels (`*.txt`, `*.txt.xz`, `*.txt.gz`, at any depth) and the questions with their
 answers (`testing_data.csv`, `test_answer.csv`, or the same as .gz). The novels become a sentence on
 each line, in random order: the questions are single sentences, too, without quotation marks, which
-are left out here. If FOLDER, or the one above it, has `SAT_set_filled.csv`, sat.tsv and sat.answers are
-written as well.
+are left out here. If FOLDER, or the one above it, has `SAT_set_filled.csv`, sat.tsv and sat.answers
+are written as well.
 """
 
 from __future__ import annotations

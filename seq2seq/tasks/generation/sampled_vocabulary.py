@@ -13,7 +13,7 @@ class SampledVocabulary:
 
     The loss of a window is over the units C that it has to predict, and about ``size`` others,
     each drawn by itself. A frequent unit is in C nearly always, a rare one seldom; with q_k the
-    probability that unit k is in C, the loss
+    probability that unit k is in C whatever a single target is, the loss of that target
 
         -log softmax over k in C of (logit_k - log q_k)
 
@@ -39,8 +39,9 @@ class SampledVocabulary:
         present[targets] = True
         place = present.cumsum(0) - 1  # (V,)
         units = present.nonzero().squeeze(1)  # (C,)
-        # q = 1 - (1 - share)^N (1 - drawn)
-        absent = (len(targets) * self._log_absent[units]).exp() * (1 - self._drawn[units])
+        # q = 1 - (1 - share)^(N-1) (1 - drawn)
+        others = len(targets) - 1
+        absent = (others * self._log_absent[units]).exp() * (1 - self._drawn[units])
         return units, place[targets], (1 - absent).clamp(min=1e-9).log().float()
 
 
