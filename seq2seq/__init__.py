@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.generation.filler import Filling as Filling
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
+    from seq2seq.tasks.generation.suggesting import Suggestion as Suggestion
     from seq2seq.tasks.translation.config import Config as Config
     from seq2seq.tasks.translation.config import TranslationConfig as TranslationConfig
     from seq2seq.tasks.translation.scores import Score as Score
