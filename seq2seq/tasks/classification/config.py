@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,6 +52,7 @@ class ClassDataConfig:
     # (fastText), a tab ("label<TAB>text", or a header that names columns), a tree in brackets; else
     # the first word is the label.
     format: Literal["auto", "tsv", "csv", "jsonl", "fasttext", "first_word", "trees"] = "auto"
+    encoding: str = "utf-8"  # of the files, as Python calls it: latin1, cp1252, utf-16, ...
     text: str = "text"  # column or key of the text
     label: str = "label"  # column or key of the target
     separator: str = ","  # between several labels
@@ -205,6 +207,13 @@ def _check_data(data: ClassDataConfig, where: str) -> None:
                 f'{where}: \'data.rename\' holds {rule!r}; expected "old=new", or "old=" to leave '
                 "a label's examples out"
             )
+    try:
+        codecs.lookup(data.encoding)
+    except LookupError:
+        raise UsageError(
+            f"{where}: 'data.encoding' is {data.encoding!r}; expected one that Python knows, such "
+            "as utf-8 or latin1"
+        ) from None
     if not data.separator:
         raise UsageError(f"{where}: 'data.separator' is empty; expected what divides labels")
     if data.phrases and data.format != "trees":

@@ -11,6 +11,7 @@ trees                         (3 (2 word) (4 ...)): a label for each phrase, as 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.trees import phrases_of, read_tree
-from seq2seq.text.files import check_unicode, csv_rows, read_lines
+from seq2seq.text.files import check_unicode, csv_rows, open_binary, read_lines
 
 _FASTTEXT = "__label__"
 
@@ -67,7 +68,7 @@ def read_texts(path: str, config: ClassDataConfig, phrases: bool = False) -> Lab
     """
     if not Path(path).exists():
         raise UsageError(f"{path}: no such file{missing_hint(Path(path))}")
-    lines = read_lines(path)
+    lines = _lines(path, config.encoding)
     form = _form(path, lines, config)
     found = Labelled(path)
     rename = dict(rule.split("=", 1) for rule in config.rename)
@@ -112,6 +113,26 @@ def parse_target(target: Any, config: ClassDataConfig, rename: dict[str, str], w
     stripped = (str(name).strip() for name in names)
     renamed = [rename.get(name, name) for name in stripped]
     return list(dict.fromkeys(name for name in renamed if name))
+
+
+def _lines(path: str, encoding: str) -> list[str]:
+    """Lines of a text file of any encoding."""
+    if codecs.lookup(encoding).name == "utf-8":
+        return read_lines(path)
+    with open_binary(path) as stream:
+        raw = stream.read()
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path}: not {encoding} text (byte {error.start}); set 'data.encoding'"
+        ) from None
+    lines = [line.removesuffix("\r").replace("\0", " ") for line in text.split("\n")]
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise UsageError(f"{path}: the file is empty; expected at least one line of text")
+    return lines
 
 
 def _form(path: str, lines: list[str], config: ClassDataConfig) -> str:

@@ -49,7 +49,8 @@ def tokens_of(text: str, config: ClassDataConfig) -> list[Token]:
 def clean_text(text: str, config: ClassDataConfig, kind: str) -> str:
     """A text as the vocabulary reads it: on one line, words between single spaces."""
     if kind == "words":
-        text = " ".join(token.text for token in tokens_of(text, config))
+        simple = config.split == "simple"
+        text = " ".join([token.text for token in split_words(text)] if simple else text.split())
     else:
         text = " ".join(text.split("\n"))
     return text.lower() if config.lowercase else text
