@@ -36,8 +36,8 @@ def score(
     """Figures of ``figures_of``.
 
     answers (N, K): probabilities, or numbers (N,); truth (N,) ids, (N, K) sets, (N,) numbers. Of
-    two labels the second is the one that AUC and average precision rank. Of sets of labels,
-    accuracy counts sets that are right as a whole, the others are means over the labels. Where
+    two labels average precision is that of the one that is rarer here, AUC is of either. Of sets of
+    labels, accuracy counts sets that are right as a whole, the others are means over the labels. Where
     all examples have the same label, AUC and average precision are 0.5 and the share of it: there
     is nothing to rank.
     """
@@ -59,7 +59,8 @@ def score(
         found, wanted = answers.argmax(1), truth
         auc = precision = 0.0
         if answers.shape[1] == 2:
-            auc, precision = _ranking(metrics, wanted, answers[:, 1])
+            rarer = int(2 * wanted.sum() <= len(wanted))
+            auc, precision = _ranking(metrics, (wanted == rarer).astype(int), answers[:, rarer])
     figures = {
         "accuracy": float(metrics.accuracy_score(wanted, found)),
         "macro_f1": float(metrics.f1_score(wanted, found, average="macro", zero_division=0)),
