@@ -10,11 +10,11 @@ from torch import Tensor
 from seq2seq.tasks.classification.objectives import losses
 from seq2seq.tasks.classification.targets import Kind
 
-_LEAST, _MOST = 0.05, 20.0
+_LEAST, _MOST = 0.2, 10.0
 
 
 def fit_temperature(logits: Tensor, targets: Tensor, kind: Kind) -> float:
-    """The T from 0.05 to 20 for which logits / T (N, K) have the least loss on ``targets``.
+    """The T from 0.2 to 10 for which logits / T (N, K) have the least loss on ``targets``.
 
     The loss is convex in 1 / T, so a golden-section search finds it; in float64.
     """
