@@ -138,7 +138,7 @@ def test_scores():
         (2 / 3 + 0.8) / 2
     )
     same = score("label", answers, np.array([1, 1, 1, 1]))
-    assert (same["auc"], same["average_precision"]) == (0.5, 1.0)
+    assert (same["auc"], same["average_precision"]) == (0.5, 0.0)  # no rarer label
     sets = score("labels", answers, np.array([[1, 0], [0, 1], [1, 1], [0, 1]]))
     assert sets["accuracy"] == 0.75 and sets["auc"] == pytest.approx(1.0)
     numbers = score("number", np.array([1.0, 2, 3]), np.array([1.0, 2, 5]))
