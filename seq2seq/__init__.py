@@ -1,4 +1,4 @@
-"""Translation, text generation and captioning with recurrent networks.
+"""Translation, text generation, captioning and classification with recurrent networks.
 
 The public names are loaded when first used, so that ``import seq2seq`` (and with it the
 command line's ``--help``) does not wait for torch.

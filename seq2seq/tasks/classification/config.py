@@ -150,7 +150,7 @@ class ClassificationConfig:
 def check(config: ClassificationConfig, where: str) -> None:
     """Raises UsageError for values that have the right type and still make no sense together."""
     data, units, model, training = config.data, config.units, config.model, config.training
-    positive = {
+    positive: dict[str, float | None] = {
         "data.batch_size": data.batch_size,
         "data.max_length": data.max_length,
         "data.image.size": data.image.size,
