@@ -103,7 +103,7 @@ def build_parser(
     """The parser of the whole command line, and of each command."""
     parser = argparse.ArgumentParser(
         prog="seq2seq",
-        description="Translation, text generation, captioning and classification with recurrent networks.",
+        description="Recurrent networks for text, images and series.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
