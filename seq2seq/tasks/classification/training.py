@@ -84,7 +84,7 @@ class ClassificationTask:
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)
         self.model = ClassificationModel(config.model, shape, config.units.frozen, pretrained)
-        set_scaling(self.model, self.sources["train"], data.kind)
+        set_scaling(self.model, self.sources["train"], data.clip)
         if data.target == "number":
             self._standardise()
         if vectors is not None:
