@@ -198,6 +198,12 @@ class Words:
         counts.pop(LINE_END, None)
         return cls([LINE_END, *_frequent(counts, config)])
 
+    def extended(self, words: Iterable[str]) -> Words:
+        """The same ids, and after them one for each of ``words`` that has none: words without
+        training text, whose vectors come from a file."""
+        new = dict.fromkeys(w for w in words if w not in self._ids and w.split() == [w])
+        return Words([*self.words, *new])
+
     def __len__(self) -> int:
         return len(self._pieces)
 
