@@ -73,8 +73,7 @@ def strict_spans(labels: Sequence[str], scheme: Scheme = "bio") -> list[Span]:
     return [
         span
         for span in spans_of(labels)
-        if [_canonical(label) for label in labels[span.start : span.end]]
-        == _written(span, scheme)
+        if [_canonical(label) for label in labels[span.start : span.end]] == _written(span, scheme)
     ]
 
 
@@ -119,9 +118,7 @@ def constraints_of(labels: Sequence[str]) -> Constraints:
     end = [not (whole and tag in ("B", "I")) for tag, _ in split]
     allowed = [
         [
-            (tag in ("B", "I") and kind == kind_after)
-            if tag_after in ("I", "E")
-            else may_end
+            (tag in ("B", "I") and kind == kind_after) if tag_after in ("I", "E") else may_end
             for tag_after, kind_after in split
         ]
         for (tag, kind), may_end in zip(split, end, strict=True)
