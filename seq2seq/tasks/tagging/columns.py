@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,18 +39,12 @@ def read_columns(
     places: list[int] | None = None
     for block in blocks(lines, path, form):
         if places is None:
-            width = len(block.rows[0])
-            wanted = {name: _place(name, place, form, path) for name, place in sources.items()}
-            at = _CONLLU["form"] if form == "conllu" else words
-            where = f"{path}, line {block.lines[0]}"
-            for name, place in {"words": at, **wanted}.items():
-                if not -width <= place < width:
-                    raise UsageError(
-                        f"{where}: {width} columns, and {name} should stand in column {place} "
-                        "(counted from 0); see 'data.words' and 'data.labels'"
-                    )
-            word_place, places = at % width, [place % width for place in wanted.values()]
-            _check_different(word_place, places, where)
+            word_place = word_column(block, form, words, path)
+            places = [
+                _within(block, name, _place(name, place, form, path), path)
+                for name, place in sources.items()
+            ]
+            _check_different(word_place, places, f"{path}, line {block.lines[0]}")
         for row, line in zip(block.rows, block.lines, strict=True):
             _check_row(row, line, path, word_place, places, list(sources))
         label = None
@@ -67,6 +61,21 @@ def read_columns(
             label,
             block.line,
         )
+
+
+def word_column(block: Block, form: Literal["columns", "conllu"], words: int, path: str) -> int:
+    """The column of the words, counted from 0, of which ``words`` is the number as configured."""
+    return _within(block, "words", _CONLLU["form"] if form == "conllu" else words, path)
+
+
+def write_pairs(sentences: Iterable[Sentence], found: Iterable[Sequence[Sequence[str]]]) -> str:
+    """Sentences in columns: word, and for each label the right one and the one found, as conlleval
+    reads them."""
+    lines = []
+    for one, columns in zip(sentences, found, strict=True):
+        pairs = [x for gold, mine in zip(one.labels, columns, strict=True) for x in (gold, mine)]
+        lines += [*("\t".join(row) for row in zip(one.words, *pairs, strict=True)), ""]
+    return "".join(line + "\n" for line in lines)
 
 
 def blocks(
@@ -118,6 +127,16 @@ def _place(name: str, place: str, form: str, path: str) -> int:
             f"{path}: 'data.labels' has '{name}{'=' if place else ''}{place}'; expected "
             f"{name}=NUMBER, a column counted from 0{known}"
         ) from None
+
+
+def _within(block: Block, name: str, place: int, path: str) -> int:
+    width = len(block.rows[0])
+    if not -width <= place < width:
+        raise UsageError(
+            f"{path}, line {block.lines[0]}: {width} columns, and {name} should stand in column "
+            f"{place} (counted from 0); see 'data.words' and 'data.labels'"
+        )
+    return place % width
 
 
 def _check_different(words: int, places: list[int], where: str) -> None:

@@ -10,6 +10,7 @@ label of the whole sentence is text under its own key.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -117,7 +118,7 @@ def _from_characters(spans: list[Any], tokens: list[Token], where: str) -> list[
             )
         found.append(Span(starts[one["start"]], ends[one["end"]], label))
     found.sort()
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if after.start < before.end:
             raise UsageError(f"{where}: spans overlap at word {after.start}; one must go")
     if any(span.start >= span.end for span in found):

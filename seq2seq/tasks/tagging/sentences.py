@@ -12,7 +12,7 @@ from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.tagging.config import TaggingDataConfig, label_sources
-from seq2seq.tasks.tagging.schemes import convert, is_valid, are_spans
+from seq2seq.tasks.tagging.schemes import are_spans, convert, is_valid
 from seq2seq.text.files import decode_lines, open_binary
 
 Format = Literal["columns", "conllu", "json"]

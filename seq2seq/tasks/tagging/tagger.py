@@ -199,9 +199,7 @@ def _tokens(sentence: Text, split: Split) -> tuple[str, list[Token]]:
     if not isinstance(sentence, Sequence) or not all(
         isinstance(word, str) and word for word in sentence
     ):
-        raise UsageError(
-            f"a sentence is {sentence!r:.60}; expected a text, or a list of words that are not empty"
-        )
+        raise UsageError(f"a sentence is {sentence!r:.60}; expected a text, or a list of words")
     tokens, at = [], 0
     for word in sentence:
         tokens.append(Token(word, at, at + len(word)))

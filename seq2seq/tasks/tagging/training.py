@@ -17,6 +17,7 @@ from torch import nn
 from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.tagging.batches import LabelIds, TaggingBatch, TaggingBatches, encode_words
+from seq2seq.tasks.tagging.columns import write_pairs
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import TaggingModel
 from seq2seq.tasks.tagging.objectives import TaggingLoss
@@ -236,7 +237,8 @@ class TaggingTask:
             told.append(f"{split}, {name}: accuracy {whole:.2f} ({len(sentences):,} sentences)")
             values[name] = {"sentences": len(sentences), "accuracy": whole}
         (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
-        _write_columns(run / f"{split}.columns", sentences, found)
+        columns = write_pairs(sentences, [[x.labels for x in one[0].values()] for one in found])
+        (run / f"{split}.columns").write_text(columns, encoding="utf-8")
         location = getattr(self.config.data, split)
         card: dict[str, Any] = {"scores": told, "test_set": location, "training": training}
         self.tagger.save_pretrained(model, card=card)
@@ -270,21 +272,11 @@ def _check_same_labels(
     names = [[column.name for column in one.columns] for one in (first, built)]
     if names[0] != names[1] or (first.sentence_labels is None) != (built.sentence_labels is None):
         raise UsageError(
-            f"training.start_from {name}: labels {names[0]}, and 'data.labels' {names[1]}; expected "
-            "the same"
+            f"training.start_from {name}: labels {names[0]}, and 'data.labels' {names[1]}; "
+            "expected the same"
         )
     unknown = sorted(set(built.sentence_labels or ()) - set(first.sentence_labels or ()))
     if unknown:
         raise UsageError(
             f"training.start_from {name}: it lacks the label '{unknown[0]}' of sentences"
         )
-
-
-def _write_columns(path: Path, sentences: Sequence[Sentence], found: list[Any]) -> None:
-    """Word, and for each column the right label and the one found, as conlleval reads them."""
-    lines = []
-    for one, (labels, _) in zip(sentences, found, strict=True):
-        predicted = [column.labels for column in labels.values()]
-        pairs = [x for gold, mine in zip(one.labels, predicted, strict=True) for x in (gold, mine)]
-        lines += ["\t".join(row) for row in zip(one.words, *pairs, strict=True)] + [""]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
