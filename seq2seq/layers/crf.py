@@ -92,7 +92,6 @@ class LinearChain(nn.Module):
         """The best sequence of each row by the Viterbi algorithm: (B, T) labels, 0 past a length.
         Of equal ones, the same whatever the batch."""
         batch, steps, _ = emissions.shape
-        emissions = emissions.float()
         between = self.transitions.masked_fill(~self.allowed, -torch.inf)
         end = self.end.masked_fill(~self.allowed_end, -torch.inf)
         best = emissions[:, 0] + self.start.masked_fill(~self.allowed_start, -torch.inf)  # (B, K)

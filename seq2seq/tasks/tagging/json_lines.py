@@ -38,7 +38,7 @@ def read_json(
             raise UsageError(f"{where}: not JSON ({error})") from None
         if not isinstance(values, dict):
             raise UsageError(f"{where}: expected an object, {{...}}, found {line[:40]!r}")
-        check_unicode(str(values), where)
+        check_unicode(json.dumps(values, ensure_ascii=False), where)
         tokens, text = _tokens(values, where)
         labels = [
             _labels(values, name, place or name, tokens, text, where)

@@ -104,7 +104,7 @@ class TaggingModel(nn.Module):
             parts.append(self.characters(words.characters, words.character_lengths))
         if self.shapes is not None:
             parts.append(self.shapes(words.shapes))
-        return torch.cat([part.float() for part in parts], -1)
+        return torch.cat([_whole(part) for part in parts], -1)
 
     def forward(self, words: Words) -> Emissions:
         vectors = nn.functional.embedding(words.places, self.vectors(words))  # (B, T, E)
@@ -114,6 +114,11 @@ class TaggingModel(nn.Module):
         if self.pooling is not None and self.sentence is not None:
             pooled, _ = self.pooling(outputs, words.lengths, hidden[-1])
             whole = self.sentence(drop_steps(pooled[:, None], self.dropout, False, self.training))
-            whole = whole.squeeze(1).float()
+            whole = _whole(whole.squeeze(1))
         outputs = drop_steps(outputs, self.dropout, self.variational, self.training)
-        return Emissions(tuple(head(outputs).float() for head in self.heads), whole)
+        return Emissions(tuple(_whole(head(outputs)) for head in self.heads), whole)
+
+
+def _whole(x: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
