@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
@@ -149,7 +149,9 @@ def _sentences(
     from seq2seq.tasks.tagging.sentences import format_of
     from seq2seq.text.files import decode_lines
 
-    form = "conllu" if format_of(name, tagger.config.data.format) == "conllu" else "columns"
+    form: Literal["columns", "conllu"] = "columns"
+    if format_of(name, tagger.config.data.format) == "conllu":
+        form = "conllu"
     rest = blocks(decode_lines(source, name), name, form)
     while part := list(islice(rest, size)):
         place = word_column(part[0], form, tagger.config.data.words, name)

@@ -104,7 +104,7 @@ def _lines(sentence: Tagged, column: str, measure: _Measure) -> list[list[_Part]
             lines.append([])
             left = 0.15
         part.left = left
-        left += width + 0.16
+        left += width + 0.12
         lines[-1].append(part)
         place = end
     return lines

@@ -68,7 +68,7 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         return tagging_card(self.config, self.vocabulary, parameters, card)
 
     @overload
-    def tag(
+    def tag(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too
         self,
         sentences: str,
         *,
@@ -120,8 +120,9 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
             raise UsageError(f"batch_size is {batch_size!r}; expected a whole number above 0")
         if isinstance(sentences, str):
             return self._tag([sentences], split, probabilities, batch_size, precision)[0]
-        if not isinstance(sentences, Sequence) or isinstance(sentences, bytes):
-            kind = type(sentences).__name__
+        many: object = sentences
+        if not isinstance(many, Sequence) or isinstance(many, bytes):
+            kind = type(many).__name__
             raise UsageError(f"sentences is {kind}; expected a text, or a list of sentences")
         return self._tag(sentences, split, probabilities, batch_size, precision)
 
