@@ -20,7 +20,6 @@ from seq2seq.tasks.tagging.sentences import Sentence
 from seq2seq.tasks.tagging.vocabulary import (
     UNKNOWN,
     TaggingVocabulary,
-    shape_of,
     word_counts,
 )
 
@@ -62,14 +61,14 @@ def encode_words(sentences: Sequence[Sequence[str]], vocabulary: TaggingVocabula
     places = np.zeros((len(sentences), longest), np.int64)
     for number, sentence in enumerate(sentences):
         places[number, : len(sentence)] = [rows.setdefault(w, len(rows)) for w in sentence]
-    spelled = [vocabulary.character_ids(word) for word in rows]
-    lengths = np.array([len(ids) for ids in spelled], np.int64)
+    ids, shapes, spelled = zip(*map(vocabulary.features, rows), strict=True)
+    lengths = np.array([len(letters) for letters in spelled], np.int64)
     characters = np.zeros((len(rows), int(lengths.max())), np.int64)
-    for row, ids in enumerate(spelled):
-        characters[row, : len(ids)] = ids
+    for row, letters in enumerate(spelled):
+        characters[row, : len(letters)] = letters
     return Words(
-        torch.tensor([vocabulary.word_id(word) for word in rows]),
-        torch.tensor([shape_of(word) for word in rows]),
+        torch.tensor(ids),
+        torch.tensor(shapes),
         torch.from_numpy(characters),
         torch.from_numpy(lengths),
         torch.from_numpy(places),

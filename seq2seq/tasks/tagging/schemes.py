@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import torch
@@ -42,6 +43,7 @@ def are_spans(labels: Iterable[str]) -> bool:
     return bool(found) and all(map(_SPAN_LABEL.fullmatch, found))
 
 
+@lru_cache(maxsize=4096)
 def split_label(label: str) -> tuple[str, str]:
     """B-PER -> B, PER; L and U as E and S; O and what is no label of a span -> O and nothing."""
     if not _SPAN_LABEL.fullmatch(label):
@@ -52,6 +54,8 @@ def split_label(label: str) -> tuple[str, str]:
 def spans_of(labels: Sequence[str]) -> list[Span]:
     """The spans by conlleval's rule, in order."""
     spans: list[Span] = []
+    if labels.count(OUTSIDE) == len(labels):
+        return spans
     start, before, type_before = 0, OUTSIDE, ""
     for place, label in enumerate([*labels, OUTSIDE]):
         tag, kind = split_label(label)
@@ -88,6 +92,11 @@ def write_spans(spans: Iterable[Span], length: int, scheme: Scheme) -> list[str]
 def convert(labels: Sequence[str], scheme: Scheme) -> list[str]:
     """The same spans in another scheme; what no scheme allows is repaired (see ``spans_of``)."""
     return write_spans(spans_of(labels), len(labels), scheme)
+
+
+def in_bio(label: str) -> str:
+    """The label of a valid sequence of BIOES in BIO."""
+    return {"S": "B", "E": "I"}.get(label[0], label[0]) + label[1:]
 
 
 def is_valid(labels: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from seq2seq.tasks.tagging.batches import Words, encode_words
 from seq2seq.tasks.tagging.card import tagging_card
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import Emissions, TaggingModel
-from seq2seq.tasks.tagging.schemes import convert
+from seq2seq.tasks.tagging.schemes import in_bio
 from seq2seq.tasks.tagging.tagged import Labels, Tagged, make_tagged
 from seq2seq.tasks.tagging.vocabulary import VOCABULARY_FILE, TaggingVocabulary
 from seq2seq.text.splitting import Token, split_spaces, split_words
@@ -177,9 +177,10 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
             if probabilities:
                 marginals = head.chain.marginals(scores, words.lengths)  # (B, T, K)
                 marginals = marginals.gather(2, best.unsqueeze(2)).squeeze(2)  # (B, T)
+            # valid sequences: each label has its own in BIO
+            names = [in_bio(x) for x in column.labels] if column.spans else column.labels
             for row, ids in enumerate(best.tolist()):
-                labels = [column.labels[label] for label in ids[: lengths[row]]]
-                labels = convert(labels, "bio") if column.spans else labels
+                labels = [names[label] for label in ids[: lengths[row]]]
                 found = None if marginals is None else marginals[row, : lengths[row]].tolist()
                 rows[row][column.name] = Labels(labels, found)
         return rows, self._whole(emissions, len(rows))

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from seq2seq.errors import RunError
@@ -18,6 +18,7 @@ from seq2seq.text.vectors import WordVectors
 VOCABULARY_FILE = "vocabulary.json"
 UNKNOWN = 0  # the id of unknown words and characters
 UNKNOWN_WORD = "<unk>"
+_REMEMBERED = 200_000  # words
 
 # What is known of a word beside its letters (Collobert et al. 2011, section 4.4.1, and more)
 SHAPES = (
@@ -51,10 +52,22 @@ class TaggingVocabulary:
     longest: int  # characters of a word that are read
     _ids: dict[str, int] = field(init=False, repr=False)
     _letters: dict[str, int] = field(init=False, repr=False)
+    _seen: dict[str, tuple[int, int, list[int]]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._ids = {word: n for n, word in enumerate(self.words, start=1)}
         self._letters = {letter: n for n, letter in enumerate(self.characters, start=1)}
+        self._seen = {}
+
+    def features(self, word: str) -> tuple[int, int, list[int]]:
+        """Id, shape and characters of a word; those of words seen before are remembered."""
+        found = self._seen.get(word)
+        if found is None:
+            if len(self._seen) >= _REMEMBERED:
+                self._seen.clear()
+            found = self.word_id(word), shape_of(word), self.character_ids(word)
+            self._seen[word] = found
+        return found
 
     def word_id(self, word: str) -> int:
         """The id of the first form of a word that is known."""
@@ -70,7 +83,8 @@ class TaggingVocabulary:
 
     def save(self, directory: Path) -> None:
         """Write vocabulary.json."""
-        values = {k: v for k, v in asdict(self).items() if not k.startswith("_")}
+        values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        values["columns"] = [asdict(column) for column in self.columns]
         path = directory / VOCABULARY_FILE
         try:
             directory.mkdir(parents=True, exist_ok=True)
