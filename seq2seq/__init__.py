@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.captioning.captioner import Caption as Caption
     from seq2seq.tasks.captioning.captioner import Captioned as Captioned
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
+    from seq2seq.tasks.classification.classifier import Classified as Classified
+    from seq2seq.tasks.classification.classifier import Classifier as Classifier
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
     from seq2seq.tasks.tagging.tagged import Tagged as Tagged

@@ -136,7 +136,8 @@ class Characters:
         return Decoder(self._pieces)
 
     def piece(self, unit: int) -> str:
-        return (*SPECIALS, *self.characters)[unit]
+        known = len(SPECIALS)
+        return SPECIALS[unit] if unit < known else self.characters[unit - known]
 
     def files(self) -> dict[str, bytes]:
         values = {"kind": self.kind, "characters": "".join(self.characters)}
@@ -218,7 +219,7 @@ class Words:
         return _WordDecoder(self._pieces, self.line_end)
 
     def piece(self, unit: int) -> str:
-        return (*SPECIALS, *self.words)[unit]
+        return SPECIALS[unit] if unit < len(SPECIALS) else self.words[unit - len(SPECIALS)]
 
     def files(self) -> dict[str, bytes]:
         return {UNITS_FILE: _json({"kind": self.kind, "words": self.words})}
