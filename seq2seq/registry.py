@@ -86,6 +86,25 @@ TASKS = {
             "Captioner": "seq2seq.tasks.captioning.captioner:Captioner",
         },
     ),
+    "tagging": Entry(
+        config="seq2seq.tasks.tagging.config:TaggingConfig",
+        check="seq2seq.tasks.tagging.config:check",
+        training="seq2seq.tasks.tagging.training:TaggingTask",
+        user="seq2seq.tasks.tagging.tagger:Tagger",
+        commands="seq2seq.tasks.tagging.commands:COMMANDS",
+        command="tag",
+        figures=(
+            Figure("span_f1", "F1 of spans"),
+            Figure("label_accuracy", "accuracy of labels"),
+            Figure("sentence_accuracy", "accuracy of sentences"),
+        ),
+        recipe="conll2003",
+        public={
+            "Tagged": "seq2seq.tasks.tagging.tagged:Tagged",
+            "TaggedSpan": "seq2seq.tasks.tagging.tagged:TaggedSpan",
+            "Tagger": "seq2seq.tasks.tagging.tagger:Tagger",
+        },
+    ),
     "classification": Entry(
         config="seq2seq.tasks.classification.config:ClassificationConfig",
         check="seq2seq.tasks.classification.config:check",
