@@ -1,4 +1,4 @@
-"""The commands of text generation: generate, score, perplexity. ``seq2seq.cli`` runs them."""
+"""The commands of text generation: generate, score, perplexity, fill. ``seq2seq.cli`` runs them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.options import add_machine, add_model, given, load_model
 from seq2seq.errors import UsageError
+from seq2seq.tasks.generation import fill_command
 from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check_generation
 
 if TYPE_CHECKING:
@@ -293,4 +294,5 @@ COMMANDS = (
         _perplexity,
         _PERPLEXITY_EXAMPLES,
     ),
+    fill_command.COMMAND,
 )
