@@ -89,9 +89,10 @@ def fork(
     seconds: float = 120,
     memory_mb: int | None = None,
     stdout: str | None = None,
+    cwd: Path | None = None,
 ) -> Done:
     """A command in a fork of this process. ``memory_mb``: how much more address space it may take
-    than this process has; ``stdout``: the file to write, /dev/full say."""
+    than this process has; ``stdout``: the file to write, /dev/full say; ``cwd``: where it runs."""
     with tempfile.TemporaryDirectory(prefix="soak-", dir="/dev/shm") as folder:
         names = [os.path.join(folder, name) for name in ("in", "out", "err")]
         Path(names[0]).write_bytes(stdin)
@@ -101,6 +102,7 @@ def fork(
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
+            os.chdir(cwd or os.curdir)
             _child([str(one) for one in arguments], names, memory_mb)
         status, usage = _wait(child, started + seconds)
         out = b"" if stdout else Path(names[1]).read_bytes()
