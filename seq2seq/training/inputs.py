@@ -15,6 +15,7 @@ from seq2seq.config import RunConfig
 from seq2seq.config.reading import paths_of
 from seq2seq.digests import file_digest
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.training.checkpoints import write_text
 from seq2seq.training.log import say
 
@@ -69,7 +70,7 @@ def check_same_inputs(path: Path, now: dict[str, Any], *, resume: bool, allow: b
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = read_json(path)
         return {part: dict(values[part]) for part in ("files", "versions", "settings")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None

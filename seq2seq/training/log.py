@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.training.checkpoints import write_text
 from seq2seq.training.learning_curve import LOG_FILE
 
@@ -111,7 +112,7 @@ def _drop_after(path: Path, step: int, validated: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if record["step"] <= (validated if "validation_loss" in record else step):
                 kept.append(line + "\n")
         except (ValueError, KeyError):

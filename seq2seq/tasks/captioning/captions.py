@@ -14,7 +14,6 @@ an error. The metadata file is read here, the images are not: their paths are ch
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ import datasets
 
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.captioning.images import SUFFIXES
 from seq2seq.text.characters import is_blank
@@ -185,8 +185,8 @@ def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict[str,
 
 def _parse(text: str, where: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UsageError(f"{where}: not valid JSON: {error}") from None
 
 

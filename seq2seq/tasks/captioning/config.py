@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import (
+    MAX_LAYERS,
+    check_fractions,
+    check_not_negative,
+    check_positive,
+)
 from seq2seq.config.layers import DecoderConfig
 from seq2seq.config.paths import PATH, PathText
 from seq2seq.config.training import TrainingConfig, check_run
@@ -226,6 +231,11 @@ def _check_encoder(encoder: ImageEncoderConfig, where: str) -> None:
         if any(value < 1 for value in values) or (name == "strides" and max(values) > 2):
             expected = "1 or 2" if name == "strides" else "at least 1"
             raise UsageError(f"{where}: 'model.encoder.{name}' is {values}; expected {expected}")
+    if sum(encoder.blocks) > MAX_LAYERS:
+        raise UsageError(
+            f"{where}: 'model.encoder.blocks' is {encoder.blocks}; expected at most "
+            f"{MAX_LAYERS:,} in all"
+        )
     if encoder.norm == "group" and any(width % 16 for width in [encoder.stem, *encoder.widths]):
         raise UsageError(
             f"{where}: 'model.encoder.norm: group' normalises 16 channels at a time; 'stem' is "
