@@ -185,6 +185,24 @@ def _what_it_is(form: object, task: str) -> str:
     return f"this is not a {task} model saved by seq2seq"
 
 
+def task_of(directory: Path) -> str:
+    """The task of a saved model. Raises RunError for a folder that holds none."""
+    require(directory, CONFIG_FILE, (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE))
+    try:
+        values = read_json(directory / CONFIG_FILE)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{directory / CONFIG_FILE}: damaged, not JSON ({error}); copy the file again"
+        ) from None
+    form = values.get("format") if isinstance(values, dict) else None
+    task = next((name for name in registry.TASKS if form == format_of(name)), None)
+    if task is None:
+        _refuse_run(directory)
+        known = ", ".join(map(format_of, registry.TASKS))
+        raise RunError(f"{directory / CONFIG_FILE}: format is {form!r}, expected one of: {known}")
+    return task
+
+
 def run_config(values: dict[str, Any], directory: Path, task: str) -> Any:
     """The configuration in config.json; RunError if it is invalid, or another task's."""
     path = directory / CONFIG_FILE

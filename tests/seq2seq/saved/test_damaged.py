@@ -1,4 +1,4 @@
-"""A saved model whose files ask for what nobody has is refused, without taking the memory for it."""
+"""A saved model whose files ask for what nobody has is refused before any memory is taken."""
 
 from __future__ import annotations
 
