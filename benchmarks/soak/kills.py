@@ -6,14 +6,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.soak import running
 from benchmarks.soak.comparing import differences
-from benchmarks.soak.running import start
 from benchmarks.soak.tiny_tasks import TINY, configuration, write
 from seq2seq.training import checkpoints
 
@@ -24,6 +23,7 @@ _PATIENCE = 120  # seconds that a run may take
 
 def run(work: Path, scale: float, seed: int, tell: Callable[[str], None]) -> dict[str, Any]:
     """The figures of each task, and what went wrong."""
+    running.warm_up()
     figures, failures = {}, []
     for task, tiny in TINY.items():
         chance = random.Random(f"{seed} {task}")
@@ -39,18 +39,25 @@ def run(work: Path, scale: float, seed: int, tell: Callable[[str], None]) -> dic
 def _task(
     folder: Path, values: dict[str, Any], kills: int, chance: random.Random
 ) -> tuple[dict[str, Any], list[str]]:
-    whole = folder / "whole"
-    path = write(configuration(values, whole, folder / "cache"), folder / "whole.yaml")
-    moments = _undisturbed(path, folder / "err.txt", whole)
     figures: dict[str, Any] = {"kills": 0, "SIGKILL": 0, "SIGTERM": 0, "runs": 0, "same": 0}
     failures: list[str] = []
+    # an undisturbed run in a process of its own, with another order of hashes; and one in a fork,
+    # as all that are killed
+    whole, err = folder / "whole", folder / "err.txt"
+    path = write(configuration(values, whole, folder / "cache-whole"), folder / "run.yaml")
+    if running.start(["train", path, "--quiet"], err).wait():
+        raise RuntimeError(f"the undisturbed run failed: {err.read_text()}")
+    second = folder / "second"
+    path = write(configuration(values, second, folder / "cache-second"), folder / "run.yaml")
+    moments = _undisturbed(path, err, second)
+    failures += [f"undisturbed: {one}" for one in differences(whole, second)]
     while figures["kills"] < kills:
         output = folder / f"run-{figures['runs']}"
         figures["runs"] += 1
         cache = folder / f"cache-{figures['runs']}"
         path = write(configuration(values, output, cache), folder / "run.yaml")
         left = kills - figures["kills"]
-        history = _until_the_end(path, output, left, moments, chance, folder / "err.txt")
+        history = _until_the_end(path, output, left, moments, chance, err)
         for name in history["signals"]:
             figures["kills"] += 1
             figures[name] += 1
@@ -76,7 +83,7 @@ class Moments(NamedTuple):
 def _undisturbed(path: Path, err: Path, output: Path) -> Moments:
     """A run that nobody kills."""
     started, begun, changes = time.monotonic(), 0.0, 0
-    process, before = start(["train", path, "--quiet"], err), _listing(output)
+    process, before = running.Forked(["train", path, "--quiet"], err), _listing(output)
     while process.poll() is None:
         now = _listing(output)
         if now and not begun:
@@ -84,9 +91,9 @@ def _undisturbed(path: Path, err: Path, output: Path) -> Moments:
         changes += now != before
         before = now
         time.sleep(_pause(now))
-    if process.returncode:
+    if process.status:
         raise RuntimeError(f"the undisturbed run failed: {err.read_text()}")
-    return Moments(begun, time.monotonic() - started, changes)
+    return Moments(begun, time.monotonic() - started, max(1, changes))
 
 
 def _pause(listing: list[str]) -> float:
@@ -106,22 +113,20 @@ def _until_the_end(
     history: dict[str, Any] = {"signals": [], "moments": [], "failures": []}
     while True:
         resume = checkpoints.exists(output / "checkpoints" / "last")
-        process = start(["train", path, "--quiet", *(["--resume"] if resume else [])], err)
+        arguments = ["train", path, "--quiet", *(["--resume"] if resume else [])]
+        process = running.Forked(arguments, err)
         kill = chance.choice(SIGNALS) if len(history["signals"]) < kills else None
         if kill is not None:
             moment = _wait_for_a_moment(process, output, moments, chance)
             if process.poll() is None:
-                process.send_signal(kill)
+                process.kill(kill)
                 history["signals"].append(kill.name)
                 history["moments"].append(f"{kill.name} {moment}")
-        try:
-            status = process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        status = process.wait(_PATIENCE)
+        if status is None:
             history["failures"].append("a run did not end")
             return history
-        text = err.read_text("utf-8", "replace")
+        text = err.read_text("utf-8", "replace") if err.exists() else ""
         if status == 0:
             return history
         expected = (-int(kill), 130) if kill is not None else ()
@@ -132,7 +137,7 @@ def _until_the_end(
 
 
 def _wait_for_a_moment(
-    process: subprocess.Popen[bytes],
+    process: running.Forked,
     output: Path,
     moments: Moments,
     chance: random.Random,

@@ -110,6 +110,37 @@ def fork(
     return Done(status, time.monotonic() - started, usage / 1024, out, err)
 
 
+class Forked:
+    """A command in a fork of this process that goes on while the caller does something else."""
+
+    def __init__(self, arguments: Sequence[str | Path], err: Path) -> None:
+        self.status: int | None = None
+        self.child = os.fork()
+        if self.child == 0:
+            err.unlink(missing_ok=True)
+            _child([str(one) for one in arguments], [os.devnull, os.devnull, str(err)], None)
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs."""
+        if self.status is None:
+            found, status = os.waitpid(self.child, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if found else None
+        return self.status
+
+    def kill(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.child, number)
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit status; None where it does not end in time: it is killed then."""
+        until = time.monotonic() + seconds
+        while self.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        status = self.poll()
+        self.kill(signal.SIGKILL)
+        return status
+
+
 def _wait(child: int, until: float) -> tuple[int | None, int]:
     """(exit status, kilobytes at the peak)"""
     pause = 0.002
