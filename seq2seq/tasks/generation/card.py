@@ -21,7 +21,7 @@ def language_card(
     """Write the model card as Markdown with the YAML head that the hub reads.
 
     ``card`` is what the configuration does not know (keys: ``seq2seq.saved.card.CARD_KEYS``);
-    ``test_set`` and ``scores`` are not used. Raises UsageError for an unknown key in it.
+    ``scores`` are not used. Raises UsageError for an unknown key in it.
     """
     card, data, model = check_card(card), config.data, config.model
     head = {
@@ -43,4 +43,5 @@ def language_card(
         "A recurrent language model: generates text unit by unit, and scores text.",
         table(rows),
         _USAGE,
+        data=data,
     )
