@@ -16,6 +16,11 @@ from seq2seq.config.checks import (
 from seq2seq.config.paths import PathText
 from seq2seq.errors import UsageError
 
+# those that accelerate knows
+Tracker = Literal[
+    "tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab", "trackio"
+]
+
 
 @dataclass
 class TrainingConfig:
@@ -46,7 +51,8 @@ class TrainingConfig:
     keep_best: int = 1  # checkpoints kept, and averaged at the end
     average: bool = False  # final model: the mean of the kept checkpoints
     log_every: int = 50  # optimizer steps
-    tensorboard: bool = False
+    trackers: list[Tracker] = field(default_factory=list)  # each needs its own package
+    tensorboard: bool = False  # the same as ``tensorboard`` among the trackers
     threads: int | None = None  # CPU threads; default: torch's own choice
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
 

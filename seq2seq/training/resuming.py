@@ -10,7 +10,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.json_files import read_json
 from seq2seq.training import checkpoints
 
-_MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard".split())
+_MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard trackers".split())
 _MAY_CHANGE |= {"test", "cache_dir"}
 _MAY_DIFFER = {"output", "decoding", "generation"}  # sections that do not affect training
 
