@@ -88,6 +88,10 @@ def test_odd_lines_are_lines():
     assert all(any(kind in line for line in lines) for kind in kinds) and b"" in lines
 
 
+def contents(folder):
+    return {path.name: path.is_file() and path.read_bytes() for path in folder.iterdir()}
+
+
 def test_every_kind_of_damage_changes_a_folder(tmp_path):
     whole = tmp_path / "whole"
     whole.mkdir()
