@@ -8,7 +8,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
 from seq2seq.errors import RunError, UsageError
@@ -24,9 +24,7 @@ def progress(total: int | None, shown: bool) -> Iterator[Callable[[int], object]
         yield bar.update
 
 
-def chunks(
-    stream: IO[bytes] | io.BufferedIOBase, name: str, size: int
-) -> Iterator[tuple[int, list[str]]]:
+def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, texts) for up to ``size`` lines at a time."""
     texts: list[str] = []
     number = 0

@@ -21,6 +21,7 @@ import numpy as np
 
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.text.characters import SPACE_MARK, to_subwords
 from seq2seq.text.decoders import Decoder, SubwordDecoder, WordDecoder
 from seq2seq.text.words import LINE_END, split_words
@@ -323,7 +324,7 @@ def load_units(directory: Path) -> Units:
     """Read what ``save_units`` wrote; raises RunError for a missing or damaged file."""
     path = directory / UNITS_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["kind"] == "characters":
             return Characters(values["characters"], bool(values.get("knows_unknown", False)))
         if values["kind"] == "bytes":

@@ -232,6 +232,8 @@ class CaptioningTask:
             location = f"{location} images of {self.config.data.train}"
         told = [f"{split}, beam {self.config.decoding.beam_size}: {scores}"]
         card: dict[str, Any] = {"scores": told, "test_set": location, "training": training}
+        figures = {"bleu": scores.bleu4, "rouge": scores.rouge_l, "cider": scores.cider_d}
+        card["metrics"] = figures
         self.captioner.save_pretrained(model, card=card)
         return told
 

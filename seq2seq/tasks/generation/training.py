@@ -169,7 +169,9 @@ class LanguageTask:
         (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
         lines = [str(result)]
         notes = f"On the test text `{self.config.data.test}`: {result}."
-        self.generator().save_pretrained(model, card={"training": training, "notes": notes})
+        metrics = {name: values[name] for name in ("perplexity", "bits_per_character")}
+        card = {"training": training, "notes": notes, "metrics": metrics}
+        self.generator().save_pretrained(model, card={**card, "test_set": self.config.data.test})
         return lines
 
 
