@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import torch
 
-from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
-from seq2seq.decoding.contract import SearchArguments
-from seq2seq.decoding.drawing import draw_sequences
-from seq2seq.decoding.sampling import row_key
+from seq2seq.decoding import Hypothesis, Sampling
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
+from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
 from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
 from seq2seq.tasks.translation.model import TranslationModel
-from seq2seq.tasks.translation.prefixes import encode_prefixes
-from seq2seq.tasks.translation.search_batches import batches, length_limits, listed, padded
+from seq2seq.tasks.translation.search_batches import listed
 from seq2seq.tasks.translation.search_settings import check_sampling, search_settings
-from seq2seq.tasks.translation.translations import EMPTY, Translation, translations_of
+from seq2seq.tasks.translation.searching import (
+    MAX_SOURCE_TOKENS,
+    Machine,
+    encode_sources,
+    sample_all,
+    search_all,
+)
+from seq2seq.tasks.translation.translations import EMPTY, Translation, empty, translations_of
 from seq2seq.text.sentencepiece import Tokenizer
+
+__all__ = ["MAX_SOURCE_TOKENS", "Translation", "Translator"]
 
 SHARED_TOKENIZER = "tokenizer.model"
 SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
-
-# A longer text is cut, with a warning: memory and time grow with the square of the length (the
-# attention of every target step over every source token), and a model trained on sentences has
-# nothing to say beyond.
-MAX_SOURCE_TOKENS = 1024
-
-_log = logging.getLogger("seq2seq")
 
 
 class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]):
@@ -153,6 +152,9 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         decoding: DecodingConfig | None = ...,
         precision: Precision = ...,
         prefixes: str | Sequence[str] | None = ...,
+        require: PhraseLists | None = ...,
+        forbid: PhraseLists | None = ...,
+        copy_unknown: bool = ...,
     ) -> str: ...
 
     @overload
@@ -166,6 +168,9 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         decoding: DecodingConfig | None = ...,
         precision: Precision = ...,
         prefixes: str | Sequence[str] | None = ...,
+        require: PhraseLists | None = ...,
+        forbid: PhraseLists | None = ...,
+        copy_unknown: bool = ...,
     ) -> list[str]: ...
 
     def translate(
@@ -178,6 +183,9 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         decoding: DecodingConfig | None = None,
         precision: Precision = "fp32",
         prefixes: str | Sequence[str] | None = None,
+        require: PhraseLists | None = None,
+        forbid: PhraseLists | None = None,
+        copy_unknown: bool = False,
     ) -> str | list[str]:
         """Translate each text into one line of text, in the order given: a list gives a list, one
         text gives one text.
@@ -191,6 +199,14 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         gives the model its freedom. The model goes on from there, and may go on with the last
         word. A letter that the vocabulary lacks is spelt in bytes, or is an error where the
         tokenizer has no byte fallback.
+
+        ``require`` are phrases that a translation must hold as whole words, ``forbid`` such as it
+        must not: a list for all texts, or a list of lists, one for each (``text.phrases``).
+        What could not be met in the length allowed is in ``Translation.missing``.
+
+        ``copy_unknown`` writes, for a word that the target's vocabulary cannot spell, the source
+        word that it attended to most (Luong et al. 2015b, section 3); without it the unknown word
+        is left out. A tokenizer with byte fallback spells everything.
 
         An empty or blank text gives an empty line, whatever its prefix. NUL characters count
         as spaces. A text of more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning
@@ -209,6 +225,9 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
             decoding=decoding,
             precision=precision,
             prefixes=prefixes,
+            require=require,
+            forbid=forbid,
+            copy_unknown=copy_unknown,
         )
         found = [translations[0].text for translations in nbest]
         return found[0] if isinstance(texts, str) else found
@@ -226,6 +245,9 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         attention: bool = False,
         first_line: int = 1,
         prefixes: str | Sequence[str] | None = None,
+        require: PhraseLists | None = None,
+        forbid: PhraseLists | None = None,
+        copy_unknown: bool = False,
     ) -> list[list[Translation]]:
         """The ``n_best`` (default: ``beam_size``) best translations of each text, best first.
 
@@ -242,24 +264,28 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         if not 1 <= n_best <= settings.beam_size:
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision)
-        sources = self._encode(texts, first_line)
-        beginnings: list[list[int]] | None = None
-        if prefixes is not None:
-            tokenizer = self.target_tokenizer
-            beginnings = encode_prefixes(prefixes, len(texts), tokenizer, first_line)
-        results: list[list[Translation]] = [[EMPTY] for _ in texts]
-        device = next(self.model.parameters()).device
-        with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights: Any = self.model.decoding_weights()
-            for batch in batches([len(ids) for ids in sources], settings.batch_size):
-                given = None if beginnings is None else [beginnings[i] for i in batch]
-                hypotheses_of = self._search(
-                    [sources[i] for i in batch], given, weights, settings, n_best, attention
-                )
-                for i, hypotheses in zip(batch, hypotheses_of, strict=True):
-                    results[i] = translations_of(
-                        sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
-                    )
+        sources = encode_sources(texts, self.source_tokenizer, first_line)
+        conditions = encode_conditions(
+            len(texts), self.target_tokenizer, first_line, prefixes, require, forbid
+        )
+        results: list[list[Translation]] = [
+            [empty(conditions.required(i))] for i in range(len(texts))
+        ]
+
+        def put(i: int, hypotheses: list[Hypothesis]) -> None:
+            results[i] = translations_of(
+                sources[i],
+                hypotheses,
+                self.source_tokenizer,
+                self.target_tokenizer,
+                required=conditions.required(i),
+                copy_from=texts[i] if copy_unknown else None,
+                keep_attention=attention,
+            )
+
+        with self._machine(precision) as machine:
+            attends = attention or copy_unknown
+            search_all(machine, sources, conditions, settings, n_best, attends, first_line, put)
         return results
 
     def sample(
@@ -290,98 +316,24 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         )
         check_sampling(samples, sampling, settings.min_length)
         check_precision(precision)
-        texts, tokenizer = listed(texts), self.target_tokenizer
-        sources = self._encode(texts, first_line)
+        texts = listed(texts)
+        sources = encode_sources(texts, self.source_tokenizer, first_line)
         seed = secrets.randbits(32) if seed is None else seed
         results: list[list[Translation]] = [[EMPTY] * samples for _ in texts]
+
+        def put(i: int, hypotheses: list[Hypothesis]) -> None:
+            results[i] = translations_of(
+                sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
+            )
+
+        with self._machine(precision) as machine:
+            sample_all(machine, sources, settings, samples, sampling, seed, put)
+        return results
+
+    @contextlib.contextmanager
+    def _machine(self, precision: Precision) -> Iterator[Machine]:
+        """The model in evaluation mode, its weights prepared for steps in ``precision``."""
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             weights: Any = self.model.decoding_weights()
-            size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
-            for batch in batches([len(ids) for ids in sources], size):
-                given = [sources[i] for i in batch]
-                limits = length_limits(given, settings)
-                drawn = draw_sequences(
-                    self.model,
-                    self.model.start(padded(given, self.source_tokenizer.pad, device), weights),
-                    keys=[[row_key(seed, n, ids) for n in range(samples)] for ids in given],
-                    max_lengths=torch.tensor(limits, device=device),  # (B,)
-                    bos=tokenizer.bos,
-                    eos=tokenizer.eos,
-                    pad=tokenizer.pad,
-                    options=sampling,
-                )
-                for i, found in zip(batch, drawn, strict=True):
-                    results[i] = translations_of(
-                        sources[i], found, self.source_tokenizer, tokenizer
-                    )
-        return results
-
-    def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
-        if isinstance(texts, str):
-            raise UsageError("texts is one text; expected a list, as in translate_nbest([text])")
-        for number, text in enumerate(texts, start=first_line):
-            if not isinstance(text, str):
-                raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
-        sources = self.source_tokenizer.encode_batch(texts)
-        for number, ids in enumerate(sources, start=first_line):
-            if len(ids) > MAX_SOURCE_TOKENS:
-                _log.warning(
-                    "line %d has %d subwords; only the first %d are translated: split it into "
-                    "sentences",
-                    number,
-                    len(ids),
-                    MAX_SOURCE_TOKENS,
-                )
-                del ids[MAX_SOURCE_TOKENS:]
-        return sources
-
-    def _search(
-        self,
-        sources: list[list[int]],
-        beginnings: list[list[int]] | None,
-        weights: Any,  # of self.model.decoding_weights()
-        settings: DecodingConfig,
-        n_best: int,
-        attention: bool,
-    ) -> list[list[Hypothesis]]:
-        tokenizer = self.target_tokenizer
-        device = next(self.model.parameters()).device
-        tokens, source_lengths = padded(sources, self.source_tokenizer.pad, device)
-        limits = length_limits(sources, settings)
-        if beginnings is not None:  # room for what comes after a long one
-            extra = settings.max_length_extra
-            pairs = zip(limits, beginnings, strict=True)
-            limits = [max(limit, len(given) + extra) for limit, given in pairs]
-        common: SearchArguments = {
-            "sources": len(sources),
-            "max_lengths": torch.tensor(limits, device=device),  # (B,)
-            "bos": tokenizer.bos,
-            "eos": tokenizer.eos,
-            "pad": tokenizer.pad,
-            "min_length": settings.min_length,
-            "no_repeat_ngram": settings.no_repeat_ngram,
-            "return_attention": attention,
-        }
-        try:
-            state = self.model.start((tokens, source_lengths), weights)
-            if settings.beam_size == 1 and settings.coverage_penalty == 0:
-                greedy = greedy_search(self.model, state, **common, beginnings=beginnings)
-                return [[hypothesis] for hypothesis in greedy]
-            return beam_search(
-                self.model,
-                state,
-                **common,
-                beam_size=settings.beam_size,
-                length_penalty=settings.length_penalty,
-                coverage_penalty=settings.coverage_penalty,
-                n_best=n_best,
-                source_lengths=source_lengths,
-                beginnings=beginnings,
-            )
-        except torch.OutOfMemoryError:
-            raise RunError(
-                f"{device}: out of memory with {len(sources)} sentences of up to "
-                f"{tokens.shape[1]} subwords, beam {settings.beam_size}; use a smaller batch or "
-                "beam"
-            ) from None
+            yield Machine(self.model, weights, self.target_tokenizer, self.source_tokenizer.pad)
