@@ -6,21 +6,29 @@ import contextlib
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 
 from seq2seq.decoding import Hypothesis, Sampling
-from seq2seq.errors import RunError, UsageError
+from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
-from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
+from seq2seq.tasks.translation.documents import join_document, split_document
 from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
+from seq2seq.tasks.translation.mbr import by_expected_utility
 from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.saved_model import (
+    FILES,
+    SHARED_TOKENIZER,
+    SOURCE_TOKENIZER,
+    TARGET_TOKENIZER,
+    read_model,
+)
 from seq2seq.tasks.translation.search_batches import listed
 from seq2seq.tasks.translation.search_settings import check_sampling, search_settings
 from seq2seq.tasks.translation.searching import (
@@ -35,9 +43,6 @@ from seq2seq.text.sentencepiece import Tokenizer
 
 __all__ = ["MAX_SOURCE_TOKENS", "Translation", "Translator"]
 
-SHARED_TOKENIZER = "tokenizer.model"
-SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
-
 
 class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]):
     """A translation model together with its tokenizers and configuration.
@@ -50,14 +55,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
     """
 
     task = "translation"
-    files = (
-        saved.CONFIG_FILE,
-        saved.WEIGHTS_FILE,
-        SHARED_TOKENIZER,
-        SOURCE_TOKENIZER,
-        TARGET_TOKENIZER,
-        saved.CARD_FILE,
-    )
+    files = FILES
 
     def __init__(
         self,
@@ -75,24 +73,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Translator:
-        kinds = {"shared_vocabulary": bool, "source_vocab_size": int, "target_vocab_size": int}
-        values = saved.read_values(directory, cls.task, kinds, cls.files)
-        config = saved.run_config(values, directory, cls.task)
-        shared = values["shared_vocabulary"]
-        names = [SHARED_TOKENIZER] if shared else [SOURCE_TOKENIZER, TARGET_TOKENIZER]
-        for name in [*names, saved.WEIGHTS_FILE]:
-            saved.require(directory, name, cls.files)
-        tokenizers = [Tokenizer.load(directory / name) for name in names]
-        source, target = tokenizers[0], tokenizers[-1]
-        sizes = values["source_vocab_size"], values["target_vocab_size"]
-        saved.check_vocabulary(directory / names[0], len(source), sizes[0], "source_vocab_size")
-        saved.check_vocabulary(directory / names[-1], len(target), sizes[1], "target_vocab_size")
-        try:
-            model = TranslationModel(config.model, *sizes)
-        except UsageError as error:
-            raise RunError(f"{directory / saved.CONFIG_FILE}: {error}") from None
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
-        return cls(model.eval(), source, target, config, saved.read_card(directory))
+        return cls(*read_model(directory, cls.task))
 
     @classmethod
     def ensemble(cls, translators: Sequence[Translator]) -> Translator:
@@ -329,6 +310,88 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         with self._machine(precision) as machine:
             sample_all(machine, sources, settings, samples, sampling, seed, put)
         return results
+
+    def minimum_bayes_risk(
+        self,
+        texts: Sequence[str],
+        *,
+        candidates: int = 32,
+        over: Literal["samples", "beam"] = "samples",
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        decoding: DecodingConfig | None = None,
+        precision: Precision = "fp32",
+        first_line: int = 1,
+        prefixes: str | Sequence[str] | None = None,
+        require: PhraseLists | None = None,
+        forbid: PhraseLists | None = None,
+        copy_unknown: bool = False,
+    ) -> list[list[Translation]]:
+        """``candidates`` translations of each text, the different ones by expected chrF against
+        all of them, best first (Eikema & Aziz 2020; ``mbr.py``); ``score`` is that, 0 to 100.
+
+        They are drawn as ``sample`` draws them, or, over="beam", the best of a beam search, by
+        their probabilities. The last four arguments are for the beam. Sampling 32 or more costs as much
+        as a beam of that size.
+        """
+        if over not in ("samples", "beam"):
+            raise UsageError(f"over is {over!r}; expected 'samples' or 'beam'")
+        if over == "beam":
+            found = self.translate_nbest(
+                texts,
+                n_best=candidates,
+                decoding=decoding,
+                precision=precision,
+                first_line=first_line,
+                prefixes=prefixes,
+                require=require,
+                forbid=forbid,
+                copy_unknown=copy_unknown,
+            )
+        elif copy_unknown or any(one is not None for one in (prefixes, require, forbid)):
+            raise UsageError(
+                "prefixes, require, forbid and copy_unknown are for a search: over='beam'"
+            )
+        else:
+            found = self.sample(
+                texts,
+                samples=candidates,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                seed=seed,
+                decoding=decoding,
+                precision=precision,
+                first_line=first_line,
+            )
+        return [by_expected_utility(one, by_probability=over == "beam") for one in found]
+
+    def translate_documents(
+        self,
+        documents: Sequence[str],
+        *,
+        decoding: DecodingConfig | None = None,
+        precision: Precision = "fp32",
+        copy_unknown: bool = False,
+    ) -> list[str]:
+        """Texts of any length, translated sentence by sentence; line breaks, blank lines and the
+        spaces at both ends of a line stay. The languages are those of the configuration's 'data'.
+
+        Raises UsageError where the extra 'sentences' is not installed.
+        """
+        data = self.config.data
+        parts = [split_document(text, data.source) for text in listed(documents)]
+        sentences = [sentence for part in parts for sentence, _ in part if sentence]
+        translated = iter(
+            self.translate(
+                sentences, decoding=decoding, precision=precision, copy_unknown=copy_unknown
+            )
+        )
+        return [join_document(part, translated, data.target) for part in parts]
 
     @contextlib.contextmanager
     def _machine(self, precision: Precision) -> Iterator[Machine]:

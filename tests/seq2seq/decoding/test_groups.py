@@ -107,9 +107,7 @@ def test_n_best_takes_from_every_group() -> None:
 
 def test_wrong_groups() -> None:
     model = ToyRNN()
-    with pytest.raises(
-        UsageError, match="beam_size is 5, which 2 groups cannot share"
-    ):
+    with pytest.raises(UsageError, match="beam_size is 5, which 2 groups cannot share"):
         diverse(model, [0], 5, 2)
     with pytest.raises(UsageError, match="groups is 0"):
         diverse(model, [0], 4, 0)
