@@ -91,7 +91,7 @@ class ActiveBeams:
         """The states of hypotheses that go on with tokens (b, K) after those in rows (b, K)."""
         if self.constraints is None:
             return []
-        states = []
+        states: list[list[Any]] = []
         for constraint, own, pairs in zip(
             self.constraints, self.states, torch.stack([tokens, rows], 2).tolist(), strict=True
         ):

@@ -19,11 +19,13 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from seq2seq.errors import UsageError
+from seq2seq.text.characters import to_subwords
 
 
 @dataclass(frozen=True, eq=False)
 class Spelling:
-    """What each token of a vocabulary writes, in UTF-8; b"" for special tokens."""
+    """What each token of a vocabulary writes, in UTF-8 and as SentencePiece is given it
+    (``characters.to_subwords``), spaces as spaces; b"" for special tokens."""
 
     pieces: Sequence[bytes]
     _completing: dict[tuple[bytes, bool], list[int]] = field(default_factory=dict, repr=False)
@@ -66,8 +68,8 @@ class Phrases:
         self._spelling = spelling
         self.required, self.forbidden = required, tuple(forbidden)
         self._forms = list(required.values())
-        self._texts = [phrase.encode() for phrase in required]
-        self._barred = [phrase.encode() for phrase in forbidden]
+        self._texts = [to_subwords(phrase).encode() for phrase in required]
+        self._barred = [to_subwords(phrase).encode() for phrase in forbidden]
         longest = max(map(len, [*self._texts, *self._barred]), default=0)
         self._kept = longest + 4  # bytes of a character
         self._span = max(map(len, self._forms), default=1) - 1

@@ -221,7 +221,7 @@ class Tokenizer:
             elif model.is_control(i) or model.is_unknown(i) or model.is_unused(i):
                 pieces.append(b"")
             else:
-                pieces.append(from_subwords(piece.replace(_SPACE, " ")).encode())
+                pieces.append(piece.replace(_SPACE, " ").encode())
         return Spelling(pieces)
 
     def phrase_ids(self, phrase: str) -> list[int]:

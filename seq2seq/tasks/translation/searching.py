@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from seq2seq.decoding.contract import SearchArguments
 from seq2seq.decoding.drawing import draw_sequences
 from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError, UsageError
+from seq2seq.layers.evaluating import evaluating
+from seq2seq.precision import Precision, products
 from seq2seq.tasks.translation.conditions import Conditions, check_room
 from seq2seq.tasks.translation.config import DecodingConfig
 from seq2seq.tasks.translation.ensemble import EnsembleModel
@@ -41,6 +44,20 @@ class Machine:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+
+@contextlib.contextmanager
+def prepared_machine(
+    model: TranslationModel | EnsembleModel,
+    target: Tokenizer,
+    source_pad: int,
+    precision: Precision,
+) -> Iterator[Machine]:
+    """The model in evaluation mode, its weights prepared for steps in ``precision``."""
+    device = next(model.parameters()).device
+    with torch.inference_mode(), evaluating(model), products(device, precision):
+        weights: Any = model.decoding_weights()
+        yield Machine(model, weights, target, source_pad)
 
 
 def encode_sources(

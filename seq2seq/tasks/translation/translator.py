@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import torch
-
 from seq2seq.decoding import Hypothesis, Sampling
 from seq2seq.errors import UsageError
-from seq2seq.layers.evaluating import evaluating
-from seq2seq.precision import Precision, check_precision, products
+from seq2seq.precision import Precision, check_precision
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
@@ -35,6 +32,7 @@ from seq2seq.tasks.translation.searching import (
     MAX_SOURCE_TOKENS,
     Machine,
     encode_sources,
+    prepared_machine,
     sample_all,
     search_all,
 )
@@ -334,8 +332,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         all of them, best first (Eikema & Aziz 2020; ``mbr.py``); ``score`` is that, 0 to 100.
 
         They are drawn as ``sample`` draws them, or, over="beam", the best of a beam search, by
-        their probabilities. The last four arguments are for the beam. Sampling 32 or more costs as much
-        as a beam of that size.
+        their probabilities. The last four arguments are for the beam.
         """
         if over not in ("samples", "beam"):
             raise UsageError(f"over is {over!r}; expected 'samples' or 'beam'")
@@ -393,10 +390,6 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         )
         return [join_document(part, translated, data.target) for part in parts]
 
-    @contextlib.contextmanager
-    def _machine(self, precision: Precision) -> Iterator[Machine]:
-        """The model in evaluation mode, its weights prepared for steps in ``precision``."""
-        device = next(self.model.parameters()).device
-        with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights: Any = self.model.decoding_weights()
-            yield Machine(self.model, weights, self.target_tokenizer, self.source_tokenizer.pad)
+    def _machine(self, precision: Precision) -> AbstractContextManager[Machine]:
+        pad = self.source_tokenizer.pad
+        return prepared_machine(self.model, self.target_tokenizer, pad, precision)
