@@ -202,6 +202,14 @@ class Tokenizer:
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         return [self.decode(ids) for ids in batch]
 
+    def encode_pieces(self, text: str) -> list[str]:
+        """Subwords of ``text``; characters that the vocabulary lacks as they are."""
+        return self._model.encode(_clean(text), out_type=str)
+
+    def decode_pieces(self, pieces: Sequence[str]) -> str:
+        """Text of subwords as ``encode_pieces`` gives them."""
+        return from_subwords(self._model.decode_pieces(list(pieces)))
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The subword of each id as written in the model (a leading U+2581 is a space)."""
         return [self._model.id_to_piece(int(i)) for i in ids]
