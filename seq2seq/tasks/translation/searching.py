@@ -16,11 +16,10 @@ from seq2seq.decoding.drawing import draw_sequences
 from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
-from seq2seq.precision import Precision, products
+from seq2seq.precision import DecodingPrecision, products
 from seq2seq.tasks.translation.conditions import Conditions, check_room
 from seq2seq.tasks.translation.config import DecodingConfig
-from seq2seq.tasks.translation.ensemble import EnsembleModel
-from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.ensemble import AnyModel, device_of, in_int8
 from seq2seq.tasks.translation.search_batches import batches, length_limits, padded
 from seq2seq.text.sentencepiece import Tokenizer
 
@@ -36,25 +35,28 @@ _log = logging.getLogger("seq2seq")
 class Machine:
     """A model ready to search, the tokens around a target text, and the source's padding."""
 
-    model: TranslationModel | EnsembleModel
+    model: AnyModel
     weights: Any  # of model.decoding_weights()
     target: Tokenizer
     source_pad: int
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return device_of(self.model)
 
 
 @contextlib.contextmanager
 def prepared_machine(
-    model: TranslationModel | EnsembleModel,
+    model: AnyModel,
     target: Tokenizer,
     source_pad: int,
-    precision: Precision,
+    precision: DecodingPrecision,
 ) -> Iterator[Machine]:
-    """The model in evaluation mode, its weights prepared for steps in ``precision``."""
-    device = next(model.parameters()).device
+    """The model in evaluation mode, its weights prepared for steps in ``precision``. One in int8
+    stays so. Raises UsageError for int8 where the machine has none."""
+    device = device_of(model)
+    if precision == "int8":
+        model = in_int8(model)
     with torch.inference_mode(), evaluating(model), products(device, precision):
         weights: Any = model.decoding_weights()
         yield Machine(model, weights, target, source_pad)

@@ -170,21 +170,22 @@ def translate_lines(
         "forbid": texts.forbid,
         "copy_unknown": options.copy_unknown,
     }
-    if options.mbr is not None and options.mbr_over == "beam":
+    if options.mbr is not None and options.mbr_over == "samples":
         return translator.minimum_bayes_risk(
-            texts.texts, candidates=options.mbr, over="beam", **conditions, **common
+            texts.texts, samples=options.mbr, **drawing, seed=seed, **common
         )
-    if options.mbr is not None:
-        return translator.minimum_bayes_risk(
-            texts.texts, candidates=options.mbr, **drawing, seed=seed, **common
-        )
-    return translator.translate_nbest(
+    found = translator.translate_nbest(
         texts.texts,
-        n_best=options.n_best,
+        n_best=options.n_best if options.mbr is None else options.mbr,
         attention=options.alignments is not None,
         **conditions,
         **common,
     )
+    if options.mbr is None:
+        return found
+    from seq2seq.tasks.translation.mbr import by_expected_utility
+
+    return [by_expected_utility(one, by_probability=True) for one in found]
 
 
 def _documents(

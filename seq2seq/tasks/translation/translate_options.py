@@ -73,7 +73,7 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
         default="samples",
         help="beam: of the N best instead, weighted by probability (default: samples)",
     )
-    add_machine(parser)
+    add_machine(parser, int8=True)
 
 
 def sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +178,8 @@ def load_translator(options: argparse.Namespace) -> Translator:
         translators.append(
             load_model(argparse.Namespace(**{**vars(options), "model": name}), "translation")
         )
-    return Translator.ensemble(translators) if options.ensemble else translators[0]
+    translator = Translator.ensemble(translators) if options.ensemble else translators[0]
+    return translator.in_int8() if options.precision == "int8" else translator
 
 
 def search_settings(options: argparse.Namespace, translator: Translator) -> DecodingConfig:

@@ -93,7 +93,11 @@ def test_files_and_a_saved_model(run, tmp_path, text):
         (["train", "{t}/x", "--kind", "words", "--no-byte-fallback"], b"a", "go with unigram"),
         (["train", "{t}/x.model", "--min-count", "2"], b"a", "--min-count goes with words"),
         (["train", "{t}/x.model"], b"\n\n", "no text to train on"),
-        (["train", "{t}/x.model", "--vocab-size", "900"], b"ein hund", "set --vocab-size 267 or less"),
+        (
+            ["train", "{t}/x.model", "--vocab-size", "900"],
+            b"ein hund",
+            "set --vocab-size 267",
+        ),
         (["train", "{t}/x", "--kind", "words", "--min-count", "9"], b"a", "--min-count is 9: noth"),
         (["train", "{t}/x.model", "--input", "{t}/none"], b"", "{t}/none: no such file"),
         (["encode", "{t}"], b"a", "{t}: no vocabulary"),

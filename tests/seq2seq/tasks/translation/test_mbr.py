@@ -9,7 +9,6 @@ import numpy
 import pytest
 import sacrebleu
 
-from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.mbr import by_expected_utility, pairwise_chrf
 from seq2seq.tasks.translation.translations import Translation
 from tests.seq2seq.tasks.translation.models import ENGLISH
@@ -59,38 +58,32 @@ def test_an_n_best_list_is_weighed_by_probability():
 
 def test_of_a_translator(translator):
     texts = [*ENGLISH, "", "a cat sings"]
-    options = {"candidates": 12, "temperature": 1.5, "seed": 3}
+    options = {"samples": 12, "temperature": 1.5, "seed": 3}
     found = translator.minimum_bayes_risk(texts, **options)
     drawn = translator.sample(texts, samples=12, temperature=1.5, seed=3)
     for text, one, samples in zip(texts, found, drawn, strict=True):
         assert one == by_expected_utility(samples)
         (alone,) = translator.minimum_bayes_risk([text], **options)
         assert [(h.text, h.score) for h in alone] == [(h.text, h.score) for h in one]
-    over = translator.minimum_bayes_risk(texts, candidates=3, over="beam", require=["e"])
-    nbest = translator.translate_nbest(texts, n_best=3, require=["e"])
-    assert over == [by_expected_utility(one, True) for one in nbest]
-    with pytest.raises(UsageError, match="over is 'all'"):
-        translator.minimum_bayes_risk(texts, over="all")
-    with pytest.raises(UsageError, match="are for a search: over='beam'"):
-        translator.minimum_bayes_risk(texts, prefixes="a")
 
 
 def test_by_command(run, saved, translator, tmp_path):
     text = "\n".join(ENGLISH).encode()
     options = ("--mbr", 8, "--seed", 5, "--temperature", 1.2)
     status, out, _ = run("translate", saved, *options, stdin=text)
-    expected = translator.minimum_bayes_risk(ENGLISH, candidates=8, seed=5, temperature=1.2)
+    expected = translator.minimum_bayes_risk(ENGLISH, samples=8, seed=5, temperature=1.2)
     assert status == 0 and out.splitlines() == [one[0].text for one in expected]
     _, out, _ = run("translate", saved, "--mbr", 6, "--mbr-over", "beam", "--scores", stdin=text)
     wide = dataclasses.replace(translator.config.decoding, beam_size=6)
-    expected = translator.minimum_bayes_risk(ENGLISH, candidates=6, over="beam", decoding=wide)
+    nbest = translator.translate_nbest(ENGLISH, n_best=6, decoding=wide)
+    expected = [by_expected_utility(one, by_probability=True) for one in nbest]
     assert [line.split("\t")[1] for line in out.splitlines()] == [one[0].text for one in expected]
     (tmp_path / "source").write_bytes(text + b"\n")
     (tmp_path / "reference").write_text("x\ny\nz\n")
     files = ("--source", tmp_path / "source", "--reference", tmp_path / "reference")
     extra = ("--bootstrap", 0, "--output", tmp_path / "out")
     status, _, _ = run("evaluate", saved, *files, *options, *extra)
-    expected = translator.minimum_bayes_risk(ENGLISH, candidates=8, seed=5, temperature=1.2)
+    expected = translator.minimum_bayes_risk(ENGLISH, samples=8, seed=5, temperature=1.2)
     assert status == 0
     assert (tmp_path / "out").read_text().splitlines() == [one[0].text for one in expected]
 
