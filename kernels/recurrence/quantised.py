@@ -36,7 +36,7 @@ def quantise_layer(layer: LSTM | GRU | RNN) -> QuantisedLayer:
     """A layer of one level, in one direction or two, without options beyond torch.nn's: no layer
     norm inside, no zoneout, no projection. Raises RuntimeError where there are no int8 products.
     """
-    kind = {LSTM: "lstm", GRU: "gru"}.get(type(layer)) or getattr(layer, "nonlinearity", "tanh")
+    kind = str(layer.nonlinearity) if isinstance(layer, RNN) else type(layer).__name__.lower()
     directions = []
     for weight_ih, weight_hh, bias_ih, bias_hh in _by_direction(layer):
         weights = LayerWeights(weight_ih, weight_hh, bias_ih, bias_hh, None, None)

@@ -6,7 +6,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
@@ -112,7 +112,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _all_lines(inputs: list[str] | None) -> Iterator[tuple[tuple[str, int], list[str]]]:
     """((file, number of the first line), lines), some lines at a time."""
-    for name in inputs or [None]:
+    names: list[str | None] = [None] if inputs is None else [*inputs]
+    for name in names:
         with open_input(name) as stream:
             size = 1 if stream.isatty() else 1024
             for first, lines in chunks(stream, name or "standard input", size):
@@ -166,7 +167,7 @@ def _train(options: argparse.Namespace) -> int:
     from seq2seq.text.vocabulary import save_units, train_units
 
     path = Path(options.vocabulary)
-    kind = options.kind or ("unigram" if path.suffix == ".model" else "subwords")
+    kind: Any = options.kind or ("unigram" if path.suffix == ".model" else "subwords")
     size = options.vocab_size or 8000
     lines = (line for _, part in _all_lines(options.input) for line in part)
     if kind in _SENTENCEPIECE:

@@ -138,7 +138,8 @@ class Int8Steps:
         )
 
 
-def _prepared(linear: nn.Linear) -> PreparedLinear:
+def _prepared(linear: nn.Module) -> PreparedLinear:
+    assert isinstance(linear, nn.Linear)  # what a ModuleList holds is not typed
     return prepare_linear(linear.weight, linear.bias, torch.int8)
 
 
