@@ -61,11 +61,11 @@ class Decoder:
     """Ids in, text out as soon as it is whole; bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
+        self.pieces = pieces
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, unit: int) -> str:
-        return self._utf8.decode(self._pieces[unit])
+        return self._utf8.decode(self.pieces[unit])
 
     def finish(self) -> str:
         """The bytes still held back: the beginning of a character that was never completed."""
