@@ -136,7 +136,8 @@ class Characters:
         return Decoder(self._pieces)
 
     def piece(self, unit: int) -> str:
-        return (*SPECIALS, *self.characters)[unit]
+        known = len(SPECIALS)
+        return SPECIALS[unit] if unit < known else self.characters[unit - known]
 
     def files(self) -> dict[str, bytes]:
         values = {"kind": self.kind, "characters": "".join(self.characters)}
@@ -198,6 +199,12 @@ class Words:
         counts.pop(LINE_END, None)
         return cls([LINE_END, *_frequent(counts, config)])
 
+    def extended(self, words: Iterable[str]) -> Words:
+        """The same ids, and after them one for each of ``words`` that has none: words without
+        training text, whose vectors come from a file."""
+        new = dict.fromkeys(w for w in words if w not in self._ids and w.split() == [w])
+        return Words([*self.words, *new])
+
     def __len__(self) -> int:
         return len(self._pieces)
 
@@ -212,7 +219,7 @@ class Words:
         return _WordDecoder(self._pieces, self.line_end)
 
     def piece(self, unit: int) -> str:
-        return (*SPECIALS, *self.words)[unit]
+        return SPECIALS[unit] if unit < len(SPECIALS) else self.words[unit - len(SPECIALS)]
 
     def files(self) -> dict[str, bytes]:
         return {UNITS_FILE: _json({"kind": self.kind, "words": self.words})}

@@ -16,6 +16,7 @@ from torch import Tensor
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.errors import RunError, UsageError
+from seq2seq.images.files import ImageError, read_image
 from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -25,7 +26,6 @@ from seq2seq.tasks.captioning.batches import BOS, whole_images
 from seq2seq.tasks.captioning.card import caption_card
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
 from seq2seq.tasks.captioning.features import check_features, pad_features, read_features
-from seq2seq.tasks.captioning.images import ImageError, read_image
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
 from seq2seq.text.phrases import Phrases, missing
 from seq2seq.text.unit_phrases import unit_phrases

@@ -229,7 +229,7 @@ def _draw(
 
 
 def _suffixes(captioner: Captioner) -> frozenset[str]:
-    from seq2seq.tasks.captioning.images import SUFFIXES
+    from seq2seq.images.files import SUFFIXES
 
     features = captioner.config.model.encoder.kind == "features"
     return frozenset({".npy"}) if features else frozenset(SUFFIXES)
