@@ -42,7 +42,7 @@ python:  # which Python the other targets take
 $(READY): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "make: $(NO_PYTHON)" >&2; exit 1; fi
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots,onnx]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,plots,onnx,sentences]'
 	@touch $@
 
 demo: $(READY)

@@ -13,11 +13,11 @@ class Decoder:
     """Ids in, text out as soon as it is whole; bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
+        self.pieces = pieces
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, unit: int) -> str:
-        return self._utf8.decode(self._pieces[unit])
+        return self._utf8.decode(self.pieces[unit])
 
     def finish(self) -> str:
         """The bytes still held back: the beginning of a character that was never completed."""
@@ -37,7 +37,7 @@ class WordDecoder(Decoder):
         before, self._before = self._before, unit
         between = before is not None and before not in self._breaks and unit not in self._breaks
         if between and self._split:
-            between = self._pieces[unit] not in CLOSING and self._pieces[before] not in OPENING
+            between = self.pieces[unit] not in CLOSING and self.pieces[before] not in OPENING
         return (" " if between else "") + super().add(unit)
 
 

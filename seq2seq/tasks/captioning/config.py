@@ -120,6 +120,8 @@ class CaptionDecodingConfig:
     no_repeat_ngram: int = 0
     min_length: int = 0
     max_length: int = 30  # units
+    beam_groups: int = 1  # diverse beam search (Vijayakumar et al. 2016): beam_size in so many
+    diversity: float = 0.5  # and how much a group avoids the units of earlier ones
 
 
 @dataclass
@@ -146,7 +148,7 @@ def check(config: CaptioningConfig, where: str) -> None:
         "model.encoder": (encoder, "stem size positions"),
         "model.decoder": (decoder, "layers hidden_size attention_size"),
         "training": (training, "validation_beam samples"),
-        "decoding": (decoding, "beam_size batch_size max_length"),
+        "decoding": (decoding, "beam_size batch_size max_length beam_groups"),
     }
     for section, (values, names) in sections.items():
         found = {f"{section}.{name}": getattr(values, name) for name in names.split()}
@@ -169,6 +171,7 @@ def check(config: CaptioningConfig, where: str) -> None:
             "decoding.length_penalty": decoding.length_penalty,
             "decoding.no_repeat_ngram": decoding.no_repeat_ngram,
             "decoding.min_length": decoding.min_length,
+            "decoding.diversity": decoding.diversity,
         },
         where,
     )
