@@ -67,6 +67,8 @@ TASKS = {
         figures=(Figure("bits_per_character", "bits a character", higher=False, digits=3),),
         recipe="tinyshakespeare",
         public={
+            "BlankFiller": "seq2seq.tasks.generation.filler:BlankFiller",
+            "Filling": "seq2seq.tasks.generation.filler:Filling",
             "Generated": "seq2seq.tasks.generation.generator:Generated",
             "TextGenerator": "seq2seq.tasks.generation.generator:TextGenerator",
         },
@@ -84,6 +86,25 @@ TASKS = {
             "Caption": "seq2seq.tasks.captioning.captioner:Caption",
             "Captioned": "seq2seq.tasks.captioning.captioner:Captioned",
             "Captioner": "seq2seq.tasks.captioning.captioner:Captioner",
+        },
+    ),
+    "tagging": Entry(
+        config="seq2seq.tasks.tagging.config:TaggingConfig",
+        check="seq2seq.tasks.tagging.config:check",
+        training="seq2seq.tasks.tagging.training:TaggingTask",
+        user="seq2seq.tasks.tagging.tagger:Tagger",
+        commands="seq2seq.tasks.tagging.commands:COMMANDS",
+        command="tag",
+        figures=(
+            Figure("span_f1", "F1 of spans"),
+            Figure("label_accuracy", "accuracy of labels"),
+            Figure("sentence_accuracy", "accuracy of sentences"),
+        ),
+        recipe="conll2003",
+        public={
+            "Tagged": "seq2seq.tasks.tagging.tagged:Tagged",
+            "TaggedSpan": "seq2seq.tasks.tagging.tagged:TaggedSpan",
+            "Tagger": "seq2seq.tasks.tagging.tagger:Tagger",
         },
     ),
     "classification": Entry(

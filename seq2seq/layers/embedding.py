@@ -19,6 +19,8 @@ class WordEmbedding(nn.Module):
     trained, <unk>'s neither.
     """
 
+    constant_buffers = ("kept",)  # which averages of the weights leave out
+
     def __init__(self, trained: int, size: int, kept: int = 0, frozen: bool = False) -> None:
         super().__init__()
         self.size = size  # E
