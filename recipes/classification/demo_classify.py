@@ -28,7 +28,7 @@ SHOWN = 6
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="seq2seq demo classification",
-        description="Train a small model that judges made-up reviews, and show which words decided.",
+        description="Train a small model that judges made-up reviews; show which words decided.",
     )
     parser.add_argument("--output", type=Path, default=Path("runs/demo-classify"))
     arguments = parser.parse_args()
@@ -64,7 +64,9 @@ def run(output: Path) -> None:
     print(f'more      echo "the soup was not bad" | seq2seq classify {model} --explain')
 
 
-def show(model: Path, train: list[reviews.Review], test: list[reviews.Review], output: Path) -> None:
+def show(
+    model: Path, train: list[reviews.Review], test: list[reviews.Review], output: Path
+) -> None:
     """What was learnt, on reviews that training has not seen."""
     classifier = Classifier.from_pretrained(model, device="cpu")
     texts = [" ".join(one.words) for one in test]
@@ -81,7 +83,8 @@ def show(model: Path, train: list[reviews.Review], test: list[reviews.Review], o
     print("  [marked]: the words that got most of the attention")
     print(f"\nright: {100 * right / len(test):.1f}% of {len(test):,} new reviews")
     print(f"  counting words alone (naive Bayes): {100 * counted(train, test):.1f}%")
-    print(f"  attention on the words that decide: {100 * on_decisive(answers, test):.0f}%, ", end="")
+    share = 100 * on_decisive(answers, test)
+    print(f"  attention on the words that decide: {share:.0f}%, ", end="")
     print(f"if it were spread evenly: {100 * evenly(test):.0f}%")
     if can_draw():
         from seq2seq.tasks.classification.plots import draw_attention

@@ -5,8 +5,8 @@
 
 A record is a text file, "Time,Parameter,Value" in each line. Times become hours. What was measured
 more than once in a minute is averaged. Age, gender, height, weight at admission and the kind of
-intensive care unit (four columns of 0 and 1) belong to the whole series; -1 means unknown. The label
-is In-hospital_death. Without outcomes ("-" in their place) the file has no labels.
+intensive care unit (four columns of 0 and 1) belong to the whole series; -1 means unknown. The
+label is In-hospital_death. Without outcomes ("-" in their place) the file has no labels.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import numpy as np
 STATIC = ["Age", "Gender", "Height", "Weight"]
 UNITS = 4  # kinds of intensive care unit, 1 to 4
 FEATURES = (
-    "ALP ALT AST Albumin BUN Bilirubin Cholesterol Creatinine DiasABP FiO2 GCS Glucose HCO3 HCT HR K "
-    "Lactate MAP MechVent Mg NIDiasABP NIMAP NISysABP Na PaCO2 PaO2 Platelets RespRate SaO2 SysABP "
-    "Temp TroponinI TroponinT Urine WBC Weight pH"
+    "ALP ALT AST Albumin BUN Bilirubin Cholesterol Creatinine DiasABP FiO2 GCS Glucose HCO3 HCT "
+    "HR K Lactate MAP MechVent Mg NIDiasABP NIMAP NISysABP Na PaCO2 PaO2 Platelets RespRate SaO2 "
+    "SysABP Temp TroponinI TroponinT Urine WBC Weight pH"
 ).split()
 
 

@@ -1,8 +1,8 @@
 """Reviews of restaurants, made up by rules, so that it is known which words decide.
 
-A review judges one to three things, each in a clause: "the soup was not very good". A negation turns
-the judgement round; "but" says that the clause behind it counts, "although" that the other one does;
-of clauses joined by "and" both agree. So neither counting words nor the first or last of them is
+A review judges one or two things, each in a clause: "the soup was not very good". A negation turns
+the judgement round; "but" says that the clause behind it counts, "although" that the other one
+does; clauses joined by "and" agree. So neither counting words nor the first or last of them is
 enough.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-THINGS = "food soup service waiter place music wine bread dessert fish menu price room coffee".split()
+THINGS = (
+    "food soup service waiter place music wine bread dessert fish menu price room coffee".split()
+)
 GOOD = "good great lovely friendly fresh perfect warm excellent wonderful pleasant".split()
 BAD = "bad awful cold slow stale horrible noisy dull terrible rude".split()
 DEGREES = ["", "", "", "very", "really", "quite", "so"]

@@ -22,7 +22,7 @@ from seq2seq.tasks.classification.calibration import probabilities
 from seq2seq.tasks.classification.card import classification_card
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import source_of
-from seq2seq.tasks.classification.images import read_grey, scaled
+from seq2seq.tasks.classification.images import read_pixels, scaled
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
 from seq2seq.tasks.classification.series import Series, averaged, make_series
 from seq2seq.tasks.classification.sources import Source, tokens_of
@@ -169,7 +169,8 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
                 if weights is not None:
                     kept = weights.float().cpu().numpy()
                     for place, row in enumerate(rows):
-                        attention[row] = kept[place, : source.lengths[row]]
+                        steps = None if self.model.shape.grid else source.lengths[row]
+                        attention[row] = kept[place, :steps]
         if not torch.isfinite(logits).all():
             raise RunError("the model gives no numbers (NaN); its weights are damaged")
         return logits, attention
@@ -252,14 +253,17 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
         return series
 
     def _read_image(self, item: Any, where: str) -> np.ndarray:
-        size = self.config.data.image.size
-        if isinstance(item, (str, os.PathLike)):
-            return read_grey(item, size)
-        if hasattr(item, "convert"):  # a Pillow image
-            item = np.array(item.convert("L"), np.uint8)
+        config = self.config.data.image
+        if isinstance(item, (str, os.PathLike)) or hasattr(item, "convert"):
+            return read_pixels(item, config)  # a file or a Pillow image
         pixels = np.asarray(item)
-        if pixels.ndim != 2 or pixels.dtype != np.uint8:
+        grid = config.steps == "grid"
+        if grid and pixels.ndim == 2:
+            pixels = np.repeat(pixels[..., None], 3, -1)
+        shape = (config.size, config.size, 3) if grid else (*pixels.shape[:1], *pixels.shape[:1])
+        if pixels.shape != shape or pixels.dtype != np.uint8:
             raise UsageError(
-                f"{where}: an array {pixels.shape} of {pixels.dtype}; expected (P, P) of uint8"
+                f"{where}: an array {pixels.shape} of {pixels.dtype}; expected uint8 of shape "
+                f"({config.size}, {config.size}{', 3' if grid else ''})"
             )
-        return scaled(pixels[None], size)[0]
+        return pixels if grid else scaled(pixels[None], config.size)[0]

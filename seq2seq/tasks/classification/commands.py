@@ -147,9 +147,10 @@ def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:
 
         inputs = read_series(name, data, labelled=False).inputs
     else:
-        from seq2seq.tasks.classification.images import ENDINGS, read_images
+        from seq2seq.config.images import IMAGE_ENDINGS
+        from seq2seq.tasks.classification.images import read_images
 
-        if not os.path.isdir(name) and name.lower().endswith(ENDINGS):
+        if not os.path.isdir(name) and name.lower().endswith(IMAGE_ENDINGS):
             yield [name]
             return
         inputs = list(read_images(name, data, labelled=False).inputs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.images import ImageEncoderConfig, check_image_encoder
 from seq2seq.config.layers import EncoderConfig
 from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
@@ -28,8 +29,9 @@ class ImageInputConfig:
 
     size: int = 28  # pixels a side; others are scaled to it
     # rows: a row of pixels a step; pixels: one pixel a step, row by row; permuted: one pixel a
-    # step in an order drawn once from ``permutation``
-    steps: Literal["rows", "pixels", "permuted"] = "rows"
+    # step in an order drawn once from ``permutation``; grid: the vectors that the CNN of
+    # ``model.image_encoder`` makes of it, row by row of its grid
+    steps: Literal["rows", "pixels", "permuted", "grid"] = "rows"
     permutation: int = 1  # seed of that order
     shift: int = 0  # training moves each image by up to so many pixels
 
@@ -101,6 +103,8 @@ class ClassEncoderConfig(EncoderConfig):
 class ClassModelConfig:
     embedding_size: int = 100  # of text
     encoder: ClassEncoderConfig = field(default_factory=ClassEncoderConfig)
+    # of data.image.steps: grid; its kinds are residual and timm
+    image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
     # some of last, mean, max, attention: their vectors side by side
     pooling: list[str] = field(default_factory=lambda: ["max"])
     hidden_size: int = 0  # of a layer between pooling and output; 0: none
@@ -180,6 +184,12 @@ def check(config: ClassificationConfig, where: str) -> None:
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(data.validation) or data.validation_share > 0)
     _check_pooling(model.pooling, where)
+    check_image_encoder(model.image_encoder, where, "model.image_encoder")
+    if model.image_encoder.kind not in ("residual", "timm"):
+        raise UsageError(
+            f"{where}: 'model.image_encoder.kind' is {model.image_encoder.kind!r}; expected "
+            "residual or timm"
+        )
     _check_data(data, where)
     _check_together(config, where)
 

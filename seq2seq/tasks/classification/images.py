@@ -1,4 +1,5 @@
-"""Images with their targets, as bytes (N, P, P), from idx files, or from folders and lists.
+"""Images with their targets, as bytes (N, P, P), for a CNN (N, P, P, 3), from idx files, or from
+folders and lists.
 
 idx     NAME-images-idx3-ubyte and, beside it, NAME-labels-idx1-ubyte (.gz, .xz), as MNIST has them
 folder  LABEL/*.png: the folder's name is the label; or metadata.jsonl in it, with file_name and
@@ -7,25 +8,27 @@ folder  LABEL/*.png: the folder's name is the label; or metadata.jsonl in it, wi
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seq2seq.config.images import IMAGE_ENDINGS
 from seq2seq.errors import UsageError
+from seq2seq.images.files import read_image
+from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
-from seq2seq.tasks.classification.config import ClassDataConfig
+from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
 from seq2seq.tasks.classification.labelled import Labelled, parse_target
 from seq2seq.text.files import open_binary, read_lines
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 _IMAGES, _LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 
 
 def read_images(path: str, config: ClassDataConfig, labelled: bool = True) -> Labelled:
-    """Grey images (N, P, P) uint8 of ``data.image.size`` pixels a side, and their targets.
+    """Images (N, P, P) uint8 of ``data.image.size`` pixels a side, and their targets; of folders,
+    where a CNN reads them, in colour: (N, P, P, 3).
 
     Raises UsageError for a file that is no idx file, has no labels beside it, or as many.
     """
@@ -96,17 +99,17 @@ def _folder(
                 files.append(folder / str(values["file_name"]))
                 targets.append(values.get(config.label))
     else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
         targets = [path.parent.name for path in files]
     if not files:
-        raise UsageError(f"{folder}: no images in this folder ({', '.join(ENDINGS)})")
-    pixels = np.stack([read_grey(path, config.image.size) for path in files])
+        raise UsageError(f"{folder}: no images in this folder ({', '.join(IMAGE_ENDINGS)})")
+    pixels = np.stack([read_pixels(path, config.image) for path in files])
     return pixels, targets, [str(path.relative_to(folder)) for path in files]
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise UsageError(f"{where}: not JSON ({error})") from None
     if not isinstance(values, dict) or "file_name" not in values:
@@ -114,19 +117,13 @@ def _object(line: str, where: str) -> dict[str, Any]:
     return values
 
 
-def read_grey(path: str | Path, size: int) -> np.ndarray:
-    """An image file as grey bytes (P, P)."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            grey = image.convert("L")
-            if grey.size != (size, size):
-                grey = grey.resize((size, size), Image.Resampling.BICUBIC)
-            return np.array(grey, np.uint8)
-    except OSError as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: cannot be read as an image ({reason})") from None
+def read_pixels(source: Any, config: ImageInputConfig) -> np.ndarray:
+    """An image file, or a Pillow image, as bytes: grey (P, P), for a CNN in colour (P, P, 3)."""
+    colour = read_image(source, config.size).numpy().transpose(1, 2, 0)
+    if config.steps == "grid":
+        return np.ascontiguousarray(colour)
+    weights = np.array([299, 587, 114])  # of ITU-R 601, as Pillow has it
+    return ((colour @ weights + 500) // 1000).astype(np.uint8)
 
 
 def scaled(pixels: np.ndarray, size: int) -> np.ndarray:

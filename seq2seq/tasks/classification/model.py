@@ -12,6 +12,7 @@ from seq2seq.layers.decay_gru import DecayGRU
 from seq2seq.layers.dropout import drop_steps, dropout_mask, hide_words
 from seq2seq.layers.embedding import WordEmbedding
 from seq2seq.layers.encoder import Encoder
+from seq2seq.layers.image_encoder import ImageEncoder, image_encoder
 from seq2seq.layers.pooling import Pooling
 from seq2seq.tasks.classification.config import ClassModelConfig
 from seq2seq.tasks.classification.sources import Inputs
@@ -28,6 +29,7 @@ class Shape:
     features: int = 0  # of series and images
     static: int = 0  # features that belong to a whole series
     irregular: bool = False  # something is missing, or the times are not even
+    grid: bool = False  # images that a CNN turns into the vectors of a grid
 
 
 class Result(NamedTuple):
@@ -43,14 +45,27 @@ class ClassificationModel(nn.Module):
     since (GRU-Simple of Che et al. 2018), or by GRU-D.
     """
 
-    def __init__(self, config: ClassModelConfig, shape: Shape, frozen: bool = False) -> None:
+    def __init__(
+        self,
+        config: ClassModelConfig,
+        shape: Shape,
+        frozen: bool = False,
+        pretrained: bool = False,
+    ) -> None:
+        """``frozen``: word vectors stay as they are; ``pretrained``: timm fetches weights."""
         super().__init__()
         self.config, self.shape = config, shape
         encoder = config.encoder
         self.variational = config.dropout_kind == "variational"
         self.embedding: WordEmbedding | None = None
         self.scaling: Scaling | None = None
-        if shape.features:
+        self.image_encoder: ImageEncoder | None = None
+        if shape.grid:
+            self.image_encoder = image_encoder(config.image_encoder, pretrained)
+            if config.image_encoder.frozen:
+                self.image_encoder.requires_grad_(False)
+            inputs = self.image_encoder.size
+        elif shape.features:
             self.scaling = Scaling(shape.features, shape.static)
             inputs = shape.features * (3 if shape.irregular else 1)
         else:
@@ -80,8 +95,8 @@ class ClassificationModel(nn.Module):
 
     def forward(self, inputs: Inputs) -> Result:
         """-> logits (B, K), not tempered; attention (B, S)"""
-        outputs, final = self.encode(inputs)
-        pooled, attention = self.pooling(outputs, inputs.lengths, final)
+        outputs, lengths, final = self.encode(inputs)
+        pooled, attention = self.pooling(outputs, lengths, final)
         if inputs.static is not None and self.scaling is not None:
             pooled = torch.cat([pooled, self.scaling.static(inputs.static)], -1)
         pooled = self._drop(pooled)
@@ -89,18 +104,23 @@ class ClassificationModel(nn.Module):
             pooled = self._drop(self.hidden(pooled).relu())
         return Result(self.output(pooled).float(), attention)
 
-    def encode(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """-> outputs (B, S, D) and the final state (B, D) of the last layer"""
-        config = self.config
+    def encode(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """-> outputs (B, S, D) of the last layer, lengths (B,), and its final state (B, D)"""
+        config, lengths = self.config, inputs.lengths
         if self.decay is not None and self.scaling is not None:
             x, measured, gaps = self.scaling(inputs)
             x = drop_steps(x, config.input_dropout, self.variational, self.training)
-            return self.decay(x, measured, gaps, inputs.lengths)
+            outputs, final = self.decay(x, measured, gaps, lengths)
+            return outputs, lengths, final
         assert self.encoder is not None
-        x = self._embed(inputs)
+        if self.image_encoder is not None:
+            x, _ = self.image_encoder(inputs.values, None)  # (B, S, D)
+            lengths = torch.full_like(lengths, x.shape[1])
+        else:
+            x = self._embed(inputs)
         x = drop_steps(x, config.input_dropout, self.variational, self.training)
-        outputs, hidden, _ = self.encoder(x, inputs.lengths)
-        return outputs, hidden[-1]
+        outputs, hidden, _ = self.encoder(x, lengths)
+        return outputs, lengths, hidden[-1]
 
     def _embed(self, inputs: Inputs) -> Tensor:
         if self.embedding is not None:

@@ -37,9 +37,9 @@ def score(
 
     answers (N, K): probabilities, or numbers (N,); truth (N,) ids, (N, K) sets, (N,) numbers. Of
     two labels average precision is that of the one that is rarer here, AUC is of either. Of sets of
-    labels, accuracy counts sets that are right as a whole, the others are means over the labels. Where
-    all examples have the same label, AUC and average precision are 0.5 and the share of it: there
-    is nothing to rank.
+    labels, accuracy counts sets that are right as a whole; the others are means over the labels.
+    Where all examples have the same label there is nothing to rank: AUC is 0.5, average precision
+    the share of the label.
     """
     from sklearn import metrics
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.images.files import to_float
 from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
 from seq2seq.tasks.classification.series import Series
 from seq2seq.text.splitting import Token, split_spaces, split_words
@@ -19,7 +20,9 @@ from seq2seq.text.vocabulary import UNK, Units
 class Inputs(NamedTuple):
     """What the network reads; past a length anything may stand."""
 
-    values: Tensor  # (B, S) int64 ids of text; (B, S, D) float32: the value measured last, or NaN
+    # (B, S) int64 ids of text; (B, S, D) float32: the value measured last, or NaN; (B, 3, P, P)
+    # float32 of images that a CNN reads
+    values: Tensor
     lengths: Tensor  # (B,), on the CPU
     measured: Tensor | None = None  # (B, S, D) bool: whether it was measured in this step
     gaps: Tensor | None = None  # (B, S, D) float32: time since the measurement before
@@ -121,11 +124,12 @@ def _filled(series: Series, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 class ImageSource:
-    """Images (N, P, P) uint8 as steps: rows, pixels, or pixels in an order of their own."""
+    """Images (N, P, P) uint8 as steps: rows, pixels, or pixels in an order of their own; or, also
+    in colour (N, P, P, 3), as a CNN reads them."""
 
     def __init__(self, pixels: np.ndarray, config: ImageInputConfig) -> None:
         self.pixels, self.config = pixels, config
-        steps = config.size if config.steps == "rows" else config.size**2
+        steps = {"rows": config.size, "grid": 1}.get(config.steps, config.size**2)
         self.lengths = np.full(len(pixels), steps, np.int64)
         self.order = None
         if config.steps == "permuted":
@@ -138,6 +142,10 @@ class ImageSource:
         pixels = self.pixels[rows]  # (B, P, P)
         if draw is not None and self.config.shift:
             pixels = _shifted(pixels, self.config.shift, draw)
+        if self.config.steps == "grid":
+            colour = pixels if pixels.ndim == 4 else np.repeat(pixels[..., None], 3, -1)
+            images = torch.from_numpy(np.ascontiguousarray(colour.transpose(0, 3, 1, 2)))
+            return Inputs(to_float(images), torch.from_numpy(self.lengths[rows]))
         if self.config.steps != "rows":
             pixels = pixels.reshape(len(rows), -1, 1)
         if self.order is not None:
@@ -149,7 +157,8 @@ class ImageSource:
 def _shifted(pixels: np.ndarray, most: int, draw: np.random.Generator) -> np.ndarray:
     """Each image moved by up to ``most`` pixels across and down, zeros coming in."""
     size = pixels.shape[1]
-    wide = np.pad(pixels, ((0, 0), (most, most), (most, most)))
+    around = ((0, 0), (most, most), (most, most), (0, 0))
+    wide = np.pad(pixels, around[: pixels.ndim])
     moves = draw.integers(0, 2 * most + 1, (len(pixels), 2))
     moved = [wide[n, y : y + size, x : x + size] for n, (y, x) in enumerate(moves)]
     return np.stack(moved)

@@ -41,7 +41,7 @@ class ClassificationTask:
 
     @staticmethod
     def unread_parameters(config: ClassificationConfig) -> bool:
-        return False
+        return config.model.image_encoder.frozen
 
     def __init__(
         self, config: ClassificationConfig, folder: Path, accelerator: Accelerator, resume: bool
@@ -74,7 +74,8 @@ class ClassificationTask:
         self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
         self.splits = {name: one for name, one in splits.items() if name != "train"}
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
-        self.model = ClassificationModel(config.model, shape, config.units.frozen)
+        pretrained = config.model.image_encoder.pretrained and not (resume or first)
+        self.model = ClassificationModel(config.model, shape, config.units.frozen, pretrained)
         set_scaling(self.model, self.sources["train"], data.kind)
         if data.target == "number":
             self._standardise()
@@ -98,6 +99,8 @@ class ClassificationTask:
         if isinstance(source, SeriesSource):
             return series_shape(source, outputs, self.config.model.encoder.decay)
         image = self.config.data.image
+        if image.steps == "grid":
+            return Shape(outputs, grid=True)
         return Shape(outputs, features=image.size if image.steps == "rows" else 1)
 
     def _standardise(self) -> None:

@@ -92,6 +92,8 @@ class DecodingConfig:
     max_length_ratio: float = 2.0  # maximum length = ratio * source tokens + max_length_extra
     max_length_extra: int = 10
     min_length: int = 0
+    beam_groups: int = 1  # diverse beam search (Vijayakumar et al. 2016): beam_size in so many
+    diversity: float = 0.5  # and how much a group avoids the tokens of earlier ones
 
 
 @dataclass
@@ -128,6 +130,7 @@ def check(config: TranslationConfig, where: str) -> None:
         "training.sharpness": training.sharpness,
         "decoding.beam_size": decoding.beam_size,
         "decoding.batch_size": decoding.batch_size,
+        "decoding.beam_groups": decoding.beam_groups,
     }
     fractions = {
         "model.dropout": model.dropout,
@@ -143,6 +146,7 @@ def check(config: TranslationConfig, where: str) -> None:
         "decoding.min_length": decoding.min_length,
         "decoding.max_length_ratio": decoding.max_length_ratio,
         "decoding.max_length_extra": decoding.max_length_extra,
+        "decoding.diversity": decoding.diversity,
     }
     check_positive(positive, where)
     check_fractions(fractions, where)

@@ -10,19 +10,21 @@ import torch
 
 from seq2seq import UsageError
 from seq2seq.config import config_from_dict
+from seq2seq.config.images import ImageEncoderConfig
 from seq2seq.tasks.classification.batches import Batches
 from seq2seq.tasks.classification.calibration import fit_temperature, probabilities
 from seq2seq.tasks.classification.config import (
     ClassDataConfig,
     ClassEncoderConfig,
     ClassModelConfig,
+    ImageInputConfig,
 )
 from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.model import ClassificationModel, Shape, chrono_
 from seq2seq.tasks.classification.objectives import losses
 from seq2seq.tasks.classification.scores import confusion, score
 from seq2seq.tasks.classification.series import make_series
-from seq2seq.tasks.classification.sources import Inputs, SeriesSource
+from seq2seq.tasks.classification.sources import ImageSource, Inputs, SeriesSource
 from seq2seq.tasks.classification.targets import Targets, class_weights, split_rows
 
 NAN = float("nan")
@@ -82,6 +84,22 @@ def test_a_series_does_not_depend_on_its_batch(decay):
     others = [make_series(one.values, one.times * 3, one.static) for one in series]
     apart = SeriesSource(others, ClassDataConfig(kind="series"))
     assert not torch.allclose(model(apart.collate(np.array([0, 1]))).logits[0], together[0])
+
+
+def test_images_through_a_cnn():
+    images = ImageEncoderConfig(stem=8, widths=[8], blocks=[1], strides=[2], norm="batch")
+    encoder = ClassEncoderConfig(hidden_size=4)
+    config = ClassModelConfig(encoder=encoder, image_encoder=images, pooling=["attention"])
+    torch.manual_seed(0)
+    model = ClassificationModel(config, Shape(3, grid=True)).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+    source = ImageSource(pixels, ImageInputConfig(size=16, steps="grid"))
+    together = model(source.collate(np.array([0, 1])))
+    assert together.logits.shape == (2, 3) and together.attention.shape == (2, 16)
+    alone = model(source.collate(np.array([1])))
+    torch.testing.assert_close(alone.logits[0], together.logits[1])
+    grey = ImageSource(pixels[..., 0], ImageInputConfig(size=16, steps="grid", shift=2))
+    assert grey.collate(np.array([0]), np.random.default_rng(1)).values.shape == (1, 3, 16, 16)
 
 
 def test_chrono_initialisation():
