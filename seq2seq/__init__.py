@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.generation.filler import Filling as Filling
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
+    from seq2seq.tasks.generation.suggesting import Suggestion as Suggestion
     from seq2seq.tasks.tagging.tagged import Tagged as Tagged
     from seq2seq.tasks.tagging.tagged import TaggedSpan as TaggedSpan
     from seq2seq.tasks.tagging.tagger import Tagger as Tagger

@@ -70,6 +70,7 @@ TASKS = {
             "BlankFiller": "seq2seq.tasks.generation.filler:BlankFiller",
             "Filling": "seq2seq.tasks.generation.filler:Filling",
             "Generated": "seq2seq.tasks.generation.generator:Generated",
+            "Suggestion": "seq2seq.tasks.generation.suggesting:Suggestion",
             "TextGenerator": "seq2seq.tasks.generation.generator:TextGenerator",
         },
     ),
