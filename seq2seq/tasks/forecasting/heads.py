@@ -187,7 +187,9 @@ class QuantilesHead:
         """The integral of the quantile function by the trapezoid rule, its ends at half the
         outermost levels."""
         found, levels = self._of(parameters), parameters.new_tensor(self._levels)
-        bounds = torch.cat([levels.new_zeros(1), 0.5 * (levels[1:] + levels[:-1]), levels.new_ones(1)])
+        bounds = torch.cat(
+            [levels.new_zeros(1), 0.5 * (levels[1:] + levels[:-1]), levels.new_ones(1)]
+        )
         return (found * bounds.diff()).sum(-1)
 
     def quantiles(self, parameters: Tensor, levels: Tensor, factor: Tensor) -> Tensor:
