@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.captioning.captioner import Caption as Caption
     from seq2seq.tasks.captioning.captioner import Captioned as Captioned
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
+    from seq2seq.tasks.forecasting.forecaster import Forecaster as Forecaster
+    from seq2seq.tasks.forecasting.series import Forecast as Forecast
+    from seq2seq.tasks.forecasting.series import Series as Series
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
     from seq2seq.tasks.translation.config import Config as Config

@@ -50,7 +50,7 @@ class AutoregressiveNetwork(nn.Module):
         values = torch.cat([inputs.past, future], 1)
         steps = self.context + future.shape[1]
         states, _ = self.layer(self._inputs(inputs, values, steps))
-        return self._parameters(states)
+        return self._distributions(states)
 
     def _inputs(self, inputs: Inputs, values: Tensor, steps: int) -> Tensor:
         """The inputs of ``steps`` steps from the context's first one on: (R, steps, I)"""
@@ -64,7 +64,7 @@ class AutoregressiveNetwork(nn.Module):
         parts.append(inputs.static.unsqueeze(1).expand(-1, steps, -1))
         return torch.cat(parts, -1)
 
-    def _parameters(self, states: Tensor) -> Tensor:
+    def _distributions(self, states: Tensor) -> Tensor:
         """(R, steps, hidden) -> (R, steps, C, P)"""
         return self.output(self.dropout(states)).unflatten(-1, (self.channels, self.outputs))
 
@@ -89,7 +89,7 @@ class AutoregressiveNetwork(nn.Module):
             known = inputs.future_features[:, step].repeat_interleave(paths, 0)
             x = torch.cat([*lagged, missing, known, static], -1)
             states, state = self.layer(x.unsqueeze(1), state)
-            parameters = self._parameters(states)[:, 0]  # (N, C, P)
+            parameters = self._distributions(states)[:, 0]  # (N, C, P)
             levels = uniform[:, step].reshape(rows * paths, channels)
             values[:, longest + step] = head.quantiles(parameters, levels, factor)
             missing = torch.zeros_like(missing)

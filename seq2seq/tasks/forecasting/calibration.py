@@ -7,8 +7,8 @@ Romano et al. 2019, one-sided for each level). A forecast of quantile q then lie
 the validation values.
 
 Paths of a model that forecasts the whole horizon at once need to know which errors go together:
-``ranks`` (H, H) is the correlation of the normal scores of the predicted probabilities, over the
-validation windows (a Gaussian copula; Salinas et al. 2019, section 3).
+``ranks`` (H, H) is the correlation between steps of the errors' normal scores, their ranks over the
+validation windows as quantiles of a normal distribution (a Gaussian copula).
 """
 
 from __future__ import annotations
@@ -79,19 +79,19 @@ def learn_offsets(errors: np.ndarray, levels: Sequence[float]) -> Tensor:
     return torch.from_numpy(found)
 
 
-def learn_ranks(probabilities: np.ndarray) -> Tensor:
-    """Predicted probabilities (N, H, C) of at most the true value, NaN where there is none ->
-    correlation (H, H) float32 of their normal scores; the identity for fewer than two windows."""
-    scores = torch.special.ndtri(torch.from_numpy(np.clip(probabilities, 1e-3, 1 - 1e-3)))
-    rows = scores.movedim(2, 1).flatten(0, 1)  # (N * C, H)
-    rows = rows[~rows.isnan().any(1)]
-    steps = probabilities.shape[1]
-    if len(rows) < 2 * LEAST:
+def learn_ranks(errors: np.ndarray) -> Tensor:
+    """errors (N, H, C) of the median, NaN where there is no value -> correlation (H, H) float32 of
+    their normal scores; the identity where few windows are whole."""
+    steps = errors.shape[1]
+    whole = errors[~np.isnan(errors).any((1, 2))]
+    if len(whole) < LEAST:
         return torch.eye(steps)
-    rows = (rows - rows.mean(0)) / rows.std(0).clamp_min(1e-6)
-    correlation = rows.T @ rows / (len(rows) - 1)
+    place = whole.argsort(0).argsort(0) + 0.5
+    scores = torch.special.ndtri(torch.from_numpy(place / len(whole)))  # (N, H, C)
+    rows = scores.movedim(2, 1).flatten(0, 1)  # (N * C, H)
+    correlation = rows.T @ rows / rows.square().mean(0).mul(len(rows))
     correlation = 0.98 * correlation + 0.02 * torch.eye(steps, dtype=correlation.dtype)
-    return correlation.clamp(-1, 1).float()  # the share of the identity keeps it positive definite
+    return correlation.float()  # the share of the identity keeps it positive definite
 
 
 def correlated(uniform: Tensor, ranks: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,7 +26,7 @@ class ForecastDataConfig:
     train: PathText | None = None
     validation: PathText | None = None
     test: PathText | None = None
-    time: str = "time"  # the time column; a file without it has its rows numbered
+    time: str | None = "time"  # the time column; null: rows are numbered
     series: list[str] = field(default_factory=list)  # columns that tell series apart; []: one
     targets: list[str] = field(default_factory=list)  # []: every column with no other use
     known: list[str] = field(default_factory=list)  # numbers known ahead: prices, holidays
@@ -137,15 +138,17 @@ def check(config: ForecastConfig, where: str) -> None:
 
 def check_levels(levels: list[float], name: str) -> None:
     """Raises UsageError for levels that do not ascend between 0 and 1."""
-    ascending = all(low < high for low, high in zip(levels, levels[1:], strict=False))
+    ascending = all(low < high for low, high in itertools.pairwise(levels))
     if not levels or not ascending or not all(0 < level < 1 for level in levels):
         raise UsageError(f"{name} is {levels}; expected ascending numbers between 0 and 1")
 
 
 def _check_columns(data: ForecastDataConfig, where: str) -> None:
     uses: dict[str, str] = {}
+    if data.time is not None:
+        uses[data.time] = "time"
     for use in ("series", "targets", "known", "static"):
-        for name in [data.time, *getattr(data, use)] if use == "series" else getattr(data, use):
+        for name in getattr(data, use):
             if name in uses and (uses[name], use) != ("series", "static"):
                 raise UsageError(
                     f"{where}: column {name!r} is in 'data.{use}' and in 'data.{uses[name]}'; "

@@ -37,9 +37,6 @@ class Head(Protocol):
         levels (...) between 0 and 1 -> (...) of the dtype of ``parameters``. With uniform random
         levels this draws samples (inversion)."""
 
-    def cumulative(self, parameters: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        """The probability of at most ``value``: (...)"""
-
 
 class PointHead:
     """One number: mean or median, by the loss. It stands for a distribution without width, which
@@ -59,9 +56,6 @@ class PointHead:
     def quantiles(self, parameters: Tensor, levels: Tensor, factor: Tensor) -> Tensor:
         return parameters[..., 0].expand(levels.shape)
 
-    def cumulative(self, parameters: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        return (value >= parameters[..., 0]).to(value.dtype)
-
 
 class GaussianHead:
     """Normal distribution: mean a, standard deviation softplus(b)."""
@@ -78,10 +72,6 @@ class GaussianHead:
     def quantiles(self, parameters: Tensor, levels: Tensor, factor: Tensor) -> Tensor:
         mean, scale = self._of(parameters)
         return mean + scale * torch.special.ndtri(levels.double()).to(scale.dtype)
-
-    def cumulative(self, parameters: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        mean, scale = self._of(parameters)
-        return torch.special.ndtr((value - mean) / scale)
 
     @staticmethod
     def _of(parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,11 +99,6 @@ class StudentHead:
         mean, scale, freedom = self._of(parameters)
         found = _special().stdtrit(_array(freedom), _array(levels))
         return mean + scale * _tensor(found, scale)
-
-    def cumulative(self, parameters: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        mean, scale, freedom = self._of(parameters)
-        found = _special().stdtr(_array(freedom), _array((value - mean) / scale))
-        return _tensor(found, scale)
 
     @staticmethod
     def _of(parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,16 +132,6 @@ class NegativeBinomialHead:
         number, chance = _array(1 / dispersion), _array(1 / (1 + dispersion * mean))
         found = nbinom.ppf(_array(levels), number, chance)
         return _tensor(found, mean) / factor
-
-    def cumulative(self, parameters: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        """At the middle of the jump, so that it is 0.5 on average."""
-        from scipy.stats import nbinom
-
-        mean, dispersion = self._of(parameters, factor)
-        number, chance = _array(1 / dispersion), _array(1 / (1 + dispersion * mean))
-        count = _array((value * factor).round())
-        middle = nbinom.cdf(count, number, chance) - 0.5 * nbinom.pmf(count, number, chance)
-        return _tensor(middle, mean)
 
     @staticmethod
     def _of(parameters: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,16 +179,6 @@ class QuantilesHead:
         share = (levels - known[right - 1]) / (known[right] - known[right - 1])
         return low + (high - low) * share.to(low.dtype)
 
-    def cumulative(self, parameters: Tensor, value: Tensor, factor: Tensor) -> Tensor:
-        found, known = self._of(parameters), parameters.new_tensor(self._levels)
-        if self.size == 1:
-            return (value >= found[..., 0]).to(value.dtype)
-        right = (value.unsqueeze(-1) > found).sum(-1).clamp(1, self.size - 1)
-        high = found.gather(-1, right.unsqueeze(-1)).squeeze(-1)
-        low = found.gather(-1, right.unsqueeze(-1) - 1).squeeze(-1)
-        share = (value - low) / (high - low).clamp_min(1e-12)
-        return (known[right - 1] + share * (known[right] - known[right - 1])).clamp(0, 1)
-
     def _of(self, parameters: Tensor) -> Tensor:
         """The quantiles (..., P), ascending."""
         middle = self._middle
@@ -244,7 +209,7 @@ def check_head(config: ForecastModelConfig) -> None:
         _special()
 
 
-def _special():  # noqa: ANN202  scipy ships no types
+def _special():
     try:
         from scipy import special
     except ImportError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from seq2seq.tasks.forecasting.calibration import calibrated, correlated
 from seq2seq.tasks.forecasting.model import ForecastModel, Outlook
-from seq2seq.tasks.forecasting.windows import Batch
+from seq2seq.tasks.forecasting.windows import Batch, WindowCutter
+
+BLOCK = 64  # windows that are computed at once
+SAMPLED_ROWS = 2048  # paths that are drawn at once
 
 
 class Prediction(NamedTuple):
@@ -103,3 +107,78 @@ def random_numbers(
         random = np.random.default_rng(key)
         drawn[row] = random.random((horizon, paths, targets), dtype=np.float32)
     return torch.from_numpy(np.clip(drawn, 1e-6, 1 - 1e-6))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a forecast."""
+
+    levels: tuple[float, ...]  # of quantiles, ascending
+    horizon: int
+    paths: int = 0  # 0: none; a model that samples draws ``default_paths`` all the same
+    default_paths: int = 200
+    seed: int = 1
+    calibration: tuple[float, ...] | None = None  # levels of ``model.offsets``; None: not used
+
+
+class Predicted(NamedTuple):
+    """Forecasts of N windows in the values' own unit, float64."""
+
+    mean: np.ndarray  # (N, H, C)
+    median: np.ndarray  # (N, H, C)
+    quantiles: np.ndarray  # (N, Q, H, C)
+    paths: np.ndarray | None  # (N, P, H, C)
+
+
+def predict_windows(
+    model: ForecastModel,
+    cutter: WindowCutter,
+    index: np.ndarray,
+    origins: np.ndarray,
+    asked: Asked,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Predicted:
+    """Forecast from the ``origins`` (N,) of the series ``index`` (N,); reads nothing behind them.
+
+    Windows are computed in blocks that always have the same number of rows, the last one filled
+    up: products of one shape give a row the same bits whatever the rows beside it.
+    """
+    device = next(model.parameters()).device
+    drawn = asked.paths or (asked.default_paths if model.samples else 0)
+    block = max(1, SAMPLED_ROWS // drawn) if model.samples else BLOCK
+    levels = torch.tensor(sorted({0.5, *asked.levels}), dtype=torch.float64)
+    kept = [i for i, level in enumerate(levels.tolist()) if level in asked.levels]
+    middle = levels.tolist().index(0.5)
+    names, parts = cutter.series.names, []
+    for begin in range(0, len(index), block):
+        own = index[begin : begin + block]
+        count = len(own)
+        own = np.concatenate([own, np.repeat(own[-1:], block - count)])
+        at = origins[begin : begin + block]
+        at = np.concatenate([at, np.repeat(at[-1:], block - count)])
+        batch, shift, scale = cutter.cut(own, at, at)  # targets end where the past does
+        uniform = None
+        if drawn:
+            targets = batch.past.shape[2]
+            uniform = random_numbers(names[own], at, asked.seed, asked.horizon, drawn, targets)
+            uniform = uniform.to(device)
+        found = predict(model, batch.to(device), levels, uniform, asked.calibration)
+        shift, scale = shift[:count, None], scale[:count, None]
+        quantiles = _own(found.quantiles[:count], shift[:, None], scale[:, None], asked.horizon)
+        paths = None
+        if asked.paths and found.paths is not None:
+            paths = _own(found.paths[:count], shift[:, None], scale[:, None], asked.horizon)
+        if model.config.head == "negative_binomial":  # counts
+            quantiles = quantiles.round()
+            paths = None if paths is None else paths.round()
+        mean = _own(found.mean[:count], shift, scale, asked.horizon)
+        parts.append(Predicted(mean, quantiles[:, middle], quantiles[:, kept], paths))
+        progress(count)
+    mean, median, quantiles = (np.concatenate([part[n] for part in parts]) for n in range(3))
+    paths = [part.paths for part in parts if part.paths is not None]
+    return Predicted(mean, median, quantiles, np.concatenate(paths) if paths else None)
+
+
+def _own(scaled: Tensor, shift: np.ndarray, scale: np.ndarray, horizon: int) -> np.ndarray:
+    """Scaled values (..., H, C) in their own unit."""
+    return shift + scale * scaled[..., :horizon, :].double().cpu().numpy()

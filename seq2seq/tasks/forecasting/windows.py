@@ -199,10 +199,10 @@ class TrainingBatches:
         self._by_series, self._rank, self._world = by_series, rank, world
         whole = min(len(windows), MOST_EACH_EPOCH)
         self._drawn = by_series or each_epoch is not None or whole < len(windows)
-        self._count = each_epoch or whole
+        self.count = each_epoch or whole  # windows of an epoch
 
     def len_epoch(self, epoch: int) -> int:
-        return max(1, -(-self._count // self._size) // self._world)
+        return max(1, -(-self.count // self._size) // self._world)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of one epoch; the first ``skip`` are left out at no cost."""
@@ -218,9 +218,9 @@ class TrainingBatches:
             least = self._size * self._world if self._world > 1 else 1
             return order if len(order) >= least else np.resize(order, least)
         if not self._by_series:
-            return random.integers(0, len(self._windows), self._count)
+            return random.integers(0, len(self._windows), self.count)
         counts = self._windows.counts
         usable = np.flatnonzero(counts)
-        index = usable[random.integers(0, len(usable), self._count)]
+        index = usable[random.integers(0, len(usable), self.count)]
         before = np.concatenate([[0], np.cumsum(counts)])[index]
-        return before + (random.random(self._count) * counts[index]).astype(np.int64)
+        return before + (random.random(self.count) * counts[index]).astype(np.int64)
