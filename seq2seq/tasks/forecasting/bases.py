@@ -29,6 +29,8 @@ class Base(nn.Module):
     """The base that ``model.base`` names.
 
     - last: the last value.
+    - mean: the mean of the context.
+    - velocity: the line through the last two values, in the future; in the past the last value.
     - seasonal: the last season, repeated (before it, too).
     - smoothing: level times or plus season, both smoothed exponentially over the context (the idea
       of Smyl 2020, section 3). With season k = K the last, the level of a season its mean and
@@ -41,7 +43,7 @@ class Base(nn.Module):
         super().__init__()
         self.kind, self.horizon = config.base, config.horizon
         self.multiplicative = config.base_form == "multiplicative"
-        self.season = 1 if config.base == "last" else season
+        self.season = season if config.base in ("seasonal", "smoothing") else 1
         self.rates = nn.Parameter(torch.tensor([0.0, -1.0])) if self.kind == "smoothing" else None
 
     def forward(self, past: Tensor, observed: Tensor) -> Normal:
@@ -53,9 +55,15 @@ class Base(nn.Module):
         if self.kind == "smoothing":
             level, profile = self._smoothed(past, observed)
             base = level * profile if self.multiplicative else level + profile
+        elif self.kind == "mean":
+            base = (past * observed).sum(1, keepdim=True)
+            base = base / observed.sum(1, keepdim=True).clamp_min(1)
         else:
             base = _last_season(past, observed, self.season)  # (B, m, C)
         base = base[:, _phases(steps, self.horizon, self.season, past.device)]
+        if self.kind == "velocity" and steps > 1:
+            ahead = torch.arange(1 - steps, self.horizon + 1, device=past.device).clamp_min(0)
+            base = base + ahead[:, None] * (past[:, -1:] - past[:, -2:-1])
         if self.multiplicative:
             base = base.clamp_min(_LEAST)
             return Normal(base, base)

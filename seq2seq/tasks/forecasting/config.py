@@ -43,6 +43,9 @@ class ForecastDataConfig:
     batch_size: int = 128  # windows
     windows_per_epoch: int | None = None  # drawn at random; default: each once
     sampling: Literal["windows", "series"] = "windows"  # what is drawn with equal probability
+    # two targets, the coordinates of a plane: each training window is turned by a random angle, and
+    # mirrored or not
+    rotate: list[str] = field(default_factory=list)
     validation_stride: int | None = None  # steps between scored origins; default: the horizon
     test_stride: int | None = None
 
@@ -56,8 +59,10 @@ class ForecastModelConfig:
     channels: Literal["independent", "joint"] = "independent"  # several targets
     scaling: Literal["none", "global", "window", "mean"] = "global"
     # what is forecast besides: the model learns what is left
-    base: Literal["none", "last", "seasonal", "smoothing"] = "none"
+    base: Literal["none", "last", "mean", "velocity", "seasonal", "smoothing"] = "none"
     base_form: Literal["additive", "multiplicative"] = "additive"
+    # targets whose base at the origin the network reads, too: what a base takes away, as a height
+    read_base: list[str] = field(default_factory=list)
     head: Literal["point", "gaussian", "student", "negative_binomial", "quantiles"] = "quantiles"
     loss: Literal["mse", "mae", "huber"] = "mse"  # of head point
     levels: list[float] = field(  # of head quantiles
@@ -132,6 +137,11 @@ def check(config: ForecastConfig, where: str) -> None:
                 f"{', '.join(CALENDAR)}"
             )
     _check_columns(data, where)
+    if data.rotate and (len(data.rotate) != 2 or model.scaling != "none"):
+        raise UsageError(
+            f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {model.scaling}; expected two "
+            "targets of one unit, and 'model.scaling: none'"
+        )
     _check_model(model, where)
     check_run(config, where, has_validation=True)
 

@@ -249,6 +249,16 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         )
 
 
+def places(names: Sequence[str], targets: Sequence[str], key: str) -> tuple[int, ...]:
+    """Where ``names`` stand among the targets; raises UsageError for one that is not there."""
+    for name in names:
+        if name not in targets:
+            raise UsageError(
+                f"'{key}' holds {name!r}; expected some of the targets: {', '.join(targets)}"
+            )
+    return tuple(targets.index(name) for name in names)
+
+
 def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
     """A new model of this shape. Raises UsageError for a base whose season is longer than the
     context."""
@@ -264,6 +274,7 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
         tuple(len(known) for known in encoding.categories.values()),
         len(encoding.numbers),
         encoding.season,
+        places(model.read_base, encoding.targets, "model.read_base"),
     )
     return ForecastModel(model, sizes, len(config.forecast.levels))
 

@@ -24,6 +24,7 @@ class Sizes:
     categories: tuple[int, ...]  # how many of each static column
     numbers: int  # static columns of numbers
     season: int
+    read_base: tuple[int, ...] = ()  # targets whose base the network reads
 
 
 @dataclass(frozen=True)

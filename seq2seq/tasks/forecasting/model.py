@@ -52,7 +52,8 @@ class ForecastModel(nn.Module):
             "autoregressive": AutoregressiveNetwork,
         }
         make = kinds[config.kind]
-        self.network = make(config, sizes, channels, self.static.size, self.head.size)
+        known = self.static.size + len(sizes.read_base)
+        self.network = make(config, sizes, channels, known, self.head.size)
         offsets = torch.zeros(levels, config.horizon, sizes.targets)
         self.register_buffer("offsets", offsets)
         self.register_buffer("ranks", torch.eye(config.horizon))
@@ -111,6 +112,10 @@ class ForecastModel(nn.Module):
             past, observed = apart(past), apart(observed)
             features = features.repeat_interleave(self.static.channels, 0)
         static = self.static(batch.categories, batch.numbers)
+        if self.sizes.read_base:
+            level = normal.shift[:, steps - 1, list(self.sizes.read_base)]
+            level = level.repeat_interleave(len(static) // len(level), 0)
+            static = torch.cat([static, level], 1)
         return Inputs(past, observed, features[:, :steps], features[:, steps:], static)
 
     def _outlook(self, parameters: Tensor, shift: Tensor, factor: Tensor) -> Outlook:

@@ -22,7 +22,7 @@ from seq2seq.tasks.forecasting.evaluation import (
     scaled_errors,
     table,
 )
-from seq2seq.tasks.forecasting.forecaster import Forecaster, make_model, reach_of
+from seq2seq.tasks.forecasting.forecaster import Forecaster, make_model, places, reach_of
 from seq2seq.tasks.forecasting.heads import check_head
 from seq2seq.tasks.forecasting.objectives import ForecastLoss
 from seq2seq.tasks.forecasting.prediction import Asked
@@ -91,6 +91,7 @@ class ForecastTask:
             data.sampling == "series",
             self.accelerator.process_index,
             self.accelerator.num_processes,
+            places(data.rotate, series.targets, "data.rotate"),
         )
 
     def _cutter(self, series: SeriesSet) -> WindowCutter:

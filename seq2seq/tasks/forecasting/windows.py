@@ -6,7 +6,7 @@ the future. Sizes: B windows, R steps of the past that are read, H horizon, C ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -177,6 +177,25 @@ class Windows:
         return self.cutter.cut(index, origins, self.ends[index])[0]
 
 
+def rotated(batch: Batch, plane: Sequence[int], random: np.random.Generator) -> Batch:
+    """Each window turned by a random angle about the origin of the plane of two targets, one in two
+    mirrored before. Both targets must have the same scale and no shift (``model.scaling: none``)."""
+    angle = random.uniform(0, 2 * np.pi, len(batch))
+    side = random.choice([-1.0, 1.0], len(batch))
+    sine, cosine = np.sin(angle), np.cos(angle)
+    rows = np.array([[cosine, -sine * side], [sine, cosine * side]])  # (2, 2, B)
+    turn = torch.from_numpy(rows.transpose(2, 0, 1).astype(np.float32))
+    first, second = plane
+
+    def turned(values: Tensor) -> Tensor:  # (B, T, C)
+        pair = torch.einsum("bij,btj->bti", turn, values[..., [first, second]])
+        values = values.clone()
+        values[..., first], values[..., second] = pair.unbind(-1)
+        return values
+
+    return replace(batch, past=turned(batch.past), future=turned(batch.future))
+
+
 class TrainingBatches:
     """The batches of each epoch, for one of ``world`` processes. All follows from ``seed``."""
 
@@ -189,7 +208,9 @@ class TrainingBatches:
         by_series: bool = False,
         rank: int = 0,
         world: int = 1,
+        rotate: tuple[int, ...] = (),
     ) -> None:
+        """``rotate``: two targets, or none; see ``rotation``."""
         if not len(windows):
             raise UsageError(
                 "no training window: no series has two observed steps in its training part; give "
@@ -197,6 +218,7 @@ class TrainingBatches:
             )
         self._windows, self._size, self._seed = windows, batch_size, seed
         self._by_series, self._rank, self._world = by_series, rank, world
+        self._rotate = rotate
         whole = min(len(windows), MOST_EACH_EPOCH)
         self._drawn = by_series or each_epoch is not None or whole < len(windows)
         self.count = each_epoch or whole  # windows of an epoch
@@ -209,7 +231,11 @@ class TrainingBatches:
         order = self._order(epoch)
         for number in range(skip, self.len_epoch(epoch)):
             begin = (number * self._world + self._rank) * self._size
-            yield self._windows.batch(order[begin : begin + self._size])
+            batch = self._windows.batch(order[begin : begin + self._size])
+            if self._rotate:
+                random = np.random.default_rng([self._seed, epoch, begin])
+                batch = rotated(batch, self._rotate, random)
+            yield batch
 
     def _order(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self._seed, epoch])
