@@ -139,8 +139,8 @@ def check(config: ForecastConfig, where: str) -> None:
     _check_columns(data, where)
     if data.rotate and (len(data.rotate) != 2 or model.scaling != "none"):
         raise UsageError(
-            f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {model.scaling}; expected two "
-            "targets of one unit, and 'model.scaling: none'"
+            f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {model.scaling}; expected "
+            "two targets of one unit, and 'model.scaling: none'"
         )
     _check_model(model, where)
     check_run(config, where, has_validation=True)

@@ -179,7 +179,7 @@ class Windows:
 
 def rotated(batch: Batch, plane: Sequence[int], random: np.random.Generator) -> Batch:
     """Each window turned by a random angle about the origin of the plane of two targets, one in two
-    mirrored before. Both targets must have the same scale and no shift (``model.scaling: none``)."""
+    mirrored before. Both targets have one unit and no shift (``model.scaling: none``)."""
     angle = random.uniform(0, 2 * np.pi, len(batch))
     side = random.choice([-1.0, 1.0], len(batch))
     sine, cosine = np.sin(angle), np.cos(angle)
