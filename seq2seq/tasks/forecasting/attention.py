@@ -9,7 +9,7 @@ from seq2seq.config.layers import DecoderConfig, EncoderConfig
 from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.encoder import Encoder
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, linear
 
 
 class AttentionNetwork(nn.Module):
@@ -58,19 +58,21 @@ class AttentionNetwork(nn.Module):
         rows, steps, _ = inputs.past.shape
         static = inputs.static.unsqueeze(1)
         parts = [inputs.past, 1 - inputs.observed, inputs.past_features]
-        x = self.read(torch.cat([*parts, static.expand(-1, steps, -1)], -1))  # (R, L, hidden)
+        x = linear(
+            self.read, torch.cat([*parts, static.expand(-1, steps, -1)], -1)
+        )  # (R, L, hidden)
         lengths = torch.full((rows,), steps)
         values, hidden, cell = self.encoder(x, lengths)  # (R, L, D), (layers, R, D)
         state = self.decoder.initial_state(
-            torch.tanh(self.start(hidden)),
-            None if cell is None or self.start_cell is None else self.start_cell(cell),
+            torch.tanh(linear(self.start, hidden)),
+            None if cell is None or self.start_cell is None else linear(self.start_cell, cell),
         )
         future = self.positions.expand(rows, -1, -1)  # (R, H, hidden)
         if self.known is not None:
             known = [inputs.future_features, static.expand(-1, future.shape[1], -1)]
-            future = future + self.known(torch.cat(known, -1))
+            future = future + linear(self.known, torch.cat(known, -1))
         vectors, _, _ = self.decoder(future, state, self.decoder.memory(values, None))
-        return self.output(vectors).unflatten(-1, (self.channels, self.outputs))
+        return linear(self.output, vectors).unflatten(-1, (self.channels, self.outputs))
 
 
 def _initialise(decoder: Decoder) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kernels.modules import GRU, LSTM, RNN
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
 from seq2seq.tasks.forecasting.heads import Head
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, linear
 
 
 class AutoregressiveNetwork(nn.Module):
@@ -66,7 +66,9 @@ class AutoregressiveNetwork(nn.Module):
 
     def _distributions(self, states: Tensor) -> Tensor:
         """(R, steps, hidden) -> (R, steps, C, P)"""
-        return self.output(self.dropout(states)).unflatten(-1, (self.channels, self.outputs))
+        return linear(self.output, self.dropout(states)).unflatten(
+            -1, (self.channels, self.outputs)
+        )
 
     @torch.no_grad()
     def sample(self, inputs: Inputs, head: Head, uniform: Tensor, factor: Tensor) -> Tensor:

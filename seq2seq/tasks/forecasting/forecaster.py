@@ -26,7 +26,7 @@ from seq2seq.tasks.forecasting.prediction import Asked, Predicted, predict_windo
 from seq2seq.tasks.forecasting.reading import (
     Columns,
     columns_of,
-    frame_columns,
+    is_frame,
     read_series,
     series_of_frame,
 )
@@ -138,7 +138,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         """
         check_precision(precision)
         asked = self._asked(horizon, levels, paths, seed, calibrate)
-        if frame_columns(history):
+        if is_frame(history):
             series = series_of_frame(history, self.columns)
             return frame_of(self._forecast(series, asked, precision))
         if isinstance(history, Series):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
@@ -75,3 +76,23 @@ def together(values: Tensor, targets: int) -> Tensor:
     """The way back, with P numbers for each value: (B * C, T, 1, P) -> (B, T, C, P)"""
     rows, steps, _, size = values.shape
     return values.reshape(rows // targets, targets, steps, size).transpose(1, 2)
+
+
+_ALIGNED = 16  # float32 numbers in 64 bytes
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """``layer(x)``, where a row's bits do not depend on which row it is.
+
+    MKL's products with few columns sum a row in an order that follows from its place in memory, so
+    rows are filled up with zeros to a multiple of 64 bytes.
+    """
+    return aligned_linear(x, layer.weight, layer.bias)
+
+
+def aligned_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x (..., K), weight (N, K), bias (N) -> (..., N); see ``linear``."""
+    lacking = -x.shape[-1] % _ALIGNED
+    if lacking and x.device.type == "cpu":
+        x, weight = F.pad(x, (0, lacking)), F.pad(weight, (0, lacking))
+    return F.linear(x, weight, bias)

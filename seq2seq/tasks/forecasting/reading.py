@@ -22,10 +22,11 @@ Every error names the series and the row, counted from 1 below the header.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -298,6 +299,7 @@ def _cut_future(
     return series
 
 
-def frame_columns(frame: Any) -> bool:
-    """Whether ``frame`` is a pandas frame; pandas is not imported for asking."""
-    return type(frame).__module__.startswith("pandas.") and hasattr(frame, "columns")
+def is_frame(value: object) -> bool:
+    """Whether it is a pandas frame; pandas is not imported for asking."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)

@@ -15,7 +15,8 @@ import numpy as np
 
 Scaling = Literal["none", "global", "window", "mean"]
 
-_FLOOR = 1e-3  # least scale of a window, as a share of its mean absolute value
+_CONSTANT = 1e-13  # a window varies by less than this share of its mean absolute value: rounding
+_SCALE = 1e-3  # the scale of a constant window, as a share of its mean absolute value
 
 
 def window_scale(
@@ -45,7 +46,7 @@ def window_scale(
         shift = values.sum(1) / divisor
         square = np.where(observed, past - shift[:, None], 0.0) ** 2
         scale = np.sqrt(square.sum(1) / divisor)
-        scale = np.maximum(scale, np.where(size > 0, _FLOOR * size, 0.0))
+        scale = np.where(scale > _CONSTANT * size, scale, _SCALE * size)
         scale = np.where(scale > 0, scale, 1.0)
     unseen = mean if kind == "window" else np.zeros_like(mean)
     return np.where(count > 0, shift, unseen), np.where(count > 0, scale, deviation)

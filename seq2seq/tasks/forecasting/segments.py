@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kernels.modules import GRU, LSTM, RNN
 from seq2seq.layers.encoder import recurrent_layer
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, aligned_linear, linear
 
 
 class SegmentNetwork(nn.Module):
@@ -45,13 +45,13 @@ class SegmentNetwork(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """-> (R, H, C, P)"""
-        x = self.values(self._cut(inputs.past))  # (R, L/w, hidden)
-        x = x + self.missing(self._cut(1 - inputs.observed))
+        x = linear(self.values, self._cut(inputs.past))  # (R, L/w, hidden)
+        x = x + linear(self.missing, self._cut(1 - inputs.observed))
         if self.known is not None:
-            x = x + self.known(self._cut(inputs.past_features))
+            x = x + linear(self.known, self._cut(inputs.past_features))
         _, state = self.layer(F.relu(x))
         y = self._ahead(inputs, state)  # (R, segments, hidden)
-        y = self.output(self.dropout(y))
+        y = linear(self.output, self.dropout(y))
         rows = len(y)
         y = y.reshape(rows, self.segments * self.width, self.channels, self.outputs)
         return y[:, : self.horizon]
@@ -68,12 +68,12 @@ class SegmentNetwork(nn.Module):
         """One recurrent step for each segment of the horizon: (R, segments, hidden)."""
         x = self.positions
         if self.static is not None:
-            x = x + self.static(inputs.static).unsqueeze(1)
+            x = x + linear(self.static, inputs.static).unsqueeze(1)
         if self.known is not None:
             future = inputs.future_features
             spare = self.segments * self.width - self.horizon
             future = F.pad(future, (0, 0, 0, spare)) if spare else future
-            x = x + self.known(self._cut(future))
+            x = x + linear(self.known, self._cut(future))
         hidden, cell = state if isinstance(state, tuple) else (state, None)
         return parallel_step(self.layer, x, hidden[0], None if cell is None else cell[0])
 
@@ -88,8 +88,8 @@ def parallel_step(
     computed once, not S times, and inputs that all rows share are multiplied once.
     """
     weight_ih, weight_hh, bias_ih, bias_hh = layer.all_weights[0]
-    x = F.linear(inputs, weight_ih, bias_ih)  # (S, G H) or (R, S, G H)
-    h = F.linear(hidden, weight_hh, bias_hh).unsqueeze(1)  # (R, 1, G H)
+    x = aligned_linear(inputs, weight_ih, bias_ih)  # (S, G H) or (R, S, G H)
+    h = aligned_linear(hidden, weight_hh, bias_hh).unsqueeze(1)  # (R, 1, G H)
     if layer.kind == "gru":
         x_reset, x_update, x_new = x.chunk(3, -1)
         h_reset, h_update, h_new = h.chunk(3, -1)

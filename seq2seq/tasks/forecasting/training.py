@@ -13,6 +13,7 @@ from torch import nn
 
 from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
+from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
 from seq2seq.tasks.forecasting.config import ForecastConfig
 from seq2seq.tasks.forecasting.encoding import learn_encoding
@@ -91,7 +92,7 @@ class ForecastTask:
             data.sampling == "series",
             self.accelerator.process_index,
             self.accelerator.num_processes,
-            places(data.rotate, series.targets, "data.rotate"),
+            augmentation(places(data.rotate, series.targets, "data.rotate"), data.noise),
         )
 
     def _cutter(self, series: SeriesSet) -> WindowCutter:
