@@ -2,12 +2,12 @@
 
     python recipes/forecasting/prepare_series.py etth1 ETTh1.csv
     python recipes/forecasting/prepare_series.py exchange exchange_rate.txt.gz
-    python recipes/forecasting/prepare_series.py m4 FOLDER       Hourly-train.csv, Hourly-test.csv, ...
-    python recipes/forecasting/prepare_series.py pm25 pollution.csv
+    python recipes/forecasting/prepare_series.py m4 FOLDER       Hourly-train.csv, Hourly-test.csv,
+    ... python recipes/forecasting/prepare_series.py pm25 pollution.csv
     python recipes/forecasting/prepare_series.py sunspots monthly-sunspots.csv
 
-Files may be compressed (.gz, .xz). Where each comes from is said in start.md. Tables are written under
-`--output` (data/forecasting).
+Files may be compressed (.gz, .xz). Where each comes from is said in start.md. Tables are written
+under `--output` (data/forecasting).
 """
 
 from __future__ import annotations
@@ -59,7 +59,10 @@ def m4(source: Path) -> dict[str, pandas.DataFrame]:
     series have no times."""
     tables = {}
     for group, horizon in M4.items():
-        found = sorted(source.glob(f"{group}-train.csv*")), sorted(source.glob(f"{group}-test.csv*"))
+        found = (
+            sorted(source.glob(f"{group}-train.csv*")),
+            sorted(source.glob(f"{group}-test.csv*")),
+        )
         if not all(found):
             continue
         parts = []
@@ -116,7 +119,9 @@ def read(source: Path, **options: None) -> pandas.DataFrame:
 def expect(table: pandas.DataFrame, columns: list[str], source: Path) -> None:
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise UsageError(f"{source}: no column {missing[0]!r}; there are: {', '.join(table.columns)}")
+        raise UsageError(
+            f"{source}: no column {missing[0]!r}; there are: {', '.join(table.columns)}"
+        )
 
 
 def write(table: pandas.DataFrame, path: Path) -> str:

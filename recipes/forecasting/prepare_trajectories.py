@@ -3,13 +3,14 @@
     python recipes/forecasting/prepare_trajectories.py balls spindoe_table_tennis.zip
     python recipes/forecasting/prepare_trajectories.py pedestrians eth_ucy.tar.xz
 
-A ball's path is measured at irregular times, about 7 ms apart; it is interpolated to 100 a second. The
-paths are dealt into five folds: fold k is tested by a model of `balls/k`, whose training and validation
-files hold the other folds' paths.
+A ball's path is measured at irregular times, about 7 ms apart; it is interpolated to 100 a second.
+The paths are dealt into five folds: fold k is tested by a model of `balls/k`, whose training and
+validation files hold the other folds' paths.
 
-Pedestrians of five scenes, 0.4 s a step: `pedestrians/SCENE` tests on a scene that its training files
-do not have (leave one out, Pellegrini et al. 2009; files as Gupta et al. 2018). A test series is one
-window of 20 steps in which the pedestrian is seen throughout, and at least one other, too.
+Pedestrians of five scenes, 0.4 s a step: `pedestrians/SCENE` tests on a scene that its training
+files do not have (leave one out, Pellegrini et al. 2009; files as Gupta et al. 2018). A test
+series is one window of 20 steps in which the pedestrian is seen throughout, and at least one
+other, too.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def windows(rows: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def tracks(rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows (frame, pedestrian, x, y) -> the path of each pedestrian, cut where frames are missing."""
+    """Rows (frame, pedestrian, x, y) -> the path of each pedestrian, cut where frames are
+    missing."""
     frames = np.unique(rows[:, 0])
     found = {}
     for p in np.unique(rows[:, 1]):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
+from seq2seq.tasks.forecasting.inputs import Sizes, linear
 
 _LEAST = 1e-4  # of a factor: values are positive, scaled by their mean
 
@@ -30,6 +31,9 @@ class Base(nn.Module):
 
     - last: the last value.
     - mean: the mean of the context.
+    - regression: a learned linear map of the covariates at each step (calendar, known), and the
+      mean over the context of what it leaves (a profile of the day, as in Lin et al. 2024,
+      CycleNet).
     - velocity: the line through the last two values, in the future; in the past the last value.
     - seasonal: the last season, repeated (before it, too).
     - smoothing: level times or plus season, both smoothed exponentially over the context (the idea
@@ -39,15 +43,19 @@ class Base(nn.Module):
       of value over (or minus) profile with weights (1 - alpha)^age. alpha and gamma are learned.
     """
 
-    def __init__(self, config: ForecastModelConfig, season: int) -> None:
+    def __init__(self, config: ForecastModelConfig, sizes: Sizes) -> None:
         super().__init__()
         self.kind, self.horizon = config.base, config.horizon
         self.multiplicative = config.base_form == "multiplicative"
-        self.season = season if config.base in ("seasonal", "smoothing") else 1
+        self.season = sizes.season if config.base in ("seasonal", "smoothing") else 1
+        self.regression = None
+        if config.base == "regression":
+            self.regression = nn.Linear(sizes.features, sizes.targets, bias=False)
+            nn.init.zeros_(self.regression.weight)
         self.rates = nn.Parameter(torch.tensor([0.0, -1.0])) if self.kind == "smoothing" else None
 
-    def forward(self, past: Tensor, observed: Tensor) -> Normal:
-        """past, observed (B, L, C)"""
+    def forward(self, past: Tensor, observed: Tensor, features: Tensor) -> Normal:
+        """past, observed (B, L, C), features (B, L + H, K)"""
         batch, steps, targets = past.shape
         if self.kind == "none":
             shape = (batch, steps + self.horizon, targets)
@@ -55,9 +63,12 @@ class Base(nn.Module):
         if self.kind == "smoothing":
             level, profile = self._smoothed(past, observed)
             base = level * profile if self.multiplicative else level + profile
+        elif self.regression is not None:
+            profile = linear(self.regression, features)  # (B, L + H, C)
+            base = profile + _mean(past - profile[:, :steps], observed)
+            return Normal(base, torch.ones_like(base))
         elif self.kind == "mean":
-            base = (past * observed).sum(1, keepdim=True)
-            base = base / observed.sum(1, keepdim=True).clamp_min(1)
+            base = _mean(past, observed)
         else:
             base = _last_season(past, observed, self.season)  # (B, m, C)
         base = base[:, _phases(steps, self.horizon, self.season, past.device)]
@@ -94,6 +105,11 @@ class Base(nn.Module):
         weight = observed * ((1 - alpha) ** age)[:, None] + 1e-12
         level = (weight * plain).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         return level, profile
+
+
+def _mean(past: Tensor, observed: Tensor) -> Tensor:
+    """(B, L, C) -> (B, 1, C)"""
+    return (past * observed).sum(1, keepdim=True) / observed.sum(1, keepdim=True).clamp_min(1)
 
 
 def _phases(steps: int, horizon: int, season: int, device: torch.device) -> Tensor:

@@ -59,7 +59,9 @@ class ForecastModelConfig:
     channels: Literal["independent", "joint"] = "independent"  # several targets
     scaling: Literal["none", "global", "window", "mean"] = "global"
     # what is forecast besides: the model learns what is left
-    base: Literal["none", "last", "mean", "velocity", "seasonal", "smoothing"] = "none"
+    base: Literal["none", "last", "mean", "velocity", "seasonal", "smoothing", "regression"] = (
+        "none"
+    )
     base_form: Literal["additive", "multiplicative"] = "additive"
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)

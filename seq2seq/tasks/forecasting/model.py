@@ -42,7 +42,7 @@ class ForecastModel(nn.Module):
         super().__init__()
         self.config, self.sizes = config, sizes
         self.head: Head = make_head(config)
-        self.base = Base(config, sizes.season)
+        self.base = Base(config, sizes)
         self.static = StaticVector(config, sizes)
         independent = config.channels == "independent"
         channels = 1 if independent else sizes.targets
@@ -72,7 +72,7 @@ class ForecastModel(nn.Module):
 
     def ahead(self, batch: Batch) -> Outlook:
         """The distributions of the horizon, all at once: T = H. Not for a model that samples."""
-        normal = self.base(batch.past, batch.observed)
+        normal = self.base(batch.past, batch.observed, batch.features)
         steps = batch.past.shape[1]
         parameters = self.network(self._inputs(batch, normal))
         return self._outlook(parameters, normal.shift[:, steps:], normal.factor[:, steps:])
@@ -81,7 +81,7 @@ class ForecastModel(nn.Module):
         """The distributions of all steps of context and horizon, each given the true values
         before it: T = context + H. For a model that samples."""
         assert isinstance(self.network, AutoregressiveNetwork)
-        normal = self.base(batch.past, batch.observed)
+        normal = self.base(batch.past, batch.observed, batch.features)
         future = batch.future if self._joint else apart(batch.future)
         parameters = self.network(self._inputs(batch, normal), future)
         first = self.network.reach - self.network.context
@@ -91,7 +91,7 @@ class ForecastModel(nn.Module):
     def sample(self, batch: Batch, uniform: Tensor) -> Tensor:
         """Scaled values of paths drawn with uniform random numbers (B, H, P, C): the same shape."""
         assert isinstance(self.network, AutoregressiveNetwork)
-        inputs = self._inputs(batch, self.base(batch.past, batch.observed))
+        inputs = self._inputs(batch, self.base(batch.past, batch.observed, batch.features))
         factor = batch.scale
         if self._joint:
             return self.network.sample(inputs, self.head, uniform, factor)

@@ -215,7 +215,7 @@ class ForecastTask:
                 at = where.origins[part]
                 batch, _, scale = cutter.cut(where.index[part], at, at)
                 batch = batch.to(self.accelerator.device)
-                normal = self.model.base(batch.past, batch.observed)
+                normal = self.model.base(batch.past, batch.observed, batch.features)
                 factor = normal.factor[:, batch.past.shape[1] :].double().cpu().numpy()
                 parts.append(factor * scale[:, None])
         return np.concatenate(parts)
