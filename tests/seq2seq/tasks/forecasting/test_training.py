@@ -44,8 +44,8 @@ def test_each_kind_learns_a_season_better_than_the_last_value(here, name, capsys
     assert "naive forecasts on the validation set, mse/mae: last" in told
     assert "2 series of 1 target(s), step h, season 24; windows: training 230" in told
     scores = json.loads((folder.parent / "test.scores.json").read_text())
-    assert scores["windows"] == 16 and scores["split"] == "test"
-    assert scores["model"]["mae"] < 0.5 * scores["last"]["mae"]
+    assert scores["windows"] == 24 and scores["split"] == "test"
+    assert scores["model"]["mae"] < 0.6 * scores["last"]["mae"]
     assert scores["model"].keys() >= {"mse", "smape", "mase", "rse", "crps", "coverage_80"}
     card = (folder / "README.md").read_text()
     assert "smape: " in card and "seq2seq forecast MODEL" in card
@@ -54,14 +54,13 @@ def test_each_kind_learns_a_season_better_than_the_last_value(here, name, capsys
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", ["segments", "autoregressive"])
-def test_a_run_resumes_to_the_same_numbers(here, name, tmp_path):
-    model, training = LEARNERS[name], {"validation_paths": 5}
-    train(here("whole", model, training), quiet=True)
+def test_a_run_resumes_to_the_same_numbers(here, tmp_path):
+    model = LEARNERS["autoregressive"]
+    training = {"validation_paths": 5, "schedule": "constant", "validate_every": 1}
+    train(here("whole", model, {**training, "max_steps": 8}), quiet=True)
     train(here("part", model, {**training, "max_steps": 5}), quiet=True)
     train(here("part", model, {**training, "max_steps": 8}), quiet=True, resume=True)
-    train(here("other", model, {**training, "max_steps": 8}), quiet=True)
-    assert_same_run(tmp_path / "part", tmp_path / "other")
+    assert_same_run(tmp_path / "part", tmp_path / "whole")
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(here, tmp_path):
