@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
-from seq2seq.tasks.forecasting.inputs import Sizes
+from seq2seq.tasks.forecasting.inputs import Sizes, linear
 
 _LEAST = 1e-4  # of a factor: values are positive, scaled by their mean
 
@@ -64,7 +64,7 @@ class Base(nn.Module):
             level, profile = self._smoothed(past, observed)
             base = level * profile if self.multiplicative else level + profile
         elif self.regression is not None:
-            profile = self.regression(features)  # (B, L + H, C)
+            profile = linear(self.regression, features)  # (B, L + H, C)
             base = profile + _mean(past - profile[:, :steps], observed)
             return Normal(base, torch.ones_like(base))
         elif self.kind == "mean":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.times import Step, find_step
+from seq2seq.tasks.forecasting.times import Step, find_step, most_common
 
 if TYPE_CHECKING:
     from pandas import Series as Column
@@ -59,10 +60,12 @@ def _parsed(column: Column, where: str) -> Column:
     import pandas
 
     text = column.astype(str)
-    for options in ({}, {"utc": True}, {"format": "ISO8601"}, {"format": "ISO8601", "utc": True}):
+    for options in ({"format": "ISO8601"}, {"format": "ISO8601", "utc": True}, {}, {"utc": True}):
         try:
-            return pandas.to_datetime(text, **options)
-        except (ValueError, OverflowError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # no format that all rows have
+                return pandas.to_datetime(text, **options)
+        except (ValueError, OverflowError, UserWarning):
             continue
     found = pandas.to_datetime(text, errors="coerce", utc=True, format="mixed")
     wrong = found.isna().to_numpy()
@@ -74,20 +77,22 @@ def _parsed(column: Column, where: str) -> Column:
 
 
 def regular_step(times: np.ndarray, bounds: np.ndarray, where: str) -> Step:
-    """The step of the longest series; of whole numbers 1 where no series has two rows.
+    """The step of the longest series; where no step fits its times, the one that most neighbours
+    have, for ``fill_gaps`` to say where it breaks; of whole numbers 1 where no series has two rows.
 
-    Raises UsageError where no step fits, or no series of dates has two rows.
+    Raises UsageError where no series of dates has two rows.
     """
     longest = int(np.diff(bounds).argmax())
     own = np.unique(times[bounds[longest] : bounds[longest + 1]])
-    step = find_step(own)
-    if step is not None:
-        return step
-    if len(own) < 2 and times.dtype.kind == "i":
+    dated = times.dtype.kind == "M"
+    if len(own) > 1:
+        step = find_step(own)
+        distance = int(most_common(np.diff(own).astype(np.int64)))
+        return step or Step(distance, "ns" if dated else "rows")
+    if not dated:
         return Step(1, "rows")
-    what = "its times are not regular" if len(own) > 1 else "one time does not show the step"
     raise UsageError(
-        f"{where}: the step cannot be found: {what}; set 'data.step' (h, D, B, MS, ...), or "
+        f"{where}: one time does not show the step; set 'data.step' (h, D, B, MS, ...), or "
         "'data.gaps: ignore' to number the rows"
     )
 

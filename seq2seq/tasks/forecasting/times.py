@@ -113,7 +113,7 @@ def find_step(times: np.ndarray) -> Step | None:
     if len(times) < 2:
         return None
     distance = np.diff(times).astype(np.int64)
-    common = int(_most_common(distance))
+    common = int(most_common(distance))
     if times.dtype.kind == "i":
         candidates = [Step(common, "rows")]
     else:
@@ -128,7 +128,7 @@ def _calendar_steps(times: np.ndarray) -> list[Step]:
     months = days.astype("datetime64[M]").astype(np.int64)
     found = []
     if len(np.unique(months)) == len(months):  # at most one time a month
-        count = int(_most_common(np.diff(months)))
+        count = int(most_common(np.diff(months)))
         found += [Step(count, "months"), Step(count, "month ends")]
         tomorrow = (days + np.timedelta64(1, "D")).astype("datetime64[M]")
         if bool((tomorrow.astype(np.int64) > months).all()):
@@ -136,12 +136,12 @@ def _calendar_steps(times: np.ndarray) -> list[Step]:
     if bool(np.is_busday(days).all()):
         near = np.busday_count(days[:-1], days[1:])
         # daily times without a weekend in two weeks are business days
-        if _most_common(near) == 1 and bool((np.diff(days).astype(int) == 3).any()):
+        if most_common(near) == 1 and bool((np.diff(days).astype(int) == 3).any()):
             found.append(Step(1, "business days"))
     return found
 
 
-def _most_common(values: np.ndarray) -> int:
+def most_common(values: np.ndarray) -> int:
     """The most frequent value; the smallest of those that are equally frequent."""
     kinds, counts = np.unique(values, return_counts=True)
     return int(kinds[counts.argmax()])

@@ -26,6 +26,7 @@ MODELS = {
         **{"head": "point", "loss": "mae"},
     },
     "smoothing": {"kind": "segments", "scaling": "global", "base": "smoothing", "head": "point"},
+    "regression": {"kind": "segments", "base": "regression", "head": "gaussian"},
     "velocity": {"kind": "segments", "base": "velocity", "channels": "joint", "head": "gaussian"},
     "autoregressive": {"kind": "autoregressive", "scaling": "mean", "head": "negative_binomial"},
     "autoregressive, lstm": {
