@@ -237,10 +237,17 @@ class ForecastTask:
         found = self.forecaster.predict(series, where, asked)
         season = self.forecaster.encoding.season
         naive = naive_forecasts(series, where, horizon, season, self.config.model.context)
-        ends = (
-            self.sets.ends if series is self.sets.train else np.minimum(windows.first, windows.ends)
+        scores = evaluate(
+            actual_values(series, where, horizon),
+            series,
+            where.index,
+            found,
+            asked.levels,
+            naive,
+            season,
+            np.minimum(windows.first, windows.ends),  # where the scored part begins
+            self.deviation,
         )
-        scores = evaluate(series, where, found, asked.levels, naive, season, ends, self.deviation)
         values = {"split": split, "windows": len(where.index), "horizon": horizon, **scores}
         (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
         lines = [f"{split}, {len(where.index):,} windows of {horizon} steps", *table(scores)]
