@@ -46,6 +46,9 @@ class ForecastDataConfig:
     # two targets, the coordinates of a plane: each training window is turned by a random angle, and
     # mirrored or not
     rotate: list[str] = field(default_factory=list)
+    # noise that training adds to the past: each window draws its standard deviation up to this one,
+    # in scaled units
+    noise: float = 0.0
     validation_stride: int | None = None  # steps between scored origins; default: the horizon
     test_stride: int | None = None
 
@@ -129,7 +132,7 @@ def check(config: ForecastConfig, where: str) -> None:
         found = {f"{section}.{name}": getattr(values, name) for name in names.split()}
         check_positive(found, where)
     check_fractions({"model.dropout": model.dropout}, where)
-    check_not_negative({"forecast.seed": forecast.seed}, where)
+    check_not_negative({"forecast.seed": forecast.seed, "data.noise": data.noise}, where)
     for key, levels in {"model.levels": model.levels, "forecast.levels": forecast.levels}.items():
         check_levels(levels, f"{where}: '{key}'")
     for name in data.calendar:

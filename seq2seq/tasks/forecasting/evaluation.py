@@ -50,7 +50,7 @@ def evaluate(
     the standard deviation of training; mse and rse score the mean, the others the median."""
     horizon = found.mean.shape[1]
     actual = actual_values(series, where, horizon)
-    scale = _mase_scales(series, where.index, season, ends)
+    scale = _mase_scales(series, where.series, season, ends)
     every = max(1, -(-actual.size // MOST_VALUES))
     scores = {"model": _point(actual, found.mean, found.median, scale, deviation)}
     part = slice(None, None, every)

@@ -47,11 +47,11 @@ def predict(
     parameters = outlook.parameters.float()
     mean = outlook.shift + outlook.factor * model.head.mean(parameters, factor)
     quantiles = _quantiles(model, outlook, factor, levels, calibration)
-    paths = None
+    drawn = None
     if uniform is not None:
         ranks = correlated(uniform.movedim(2, 1), model.ranks)  # (B, P, H, C)
-        paths = _drawn(model, outlook, factor, ranks, calibration)
-    return Prediction(mean, quantiles, paths)
+        drawn = _drawn(model, outlook, factor, ranks, calibration)
+    return Prediction(mean, quantiles, drawn)
 
 
 def _quantiles(
@@ -88,8 +88,8 @@ def _drawn(
 
 
 def random_numbers(
-    names: Sequence[str],
-    lengths: Sequence[int],
+    names: Sequence[str] | np.ndarray,
+    lengths: Sequence[int] | np.ndarray,
     seed: int,
     horizon: int,
     paths: int,
@@ -175,8 +175,8 @@ def predict_windows(
         parts.append(Predicted(mean, quantiles[:, middle], quantiles[:, kept], paths))
         progress(count)
     mean, median, quantiles = (np.concatenate([part[n] for part in parts]) for n in range(3))
-    paths = [part.paths for part in parts if part.paths is not None]
-    return Predicted(mean, median, quantiles, np.concatenate(paths) if paths else None)
+    sampled = [part.paths for part in parts if part.paths is not None]
+    return Predicted(mean, median, quantiles, np.concatenate(sampled) if sampled else None)
 
 
 def _own(scaled: Tensor, shift: np.ndarray, scale: np.ndarray, horizon: int) -> np.ndarray:

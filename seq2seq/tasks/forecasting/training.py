@@ -13,6 +13,7 @@ from torch import nn
 
 from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
+from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
 from seq2seq.tasks.forecasting.config import ForecastConfig
 from seq2seq.tasks.forecasting.encoding import learn_encoding
@@ -91,7 +92,7 @@ class ForecastTask:
             data.sampling == "series",
             self.accelerator.process_index,
             self.accelerator.num_processes,
-            places(data.rotate, series.targets, "data.rotate"),
+            augmentation(places(data.rotate, series.targets, "data.rotate"), data.noise),
         )
 
     def _cutter(self, series: SeriesSet) -> WindowCutter:
@@ -210,10 +211,10 @@ class ForecastTask:
         assert self.validation is not None
         cutter, parts = self.validation.cutter, []
         with torch.inference_mode():
-            for begin in range(0, len(where.index), VALIDATION_BATCH):
+            for begin in range(0, len(where.series), VALIDATION_BATCH):
                 part = slice(begin, begin + VALIDATION_BATCH)
                 at = where.origins[part]
-                batch, _, scale = cutter.cut(where.index[part], at, at)
+                batch, _, scale = cutter.cut(where.series[part], at, at)
                 batch = batch.to(self.accelerator.device)
                 normal = self.model.base(batch.past, batch.observed, batch.features)
                 factor = normal.factor[:, batch.past.shape[1] :].double().cpu().numpy()
@@ -240,9 +241,9 @@ class ForecastTask:
             self.sets.ends if series is self.sets.train else np.minimum(windows.first, windows.ends)
         )
         scores = evaluate(series, where, found, asked.levels, naive, season, ends, self.deviation)
-        values = {"split": split, "windows": len(where.index), "horizon": horizon, **scores}
+        values = {"split": split, "windows": len(where.series), "horizon": horizon, **scores}
         (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
-        lines = [f"{split}, {len(where.index):,} windows of {horizon} steps", *table(scores)]
+        lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
         location = self.config.data.test or f"{self.config.data.train}, {split} part"
         card = {"scores": [*told, lines[-1]], "test_set": location, "training": training}

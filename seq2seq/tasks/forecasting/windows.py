@@ -6,8 +6,9 @@ the future. Sizes: B windows, R steps of the past that are read, H horizon, C ta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,11 @@ class Batch:
         return len(self.past)
 
     def to(self, device: torch.device) -> Batch:
-        moved = {n: v.to(device) for n, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -132,7 +137,14 @@ def _filled(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     last = np.maximum.accumulate(np.where(there, steps, -1), axis=1)
     first = there.argmax(1)[:, None]  # (B, 1, C)
     filled = np.take_along_axis(values, np.where(last < 0, first, last), axis=1)
-    return np.where(there.any(1)[:, None], filled, np.float32(0))
+    return np.where(there.any(1, keepdims=True), filled, np.float32(0))
+
+
+Change = Callable[[Batch, np.random.Generator], Batch]  # of a batch in training
+
+
+def unchanged(batch: Batch, random: np.random.Generator) -> Batch:
+    return batch
 
 
 class Windows:
@@ -177,25 +189,6 @@ class Windows:
         return self.cutter.cut(index, origins, self.ends[index])[0]
 
 
-def rotated(batch: Batch, plane: Sequence[int], random: np.random.Generator) -> Batch:
-    """Each window turned by a random angle about the origin of the plane of two targets, one in two
-    mirrored before. Both targets have one unit and no shift (``model.scaling: none``)."""
-    angle = random.uniform(0, 2 * np.pi, len(batch))
-    side = random.choice([-1.0, 1.0], len(batch))
-    sine, cosine = np.sin(angle), np.cos(angle)
-    rows = np.array([[cosine, -sine * side], [sine, cosine * side]])  # (2, 2, B)
-    turn = torch.from_numpy(rows.transpose(2, 0, 1).astype(np.float32))
-    first, second = plane
-
-    def turned(values: Tensor) -> Tensor:  # (B, T, C)
-        pair = torch.einsum("bij,btj->bti", turn, values[..., [first, second]])
-        values = values.clone()
-        values[..., first], values[..., second] = pair.unbind(-1)
-        return values
-
-    return replace(batch, past=turned(batch.past), future=turned(batch.future))
-
-
 class TrainingBatches:
     """The batches of each epoch, for one of ``world`` processes. All follows from ``seed``."""
 
@@ -208,9 +201,9 @@ class TrainingBatches:
         by_series: bool = False,
         rank: int = 0,
         world: int = 1,
-        rotate: tuple[int, ...] = (),
+        change: Change = unchanged,
     ) -> None:
-        """``rotate``: two targets, or none; see ``rotation``."""
+        """``change``: see ``augmentation``."""
         if not len(windows):
             raise UsageError(
                 "no training window: no series has two observed steps in its training part; give "
@@ -218,7 +211,7 @@ class TrainingBatches:
             )
         self._windows, self._size, self._seed = windows, batch_size, seed
         self._by_series, self._rank, self._world = by_series, rank, world
-        self._rotate = rotate
+        self._change = change
         whole = min(len(windows), MOST_EACH_EPOCH)
         self._drawn = by_series or each_epoch is not None or whole < len(windows)
         self.count = each_epoch or whole  # windows of an epoch
@@ -232,10 +225,7 @@ class TrainingBatches:
         for number in range(skip, self.len_epoch(epoch)):
             begin = (number * self._world + self._rank) * self._size
             batch = self._windows.batch(order[begin : begin + self._size])
-            if self._rotate:
-                random = np.random.default_rng([self._seed, epoch, begin])
-                batch = rotated(batch, self._rotate, random)
-            yield batch
+            yield self._change(batch, np.random.default_rng([self._seed, epoch, begin]))
 
     def _order(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self._seed, epoch])

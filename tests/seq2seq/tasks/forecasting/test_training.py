@@ -96,7 +96,7 @@ def test_sets_of_their_own_and_counts(tmp_path, monkeypatch, hourly):
     scores = json.loads((folder.parent / "test.scores.json").read_text())
     assert scores["windows"] == 60 - 24 - 6 + 1
     forecaster = Forecaster.from_pretrained(folder, device="cpu")
-    found = forecaster.forecast(frame.iloc[240:300], paths=3)
+    found = forecaster.forecast_frame(frame.iloc[240:300], paths=3)
     assert (found["path1"] == found["path1"].round()).all()
 
 
