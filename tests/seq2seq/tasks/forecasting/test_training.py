@@ -50,7 +50,7 @@ def test_each_kind_learns_a_season_better_than_the_last_value(here, name, capsys
     card = (folder / "README.md").read_text()
     assert "smape: " in card and "seq2seq forecast MODEL" in card
     log = records(folder.parent)
-    losses = [record["validation_loss"] for record in log if "validation_loss" in record]
+    losses = [record["loss"] for record in log if "loss" in record]
     assert losses[-1] < losses[0]
 
 
