@@ -25,14 +25,7 @@ class AutoregressiveNetwork(nn.Module):
         self.channels, self.outputs = channels, outputs
         width = channels * (len(self.lags) + 1) + sizes.features + static
         size = config.hidden_size
-        kinds = {"lstm": LSTM, "gru": GRU}
-        options = {"num_layers": config.layers, "batch_first": True}
-        if config.layers > 1:
-            options["dropout"] = config.dropout
-        if config.cell in kinds:
-            self.layer = kinds[config.cell](width, size, **options)
-        else:
-            self.layer = RNN(width, size, nonlinearity=config.cell, **options)
+        self.layer = _layers(config, width)
         with torch.no_grad():  # without missing values in training their mark stays silent
             begin = channels * len(self.lags)
             self.layer.all_weights[0][0][:, begin : begin + channels] = 0
@@ -97,6 +90,17 @@ class AutoregressiveNetwork(nn.Module):
             missing = torch.zeros_like(missing)
         drawn = values[:, longest:].reshape(rows, paths, horizon, channels)
         return drawn.transpose(1, 2)
+
+
+def _layers(config: ForecastModelConfig, width: int) -> LSTM | GRU | RNN:
+    """The stack of recurrent layers, with dropout in between."""
+    size, layers = config.hidden_size, config.layers
+    dropout = config.dropout if layers > 1 else 0.0
+    if config.cell == "lstm":
+        return LSTM(width, size, layers, batch_first=True, dropout=dropout)
+    if config.cell == "gru":
+        return GRU(width, size, layers, batch_first=True, dropout=dropout)
+    return RNN(width, size, layers, nonlinearity=config.cell, batch_first=True, dropout=dropout)
 
 
 def _repeat(

@@ -56,9 +56,9 @@ class Backtest:
         import pandas
 
         columns: dict[str, object] = {
-            "series": self.series.names[self.where.index],
+            "series": self.series.names[self.where.series],
             "origin": self.series.step.times(
-                self.series.starts[self.where.index], self.where.origins
+                self.series.starts[self.where.series], self.where.origins
             ),
             "mse": self._mean(self.found.mean, 2),
             "mae": self._mean(self.found.median, 1),
@@ -71,7 +71,7 @@ class Backtest:
         """Forecasts of the series ``number`` whose windows do not overlap, at most eight of the
         latest, as ``plots.plot_backtest`` takes them; and what came after the last origin."""
         horizon = self.actual.shape[1]
-        own = np.flatnonzero(self.where.index == number)
+        own = np.flatnonzero(self.where.series == number)
         if not len(own):
             raise UsageError(f"series {str(self.series.names[number])!r} has no origin to draw")
         chosen, limit = [], None
@@ -87,7 +87,7 @@ class Backtest:
         )
 
     def _forecast(self, window: int) -> Forecast:
-        index, origin = int(self.where.index[window]), int(self.where.origins[window])
+        index, origin = int(self.where.series[window]), int(self.where.origins[window])
         ahead = np.arange(origin, origin + self.actual.shape[1])
         return Forecast(
             str(self.series.names[index]),
@@ -118,11 +118,11 @@ class Backtest:
         naive = {name: forecast[:, steps] for name, forecast in self.naive.items()}
         # the scale of MASE: what came before the first origin of each series
         ends = np.full(len(self.series), np.iinfo(np.int64).max)
-        np.minimum.at(ends, self.where.index, self.where.origins)
+        np.minimum.at(ends, self.where.series, self.where.origins)
         return evaluate(
             self.actual[:, steps],
             self.series,
-            self.where.index,
+            self.where.series,
             found,
             self.levels,
             naive,

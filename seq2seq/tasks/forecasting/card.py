@@ -11,7 +11,7 @@ from seq2seq.tasks.forecasting.encoding import Encoding
 _USAGE = usage(
     "Forecaster",
     "forecaster",
-    "print(forecaster.forecast(frame))  # a pandas frame with the columns named above",
+    "print(forecaster.forecast_frame(frame))  # a pandas frame with the columns named above",
     "seq2seq forecast MODEL --input history.csv --plot forecast.png",
 )
 _KINDS = {

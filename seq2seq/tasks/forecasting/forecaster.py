@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from seq2seq.tasks.forecasting.prediction import Asked, Predicted, predict_windo
 from seq2seq.tasks.forecasting.reading import (
     Columns,
     columns_of,
-    is_frame,
     read_series,
     series_of_frame,
 )
@@ -47,7 +46,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
     """A forecasting model with what turns series into numbers, and its configuration.
 
     forecaster = Forecaster.from_pretrained("runs/etth1/model")
-    forecaster.forecast(frame)                      # a pandas frame in, a frame out
+    forecaster.forecast_frame(frame)                # a pandas frame in, a frame out
     forecaster.forecast([series], horizon=48)[0].quantiles
     """
 
@@ -102,13 +101,9 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         """The series of a file (CSV, Parquet, NPZ) or folder, by the columns of this model."""
         return read_series(location, self.columns)
 
-    @overload
-    def forecast(self, history: DataFrame, **options: Any) -> DataFrame: ...
-    @overload
-    def forecast(self, history: Series | Sequence[Series], **options: Any) -> list[Forecast]: ...
     def forecast(
         self,
-        history: Any,
+        history: Series | Sequence[Series],
         horizon: int | None = None,
         *,
         levels: Sequence[float] | None = None,
@@ -116,14 +111,10 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         seed: int | None = None,
         calibrate: bool | None = None,
         precision: Precision = "fp32",
-    ) -> Any:
+    ) -> list[Forecast]:
         """Forecast the ``horizon`` steps that follow each series, by default as many as the model
-        was trained for.
-
-        ``history`` is a series, a list or set of series (-> a list of ``Forecast``, in order), or a
-        pandas frame with the columns of the training data (-> a frame: see ``frames.frame_of``);
-        rows behind the last observed value hold what is known ahead. A series need not be one of
-        training, and may be shorter than the model's context.
+        was trained for: a list, in the order of ``history``. A series need not be one of training,
+        and may be shorter than the model's context.
 
         ``levels`` are those of the quantiles, by default ``forecast.levels`` of the configuration;
         ``paths`` is the number of sampled paths. These follow from ``seed``, and from name and
@@ -138,17 +129,41 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         """
         check_precision(precision)
         asked = self._asked(horizon, levels, paths, seed, calibrate)
-        if is_frame(history):
-            series = series_of_frame(history, self.columns)
-            return frame_of(self._forecast(series, asked, precision))
+        kind = type(history).__name__
         if isinstance(history, Series):
             history = [history]
-        if not isinstance(history, Sequence) or isinstance(history, (str, bytes)):
-            kind = type(history).__name__
-            raise UsageError(f"history is {kind}; expected a pandas frame, a Series or a list")
-        series = pack(history)
-        self.check(series)
-        return self._forecast(series, asked, precision)
+        listed = isinstance(history, Sequence)
+        whole = isinstance(history, SeriesSet)  # which makes its series when it is asked
+        if not listed or not (whole or all(isinstance(one, Series) for one in history)):
+            raise UsageError(f"history is {kind}; expected a Series or a list of them")
+        return self._forecast(pack(history), asked, precision)
+
+    def forecast_frame(
+        self,
+        history: DataFrame,
+        horizon: int | None = None,
+        *,
+        levels: Sequence[float] | None = None,
+        paths: int = 0,
+        seed: int | None = None,
+        calibrate: bool | None = None,
+        precision: Precision = "fp32",
+    ) -> DataFrame:
+        """``forecast`` for a pandas frame with the columns of the training data, rows in any order;
+        rows behind the last observed value of a series hold what is known ahead. Returns a frame:
+        see ``frames.frame_of``. Errors also name what ``reading`` refuses, by series and row.
+        """
+        series = series_of_frame(history, self.columns)
+        forecasts = self.forecast(
+            series,
+            horizon,
+            levels=levels,
+            paths=paths,
+            seed=seed,
+            calibrate=calibrate,
+            precision=precision,
+        )
+        return frame_of(forecasts)
 
     def check(self, series: SeriesSet) -> None:
         """Raises UsageError for series that this model cannot read."""
@@ -157,7 +172,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         check_values(
             series,
             counts=model.head == "negative_binomial",
-            positive=model.base_form == "multiplicative",
+            positive=model.base_form == "multiplicative" or model.transform == "log",
         )
 
     def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
@@ -196,10 +211,10 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         device = next(model.parameters()).device
         cutter = WindowCutter(series, self.encoding, reach_of(model, asked.horizon))
         with torch.inference_mode(), evaluating(model), products(device, precision):
-            found = predict_windows(model, cutter, where.index, where.origins, asked)
+            found = predict_windows(model, cutter, where.series, where.origins, asked)
         wrong = ~np.isfinite(found.median).all((1, 2))
         if wrong.any():
-            name = series.names[where.index[int(wrong.argmax())]]
+            name = series.names[where.series[int(wrong.argmax())]]
             raise RunError(f"series {str(name)!r}: the model's forecast is no number (NaN)")
         return found
 
@@ -284,7 +299,8 @@ def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:
     config = model.config
     if not model.samples or horizon is None:
         horizon = config.horizon
-    return Reach(config.context, model.reach, horizon, config.scaling, model.samples)
+    log = config.transform == "log"
+    return Reach(config.context, model.reach, horizon, config.scaling, log, model.samples)
 
 
 def _check_future(series: SeriesSet, horizon: int) -> None:

@@ -8,7 +8,7 @@ normalised value.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -195,7 +195,7 @@ def make_head(config: ForecastModelConfig) -> Head:
         return PointHead(config.loss)
     if config.head == "quantiles":
         return QuantilesHead(config.levels)
-    kinds = {
+    kinds: dict[str, type[Head]] = {
         "gaussian": GaussianHead,
         "student": StudentHead,
         "negative_binomial": NegativeBinomialHead,
@@ -209,7 +209,7 @@ def check_head(config: ForecastModelConfig) -> None:
         _special()
 
 
-def _special():
+def _special() -> Any:
     try:
         from scipy import special
     except ImportError:

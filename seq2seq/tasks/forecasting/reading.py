@@ -22,7 +22,6 @@ Every error names the series and the row, counted from 1 below the header.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,9 +296,3 @@ def _cut_future(
     )
     check_values(series)
     return series
-
-
-def is_frame(value: object) -> bool:
-    """Whether it is a pandas frame; pandas is not imported for asking."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(value, pandas.DataFrame)

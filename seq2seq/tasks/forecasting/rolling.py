@@ -13,15 +13,15 @@ from seq2seq.tasks.forecasting.windows import Windows
 class Origins(NamedTuple):
     """N windows: their series and origins."""
 
-    index: np.ndarray  # (N,)
+    series: np.ndarray  # (N,) their numbers in the set
     origins: np.ndarray  # (N,)
     ends: np.ndarray  # (N,) values from here on are not scored
 
     def every(self, most: int) -> Origins:
         """At most so many of them, evenly spread."""
-        if len(self.index) <= most:
+        if len(self.series) <= most:
             return self
-        chosen = np.linspace(0, len(self.index) - 1, most).round().astype(np.int64)
+        chosen = np.linspace(0, len(self.series) - 1, most).round().astype(np.int64)
         return Origins(*(part[chosen] for part in self))
 
 
@@ -33,12 +33,12 @@ def origins_of(windows: Windows) -> Origins:
 
 def actual_values(series: SeriesSet, where: Origins, horizon: int) -> np.ndarray:
     """The values (N, H, C) that came, NaN where missing or behind the end of the scored part."""
-    return _values(series, where.index, where.origins, np.arange(horizon), where.ends)
+    return _values(series, where.series, where.origins, np.arange(horizon), where.ends)
 
 
 def past_values(series: SeriesSet, where: Origins, steps: int) -> np.ndarray:
     """The last ``steps`` values (N, steps, C) before each origin, NaN where missing."""
-    return _values(series, where.index, where.origins, np.arange(-steps, 0), where.origins)
+    return _values(series, where.series, where.origins, np.arange(-steps, 0), where.origins)
 
 
 def _values(

@@ -66,7 +66,7 @@ class SegmentNetwork(nn.Module):
 
     def _ahead(self, inputs: Inputs, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """One recurrent step for each segment of the horizon: (R, segments, hidden)."""
-        x = self.positions
+        x: Tensor = self.positions
         if self.static is not None:
             x = x + linear(self.static, inputs.static).unsqueeze(1)
         if self.known is not None:

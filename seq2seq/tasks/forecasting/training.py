@@ -203,7 +203,10 @@ class ForecastTask:
             tuple(levels), horizon, default_paths=self.config.forecast.paths, seed=self.config.seed
         )
         found = self.forecaster.predict(series, where, asked)
-        errors = actual_values(series, where, horizon)[:, None] - found.quantiles
+        actual = actual_values(series, where, horizon)[:, None]
+        errors = actual - found.quantiles
+        if self.config.model.transform == "log":
+            errors = np.log(actual) - np.log(found.quantiles)
         return (errors / self._factors(where)[:, None]).astype(np.float32)
 
     def _factors(self, where: Origins) -> np.ndarray:
@@ -211,10 +214,10 @@ class ForecastTask:
         assert self.validation is not None
         cutter, parts = self.validation.cutter, []
         with torch.inference_mode():
-            for begin in range(0, len(where.index), VALIDATION_BATCH):
+            for begin in range(0, len(where.series), VALIDATION_BATCH):
                 part = slice(begin, begin + VALIDATION_BATCH)
                 at = where.origins[part]
-                batch, _, scale = cutter.cut(where.index[part], at, at)
+                batch, _, scale = cutter.cut(where.series[part], at, at)
                 batch = batch.to(self.accelerator.device)
                 normal = self.model.base(batch.past, batch.observed, batch.features)
                 factor = normal.factor[:, batch.past.shape[1] :].double().cpu().numpy()
@@ -240,7 +243,7 @@ class ForecastTask:
         scores = evaluate(
             actual_values(series, where, horizon),
             series,
-            where.index,
+            where.series,
             found,
             asked.levels,
             naive,
@@ -248,9 +251,9 @@ class ForecastTask:
             np.minimum(windows.first, windows.ends),  # where the scored part begins
             self.deviation,
         )
-        values = {"split": split, "windows": len(where.index), "horizon": horizon, **scores}
+        values = {"split": split, "windows": len(where.series), "horizon": horizon, **scores}
         (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
-        lines = [f"{split}, {len(where.index):,} windows of {horizon} steps", *table(scores)]
+        lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
         location = self.config.data.test or f"{self.config.data.train}, {split} part"
         card = {"scores": [*told, lines[-1]], "test_set": location, "training": training}

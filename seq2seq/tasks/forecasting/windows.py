@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,11 @@ class Batch:
         return len(self.past)
 
     def to(self, device: torch.device) -> Batch:
-        moved = {n: v.to(device) for n, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -53,6 +58,7 @@ class Reach:
     reach: int  # R: context, and how far lags go before it
     horizon: int
     scaling: Scaling
+    log: bool = False  # the network sees logarithms
     past_targets: bool = False  # the loss is summed over the context, too
 
 
@@ -78,6 +84,8 @@ class WindowCutter:
         flat = begin + np.clip(rows, 0, length - 1)
         values = np.asarray(series.values[flat.ravel()], dtype=np.float64)
         values = values.reshape(*rows.shape, -1)  # (B, R + H, C)
+        if reach.log:
+            values = np.log(values)
         inside = (rows >= 0) & (rows < np.minimum(ends[:, None], length))
         observed = inside[..., None] & ~np.isnan(values)
         past, there = values[:, : reach.reach], observed[:, : reach.reach]
@@ -132,7 +140,7 @@ def _filled(values: np.ndarray, there: np.ndarray) -> np.ndarray:
     last = np.maximum.accumulate(np.where(there, steps, -1), axis=1)
     first = there.argmax(1)[:, None]  # (B, 1, C)
     filled = np.take_along_axis(values, np.where(last < 0, first, last), axis=1)
-    return np.where(there.any(1)[:, None], filled, np.float32(0))
+    return np.where(there.any(1, keepdims=True), filled, np.float32(0))
 
 
 Change = Callable[[Batch, np.random.Generator], Batch]  # of a batch in training

@@ -60,7 +60,7 @@ def test_csv_json_standard_input_and_python_agree(saved, run):
     assert first["times"][0] == "2024-03-02T01:00:00"
     assert np.array(first["targets"]["b"]["paths"]).shape == (2, 4)
     assert list(first["targets"]["a"]["quantiles"]) == ["0.1", "0.9"]
-    found = Forecaster.from_pretrained("model").forecast(pd.read_csv("history.csv"), 4)
+    found = Forecaster.from_pretrained("model").forecast_frame(pd.read_csv("history.csv"), 4)
     assert table["0.9"].to_numpy() == pytest.approx(found["0.9"].to_numpy(), rel=1e-6)
     status, out, _ = run("forecast", "model", "--input", "history.csv", "--output", "f.csv")
     assert (status, out) == (0, "") and len(pd.read_csv("f.csv")) == 2 * 2 * 5

@@ -100,7 +100,7 @@ def test_frames_in_frames_out():
         rows[-1]["kind"], rows[-1]["size"] = one.static["kind"], one.static["size"]
     forecaster.config.data.static = ["kind", "size"]
     frame = pd.concat(rows).sample(frac=1, random_state=0)  # in any order
-    found = forecaster.forecast(frame)
+    found = forecaster.forecast_frame(frame)
     assert list(found.columns) == [
         "series",
         "target",

@@ -50,7 +50,7 @@ def test_each_kind_learns_a_season_better_than_the_last_value(here, name, capsys
     card = (folder / "README.md").read_text()
     assert "smape: " in card and "seq2seq forecast MODEL" in card
     log = records(folder.parent)
-    losses = [record["validation_loss"] for record in log if "validation_loss" in record]
+    losses = [record["loss"] for record in log if "loss" in record]
     assert losses[-1] < losses[0]
 
 
@@ -96,7 +96,7 @@ def test_sets_of_their_own_and_counts(tmp_path, monkeypatch, hourly):
     scores = json.loads((folder.parent / "test.scores.json").read_text())
     assert scores["windows"] == 60 - 24 - 6 + 1
     forecaster = Forecaster.from_pretrained(folder, device="cpu")
-    found = forecaster.forecast(frame.iloc[240:300], paths=3)
+    found = forecaster.forecast_frame(frame.iloc[240:300], paths=3)
     assert (found["path1"] == found["path1"].round()).all()
 
 
