@@ -1,4 +1,4 @@
-"""The command of forecasting. ``seq2seq.cli`` runs it."""
+"""The commands of forecasting. ``seq2seq.cli`` runs it."""
 
 from __future__ import annotations
 
@@ -88,4 +88,86 @@ def _text(forecasts: Sequence[Forecast], as_json: bool) -> str:
     return frame_of(forecasts).to_csv(index=False, float_format="%.8g")
 
 
-COMMANDS = (Command("forecast", "forecast series", _add_forecast, _forecast, _EXAMPLES),)
+def _add_backtest(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--input", metavar="FILE", help="known series; default: standard input")
+    parser.add_argument(
+        "--horizon", type=whole(1), metavar="N", help="steps ahead; default: as trained"
+    )
+    parser.add_argument(
+        "--first", metavar="ORIGIN", help="steps seen before the first origin, or its date"
+    )
+    parser.add_argument(
+        "--stride", type=whole(1), metavar="N", help="steps between origins; default: the horizon"
+    )
+    parser.add_argument(
+        "--steps", type=_steps, default=[], metavar="LIST", help="score these steps ahead: 3,6,12"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the errors of each origin as CSV")
+    parser.add_argument("--json", action="store_true", help="the scores as JSON")
+    parser.add_argument(
+        "--plot",
+        type=picture,
+        metavar="PICTURE",
+        help="draw the last forecasts of the first series",
+    )
+    add_machine(parser)
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: 3,6,12") from None
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    import json
+
+    from seq2seq.tasks.forecasting.backtest import backtest
+    from seq2seq.tasks.forecasting.evaluation import table
+    from seq2seq.tasks.forecasting.reading import read_input
+
+    forecaster = load_model(options, "forecasting")
+    series = read_input(options.input, sys.stdin.buffer, forecaster.columns)
+    first = options.first
+    found = backtest(
+        forecaster,
+        series,
+        options.horizon,
+        first=int(first) if first is not None and first.isdecimal() else first,
+        stride=options.stride,
+        precision=options.precision,
+    )
+    scores = found.scores(options.steps)
+    if options.json:
+        print(json.dumps({"windows": len(found.actual), "scores": scores}))
+    else:
+        horizon = found.actual.shape[1]
+        print(f"{len(found.actual):,} windows of {horizon} steps, {len(series):,} series")
+        for name, own in scores.items():
+            print("\n".join(["", "all steps" if name == "all" else f"step {name}", *table(own)]))
+    if options.output is not None:
+        with open_text_output(options.output) as stream:
+            stream.write(found.by_origin().to_csv(index=False, float_format="%.8g"))
+    if options.plot:
+        from seq2seq.tasks.forecasting.plots import plot_backtest
+
+        pairs, actual = found.drawn()
+        plot_backtest(pairs, options.plot, actual=actual)
+    return 0
+
+
+_BACKTEST_EXAMPLES = """\
+Forecasts known series from past origins, reads nothing behind each origin, and scores the forecasts
+beside naive ones. mse, mae and crps are in units of the standard deviation of training.
+
+  seq2seq backtest MODEL --input series.csv                     from the last origin of each series
+  seq2seq backtest MODEL --input series.csv --first 2024-05-01 --stride 24 --plot backtest.png
+  seq2seq backtest MODEL --input series.csv --first 1000 --stride 1 --steps 3,6,12,24 --json
+"""
+
+COMMANDS = (
+    Command("forecast", "forecast series", _add_forecast, _forecast, _EXAMPLES),
+    Command("backtest", "score past forecasts", _add_backtest, _backtest, _BACKTEST_EXAMPLES),
+)

@@ -62,6 +62,7 @@ class ForecastModelConfig:
     channels: Literal["independent", "joint"] = "independent"  # several targets
     scaling: Literal["none", "global", "window", "mean"] = "global"
     # what is forecast besides: the model learns what is left
+    transform: Literal["none", "log"] = "none"  # log: for values above 0 that grow by factors
     base: Literal["none", "last", "mean", "velocity", "seasonal", "smoothing", "regression"] = (
         "none"
     )
@@ -193,6 +194,11 @@ def _check_model(model: ForecastModelConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'model.layers' is {model.layers}; 'model.kind: segments' has one recurrent "
             "layer, which reads and writes"
+        )
+    if model.transform == "log" and (model.scaling not in ("window", "none") or head[0] == "n"):
+        raise UsageError(
+            f"{where}: 'model.transform: log' goes with 'model.scaling: window' or none, and with "
+            f"heads that are no counts; found {model.scaling} and {head}"
         )
     loose = model.scaling in ("mean", "none")
     if head == "negative_binomial" and not (loose and model.base == "none"):

@@ -8,7 +8,7 @@ import numpy as np
 
 from seq2seq.tasks.forecasting.naive import NAIVE
 from seq2seq.tasks.forecasting.prediction import Predicted
-from seq2seq.tasks.forecasting.rolling import Origins, actual_values, past_values
+from seq2seq.tasks.forecasting.rolling import Origins, past_values
 from seq2seq.tasks.forecasting.scores import mase_scale, score
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 
@@ -37,20 +37,19 @@ def scaled_errors(
 
 
 def evaluate(
+    actual: np.ndarray,  # (N, H, C), NaN where missing
     series: SeriesSet,
-    where: Origins,
+    index: np.ndarray,  # (N,) the series of each window
     found: Predicted,
     levels: Sequence[float],
     naive: dict[str, np.ndarray],
     season: int,
-    ends: np.ndarray,  # (N,) of the training parts
+    ends: np.ndarray,  # of each series: the seasonal naive error up to here is the unit of mase
     deviation: np.ndarray,  # (C,) of training
 ) -> Scores:
     """Scores of the model and of the naive forecasts. mse, mae, crps and pinball are in units of
     the standard deviation of training; mse and rse score the mean, the others the median."""
-    horizon = found.mean.shape[1]
-    actual = actual_values(series, where, horizon)
-    scale = _mase_scales(series, where.series, season, ends)
+    scale = _mase_scales(series, index, season, ends)
     every = max(1, -(-actual.size // MOST_VALUES))
     scores = {"model": _point(actual, found.mean, found.median, scale, deviation)}
     part = slice(None, None, every)

@@ -172,7 +172,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         check_values(
             series,
             counts=model.head == "negative_binomial",
-            positive=model.base_form == "multiplicative",
+            positive=model.base_form == "multiplicative" or model.transform == "log",
         )
 
     def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
@@ -299,7 +299,8 @@ def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:
     config = model.config
     if not model.samples or horizon is None:
         horizon = config.horizon
-    return Reach(config.context, model.reach, horizon, config.scaling, model.samples)
+    log = config.transform == "log"
+    return Reach(config.context, model.reach, horizon, config.scaling, log, model.samples)
 
 
 def _check_future(series: SeriesSet, horizon: int) -> None:

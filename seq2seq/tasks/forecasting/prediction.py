@@ -149,7 +149,7 @@ def predict_windows(
     levels = torch.tensor(sorted({0.5, *asked.levels}), dtype=torch.float64)
     kept = [i for i, level in enumerate(levels.tolist()) if level in asked.levels]
     middle = levels.tolist().index(0.5)
-    names, parts = cutter.series.names, []
+    names, parts, log = cutter.series.names, [], cutter.reach.log
     for begin in range(0, len(index), block):
         own = index[begin : begin + block]
         count = len(own)
@@ -164,14 +164,16 @@ def predict_windows(
             uniform = uniform.to(device)
         found = predict(model, batch.to(device), levels, uniform, asked.calibration)
         shift, scale = shift[:count, None], scale[:count, None]
-        quantiles = _own(found.quantiles[:count], shift[:, None], scale[:, None], asked.horizon)
+        quantiles = _own(
+            found.quantiles[:count], shift[:, None], scale[:, None], asked.horizon, log
+        )
         paths = None
         if asked.paths and found.paths is not None:
-            paths = _own(found.paths[:count], shift[:, None], scale[:, None], asked.horizon)
+            paths = _own(found.paths[:count], shift[:, None], scale[:, None], asked.horizon, log)
         if model.config.head == "negative_binomial":  # counts
             quantiles = quantiles.round()
             paths = None if paths is None else paths.round()
-        mean = _own(found.mean[:count], shift, scale, asked.horizon)
+        mean = _own(found.mean[:count], shift, scale, asked.horizon, log)
         parts.append(Predicted(mean, quantiles[:, middle], quantiles[:, kept], paths))
         progress(count)
     mean, median, quantiles = (np.concatenate([part[n] for part in parts]) for n in range(3))
@@ -179,6 +181,10 @@ def predict_windows(
     return Predicted(mean, median, quantiles, np.concatenate(sampled) if sampled else None)
 
 
-def _own(scaled: Tensor, shift: np.ndarray, scale: np.ndarray, horizon: int) -> np.ndarray:
-    """Scaled values (..., H, C) in their own unit."""
-    return shift + scale * scaled[..., :horizon, :].double().cpu().numpy()
+def _own(
+    scaled: Tensor, shift: np.ndarray, scale: np.ndarray, horizon: int, log: bool
+) -> np.ndarray:
+    """Scaled values (..., H, C) in their own unit; the mean of logarithms becomes the geometric
+    mean."""
+    values = shift + scale * scaled[..., :horizon, :].double().cpu().numpy()
+    return np.exp(values) if log else values

@@ -148,7 +148,7 @@ def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = Fa
             expected = "a count (0, 1, 2, ...), as 'model.head: negative_binomial' needs"
         if positive and not wrong.any():
             wrong = ~missing & ~(values > 0)
-            expected = "a number above 0, as 'model.base_form: multiplicative' needs"
+            expected = "a number above 0, as 'base_form: multiplicative' or 'transform: log' needs"
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise UsageError(_place(series, begin + row, column, values[row, column], expected))

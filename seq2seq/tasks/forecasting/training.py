@@ -203,7 +203,10 @@ class ForecastTask:
             tuple(levels), horizon, default_paths=self.config.forecast.paths, seed=self.config.seed
         )
         found = self.forecaster.predict(series, where, asked)
-        errors = actual_values(series, where, horizon)[:, None] - found.quantiles
+        actual = actual_values(series, where, horizon)[:, None]
+        errors = actual - found.quantiles
+        if self.config.model.transform == "log":
+            errors = np.log(actual) - np.log(found.quantiles)
         return (errors / self._factors(where)[:, None]).astype(np.float32)
 
     def _factors(self, where: Origins) -> np.ndarray:
@@ -237,10 +240,17 @@ class ForecastTask:
         found = self.forecaster.predict(series, where, asked)
         season = self.forecaster.encoding.season
         naive = naive_forecasts(series, where, horizon, season, self.config.model.context)
-        ends = (
-            self.sets.ends if series is self.sets.train else np.minimum(windows.first, windows.ends)
+        scores = evaluate(
+            actual_values(series, where, horizon),
+            series,
+            where.series,
+            found,
+            asked.levels,
+            naive,
+            season,
+            np.minimum(windows.first, windows.ends),  # where the scored part begins
+            self.deviation,
         )
-        scores = evaluate(series, where, found, asked.levels, naive, season, ends, self.deviation)
         values = {"split": split, "windows": len(where.series), "horizon": horizon, **scores}
         (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
         lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]

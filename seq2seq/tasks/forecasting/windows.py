@@ -58,6 +58,7 @@ class Reach:
     reach: int  # R: context, and how far lags go before it
     horizon: int
     scaling: Scaling
+    log: bool = False  # the network sees logarithms
     past_targets: bool = False  # the loss is summed over the context, too
 
 
@@ -83,6 +84,8 @@ class WindowCutter:
         flat = begin + np.clip(rows, 0, length - 1)
         values = np.asarray(series.values[flat.ravel()], dtype=np.float64)
         values = values.reshape(*rows.shape, -1)  # (B, R + H, C)
+        if reach.log:
+            values = np.log(values)
         inside = (rows >= 0) & (rows < np.minimum(ends[:, None], length))
         observed = inside[..., None] & ~np.isnan(values)
         past, there = values[:, : reach.reach], observed[:, : reach.reach]
