@@ -9,7 +9,8 @@ from seq2seq.config.layers import DecoderConfig, EncoderConfig
 from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.encoder import Encoder
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, linear
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, rows_of
+from seq2seq.tasks.forecasting.linear import linear
 
 
 class AttentionNetwork(nn.Module):
@@ -56,7 +57,7 @@ class AttentionNetwork(nn.Module):
     def forward(self, inputs: Inputs) -> Tensor:
         """-> (R, H, C, P)"""
         rows, steps, _ = inputs.past.shape
-        static = inputs.static.unsqueeze(1)
+        static = rows_of(inputs.static, rows).unsqueeze(1)
         parts = [inputs.past, 1 - inputs.observed, inputs.past_features]
         x = linear(
             self.read, torch.cat([*parts, static.expand(-1, steps, -1)], -1)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from kernels.modules import GRU, LSTM, RNN
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
 from seq2seq.tasks.forecasting.heads import Head
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, linear
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, rows_of
+from seq2seq.tasks.forecasting.linear import linear
 
 
 class AutoregressiveNetwork(nn.Module):
@@ -54,7 +55,8 @@ class AutoregressiveNetwork(nn.Module):
         parts.append(nn.functional.pad(missing, (0, 0, 0, lacking)) if lacking else missing)
         features = torch.cat([inputs.past_features, inputs.future_features], 1)
         parts.append(features[:, first : first + steps])
-        parts.append(inputs.static.unsqueeze(1).expand(-1, steps, -1))
+        static = rows_of(inputs.static, len(values)).unsqueeze(1)
+        parts.append(static.expand(-1, steps, -1))
         return torch.cat(parts, -1)
 
     def _distributions(self, states: Tensor) -> Tensor:
@@ -77,7 +79,7 @@ class AutoregressiveNetwork(nn.Module):
         values = uniform.new_empty(rows * paths, longest + horizon, channels)  # (N, lag + H, C)
         values[:, :longest] = inputs.past[:, -longest:].repeat_interleave(paths, 0)
         missing = (1 - inputs.observed[:, -1]).repeat_interleave(paths, 0)
-        static = inputs.static.repeat_interleave(paths, 0)
+        static = rows_of(inputs.static, rows).repeat_interleave(paths, 0)
         factor = factor.repeat_interleave(paths, 0)  # (N, C)
         for step in range(horizon):
             lagged = [values[:, longest + step - lag] for lag in self.lags]

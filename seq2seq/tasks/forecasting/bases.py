@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
-from seq2seq.tasks.forecasting.inputs import Sizes, linear
+from seq2seq.tasks.forecasting.inputs import Sizes
+from seq2seq.tasks.forecasting.linear import linear
 
 _LEAST = 1e-4  # of a factor: values are positive, scaled by their mean
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
@@ -36,7 +35,7 @@ class Inputs:
     observed: Tensor  # (R, L, C)
     past_features: Tensor  # (R, L, K)
     future_features: Tensor  # (R, H, K)
-    static: Tensor  # (R, E)
+    static: Tensor  # (R, E); (C, E) where the rows of all windows are the same, one for each target
 
 
 class StaticVector(nn.Module):
@@ -54,7 +53,10 @@ class StaticVector(nn.Module):
         self.size = width * (len(self.tables) + (self.channel is not None)) + sizes.numbers
 
     def forward(self, categories: Tensor, numbers: Tensor) -> Tensor:
-        """categories (B, S) int64, numbers (B, N) -> (R, E), R = B or B * C"""
+        """categories (B, S) int64, numbers (B, N) -> (R, E), R = B or B * C; the (C, E) rows of one
+        window where those of all are the same"""
+        if self.channel is not None and not len(self.tables) and not numbers.shape[1]:
+            return self.channel
         parts = [numbers]
         for column, table in enumerate(self.tables):
             whole = torch.cat([table.mean(0, keepdim=True), table])  # 0: never seen
@@ -78,21 +80,10 @@ def together(values: Tensor, targets: int) -> Tensor:
     return values.reshape(rows // targets, targets, steps, size).transpose(1, 2)
 
 
-_ALIGNED = 16  # float32 numbers in 64 bytes
-
-
-def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """``layer(x)``, where a row's bits do not depend on which row it is.
-
-    MKL's products with few columns sum a row in an order that follows from its place in memory, so
-    rows are filled up with zeros to a multiple of 64 bytes.
-    """
-    return aligned_linear(x, layer.weight, layer.bias)
-
-
-def aligned_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (..., K), weight (N, K), bias (N) -> (..., N); see ``linear``."""
-    lacking = -x.shape[-1] % _ALIGNED
-    if lacking and x.device.type == "cpu":
-        x, weight = F.pad(x, (0, lacking)), F.pad(weight, (0, lacking))
-    return F.linear(x, weight, bias)
+def rows_of(values: Tensor, rows: int) -> Tensor:
+    """(C, ...), the same for all windows, -> (R, ...); (R, ...) stays as it is."""
+    return (
+        values
+        if len(values) == rows
+        else values.repeat(rows // len(values), *[1] * (values.dim() - 1))
+    )

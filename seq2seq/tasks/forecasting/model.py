@@ -12,7 +12,7 @@ from seq2seq.tasks.forecasting.autoregressive import AutoregressiveNetwork
 from seq2seq.tasks.forecasting.bases import Base, Normal
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
 from seq2seq.tasks.forecasting.heads import Head, make_head
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, StaticVector, apart, together
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, StaticVector, apart, rows_of, together
 from seq2seq.tasks.forecasting.segments import SegmentNetwork
 from seq2seq.tasks.forecasting.windows import Batch
 
@@ -114,8 +114,8 @@ class ForecastModel(nn.Module):
         static = self.static(batch.categories, batch.numbers)
         if self.sizes.read_base:
             level = normal.shift[:, steps - 1, list(self.sizes.read_base)]
-            level = level.repeat_interleave(len(static) // len(level), 0)
-            static = torch.cat([static, level], 1)
+            level = level.repeat_interleave(len(past) // len(level), 0)
+            static = torch.cat([rows_of(static, len(past)), level], 1)
         return Inputs(past, observed, features[:, :steps], features[:, steps:], static)
 
     def _outlook(self, parameters: Tensor, shift: Tensor, factor: Tensor) -> Outlook:

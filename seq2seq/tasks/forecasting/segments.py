@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +11,8 @@ from torch import Tensor, nn
 from kernels.modules import GRU, LSTM, RNN
 from seq2seq.layers.encoder import recurrent_layer
 from seq2seq.tasks.forecasting.config import ForecastModelConfig
-from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, aligned_linear, linear
+from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, rows_of
+from seq2seq.tasks.forecasting.linear import aligned_linear, linear
 
 
 class SegmentNetwork(nn.Module):
@@ -66,35 +69,39 @@ class SegmentNetwork(nn.Module):
 
     def _ahead(self, inputs: Inputs, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """One recurrent step for each segment of the horizon: (R, segments, hidden)."""
-        x: Tensor = self.positions
+        parts = [self.positions.unsqueeze(0)]  # (1, S, hidden)
         if self.static is not None:
-            x = x + linear(self.static, inputs.static).unsqueeze(1)
+            parts.append(linear(self.static, inputs.static).unsqueeze(1))  # (R or C, 1, hidden)
         if self.known is not None:
             future = inputs.future_features
             spare = self.segments * self.width - self.horizon
             future = F.pad(future, (0, 0, 0, spare)) if spare else future
-            x = x + linear(self.known, self._cut(future))
+            parts.append(linear(self.known, self._cut(future)))  # (R, S, hidden)
         hidden, cell = state if isinstance(state, tuple) else (state, None)
-        return parallel_step(self.layer, x, hidden[0], None if cell is None else cell[0])
+        return parallel_step(self.layer, parts, hidden[0], None if cell is None else cell[0])
 
 
 def parallel_step(
-    layer: LSTM | GRU | RNN, inputs: Tensor, hidden: Tensor, cell: Tensor | None
+    layer: LSTM | GRU | RNN, parts: Sequence[Tensor], hidden: Tensor, cell: Tensor | None
 ) -> Tensor:
-    """One step of ``layer`` from each state with S different inputs: inputs (S, I) or (R, S, I),
-    hidden and cell (R, H) -> new hidden states (R, S, H).
+    """One step of ``layer`` from each of R states with S different inputs: hidden and cell (R, H)
+    -> new hidden states (R, S, H). The inputs (R, S, I) are the sum of ``parts``, each (1, S, I),
+    (R, 1, I), (R, S, I) or (C, 1, I), which is repeated.
 
     The layer itself, called with R * S rows, gives the same. Here the product with a state is
-    computed once, not S times, and inputs that all rows share are multiplied once.
+    computed once, not S times, and so are those with parts that many rows share.
     """
     weight_ih, weight_hh, bias_ih, bias_hh = layer.all_weights[0]
-    x = aligned_linear(inputs, weight_ih, bias_ih)  # (S, G H) or (R, S, G H)
+    first, *others = parts
+    x = aligned_linear(first, weight_ih, bias_ih)  # (., ., G H)
     h = aligned_linear(hidden, weight_hh, bias_hh).unsqueeze(1)  # (R, 1, G H)
+    for part in others:
+        x = x + rows_of(aligned_linear(part, weight_ih, None), len(hidden))
     if layer.kind == "gru":
-        x_reset, x_update, x_new = x.chunk(3, -1)
-        h_reset, h_update, h_new = h.chunk(3, -1)
-        update = torch.sigmoid(x_update + h_update)
-        new = torch.tanh(x_new + torch.sigmoid(x_reset + h_reset) * h_new)
+        x_gates, x_new = x.split([2 * layer.hidden_size, layer.hidden_size], -1)
+        h_gates, h_new = h.split([2 * layer.hidden_size, layer.hidden_size], -1)
+        reset, update = torch.sigmoid(x_gates + h_gates).chunk(2, -1)
+        new = torch.tanh(x_new + reset * h_new)
         return torch.lerp(new, hidden.unsqueeze(1), update)
     gates = x + h
     if layer.kind == "lstm":

@@ -123,8 +123,9 @@ def test_a_parallel_step_is_the_layer_from_each_state(kind):
     layer = make(5, 6) if make else RNN(5, 6, nonlinearity=kind)
     layer = layer.double()
     hidden, cell = torch.randn(2, 3, 6, dtype=torch.float64)
-    inputs = torch.randn(3, 4, 5, dtype=torch.float64)
-    found = parallel_step(layer, inputs, hidden, cell)
+    parts = [torch.randn(s, dtype=torch.float64) for s in ((1, 4, 5), (3, 1, 5), (3, 4, 5))]
+    inputs = parts[0] + parts[1] + parts[2]
+    found = parallel_step(layer, parts, hidden, cell)
     rows = [one.repeat_interleave(4, 0).unsqueeze(0) for one in (hidden, cell)]
     _, state = layer(inputs.reshape(1, 12, 5), tuple(rows) if kind == "lstm" else rows[0])
     expected = (state[0] if kind == "lstm" else state).reshape(3, 4, 6)
