@@ -4,6 +4,7 @@
 #   make demo-no-attention   the same with a decoder that has no attention
 #   make demo-generate       train on Python's own library, write some Python (3 minutes)
 #   make demo-caption        draw pictures, learn to say what they show (4 minutes)
+#   make demo-forecast       throw balls, learn where they go next (1 minute)
 #   make test                lint, and all tests that need no GPU
 #   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, benchmarks, training
 #   make gpu-first | gpu-bench | gpu-train    the same in three short runs, one at a time
@@ -27,7 +28,7 @@ READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption test lint format wheel clean help python
+.PHONY: gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-forecast test lint format wheel clean help python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,6 +55,9 @@ demo-generate: $(READY)
 
 demo-caption: $(READY)
 	$(BIN)/seq2seq demo captioning
+
+demo-forecast: $(READY)
+	$(BIN)/seq2seq demo forecasting
 
 # One thread for each of two processes: the tests' tensors are too small to share out, and waiting
 # threads cost more than they bring.
