@@ -30,7 +30,8 @@ class AutoregressiveNetwork(nn.Module):
         with torch.no_grad():  # without missing values in training their mark stays silent
             begin = channels * len(self.lags)
             self.layer.all_weights[0][0][:, begin : begin + channels] = 0
-        self.dropout = nn.Dropout(config.dropout)
+        # between layers, and where there is one alone, behind it
+        self.dropout = nn.Dropout(config.dropout if config.layers == 1 else 0.0)
         self.output = nn.Linear(size, channels * outputs)
 
     @property
