@@ -6,6 +6,7 @@
 #   make demo-caption        draw pictures, learn to say what they show (4 minutes)
 #   make demo-classify       make up reviews, learn to judge them, show which words decide (1 minute)
 #   make demo-tag            make up messages, learn to find the names in them (half a minute)
+#   make demo-forecast       throw balls, learn where they go next (1 minute)
 #   make test                lint, and all tests that need no GPU
 #   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, benchmarks, training
 #   make gpu-first | gpu-bench | gpu-train    the same in three short runs, one at a time
@@ -30,7 +31,7 @@ READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: soak gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-classify demo-tag test lint format wheel clean help python
+.PHONY: soak gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-classify demo-tag demo-forecast test lint format wheel clean help python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,6 +64,9 @@ demo-classify: $(READY)
 
 demo-tag: $(READY)
 	$(BIN)/seq2seq demo tagging
+
+demo-forecast: $(READY)
+	$(BIN)/seq2seq demo forecasting
 
 # One thread for each of two processes: the tests' tensors are too small to share out, and waiting
 # threads cost more than they bring.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
     from seq2seq.tasks.classification.classifier import Classified as Classified
     from seq2seq.tasks.classification.classifier import Classifier as Classifier
+    from seq2seq.tasks.forecasting.forecaster import Forecaster as Forecaster
+    from seq2seq.tasks.forecasting.series import Forecast as Forecast
+    from seq2seq.tasks.forecasting.series import Series as Series
     from seq2seq.tasks.generation.filler import BlankFiller as BlankFiller
     from seq2seq.tasks.generation.filler import Filling as Filling
     from seq2seq.tasks.generation.generator import Generated as Generated

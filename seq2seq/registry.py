@@ -128,6 +128,24 @@ TASKS = {
             "Classifier": "seq2seq.tasks.classification.classifier:Classifier",
         },
     ),
+    "forecasting": Entry(
+        config="seq2seq.tasks.forecasting.config:ForecastConfig",
+        check="seq2seq.tasks.forecasting.config:check",
+        training="seq2seq.tasks.forecasting.training:ForecastTask",
+        user="seq2seq.tasks.forecasting.forecaster:Forecaster",
+        commands="seq2seq.tasks.forecasting.commands:COMMANDS",
+        command="forecast",
+        figures=(
+            Figure("mse", "mean squared error", higher=False, digits=4),
+            Figure("mae", "mean absolute error", higher=False, digits=4),
+        ),
+        recipe="etth1",
+        public={
+            "Forecast": "seq2seq.tasks.forecasting.series:Forecast",
+            "Forecaster": "seq2seq.tasks.forecasting.forecaster:Forecaster",
+            "Series": "seq2seq.tasks.forecasting.series:Series",
+        },
+    ),
 }
 
 
