@@ -50,6 +50,7 @@ class ForecastDataConfig:
     # in scaled units
     noise: float = 0.0
     validation_stride: int | None = None  # steps between scored origins; default: the horizon
+    validation_windows: int = 10_000  # at most, evenly spread over all
     test_stride: int | None = None
 
 
@@ -124,7 +125,10 @@ def check(config: ForecastConfig, where: str) -> None:
     """Raises UsageError for values that have the right type and still make no sense together."""
     data, model, training, forecast = config.data, config.model, config.training, config.forecast
     sections = {
-        "data": (data, "season batch_size windows_per_epoch validation_stride test_stride"),
+        "data": (
+            data,
+            "season batch_size windows_per_epoch validation_stride validation_windows test_stride",
+        ),
         "model": (model, "context horizon layers hidden_size segment embedding_size"),
         "training": (training, "validation_paths"),
         "forecast": (forecast, "paths"),

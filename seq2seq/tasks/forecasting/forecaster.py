@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 ENCODING_FILE = "encoding.json"
-MOST_PATHS = 100_000
+MOST_PATHS = 10_000
 
 
 class Forecaster(Pretrained[ForecastModel, ForecastConfig]):

@@ -39,7 +39,7 @@ def predict(
         assert uniform is not None
         paths = model.sample(batch, uniform).movedim(2, 1)  # (B, P, H, C)
         mean = paths.mean(1)
-        quantiles = torch.quantile(paths, levels.to(paths), dim=1).movedim(0, 1)
+        quantiles = _between(paths.sort(1).values, levels.to(paths))
         quantiles = calibrated(model, quantiles, levels, calibration, torch.ones_like(mean))
         return Prediction(mean, quantiles, paths)
     outlook = model.ahead(batch)
@@ -52,6 +52,16 @@ def predict(
         ranks = correlated(uniform.movedim(2, 1), model.ranks)  # (B, P, H, C)
         drawn = _drawn(model, outlook, factor, ranks, calibration)
     return Prediction(mean, quantiles, drawn)
+
+
+def _between(ordered: Tensor, levels: Tensor) -> Tensor:
+    """The quantiles (B, Q, H, C) of sorted samples (B, P, H, C), linear between two samples;
+    torch.quantile takes no more than 16 million numbers."""
+    place = levels * (ordered.shape[1] - 1)
+    low = place.floor().long().clamp(0, max(0, ordered.shape[1] - 2))
+    high = (low + 1).clamp_max(ordered.shape[1] - 1)
+    share = (place - low)[:, None, None]
+    return torch.lerp(ordered[:, low], ordered[:, high], share)
 
 
 def _quantiles(

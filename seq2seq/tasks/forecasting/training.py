@@ -150,21 +150,21 @@ class ForecastTask:
         """The mean loss of the horizon's values, and errors of the point forecasts in units of the
         standard deviation of training: mse of the mean, mae of the median."""
         assert self.validation is not None
-        windows, horizon = self.validation, self.config.model.horizon
-        where, series = origins_of(windows), windows.cutter.series
+        cutter, horizon = self.validation.cutter, self.config.model.horizon
+        where = origins_of(self.validation).every(self.config.data.validation_windows)
         total, count = 0.0, 0.0
         objective = ForecastLoss(self.model)
         with evaluating(self.model), torch.inference_mode(), self.accelerator.autocast():
-            for begin in range(0, len(windows), VALIDATION_BATCH):
-                numbers = np.arange(begin, min(begin + VALIDATION_BATCH, len(windows)))
-                batch = windows.batch(numbers).to(self.accelerator.device)
+            for begin in range(0, len(where.series), VALIDATION_BATCH):
+                part = Origins(*(one[begin : begin + VALIDATION_BATCH] for one in where))
+                batch = cutter.cut(*part)[0].to(self.accelerator.device)
                 total += float(objective.each(batch)[:, -horizon:].sum())
                 count += float(batch.future_observed.sum())
         paths = self.config.training.validation_paths
         asked = Asked((0.5,), horizon, default_paths=paths, seed=self.config.seed)
         with self.accelerator.autocast():
-            found = self.forecaster.predict(series, where, asked)
-        actual = actual_values(series, where, horizon)
+            found = self.forecaster.predict(cutter.series, where, asked)
+        actual = actual_values(cutter.series, where, horizon)
         return {
             "validation_loss": total / max(1.0, count),
             "mse": scaled_errors(actual, found.mean, self.deviation)[0],

@@ -87,3 +87,10 @@ def test_mistakes_name_what_is_wrong(saved, run):
 
 def test_help_waits_for_nothing_heavy():
     assert heavy_modules_after("forecast", "--help") == "0 []"
+
+
+def test_a_forecast_is_drawn(saved, run):
+    pytest.importorskip("matplotlib")
+    status, _, err = run("forecast", "model", "--input", "history.csv", "--plot", "f.png")
+    assert status == 0, err
+    assert (saved / "f.png").read_bytes().startswith(b"\x89PNG")

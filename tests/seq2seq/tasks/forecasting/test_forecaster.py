@@ -200,3 +200,29 @@ def test_a_damaged_encoding_is_named(tmp_path):
         path.write_text(json.dumps(damage))
         with pytest.raises(RunError, match=ENCODING_FILE):
             Forecaster.from_pretrained(tmp_path)
+
+
+def test_quantiles_of_paths_are_those_of_numpy():
+    import torch
+
+    from seq2seq.tasks.forecasting.prediction import _between
+
+    random = np.random.default_rng(0)
+    for count in (1, 2, 7):
+        paths = random.normal(size=(2, count, 3, 1))
+        levels = np.array([0.0, 0.13, 0.5, 1.0])
+        ordered = torch.from_numpy(np.sort(paths, 1))
+        found = _between(ordered, torch.from_numpy(levels)).numpy()
+        assert found == pytest.approx(np.moveaxis(np.quantile(paths, levels, axis=1), 0, 1))
+
+
+def test_times_come_back_in_their_zone():
+    forecaster = make_forecaster(series=make_series(known=False), kind="segments", scaling="window")
+    forecaster.config.data.known = []
+    times = pd.date_range("2024-10-26 12:00", periods=30, freq="h", tz="Europe/Berlin")
+    values = np.arange(30.0)
+    frame = pd.DataFrame({"time": times, "name": "n", "a": values, "b": values})
+    forecaster.config.data.static, frame["kind"], frame["size"] = ["kind", "size"], "x", 1.0
+    found = forecaster.forecast_frame(frame)
+    expected = pd.date_range("2024-10-26 12:00", periods=35, freq="h", tz="Europe/Berlin")[30:]
+    assert found["time"][:5].tolist() == expected.tolist()
