@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from seq2seq.command_line.command import Command
@@ -75,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
         resume=options.resume,
         allow_changes=options.allow_changes,
     )
-    print(f"model saved: {directory}")
+    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+        print(f"model saved: {directory}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from seq2seq.tasks.generation.windows import Window, Windows
 from seq2seq.text.vocabulary import Units
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights, units_of_run
+from seq2seq.training.processes import gathered
 from seq2seq.training.task import Carried, Loss
 
 VALIDATION_ROWS = 64  # read side by side, each after so many units that are not scored:
@@ -32,6 +34,8 @@ class LanguageTask:
     """See ``seq2seq.training.task``."""
 
     figures = ("validation_loss", "bits_per_character", "perplexity")
+    shares_rows = True  # of streams, whose state is carried
+    shares_evaluation = True
 
     @staticmethod
     def unread_parameters(config: LanguageConfig) -> bool:
@@ -50,13 +54,12 @@ class LanguageTask:
         main = accelerator.is_main_process
         say(f"reading {config.data.hub or config.data.train}", main)
         texts = load_texts(config)
-        with accelerator.main_process_first():
-            # the main process comes first and writes them, the others read what it wrote
-            keep = resume or not accelerator.is_main_process
-            before = None if first is None else first.units
-            # of bytes, which need no training, there are none
-            documents = (d for d in texts["train"].documents() if isinstance(d, str))
-            self.units = units_of_run(config.units, folder / "tokenizer", documents, before, keep)
+        # the main process comes first and writes them, the others read what it wrote
+        keep = resume or not main
+        before = None if first is None else first.units
+        # of bytes, which need no training, there are none
+        documents = (d for d in texts["train"].documents() if isinstance(d, str))
+        self.units = units_of_run(config.units, folder / "tokenizer", documents, before, keep)
         self.corpora = _encode(config, texts, self.units, main)
         self.has_validation = "validation" in self.corpora
         self.windows = Windows(
@@ -125,8 +128,14 @@ class LanguageTask:
         }
 
     def _evaluate(self, corpus: Corpus) -> TextScore:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
         with self.accelerator.autocast():
-            return evaluate(self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP)
+            score = evaluate(
+                self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP, share=(rank, world)
+            )
+        parts = gathered(self.accelerator, [score.total, score.tokens])
+        total, tokens = (sum(part[i] for part in parts) for i in range(2))
+        return dataclasses.replace(score, total=total, tokens=tokens)
 
     def score(self, figures: dict[str, float]) -> float:
         return -figures["validation_loss"]
@@ -145,6 +154,8 @@ class LanguageTask:
         if "test" not in self.corpora:
             return []
         result = self._evaluate(self.corpora["test"])
+        if not self.accelerator.is_main_process:
+            return []
         values: dict[str, Any] = {
             "nats": result.nats,
             "bits_per_character": result.bits_per_character,

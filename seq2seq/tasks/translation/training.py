@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from seq2seq.text.characters import is_blank
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
+from seq2seq.training.processes import shared_map
 from seq2seq.training.task import Carried, Loss
 
 
@@ -33,6 +35,7 @@ class TranslationTask:
     """See ``seq2seq.training.task``."""
 
     figures = ("validation_loss", "bleu")
+    shares_evaluation = True
     average_patience = None
 
     @staticmethod
@@ -48,23 +51,22 @@ class TranslationTask:
         self.config, self.accelerator = config, accelerator
         main = accelerator.is_main_process
         say(f"reading {config.data.hub or config.data.train}", main)
-        with accelerator.main_process_first():
-            pairs = load_pairs(config.data, "train")
-            first = None if resume else _first_model(options.start_from)
-            # the main process comes first and writes them, the others read what it wrote
-            keep = resume or not accelerator.is_main_process
-            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
-            say(f"tokenising {len(pairs):,} pairs", main)
-            self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
-            self.validation = None
-            if config.data.validation:
-                validation = load_pairs(config.data, "validation")
-                _check_not_blank(validation, "validation")
-                self.validation = tokenize_pairs(validation, *self.tokenizers, None)
-            # read now: a wrong path must not wait for the end of training to be noticed
-            self.test_pairs = load_pairs(config.data, "test") if config.data.test else None
-            if self.test_pairs is not None:
-                _check_not_blank(self.test_pairs, "test")
+        pairs = load_pairs(config.data, "train")
+        first = None if resume else _first_model(options.start_from)
+        # the main process comes first and writes them, the others read what it wrote
+        keep = resume or not accelerator.is_main_process
+        self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
+        say(f"tokenising {len(pairs):,} pairs", main)
+        self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
+        self.validation = None
+        if config.data.validation:
+            validation = load_pairs(config.data, "validation")
+            _check_not_blank(validation, "validation")
+            self.validation = tokenize_pairs(validation, *self.tokenizers, None)
+        # read now: a wrong path must not wait for the end of training to be noticed
+        self.test_pairs = load_pairs(config.data, "test") if config.data.test else None
+        if self.test_pairs is not None:
+            _check_not_blank(self.test_pairs, "test")
         self.has_validation = self.validation is not None
         self.batches = TrainingBatches(
             self.corpus,
@@ -72,8 +74,6 @@ class TranslationTask:
             config.data,
             config.tokenizer.sampling,
             config.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
         )
         sizes = [len(tokenizer) for tokenizer in self.tokenizers]
         self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
@@ -96,8 +96,8 @@ class TranslationTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss = objective(
@@ -112,7 +112,7 @@ class TranslationTask:
         """BLEU, and the mean loss per target token (nats, without smoothing)."""
         assert self.validation is not None  # as has_validation says
         pairs = self.validation.pairs
-        hypotheses = self.translator().translate(
+        hypotheses = self._translated(
             list(pairs["source"]),
             beam_size=self.config.training.validation_beam,
             precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
@@ -121,23 +121,36 @@ class TranslationTask:
         bleu = score(hypotheses, references, metrics=("bleu",), bootstrap=0)["bleu"].value
         return {"validation_loss": self._validation_loss(), "bleu": bleu}
 
+    def _translated(self, sources: list[str], **settings: Any) -> list[str]:
+        """By all processes, each some of the sources."""
+        translate = partial(self.translator().translate, **settings)
+        return shared_map(self.accelerator, translate, sources)
+
     @torch.no_grad()
     def _validation_loss(self) -> float:
+        assert self.validation is not None
+        order = self.validation.target_lengths.argsort(kind="stable")
+        batches = [order[start : start + 64].tolist() for start in range(0, len(order), 64)]
+        total, tokens = 0.0, 0
+        for loss, count in shared_map(self.accelerator, self._losses, batches):
+            total, tokens = total + loss, tokens + count
+        return total / max(1, tokens)
+
+    def _losses(self, batches: Sequence[list[int]]) -> list[tuple[float, int]]:
+        """Summed over the targets of each batch of validation pairs, and how many these are."""
         objective = CrossEntropy(self.model, 0.0).eval()
         assert self.validation is not None
-        table = self.validation.pairs
-        order = self.validation.target_lengths.argsort(kind="stable")
-        total, tokens = 0.0, 0
-        for start in range(0, len(order), 64):
-            rows = table[order[start : start + 64].tolist()]
+        found = []
+        for numbers in batches:
+            rows = self.validation.pairs[numbers]
             batch = collate(rows["source_ids"], rows["target_ids"]).to(self.accelerator.device)
             with self.accelerator.autocast():
-                total += objective(
+                loss = objective(
                     batch.source, batch.source_lengths, batch.target_input, batch.target_output
                 ).item()
-            tokens += batch.target_count
+            found.append((loss, batch.target_count))
         self.objective.train()
-        return total / max(1, tokens)
+        return found
 
     def score(self, figures: dict[str, float]) -> float:
         return figures["bleu"]
@@ -157,7 +170,9 @@ class TranslationTask:
         if self.test_pairs is None:
             return []
         pairs = self.test_pairs
-        hypotheses = self.translator().translate(list(pairs["source"]))
+        hypotheses = self._translated(list(pairs["source"]))
+        if not self.accelerator.is_main_process:
+            return []
         scores = score(hypotheses, list(pairs["target"]))
         lines = "".join(f"{text}\n" for text in hypotheses)
         (run / "test.hypotheses").write_text(lines, encoding="utf-8")
