@@ -23,6 +23,7 @@ import numpy as np
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import RunError, UsageError
 from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
+from seq2seq.text.sample import sample
 
 UNK, END = 0, 1
 SPECIALS = ("<unk>", "<end>")
@@ -248,7 +249,8 @@ class Subwords:
         import sentencepiece
 
         model = io.BytesIO()
-        lines = (to_subwords(line) for text in texts for line in text.split("\n") if line)
+        every = (line for text in texts for line in text.split("\n") if line)
+        lines = map(to_subwords, sample(every, config.sample_sentences))
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=lines,

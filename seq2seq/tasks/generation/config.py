@@ -39,6 +39,7 @@ class TextConfig:
     validation_streams: int = 1  # the end of each of so many equal parts of it (char-rnn: 50)
     batch_size: int = 64  # streams read side by side
     bptt: int = 128  # steps that the gradient goes back
+    cache_dir: PathText | None = None  # of ids of texts larger than memory; default: datasets' own
 
 
 @dataclass
@@ -122,6 +123,7 @@ def check(config: LanguageConfig, where: str) -> None:
         "data.bptt": data.bptt,
         "units.vocab_size": config.units.vocab_size,
         "units.min_count": config.units.min_count,
+        "units.sample_sentences": config.units.sample_sentences,
         "model.layers": model.layers,
         "model.hidden_size": model.hidden_size,
         "model.embedding_size": model.embedding_size,

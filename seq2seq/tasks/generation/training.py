@@ -15,10 +15,19 @@ from torch import nn
 from seq2seq.errors import UsageError
 from seq2seq.tasks.generation.config import LanguageConfig
 from seq2seq.tasks.generation.generator import TextGenerator
+from seq2seq.tasks.generation.mapped import LargeText, cache_folder, map_text, split_large
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
 from seq2seq.tasks.generation.perplexity import TextScore, evaluate
-from seq2seq.tasks.generation.text import Corpus, Text, encode_text, load_text, split_text
+from seq2seq.tasks.generation.text import (
+    Corpus,
+    Split,
+    Text,
+    encode_text,
+    large_files,
+    load_text,
+    split_text,
+)
 from seq2seq.tasks.generation.windows import Window, Windows
 from seq2seq.text.vocabulary import Units
 from seq2seq.training.log import say
@@ -133,6 +142,7 @@ class LanguageTask:
             score = evaluate(
                 self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP, share=(rank, world)
             )
+        corpus.release()
         parts = gathered(self.accelerator, [score.total, score.tokens])
         total, tokens = (sum(part[i] for part in parts) for i in range(2))
         return dataclasses.replace(score, total=total, tokens=tokens)
@@ -170,29 +180,52 @@ class LanguageTask:
         return lines
 
 
-def load_texts(config: LanguageConfig) -> dict[str, Text]:
+def load_texts(config: LanguageConfig) -> dict[str, Text | LargeText]:
     """Training text, and validation and test text where there are any."""
-    data, raw = config.data, config.units.kind == "bytes"
-    texts = {"train": load_text(data, "train", raw)}
+    data = config.data
+    texts = {"train": _load(config, "train")}
     if data.validation:
-        texts["validation"] = load_text(data, "validation", raw)
+        texts["validation"] = _load(config, "validation")
     elif data.validation_share and not data.hub:
-        texts["train"], texts["validation"] = split_text(
-            texts["train"], data.validation_share, data.validation_streams
-        )
+        train, cut = texts["train"], (data.validation_share, data.validation_streams)
+        if isinstance(train, LargeText):
+            texts["train"], texts["validation"] = split_large(train, *cut)
+        else:
+            texts["train"], texts["validation"] = split_text(train, *cut)
     if data.test:
-        texts["test"] = load_text(data, "test", raw)
+        texts["test"] = _load(config, "test")
     return texts
 
 
+def _load(config: LanguageConfig, split: Split) -> Text | LargeText:
+    """In memory, or as files where they are too large for it."""
+    data, raw = config.data, config.units.kind == "bytes"
+    paths = large_files(data, split)
+    if paths is None:
+        return load_text(data, split, raw)
+    name = f"'data.{split}': {getattr(data, split)}"
+    return LargeText(tuple(paths), data.documents, raw, name, cache_folder(data.cache_dir))
+
+
 def _encode(
-    config: LanguageConfig, texts: dict[str, Text], units: Units, main: bool
+    config: LanguageConfig, texts: dict[str, Text | LargeText], units: Units, main: bool
 ) -> dict[str, Corpus]:
     """The texts as ids; UsageError for one with nothing to predict."""
-    size = sum(len(document) for text in texts.values() for document in text.documents())
-    say(f"encoding {size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}", main)
+    small = [text for text in texts.values() if isinstance(text, Text)]
+    size = sum(len(document) for text in small for document in text.documents())
+    what = f"{size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}"
+    if files := {
+        path for text in texts.values() if not isinstance(text, Text) for path in text.paths
+    }:
+        what = f"{sum(path.stat().st_size for path in files):,} bytes of files, kept in the cache"
+    say(f"encoding {what}", main)
     documents = config.data.documents != "none"
-    corpora = {split: encode_text(text, units, documents) for split, text in texts.items()}
+    corpora = {
+        split: map_text(text, units, documents)
+        if isinstance(text, LargeText)
+        else encode_text(text, units, documents)
+        for split, text in texts.items()
+    }
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
             raise UsageError(

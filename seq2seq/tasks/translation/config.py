@@ -108,6 +108,7 @@ def check(config: TranslationConfig, where: str) -> None:
         "data.batch_tokens": config.data.batch_tokens,
         "data.batch_sentences": config.data.batch_sentences,
         "tokenizer.vocab_size": config.tokenizer.vocab_size,
+        "tokenizer.sample_sentences": config.tokenizer.sample_sentences,
         "model.embedding_size": model.embedding_size,
         "model.encoder.layers": model.encoder.layers,
         "model.encoder.hidden_size": model.encoder.hidden_size,

@@ -26,6 +26,7 @@ from seq2seq.tasks.translation.translator import Translator
 from seq2seq.text.characters import is_blank
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.training.log import say
+from seq2seq.training.memory import release_free_memory
 from seq2seq.training.preparing import copy_weights
 from seq2seq.training.processes import shared_map
 from seq2seq.training.task import Carried, Loss
@@ -207,8 +208,11 @@ def _tokenizers(
     else:
         if config.tokenizer.model is None:
             kind, size = config.tokenizer.kind, config.tokenizer.vocab_size
-            say(f"learning {size:,} subwords ({kind}) from {len(pairs):,} pairs")
+            most = config.tokenizer.sample_sentences
+            some = f"{most:,} (tokenizer.sample_sentences) of " if len(pairs) > most else ""
+            say(f"learning {size:,} subwords ({kind}) from {some}{len(pairs):,} pairs")
         tokenizers = build_tokenizers(config, pairs)
+        release_free_memory()  # of SentencePiece, which takes the most of a run
     folder.mkdir(parents=True, exist_ok=True)
     for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
         tokenizer.save(path)
