@@ -16,7 +16,7 @@ class VocabularyConfig:
     vocab_size: int = 8000  # of subwords; of words and characters the most frequent so many
     min_count: int = 1  # words and characters that are rarer become <unk>
     subwords: Literal["unigram", "bpe"] = "unigram"  # of SentencePiece
-    sample_sentences: int = 500_000  # lines that subwords are learned from, of more a sample
+    sample_sentences: int = 500_000  # lines: of more a sample for subwords; of a stream the first
 
 
 @dataclass

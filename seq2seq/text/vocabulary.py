@@ -106,14 +106,14 @@ class Characters:
         self.ignored = {UNK}
         self._pieces = [b"\xef\xbf\xbd", b"", *(c.encode("utf-8") for c in self.characters)]
         codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)
-        order = np.argsort(codes)
-        self._codes, self._ids = codes[order], (order + len(SPECIALS)).astype(np.int32)
+        self._ids = np.full(int(codes.max(initial=0)) + 2, UNK, np.int32)  # by code; last: all else
+        self._ids[codes] = np.arange(len(codes), dtype=np.int32) + len(SPECIALS)
 
     @classmethod
     def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Characters:
         counts: Counter[str] = Counter()
         for text in texts:
-            codes, numbers = np.unique(_codes(text), return_counts=True)
+            codes, numbers = _counted(_codes(text))
             pairs = zip(codes.tolist(), numbers.tolist(), strict=True)
             counts.update({chr(c): n for c, n in pairs})
         kept = _frequent(counts, config)
@@ -124,10 +124,7 @@ class Characters:
 
     def encode(self, text: str | bytes) -> np.ndarray:
         codes = _codes(_text(text))
-        if not len(self._codes):
-            return np.full(len(codes), UNK, np.int32)
-        nearest = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
-        return np.where(self._codes[nearest] == codes, self._ids[nearest], np.int32(UNK))
+        return self._ids[np.minimum(codes, np.uint32(len(self._ids) - 1))]
 
     def unknown(self, text: str) -> list[str]:
         known = set(self.characters)
@@ -366,6 +363,15 @@ def load_units(directory: Path) -> Units:
 
 def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _counted(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different codes, ascending, and how often each comes."""
+    if len(codes) < 1 << 16:
+        return np.unique(codes, return_counts=True)
+    counts = np.bincount(codes)  # a fifth of the time of sorting
+    found = np.flatnonzero(counts)
+    return found, counts[found]
 
 
 def _text(text: str | bytes) -> str:

@@ -320,8 +320,11 @@ class _Run:
 
     def _validate(self) -> dict[str, float]:
         """The figures of the validation set; the same in every process."""
-        figures = self.task.validate() if self.main or shares_evaluation(self.task) else None
-        return of_main(self.accelerator, figures)
+        figures = self.task.validate() if self.main or shares_evaluation(self.task) else {}
+        # in single precision, as logs and scores of older versions are, which resumed runs compare
+        names = self.task.figures if figures else ()
+        rounded = {name: torch.tensor(figures[name]).item() for name in names}
+        return of_main(self.accelerator, rounded)
 
     def _elapsed(self) -> float:
         return self.state.progress.seconds + time.monotonic() - self._started

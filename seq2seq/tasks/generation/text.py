@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -252,23 +252,33 @@ def decode(
     return text.replace("\r\n", "\n")
 
 
-def _load_hub(config: TextConfig, split: str, raw: bool) -> str | bytes:
+def open_hub(config: TextConfig, split: str, streaming: bool) -> Any:
+    """A split of a dataset that has the column that is asked for."""
     import datasets
 
     from seq2seq.text.files import quiet
 
     try:
         with quiet():
-            table = datasets.load_dataset(config.hub, config.hub_config, split=split)
+            table = datasets.load_dataset(
+                config.hub, config.hub_config, split=split, streaming=streaming
+            )
     except (datasets.exceptions.DatasetNotFoundError, ValueError) as error:
         raise UsageError(f"dataset {config.hub}: {str(error).splitlines()[0]}") from None
     except OSError as error:
         raise RunError(f"dataset {config.hub}: cannot be fetched ({error})") from None
+    if table.column_names is None:  # of some streams they are known when a row is read
+        table = table._resolve_features()
     if config.column not in table.column_names:
         raise UsageError(
             f"dataset {config.hub}: no column '{config.column}'; it has: "
             f"{', '.join(table.column_names)}; set 'data.column'"
         )
+    return table
+
+
+def _load_hub(config: TextConfig, split: str, raw: bool) -> str | bytes:
+    table = open_hub(config, split, streaming=False)
     rows = (row or "" for row in table[config.column])
     text = "".join(row if row.endswith("\n") else row + "\n" for row in rows)
     return text.encode("utf-8", "surrogatepass") if raw else text

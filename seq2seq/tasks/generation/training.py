@@ -19,6 +19,7 @@ from seq2seq.tasks.generation.mapped import LargeText, cache_folder, map_text, s
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
 from seq2seq.tasks.generation.perplexity import TextScore, evaluate
+from seq2seq.tasks.generation.stream import StreamedWindows
 from seq2seq.tasks.generation.text import (
     Corpus,
     Split,
@@ -63,23 +64,19 @@ class LanguageTask:
         main = accelerator.is_main_process
         say(f"reading {config.data.hub or config.data.train}", main)
         texts = load_texts(config)
+        place = accelerator.process_index, accelerator.num_processes
+        stream = StreamedWindows(config, *place) if config.data.streaming else None
         # the main process comes first and writes them, the others read what it wrote
         keep = resume or not main
         before = None if first is None else first.units
-        # of bytes, which need no training, there are none
-        documents = (d for d in texts["train"].documents() if isinstance(d, str))
-        self.units = units_of_run(config.units, folder / "tokenizer", documents, before, keep)
+        self.units = units_of_run(
+            config.units, folder / "tokenizer", _learned_from(config, texts, stream), before, keep
+        )
         self.corpora = _encode(config, texts, self.units, main)
         self.has_validation = "validation" in self.corpora
-        self.windows = Windows(
-            self.corpora["train"],
-            config.data.batch_size,
-            config.data.bptt,
-            config.seed,
-            options.variable_bptt,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
+        self.windows = stream or self._windows(place)
+        if stream is not None:
+            stream.use(self.units)
         self.model = LanguageModel(config.model, len(self.units)).to(accelerator.device)
         if first:
             copy_weights(first.model, self.model, options.start_from)
@@ -90,9 +87,19 @@ class LanguageTask:
             options.temporal_activation_regularization,
         )
 
+    def _windows(self, place: tuple[int, int]) -> Windows:
+        data, variable = self.config.data, self.config.training.variable_bptt
+        train, seed = self.corpora["train"], self.config.seed
+        return Windows(train, data.batch_size, data.bptt, seed, variable, *place)
+
     def describe(self) -> str:
-        data, train = self.config.data, self.corpora["train"]
+        data = self.config.data
         sizes = ", ".join(f"{name} {corpus.tokens:,}" for name, corpus in self.corpora.items())
+        if isinstance(self.windows, StreamedWindows):
+            stream = f"a stream, {data.shuffle_buffer:,} lines at a time"
+            sizes = f"{stream}, {sizes}" if sizes else stream
+            return f"{self.units.kind}: {sizes}; vocabulary {len(self.units):,}"
+        train = self.corpora["train"]
         streams = f"{self.windows.streams} streams"
         if self.windows.streams < data.batch_size:
             streams += f" (not {data.batch_size}: the text is short)"
@@ -101,11 +108,19 @@ class LanguageTask:
             f"{min(data.bptt, max(1, (train.tokens - 1) // self.windows.streams))}"
         )
 
-    def len_epoch(self, epoch: int) -> int:
+    def len_epoch(self, epoch: int) -> int | None:
         return self.windows.len_epoch(epoch)
 
     def epoch(self, epoch: int, skip: int) -> Iterator[Window]:
         return self.windows.epoch(epoch, skip=skip)
+
+    def stream_state(self) -> dict[str, Any] | None:
+        streamed = isinstance(self.windows, StreamedWindows)
+        return self.windows.stream.state() if streamed else None
+
+    def load_stream_state(self, state: dict[str, Any]) -> None:
+        if isinstance(self.windows, StreamedWindows):
+            self.windows.stream.load(state)
 
     def loss(self, objective: nn.Module, batch: Window, carried: Carried) -> Loss:
         state = None
@@ -183,10 +198,10 @@ class LanguageTask:
 def load_texts(config: LanguageConfig) -> dict[str, Text | LargeText]:
     """Training text, and validation and test text where there are any."""
     data = config.data
-    texts = {"train": _load(config, "train")}
+    texts = {} if data.streaming else {"train": _load(config, "train")}
     if data.validation:
         texts["validation"] = _load(config, "validation")
-    elif data.validation_share and not data.hub:
+    elif data.validation_share and not (data.hub or data.streaming):
         train, cut = texts["train"], (data.validation_share, data.validation_streams)
         if isinstance(train, LargeText):
             texts["train"], texts["validation"] = split_large(train, *cut)
@@ -195,6 +210,16 @@ def load_texts(config: LanguageConfig) -> dict[str, Text | LargeText]:
     if data.test:
         texts["test"] = _load(config, "test")
     return texts
+
+
+def _learned_from(
+    config: LanguageConfig, texts: dict[str, Text | LargeText], stream: StreamedWindows | None
+) -> Iterator[str]:
+    """What a vocabulary is learned from; of bytes, which need no training, there is nothing."""
+    if stream is not None:
+        yield from stream.first_lines(config.units.sample_sentences)
+    else:
+        yield from (d for d in texts["train"].documents() if isinstance(d, str))
 
 
 def _load(config: LanguageConfig, split: Split) -> Text | LargeText:

@@ -109,6 +109,23 @@ def tokenize_pairs(
             f"the tokenised corpus cannot be written ({error.strerror or error}); set "
             "'data.cache_dir' to a folder with room"
         ) from error
+    return _kept(tokenized, filter)
+
+
+def tokenize_rows(
+    rows: list[dict[str, str]], source: Tokenizer, target: Tokenizer, filter: FilterConfig
+) -> Corpus:
+    """The same of some pairs in memory."""
+    columns = {side: [row[side] for row in rows] for side in ("source", "target")}
+    ids = _tokenize(columns, source, target)
+    kinds = {name: pyarrow.list_(pyarrow.int32()) for name in ids}
+    arrays = {name: pyarrow.array(ids[name], kind) for name, kind in kinds.items()}
+    table = pyarrow.table({**{name: pyarrow.array(columns[name]) for name in columns}, **arrays})
+    return _kept(datasets.Dataset(table), filter)
+
+
+def _kept(tokenized: datasets.Dataset, filter: FilterConfig | None) -> Corpus:
+    """Pairs with their ids, of which those are kept that the filter lets pass."""
     source_lengths = _lengths(tokenized, "source_ids")
     target_lengths = _lengths(tokenized, "target_ids")
     if filter is None:

@@ -50,26 +50,51 @@ def load_pairs(
     Raises UsageError for a split that is not configured, a missing, empty or malformed file,
     files of unequal length, invalid UTF-8 and a missing column.
     """
+    location = _location(config, split)
+    with quiet():
+        if config.hub:
+            return _load_hub(config, location)
+        return _load_files(config, _paths(config, location))
+
+
+def stream_pairs(config: DataConfig) -> datasets.IterableDataset:
+    """The training pairs as ``load_pairs`` gives them, read anew each time, nothing kept on disk.
+
+    Raises the errors of ``load_pairs``, those within the data when they are read.
+    """
+    location = _location(config, "train")
+    with quiet():
+        if config.hub:
+            return _stream_hub(config, location)
+        return datasets.IterableDataset.from_generator(
+            _rows, features=_FEATURES, gen_kwargs=_arguments(config, _paths(config, location))
+        )
+
+
+def _location(config: DataConfig, split: str) -> str:
     location = getattr(config, split)
     if location is None:
         raise UsageError(
             f"'data.{split}' is not set; give it a path (or, with 'data.hub', a split)"
         )
-    with quiet():
-        if config.hub:
-            return _load_hub(config, location)
-        if "{lang}" in location:
-            paths = [location.replace("{lang}", lang) for lang in (config.source, config.target)]
-        else:
-            paths = [location]
-            _format(location)
-        return _load_files(config, paths)
+    return location
 
 
-def _load_files(config: DataConfig, paths: list[str]) -> datasets.Dataset:
+def _paths(config: DataConfig, location: str) -> list[str]:
+    """The files of a split, one or two; UsageError where one is missing."""
+    if "{lang}" in location:
+        paths = [location.replace("{lang}", lang) for lang in (config.source, config.target)]
+    else:
+        paths = [location]
+        _format(location)
     for path in paths:
         if not Path(path).is_file():
             raise UsageError(f"{path}: no such file; check the path in 'data'{missing_hint(path)}")
+    return paths
+
+
+def _arguments(config: DataConfig, paths: list[str]) -> dict[str, Any]:
+    """Of ``_rows``."""
     stats = [Path(path).stat() for path in paths]
     # Every argument is part of the cache's key: a changed file, or another choice of columns,
     # is another dataset. Times are text so that no library takes lists for shards.
@@ -77,7 +102,7 @@ def _load_files(config: DataConfig, paths: list[str]) -> datasets.Dataset:
         f"{Path(path).resolve()} {stat.st_size} {stat.st_mtime_ns}"
         for path, stat in zip(paths, stats, strict=True)
     ]
-    arguments = {
+    return {
         "paths": tuple(paths),
         "columns": tuple(config.columns or ()),
         "source": config.source,
@@ -85,9 +110,15 @@ def _load_files(config: DataConfig, paths: list[str]) -> datasets.Dataset:
         "versions": tuple(versions),
         "reader": _VERSION,
     }
+
+
+def _load_files(config: DataConfig, paths: list[str]) -> datasets.Dataset:
     try:
         return datasets.Dataset.from_generator(
-            _rows, features=_FEATURES, cache_dir=config.cache_dir, gen_kwargs=arguments
+            _rows,
+            features=_FEATURES,
+            cache_dir=config.cache_dir,
+            gen_kwargs=_arguments(config, paths),
         )
     except datasets.exceptions.DatasetGenerationError as error:
         raise _cause(error, config) from None
@@ -262,20 +293,8 @@ def _from_object(where: str, value: Any, source: str, target: str) -> tuple[str,
 def _load_hub(config: DataConfig, split: str) -> datasets.Dataset:
     """A split of a hub dataset, or of a local folder in any layout `datasets` reads."""
     name = f"dataset {config.hub}"
-    try:
-        dataset = _fetch(config, split)
-    except (UsageError, RunError):
-        raise
-    except datasets.exceptions.DatasetGenerationError as error:
-        raise UsageError(f"{name}: {_cause(error, config)}") from None
-    except (ValueError, KeyError, FileNotFoundError, ConnectionError, OSError) as error:
-        raise UsageError(
-            f"{name}, split '{split}': {error}; check 'data.hub' and the split"
-        ) from None
+    dataset = _opened_hub(config, split, streaming=False)
     columns = dataset.column_names
-    if not {config.source, config.target} <= set(columns) and "translation" not in columns:
-        for column in (config.source, config.target):
-            _find(name, columns, column)
     arguments = {"where": name, "source": config.source, "target": config.target}
     cache = Path(config.cache_dir or datasets.config.HF_DATASETS_CACHE) / "seq2seq"
     key = datasets.fingerprint.Hasher.hash((dataset._fingerprint, arguments, _VERSION))
@@ -295,20 +314,60 @@ def _load_hub(config: DataConfig, split: str) -> datasets.Dataset:
         raise _cache_error(config, error) from None
 
 
-def _fetch(config: DataConfig, split: str) -> datasets.Dataset:
+def _stream_hub(config: DataConfig, split: str) -> datasets.IterableDataset:
+    dataset = _opened_hub(config, split, streaming=True)
+    arguments = {"where": f"dataset {config.hub}", "source": config.source, "target": config.target}
+    return dataset.map(
+        _rename,
+        batched=True,
+        batch_size=100,
+        with_indices=True,
+        fn_kwargs=arguments,
+        remove_columns=dataset.column_names,
+        features=_FEATURES,
+    )
+
+
+def _opened_hub(config: DataConfig, split: str, streaming: bool) -> Any:
+    """A split with the two columns that are asked for."""
+    name = f"dataset {config.hub}"
+    try:
+        dataset = _fetch(config, split, streaming)
+    except (UsageError, RunError):
+        raise
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise UsageError(f"{name}: {_cause(error, config)}") from None
+    except (ValueError, KeyError, FileNotFoundError, ConnectionError, OSError) as error:
+        raise UsageError(
+            f"{name}, split '{split}': {error}; check 'data.hub' and the split"
+        ) from None
+    if dataset.column_names is None:  # of some streams they are known when a row is read
+        dataset = dataset._resolve_features()
+    columns = dataset.column_names
+    if not {config.source, config.target} <= set(columns) and "translation" not in columns:
+        for column in (config.source, config.target):
+            _find(name, columns, column)
+    return dataset
+
+
+def _fetch(config: DataConfig, split: str, streaming: bool) -> Any:
     assert config.hub is not None  # the caller's condition
     folder = Path(config.hub)
     saved = (folder / "dataset_dict.json").exists() or (folder / "state.json").exists()
     if not saved:
         return datasets.load_dataset(
-            config.hub, config.hub_config, split=split, cache_dir=config.cache_dir
+            config.hub,
+            config.hub_config,
+            split=split,
+            cache_dir=config.cache_dir,
+            streaming=streaming,
         )
     dataset = datasets.load_from_disk(str(folder))
     if isinstance(dataset, datasets.DatasetDict):
         if split not in dataset:
             raise UsageError(f"dataset {folder}: no split '{split}'; it has: {', '.join(dataset)}")
-        return dataset[split]
-    return dataset
+        dataset = dataset[split]
+    return dataset.to_iterable_dataset() if streaming else dataset
 
 
 def _rename(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
 from seq2seq.tasks.translation.pairs import load_pairs
 from seq2seq.tasks.translation.scores import score
+from seq2seq.tasks.translation.streaming import StreamedBatches
 from seq2seq.tasks.translation.translator import Translator
 from seq2seq.text.characters import is_blank
 from seq2seq.text.sentencepiece import Tokenizer
@@ -52,13 +53,16 @@ class TranslationTask:
         self.config, self.accelerator = config, accelerator
         main = accelerator.is_main_process
         say(f"reading {config.data.hub or config.data.train}", main)
-        pairs = load_pairs(config.data, "train")
+        stream = StreamedBatches(config) if config.data.streaming else None
+        pairs = load_pairs(config.data, "train") if stream is None else None
         first = None if resume else _first_model(options.start_from)
         # the main process comes first and writes them, the others read what it wrote
-        keep = resume or not accelerator.is_main_process
-        self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
-        say(f"tokenising {len(pairs):,} pairs", main)
-        self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
+        keep = resume or not main
+        learn = partial(_learn, config, pairs, stream)
+        self.tokenizers = _tokenizers(config, folder / "tokenizer", learn, first, keep)
+        self.batches = stream or self._tokenised(pairs, main)
+        if stream is not None:
+            stream.use(self.tokenizers)
         self.validation = None
         if config.data.validation:
             validation = load_pairs(config.data, "validation")
@@ -69,13 +73,6 @@ class TranslationTask:
         if self.test_pairs is not None:
             _check_not_blank(self.test_pairs, "test")
         self.has_validation = self.validation is not None
-        self.batches = TrainingBatches(
-            self.corpus,
-            *self.tokenizers,
-            config.data,
-            config.tokenizer.sampling,
-            config.seed,
-        )
         sizes = [len(tokenizer) for tokenizer in self.tokenizers]
         self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
         if first:
@@ -86,19 +83,38 @@ class TranslationTask:
             else CrossEntropy(self.model, options.label_smoothing)
         )
 
-    def describe(self) -> str:
-        dropped = ", ".join(f"{n} {why}" for why, n in self.corpus.dropped.items() if n)
-        return (
-            f"{len(self.corpus):,} training pairs"
-            + (f" (dropped: {dropped})" if dropped else "")
-            + f"; vocabulary {' and '.join(str(len(t)) for t in dict.fromkeys(self.tokenizers))}"
-        )
+    def _tokenised(self, pairs: Dataset, main: bool) -> TrainingBatches:
+        config = self.config
+        say(f"tokenising {len(pairs):,} pairs", main)
+        self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
+        sampling = config.tokenizer.sampling
+        return TrainingBatches(self.corpus, *self.tokenizers, config.data, sampling, config.seed)
 
-    def len_epoch(self, epoch: int) -> int:
+    def describe(self) -> str:
+        if isinstance(self.batches, StreamedBatches):
+            data = f"a stream, {self.config.data.shuffle_buffer:,} training pairs at a time"
+        else:
+            dropped = ", ".join(f"{n} {why}" for why, n in self.corpus.dropped.items() if n)
+            data = f"{len(self.corpus):,} training pairs"
+            data += f" (dropped: {dropped})" if dropped else ""
+        sizes = " and ".join(str(len(t)) for t in dict.fromkeys(self.tokenizers))
+        return f"{data}; vocabulary {sizes}"
+
+    def len_epoch(self, epoch: int) -> int | None:
         return self.batches.len_epoch(epoch)
 
     def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        if isinstance(self.batches, StreamedBatches):
+            return self.batches.epoch(epoch, skip)
         return self.batches.epoch(epoch, skip, every)
+
+    def stream_state(self) -> dict[str, Any] | None:
+        streamed = isinstance(self.batches, StreamedBatches)
+        return self.batches.stream.state() if streamed else None
+
+    def load_stream_state(self, state: dict[str, Any]) -> None:
+        if isinstance(self.batches, StreamedBatches):
+            self.batches.stream.load(state)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss = objective(
@@ -189,10 +205,14 @@ def _first_model(path: str | None) -> Translator | None:
 
 
 def _tokenizers(
-    config: TranslationConfig, folder: Path, pairs: Any, first: Translator | None, keep: bool
+    config: TranslationConfig,
+    folder: Path,
+    learn: Callable[[], tuple[Tokenizer, Tokenizer]],
+    first: Translator | None,
+    keep: bool,
 ) -> tuple[Tokenizer, Tokenizer]:
-    """With ``keep`` those that the folder holds; else those of the model to start from, or else new
-    ones (or configured ones); saved."""
+    """With ``keep`` those that the folder holds; else those of the model to start from, or else
+    what ``learn`` gives; saved."""
     names = ["shared"] if config.tokenizer.shared else ["source", "target"]
     paths = [folder / f"{name}.model" for name in names]
     if keep and all(path.exists() for path in paths):
@@ -206,17 +226,29 @@ def _tokenizers(
                 f"has {'one vocabulary' if not config.tokenizer.shared else 'two vocabularies'}"
             )
     else:
-        if config.tokenizer.model is None:
-            kind, size = config.tokenizer.kind, config.tokenizer.vocab_size
-            most = config.tokenizer.sample_sentences
-            some = f"{most:,} (tokenizer.sample_sentences) of " if len(pairs) > most else ""
-            say(f"learning {size:,} subwords ({kind}) from {some}{len(pairs):,} pairs")
-        tokenizers = build_tokenizers(config, pairs)
+        tokenizers = learn()
         release_free_memory()  # of SentencePiece, which takes the most of a run
     folder.mkdir(parents=True, exist_ok=True)
     for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
         tokenizer.save(path)
     return tokenizers
+
+
+def _learn(
+    config: TranslationConfig, pairs: Dataset | None, stream: StreamedBatches | None
+) -> tuple[Tokenizer, Tokenizer]:
+    """New tokenizers, or configured ones."""
+    options, whole = config.tokenizer, ""
+    if stream is not None:
+        pairs = stream.first_pairs(1 if options.model else options.sample_sentences)
+        whole = "the first "
+    assert pairs is not None
+    if options.model is None:
+        most = options.sample_sentences
+        some = f"{most:,} (tokenizer.sample_sentences) of " if len(pairs) > most else ""
+        what = f"{options.vocab_size:,} subwords ({options.kind})"
+        say(f"learning {what} from {some}{whole}{len(pairs):,} pairs")
+    return build_tokenizers(config, pairs)
 
 
 def _check_not_blank(pairs: Dataset, split: str) -> None:
