@@ -113,8 +113,7 @@ class Characters:
     def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Characters:
         counts: Counter[str] = Counter()
         for text in texts:
-            codes, numbers = _counted(_codes(text))
-            pairs = zip(codes.tolist(), numbers.tolist(), strict=True)
+            pairs = zip(*(part.tolist() for part in _counted(_codes(text))), strict=True)
             counts.update({chr(c): n for c, n in pairs})
         kept = _frequent(counts, config)
         return cls(sorted(kept), knows_unknown=len(kept) < len(counts))

@@ -49,12 +49,13 @@ def deal(task: Task, epoch: int, skip: int, rank: int, world: int) -> Iterator[D
         while group := list(islice(everyones, world)):
             yield Dealt(group[rank]) if rank < len(group) else Dealt(group[0], counts=False)
         return
-    own = task.epoch(epoch, skip + rank, every=world)
+    epoch_of: Any = task.epoch  # ``every`` is an offer that the protocol leaves open
+    own = epoch_of(epoch, skip + rank, every=world)
     for first in range(skip, batches, world):
         if first + rank < batches:
             yield Dealt(next(own))
         else:
-            yield Dealt(next(iter(task.epoch(epoch, first, every=world))), counts=False)
+            yield Dealt(next(iter(epoch_of(epoch, first, every=world))), counts=False)
 
 
 def used(task: Task, batch: int, epoch: int, taken: int, world: int) -> int:

@@ -25,6 +25,7 @@ from seq2seq.tasks.generation.config import (
     check_generation,
 )
 from seq2seq.tasks.generation.likeliest import likeliest_units
+from seq2seq.tasks.generation.mapped import LargeText, encoded
 from seq2seq.tasks.generation.model import LanguageModel
 from seq2seq.tasks.generation.perplexity import (
     Cache,
@@ -38,7 +39,7 @@ from seq2seq.tasks.generation.prompts import prompt_units, warn_unknown
 from seq2seq.tasks.generation.session import Session, sampling
 from seq2seq.tasks.generation.stepping import LanguageSteps
 from seq2seq.tasks.generation.streaming import Writer
-from seq2seq.tasks.generation.text import Text, as_documents, encode_text
+from seq2seq.tasks.generation.text import Text, as_documents
 from seq2seq.text.vocabulary import END, Units, save_units
 
 MAX_ROWS = 256  # written side by side; more are written one group after the other
@@ -341,7 +342,7 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
 
     def perplexity(
         self,
-        text: str | bytes | Text,
+        text: str | bytes | Text | LargeText,
         *,
         cold_window: int | None = None,
         rows: int = 1,
@@ -350,9 +351,9 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         precision: AutoPrecision = "fp32",
     ) -> TextScore:
         """How well the model predicts a text; see ``perplexity.evaluate``."""
-        if not isinstance(text, Text):
+        if isinstance(text, (str, bytes)):
             text = as_documents([text], self.config.data.documents, "the text")
-        corpus = encode_text(text, self.units, self.has_end)
+        corpus = encoded(text, self.units, self.has_end)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
         if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2

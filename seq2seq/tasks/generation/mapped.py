@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ import numpy as np
 from seq2seq.errors import RunError, UsageError
 from seq2seq.processors import cores
 from seq2seq.tasks.generation.reading import Event, Texts, cut, events
-from seq2seq.tasks.generation.text import Corpus, characters_of, count_words, unscored_characters
+from seq2seq.tasks.generation.text import (
+    Corpus,
+    Text,
+    characters_of,
+    count_words,
+    encode_text,
+    unscored_characters,
+)
 from seq2seq.text.vocabulary import END, Units
 
 _VERSION = 1  # of the files: another number makes those of older code void
@@ -53,7 +61,7 @@ class LargeText:
         return cut(events(self.paths, self.kind, self.raw), self._ranges())
 
     def _ranges(self) -> Sequence[tuple[int, float]]:
-        total, documents = self._size()
+        total, documents = _size(self.paths, self.kind, self.raw, self.name)
         if self.part is None:
             return [(0, math.inf)]
         name, share, streams = self.part
@@ -71,19 +79,6 @@ class LargeText:
             middle = start + int((stop - start) * (1 - share))
             found.append((start, middle) if name == "train" else (middle, stop))
         return found
-
-    def _size(self) -> tuple[int, int]:
-        """Characters (or bytes) of all documents, and how many documents there are."""
-        total = documents = inside = 0
-        blank = True
-        for text, ends in events(self.paths, self.kind, self.raw):
-            blank = blank and not text.strip()
-            total, inside = total + len(text), inside + len(text)
-            if ends and inside:
-                documents, inside = documents + 1, 0
-        if blank:
-            raise UsageError(f"{self.name} holds no text")
-        return total, documents
 
     def _last_documents(self, total: int, documents: int, share: float) -> int:
         """Where the documents for validation begin, as ``text.split_text`` has it."""
@@ -105,6 +100,13 @@ def cache_folder(configured: str | None) -> Path:
     import datasets
 
     return Path(datasets.config.HF_DATASETS_CACHE) / "text"
+
+
+def encoded(text: Text | LargeText, units: Units, documents: bool) -> Corpus:
+    """Ids of a text, whichever it is."""
+    if isinstance(text, LargeText):
+        return map_text(text, units, documents)
+    return encode_text(text, units, documents)
 
 
 def map_text(text: LargeText, units: Units, documents: bool) -> Corpus:
@@ -217,6 +219,21 @@ def _encode(units: Units, documents: bool, batch: Batch) -> Encoded:
     texts = [text for text, _ in stretches]
     joined = np.concatenate(ids) if ids else np.zeros(0, np.int32)
     return piece, joined, sum(map(characters_of, texts)), sum(map(count_words, texts))
+
+
+@lru_cache
+def _size(paths: tuple[Path, ...], kind: str, raw: bool, name: str) -> tuple[int, int]:
+    """Characters (or bytes) of all documents, and how many documents there are."""
+    total = documents = inside = 0
+    blank = True
+    for text, ends in events(paths, kind, raw):
+        blank = blank and not text.strip()
+        total, inside = total + len(text), inside + len(text)
+        if ends and inside:
+            documents, inside = documents + 1, 0
+    if blank:
+        raise UsageError(f"{name} holds no text")
+    return total, documents
 
 
 def split_large(text: LargeText, share: float, streams: int) -> tuple[LargeText, LargeText]:

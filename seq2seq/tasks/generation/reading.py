@@ -83,7 +83,7 @@ def _joined(files: Iterable[Iterator[Texts]]) -> Iterator[Texts]:
         yield rest
 
 
-def _lines(text: Texts) -> list[Texts]:
+def _lines(text: Texts) -> Sequence[Texts]:
     if isinstance(text, bytes):
         return [line.removesuffix(b"\r") for line in text.split(b"\n")]
     return text.split("\n")
@@ -104,7 +104,7 @@ def _paragraphs(texts: Iterator[Texts]) -> Iterator[Texts]:
         yield from _blank(rest).split(rest)
 
 
-def _blank(text: Texts) -> re.Pattern:  # type: ignore[type-arg]  # of str or bytes
+def _blank(text: Texts) -> re.Pattern:
     return BLANK_LINES if isinstance(text, str) else re.compile(BLANK_LINES.pattern.encode())
 
 

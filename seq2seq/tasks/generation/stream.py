@@ -55,12 +55,12 @@ class StreamedWindows:
     def _block(self, rows: list[Row], number: int) -> Block | None:
         config, units = self._config, self._units
         assert units is not None  # ``use`` comes first
-        whole: str | bytes = "".join(row["text"] for row in rows)
-        if units.kind == "bytes":
-            whole = whole.encode("utf-8", "surrogatepass")
+        whole = "".join(row["text"] for row in rows)
         if not whole.strip():
             return None
-        text = as_documents([whole], config.data.documents, f"'data.train': {config.data.train}")
+        raw = units.kind == "bytes"
+        content = whole.encode("utf-8", "surrogatepass") if raw else whole
+        text = as_documents([content], config.data.documents, f"'data.train': {config.data.train}")
         if config.data.documents != "none":
             (documents,) = text.pieces
             order = np.random.default_rng([config.seed, number]).permutation(len(documents))

@@ -24,6 +24,13 @@ LARGE = 1 << 26  # bytes; a text of more is not read into memory, see ``mapped``
 BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
 
 
+# by the code of an ASCII character: whether it parts words, in str and in bytes
+_SPACES = tuple(
+    np.array([not kind(code).strip() for code in range(128)])
+    for kind in (chr, lambda code: bytes([code]))
+)
+
+
 @dataclass
 class Text:
     """Pieces of text that do not continue one another; each is one or more documents.
@@ -170,7 +177,12 @@ def unscored_characters(first: int, units: Units) -> int:
 def count_words(text: str | bytes) -> int:
     """Words between white space, and line ends: how Penn Treebank and WikiText-2 are counted."""
     ends = text.count(b"\n") if isinstance(text, bytes) else text.count("\n")
-    return len(text.split()) + ends
+    if len(text) < 1 << 16 or not text.isascii():
+        return len(text.split()) + ends
+    codes = np.frombuffer(text if isinstance(text, bytes) else text.encode(), np.uint8)
+    spaces = _SPACES[isinstance(text, bytes)][codes]
+    begins = int((spaces[:-1] & ~spaces[1:]).sum()) + (not spaces[0])  # in a third of the time
+    return begins + ends
 
 
 def characters_of(text: str | bytes) -> int:

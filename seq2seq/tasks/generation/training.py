@@ -15,7 +15,7 @@ from torch import nn
 from seq2seq.errors import UsageError
 from seq2seq.tasks.generation.config import LanguageConfig
 from seq2seq.tasks.generation.generator import TextGenerator
-from seq2seq.tasks.generation.mapped import LargeText, cache_folder, map_text, split_large
+from seq2seq.tasks.generation.mapped import LargeText, cache_folder, encoded, split_large
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
 from seq2seq.tasks.generation.perplexity import TextScore, evaluate
@@ -24,7 +24,6 @@ from seq2seq.tasks.generation.text import (
     Corpus,
     Split,
     Text,
-    encode_text,
     large_files,
     load_text,
     split_text,
@@ -115,8 +114,9 @@ class LanguageTask:
         return self.windows.epoch(epoch, skip=skip)
 
     def stream_state(self) -> dict[str, Any] | None:
-        streamed = isinstance(self.windows, StreamedWindows)
-        return self.windows.stream.state() if streamed else None
+        if isinstance(self.windows, StreamedWindows):
+            return self.windows.stream.state()
+        return None
 
     def load_stream_state(self, state: dict[str, Any]) -> None:
         if isinstance(self.windows, StreamedWindows):
@@ -245,12 +245,7 @@ def _encode(
         what = f"{sum(path.stat().st_size for path in files):,} bytes of files, kept in the cache"
     say(f"encoding {what}", main)
     documents = config.data.documents != "none"
-    corpora = {
-        split: map_text(text, units, documents)
-        if isinstance(text, LargeText)
-        else encode_text(text, units, documents)
-        for split, text in texts.items()
-    }
+    corpora = {split: encoded(text, units, documents) for split, text in texts.items()}
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
             raise UsageError(

@@ -6,37 +6,22 @@ The dataset is memory-mapped from a cache, so it may exceed memory. A file that 
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
 import datasets
-import pyarrow
-import pyarrow.parquet
 
 from seq2seq.errors import RunError, UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.translation.config import DataConfig
-from seq2seq.text.files import (
-    check_unicode,
-    csv_rows,
-    decode_lines,
-    open_binary,
-    quiet,
-    read_lines,
-)
+from seq2seq.tasks.translation.pair_files import find_column, format_of, from_object, read_pairs
+from seq2seq.text.files import quiet
 
 _FEATURES = datasets.Features(
     {"source": datasets.Value("string"), "target": datasets.Value("string")}
 )
-_FORMATS = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
 _VERSION = 1  # of the readers below: another number makes caches of older code void
-
-Pairs = Iterator[tuple[str, str]]
 
 
 def load_pairs(
@@ -86,7 +71,7 @@ def _paths(config: DataConfig, location: str) -> list[str]:
         paths = [location.replace("{lang}", lang) for lang in (config.source, config.target)]
     else:
         paths = [location]
-        _format(location)
+        format_of(location)
     for path in paths:
         if not Path(path).is_file():
             raise UsageError(f"{path}: no such file; check the path in 'data'{missing_hint(path)}")
@@ -135,159 +120,13 @@ def _rows(
     reader: int,
 ) -> Iterator[dict[str, str]]:
     """Rows of one split for Dataset.from_generator; the last two only mark the cache."""
-    if len(paths) == 2:
-        pairs = _read_parallel(*paths)
-    else:
-        read = {
-            ".tsv": _read_tsv,
-            ".csv": _read_csv,
-            ".json": _read_json,
-            ".jsonl": _read_jsonl,
-            ".parquet": _read_parquet,
-        }[_format(paths[0])]
-        pairs = read(paths[0], source, target, columns)
+    pairs = read_pairs(paths, source, target, columns)
     empty = True
     for first, second in pairs:
         empty = False
         yield {"source": first, "target": second}
     if empty:
         raise UsageError(f"{' and '.join(paths)}: no sentence pairs in it; expected at least one")
-
-
-def _read_parallel(source: str, target: str) -> Pairs:
-    counts = [0, 0]
-    with open_binary(source) as first, open_binary(target) as second:
-        for row in zip_longest(decode_lines(first, source), decode_lines(second, target)):
-            for side, text in enumerate(row):
-                counts[side] += text is not None
-            if counts[0] == counts[1]:
-                yield row
-    if counts[0] != counts[1]:
-        raise UsageError(
-            f"{source} has {counts[0]} lines and {target} has {counts[1]}; "
-            "parallel files need one line for each line of the other"
-        )
-
-
-def _read_tsv(path: str, source: str, target: str, columns: tuple[str, ...]) -> Pairs:
-    # Quotes mean nothing here: a sentence may hold a lone one.
-    with open_binary(path) as stream:
-        lines = enumerate(decode_lines(stream, path), 1)
-        rows = ((number, line.split("\t")) for number, line in lines if line)
-        yield from _from_table(path, rows, source, target, columns)
-
-
-def _read_csv(path: str, source: str, target: str, columns: tuple[str, ...]) -> Pairs:
-    with open_binary(path) as stream:
-        reader = csv_rows(decode_lines(stream, path))
-        try:
-            rows = ((reader.line_num, row) for row in reader if row)
-            yield from _from_table(path, rows, source, target, columns)
-        except csv.Error as error:
-            raise UsageError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
-
-
-def _from_table(
-    path: str,
-    rows: Iterator[tuple[int, list[str]]],
-    source: str,
-    target: str,
-    columns: tuple[str, ...],
-) -> Pairs:
-    """The two columns of rows of fields, named by ``columns`` or else by the first row."""
-    names = list(columns) or next(rows, (0, []))[1]
-    if not names:
-        return
-    first, second = _find(path, names, source), _find(path, names, target)
-    for number, row in rows:
-        if len(row) != len(names):
-            raise UsageError(
-                f"{path}, line {number}: {len(row)} fields; expected {len(names)} "
-                f"({', '.join(names)})"
-            )
-        yield row[first], row[second]
-
-
-def _find(path: str, names: list[str], wanted: str) -> int:
-    if wanted in names:
-        return names.index(wanted)
-    raise UsageError(
-        f"{path}: no column '{wanted}'; it has: {', '.join(map(repr, names))}; name them with "
-        "'data.source' and 'data.target' (and 'data.columns' for a .tsv or .csv without a header)"
-    )
-
-
-def _read_json(path: str, source: str, target: str, columns: tuple[str, ...]) -> Pairs:
-    """One list of objects, such a list under ``data``, or (like .jsonl) an object a line."""
-    text = "\n".join(read_lines(path))
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        if not error.msg.startswith("Extra data"):
-            raise UsageError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from None
-        yield from _read_jsonl(path, source, target, columns)
-        return
-    if isinstance(values, dict) and isinstance(values.get("data"), list):
-        values = values["data"]
-    elif isinstance(values, dict):
-        values = [values]  # a file of one line
-    if not isinstance(values, list):
-        raise UsageError(f"{path}: expected a list of objects, found {type(values).__name__}")
-    for number, value in enumerate(values, 1):
-        yield _from_object(f"{path}, row {number}", value, source, target)
-
-
-def _read_jsonl(path: str, source: str, target: str, columns: tuple[str, ...]) -> Pairs:
-    with open_binary(path) as stream:
-        for number, line in enumerate(decode_lines(stream, path), 1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UsageError(f"{path}, line {number}: not valid JSON: {error.msg}") from None
-            yield _from_object(f"{path}, line {number}", value, source, target)
-
-
-def _read_parquet(path: str, source: str, target: str, columns: tuple[str, ...]) -> Pairs:
-    try:
-        with open_binary(path) as stream:
-            # Parquet is read from its end: a compressed file has to be unpacked first.
-            table = pyarrow.parquet.ParquetFile(
-                io.BytesIO(stream.read()) if path.endswith(".gz") else stream
-            )
-            names = table.schema_arrow.names
-            nested = "translation" in names and not {source, target} <= set(names)
-            wanted = ["translation"] if nested else [source, target]
-            for name in wanted:
-                _find(path, names, name)
-            number = 0
-            for batch in table.iter_batches(batch_size=1000, columns=wanted):
-                for value in batch.to_pylist():
-                    number += 1
-                    yield _from_object(f"{path}, row {number}", value, source, target)
-    except pyarrow.ArrowException as error:
-        raise UsageError(f"{path}: not a readable Parquet file: {error}") from None
-
-
-def _from_object(where: str, value: Any, source: str, target: str) -> tuple[str, str]:
-    """The two texts of a row with named values, flat or under ``translation``."""
-    if isinstance(value, dict) and not {source, target} <= set(value):
-        nested = value.get("translation")
-        value = nested if isinstance(nested, dict) else value
-    if not isinstance(value, dict):
-        raise UsageError(f"{where}: expected named columns, found {value!r:.60}")
-    texts = []
-    for name in (source, target):
-        if name not in value:
-            _find(where, list(value), name)
-        text = "" if value[name] is None else value[name]
-        if not isinstance(text, str):
-            raise UsageError(f"{where}: '{name}' is {text!r:.60}; expected text")
-        if not text.isascii():
-            check_unicode(text, f"{where}: '{name}'")
-        texts.append(text.replace("\0", " "))
-    return texts[0], texts[1]
 
 
 def _load_hub(config: DataConfig, split: str) -> datasets.Dataset:
@@ -346,7 +185,7 @@ def _opened_hub(config: DataConfig, split: str, streaming: bool) -> Any:
     columns = dataset.column_names
     if not {config.source, config.target} <= set(columns) and "translation" not in columns:
         for column in (config.source, config.target):
-            _find(name, columns, column)
+            find_column(name, columns, column)
     return dataset
 
 
@@ -375,22 +214,12 @@ def _rename(
 ) -> dict[str, list[str]]:
     """A batch of named columns to the columns ``source`` and ``target``."""
     pairs = [
-        _from_object(
+        from_object(
             f"{where}, row {index + 1}", {key: batch[key][i] for key in batch}, source, target
         )
         for i, index in enumerate(indices)
     ]
     return {"source": [pair[0] for pair in pairs], "target": [pair[1] for pair in pairs]}
-
-
-def _format(path: str) -> str:
-    suffix = Path(path.removesuffix(".gz")).suffix.lower()
-    if suffix in _FORMATS:
-        return suffix
-    raise UsageError(
-        f"{path}: unknown format '{suffix}'; expected {', '.join(_FORMATS)} (or .gz of one), or "
-        "two parallel text files, written with {lang} in place of the language"
-    )
 
 
 def _cause(error: BaseException, config: DataConfig) -> Exception:

@@ -109,8 +109,9 @@ class TranslationTask:
         return self.batches.epoch(epoch, skip, every)
 
     def stream_state(self) -> dict[str, Any] | None:
-        streamed = isinstance(self.batches, StreamedBatches)
-        return self.batches.stream.state() if streamed else None
+        if isinstance(self.batches, StreamedBatches):
+            return self.batches.stream.state()
+        return None
 
     def load_stream_state(self, state: dict[str, Any]) -> None:
         if isinstance(self.batches, StreamedBatches):
