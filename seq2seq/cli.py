@@ -23,7 +23,7 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import write_utf8
 from seq2seq.command_line.overrides import split_overrides, unknown_option
 from seq2seq.command_line.paths import normalise_paths
-from seq2seq.environment import check_kernels
+from seq2seq.environment import check_kernels, has_met_others, process_rank
 from seq2seq.errors import RunError, ToldElsewhere, UsageError
 
 
@@ -128,14 +128,6 @@ def _of_backend(error: Exception) -> bool:
     return bool(os.environ.get("KERNELS_BACKEND")) and "backend '" in str(error)
 
 
-def _before_meeting() -> bool:
-    """Whether this process of several has not met the others yet, and another one on this machine
-    tells what went wrong, which is the same for all."""
-    distributed = sys.modules.get("torch.distributed")
-    met = distributed is not None and distributed.is_initialized()
-    return not met and os.environ.get("LOCAL_RANK", "0") != "0"
-
-
 def _add_details(command: Command, parser: argparse.ArgumentParser) -> None:
     if command.details:
         parser.epilog = f"{command.examples}\n{command.details()}"
@@ -143,9 +135,10 @@ def _add_details(command: Command, parser: argparse.ArgumentParser) -> None:
 
 def _complain(message: object, status: int) -> int:
     """Tell what went wrong: once, where several processes train together."""
-    rank = os.environ.get("RANK", "0")
-    if rank != "0":
-        if isinstance(message, ToldElsewhere) or status == 130 or _before_meeting():
+    if rank := process_rank():
+        # before they meet, all of a machine make the same mistake
+        same = not has_met_others() and os.environ.get("LOCAL_RANK", "0") != "0"
+        if same or isinstance(message, ToldElsewhere) or status == 130:
             return status
         message = f"process {rank}: {message}"
     with contextlib.suppress(BrokenPipeError):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.environment import process_rank
 from seq2seq.errors import UsageError
 
 _EXAMPLES = """\
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
         resume=options.resume,
         allow_changes=options.allow_changes,
     )
-    if os.environ.get("RANK", "0") == "0":  # of several processes one speaks
+    if process_rank() == 0:  # of several processes one speaks
         print(f"model saved: {directory}")
     return 0
 

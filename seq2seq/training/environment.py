@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from kernels.backend import asked_backend
 from seq2seq.config import RunConfig
+from seq2seq.environment import process_rank
 from seq2seq.errors import UsageError
 from seq2seq.precision import device_named
 from seq2seq.training.log import say
@@ -59,7 +61,8 @@ def make_accelerator(config: RunConfig, find_unused: bool) -> Accelerator:
         "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": str(options.accumulation),
         "ACCELERATE_GRADIENT_CLIPPING": str(options.clip_norm),
     }
-    with _set_aside(agreed):
+    with _set_aside(agreed), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")  # each process would say it
         accelerator = Accelerator(
             # on a machine without a GPU accelerate makes one process of several unless it is told
             cpu=device_named(options.device).type == "cpu",
@@ -121,7 +124,7 @@ def _set_aside(agreed: dict[str, str]) -> Iterator[None]:
         # 1 is what ``accelerate launch`` sets by itself
         usual = ("1",) if name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" else _NOTHING
         asks = value.lower() not in (*usual, agreed.get(name, "")) and not name.endswith("_MODE")
-        if asks and os.environ.get("RANK", "0") == "0":
+        if asks and process_rank() == 0:
             say(f"warning: {name}={value} is not followed; {_decided_by(name)} decides")
     try:
         yield

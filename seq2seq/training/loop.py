@@ -62,10 +62,10 @@ def train(
         )
     if resume and not checkpoints.exists(last):
         raise UsageError(f"output {folder}: no checkpoint to resume from; leave out --resume")
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
     kind = registry.load(registry.TASKS[config.task].training)
     accelerator = make_accelerator(config, kind.unread_parameters(config))
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
     with losing_none(accelerator):
         run = _Run(config, folder, kind, accelerator, quiet, resume, allow_changes)
         if resume:

@@ -85,4 +85,7 @@ def losing_none(accelerator: Accelerator) -> Iterator[None]:
         if accelerator.num_processes == 1 or not lost:
             raise
         kind = RunError if accelerator.is_main_process else ToldElsewhere
-        raise kind("another process of this run has ended; its message tells why") from error
+        reason = str(error).splitlines()[0]
+        raise kind(
+            f"the other processes of this run cannot be reached any more ({reason})"
+        ) from None

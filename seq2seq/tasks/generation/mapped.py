@@ -116,7 +116,10 @@ def map_text(text: LargeText, units: Units, documents: bool) -> Corpus:
     facts = target.with_suffix(".json")
     if not facts.is_file():
         # Written under other names, then renamed: what ``facts`` tells of is complete.
-        aside, told = target.with_suffix(f".{os.getpid()}.tmp"), facts.with_suffix(".writing")
+        aside, told = (
+            target.with_suffix(f".{os.getpid()}.tmp"),
+            facts.with_suffix(f".{os.getpid()}.writing"),
+        )
         try:
             text.cache.mkdir(parents=True, exist_ok=True)
             values = _write(aside, text, units, documents)
