@@ -18,8 +18,15 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.captioning.captioner import Caption as Caption
     from seq2seq.tasks.captioning.captioner import Captioned as Captioned
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
+    from seq2seq.tasks.classification.classifier import Classified as Classified
+    from seq2seq.tasks.classification.classifier import Classifier as Classifier
+    from seq2seq.tasks.generation.filler import BlankFiller as BlankFiller
+    from seq2seq.tasks.generation.filler import Filling as Filling
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
+    from seq2seq.tasks.tagging.tagged import Tagged as Tagged
+    from seq2seq.tasks.tagging.tagged import TaggedSpan as TaggedSpan
+    from seq2seq.tasks.tagging.tagger import Tagger as Tagger
     from seq2seq.tasks.translation.config import Config as Config
     from seq2seq.tasks.translation.config import TranslationConfig as TranslationConfig
     from seq2seq.tasks.translation.scores import Score as Score

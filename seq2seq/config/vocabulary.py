@@ -17,6 +17,8 @@ class VocabularyConfig:
     min_count: int = 1  # words and characters that are rarer become <unk>
     subwords: Literal["unigram", "bpe"] = "unigram"  # of SentencePiece
     sample_sentences: int = 500_000  # lines: of more a sample for subwords; of a stream the first
+    lowercase: bool = False  # words are read in lower case
+    split_punctuation: bool = False  # "end." is two words, as is "(see"; else spaces part words
 
 
 @dataclass

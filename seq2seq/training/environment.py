@@ -20,6 +20,7 @@ from seq2seq.errors import UsageError
 from seq2seq.precision import device_named
 from seq2seq.training.log import say
 from seq2seq.training.optimizers import mixed_precision
+from seq2seq.training.trackers import tracker_names
 
 # Variables by which accelerate (and ``accelerate launch``, which sets them from a file in the home
 # folder) would change results, and the key of the configuration that decides in their place.
@@ -67,6 +68,8 @@ def make_accelerator(config: RunConfig, find_unused: bool) -> Accelerator:
             # on a machine without a GPU accelerate makes one process of several unless it is told
             cpu=device_named(options.device).type == "cpu",
             mixed_precision=precision,
+            log_with=tracker_names(options) or None,
+            project_dir=config.output,
             kwargs_handlers=[
                 # the loop averages the statistics of batch norm itself
                 DistributedDataParallelKwargs(

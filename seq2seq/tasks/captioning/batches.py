@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.errors import UsageError
+from seq2seq.images.files import to_float
 from seq2seq.tasks.captioning.augmentation import augment, names_sides
 from seq2seq.tasks.captioning.config import CaptionDataConfig
 from seq2seq.tasks.captioning.features import Features
 from seq2seq.tasks.captioning.image_cache import ImageCache
-from seq2seq.tasks.captioning.images import to_float
 from seq2seq.text.vocabulary import END
 
 IGNORE = -100  # padding of targets: positions the loss leaves out

@@ -102,11 +102,29 @@ def cache_folder(configured: str | None) -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "text"
 
 
-def encoded(text: Text | LargeText, units: Units, documents: bool) -> Corpus:
-    """Ids of a text, whichever it is."""
-    if isinstance(text, LargeText):
-        return map_text(text, units, documents)
-    return encode_text(text, units, documents)
+def encoded(
+    text: Text | LargeText, units: Units, documents: bool, backward: bool = False
+) -> Corpus:
+    """Ids of a text, whichever it is, ``backward`` from its end."""
+    if not isinstance(text, LargeText):
+        return encode_text(text, units, documents, backward)
+    corpus = map_text(text, units, documents)
+    return _backward(corpus, units) if backward else corpus
+
+
+def _backward(corpus: Corpus, units: Units) -> Corpus:
+    """The same file read from its end."""
+    if len(corpus.pieces) > 1:
+        raise UsageError(
+            "a text larger than memory is read backward in one piece; set "
+            "'data.validation_streams: 1'"
+        )
+    assert corpus.whole is not None
+    whole, characters = corpus.whole[::-1], corpus.characters
+    if not corpus.documents:
+        first, last = (unscored_characters(int(corpus.whole[at]), units) for at in (0, -1))
+        characters += first - last
+    return dataclasses.replace(corpus, pieces=[whole], whole=whole, characters=characters)
 
 
 def map_text(text: LargeText, units: Units, documents: bool) -> Corpus:

@@ -65,7 +65,8 @@ class StreamedWindows:
             (documents,) = text.pieces
             order = np.random.default_rng([config.seed, number]).permutation(len(documents))
             text = dataclasses.replace(text, pieces=[[documents[n] for n in order]])
-        corpus = encode_text(text, units, config.data.documents != "none")
+        backward = config.model.direction == "backward"
+        corpus = encode_text(text, units, config.data.documents != "none", backward)
         if corpus.tokens < 2 * self._world:
             return None
         data, variable = config.data, config.training.variable_bptt

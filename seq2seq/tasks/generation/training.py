@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.generation.cloze_model import ClozeModel, make_model
 from seq2seq.tasks.generation.config import LanguageConfig
 from seq2seq.tasks.generation.generator import TextGenerator
 from seq2seq.tasks.generation.mapped import LargeText, cache_folder, encoded, split_large
-from seq2seq.tasks.generation.model import LanguageModel, LanguageState
+from seq2seq.tasks.generation.model import LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
-from seq2seq.tasks.generation.perplexity import TextScore, evaluate
+from seq2seq.tasks.generation.perplexity import TextScore, evaluate, evaluate_cloze
+from seq2seq.tasks.generation.sampled_vocabulary import SampledVocabulary
 from seq2seq.tasks.generation.stream import StreamedWindows
 from seq2seq.tasks.generation.text import (
     Corpus,
@@ -76,7 +79,7 @@ class LanguageTask:
         self.windows = stream or self._windows(place)
         if stream is not None:
             stream.use(self.units)
-        self.model = LanguageModel(config.model, len(self.units)).to(accelerator.device)
+        self.model = make_model(config.model, len(self.units)).to(accelerator.device)
         if first:
             copy_weights(first.model, self.model, options.start_from)
         self.objective: nn.Module = LanguageLoss(
@@ -84,12 +87,22 @@ class LanguageTask:
             options.label_smoothing,
             options.activation_regularization,
             options.temporal_activation_regularization,
+            self._sampled(options.sampled_softmax),
         )
 
     def _windows(self, place: tuple[int, int]) -> Windows:
         data, variable = self.config.data, self.config.training.variable_bptt
         train, seed = self.corpora["train"], self.config.seed
         return Windows(train, data.batch_size, data.bptt, seed, variable, *place)
+
+    def _sampled(self, size: int) -> SampledVocabulary | None:
+        if not size:
+            return None
+        counts = np.zeros(len(self.units), np.int64)
+        for piece in self.corpora["train"].pieces:
+            for at in range(0, len(piece), 1 << 24):  # a piece may be larger than memory
+                counts += np.bincount(piece[at : at + (1 << 24)], minlength=len(counts))
+        return SampledVocabulary(torch.from_numpy(counts), size)
 
     def describe(self) -> str:
         data = self.config.data
@@ -154,6 +167,8 @@ class LanguageTask:
     def _evaluate(self, corpus: Corpus) -> TextScore:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         with self.accelerator.autocast():
+            if isinstance(self.model, ClozeModel):  # by each process
+                return evaluate_cloze(self.model, corpus, VALIDATION_ROWS, WARM_UP)
             score = evaluate(
                 self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP, share=(rank, world)
             )
@@ -191,7 +206,9 @@ class LanguageTask:
         (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
         lines = [str(result)]
         notes = f"On the test text `{self.config.data.test}`: {result}."
-        self.generator().save_pretrained(model, card={"training": training, "notes": notes})
+        metrics = {name: values[name] for name in ("perplexity", "bits_per_character")}
+        card = {"training": training, "notes": notes, "metrics": metrics}
+        self.generator().save_pretrained(model, card={**card, "test_set": self.config.data.test})
         return lines
 
 
@@ -245,7 +262,8 @@ def _encode(
         what = f"{sum(path.stat().st_size for path in files):,} bytes of files, kept in the cache"
     say(f"encoding {what}", main)
     documents = config.data.documents != "none"
-    corpora = {split: encoded(text, units, documents) for split, text in texts.items()}
+    backward = config.model.direction == "backward"
+    corpora = {split: encoded(text, units, documents, backward) for split, text in texts.items()}
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
             raise UsageError(

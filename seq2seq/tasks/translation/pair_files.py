@@ -14,6 +14,7 @@ import pyarrow
 import pyarrow.parquet
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.text.files import check_unicode, csv_rows, decode_lines, open_binary, read_lines
 
 _FORMATS = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
@@ -113,7 +114,7 @@ def _read_json(path: str, source: str, target: str, columns: tuple[str, ...]) ->
     """One list of objects, such a list under ``data``, or (like .jsonl) an object a line."""
     text = "\n".join(read_lines(path))
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):
             raise UsageError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from None
@@ -135,7 +136,7 @@ def _read_jsonl(path: str, source: str, target: str, columns: tuple[str, ...]) -
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = parse_json(line)
             except json.JSONDecodeError as error:
                 raise UsageError(f"{path}, line {number}: not valid JSON: {error.msg}") from None
             yield from_object(f"{path}, line {number}", value, source, target)

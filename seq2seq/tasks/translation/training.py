@@ -22,6 +22,7 @@ from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
 from seq2seq.tasks.translation.pairs import load_pairs
 from seq2seq.tasks.translation.scores import score
+from seq2seq.tasks.translation.sequence_objectives import SequenceReward, TextReward
 from seq2seq.tasks.translation.streaming import StreamedBatches
 from seq2seq.tasks.translation.translator import Translator
 from seq2seq.text.characters import is_blank
@@ -77,11 +78,17 @@ class TranslationTask:
         self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
         if first:
             copy_weights(first.model, self.model, options.start_from)
-        self.objective: nn.Module = (
-            RDrop(self.model, options.label_smoothing, options.rdrop)
-            if options.rdrop
-            else CrossEntropy(self.model, options.label_smoothing)
-        )
+        self.objective = self._objective()
+
+    def _objective(self) -> nn.Module:
+        options = self.config.training
+        if options.rdrop:
+            return RDrop(self.model, options.label_smoothing, options.rdrop)
+        if options.objective == "cross_entropy":
+            return CrossEntropy(self.model, options.label_smoothing)
+        references = self.corpus.pairs["target"]
+        reward = TextReward(options.reward, self.tokenizers[1], references)
+        return SequenceReward(self.model, reward, options, self.config.decoding)
 
     def _tokenised(self, pairs: Dataset, main: bool) -> TrainingBatches:
         config = self.config
@@ -118,10 +125,12 @@ class TranslationTask:
             self.batches.stream.load(state)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
-        loss = objective(
-            batch.source, batch.source_lengths, batch.target_input, batch.target_output
-        )
-        return Loss(loss, loss, carried)
+        pairs = (batch.source, batch.source_lengths, batch.target_input, batch.target_output)
+        if self.config.training.objective == "cross_entropy":
+            loss = objective(*pairs)
+            return Loss(loss, loss, carried)
+        loss, reported = objective(*pairs, batch.indices)
+        return Loss(loss, reported, carried)
 
     def rate_factor(self, batch: Batch) -> float:
         return 1.0
