@@ -90,8 +90,6 @@ class ForecastTask:
             self.config.seed,
             data.windows_per_epoch,
             data.sampling == "series",
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
             augmentation(places(data.rotate, series.targets, "data.rotate"), data.noise),
         )
 
@@ -136,8 +134,8 @@ class ForecastTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss = objective(batch)
