@@ -170,7 +170,7 @@ class Words:
         """The same ids, and after them one for each of ``words`` that has none: words without
         training text, whose vectors come from a file."""
         new = dict.fromkeys(w for w in words if w not in self._ids and w.split() == [w])
-        return Words([*self.words, *new])
+        return Words([*self.words, *new], self.lowercase, self.split_punctuation)
 
     def __len__(self) -> int:
         return len(self._pieces)
