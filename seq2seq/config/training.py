@@ -4,7 +4,7 @@ have, and what a whole configuration must offer."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from seq2seq.config.checks import (
     MAX_THREADS,
@@ -100,4 +100,13 @@ def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
         raise UsageError(
             f"{where}: 'training.patience' and 'training.schedule: plateau' go by validation; set "
             "'data.validation'"
+        )
+
+
+def check_streaming(config: Any, where: str) -> None:
+    """Raises UsageError for a stream (``data.streaming``) without an end of the training."""
+    if config.data.streaming and config.training.max_steps is None:
+        raise UsageError(
+            f"{where}: 'data.streaming: true' needs 'training.max_steps': nobody knows how many "
+            "batches a stream has"
         )

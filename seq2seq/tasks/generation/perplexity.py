@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from kernels.common.precision import widest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
+from seq2seq.tasks.generation.cloze_model import ClozeModel
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.text import Corpus
 from seq2seq.text.vocabulary import END
@@ -119,6 +121,7 @@ def evaluate(
     cold_window: int | None = None,
     cache: Cache | None = None,
     dynamic: Dynamic | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> TextScore:
     """Score every unit of a text that has one before it.
 
@@ -126,6 +129,9 @@ def evaluate(
     more, so many stretches of it are read side by side; each one first reads the ``warm_up``
     units before it, which are not scored. ``cold_window``: each stretch of so many units is read
     from an empty state instead, with no overlap.
+
+    ``share`` (r, W): only what falls to process r of W is scored; ``total`` and ``tokens`` of the
+    result are of that, to be summed over the processes.
 
     The weights are as before in the end, with ``dynamic`` too.
 
@@ -137,11 +143,44 @@ def evaluate(
     total = 0.0
     with evaluating(model), _restored(model, dynamic is not None) as first:
         for number in range(0, len(segments), side_by_side):
-            group = segments[number : number + side_by_side]
+            group = segments[number : number + side_by_side][share[0] :: share[1]]
+            if not group:
+                continue
             values = _read(model, group, corpus.documents, device, cache, dynamic, first)
             total += float(values.sum())
     _check_number(total, cache, dynamic)
-    count = sum(s.end - s.scored for s in segments)
+    own = (
+        s
+        for n in range(0, len(segments), side_by_side)
+        for s in segments[n : n + side_by_side][share[0] :: share[1]]
+    )
+    count = sum(s.end - s.scored for s in own)
+    return TextScore(total, count, corpus.characters, corpus.words)
+
+
+def evaluate_cloze(model: ClozeModel, corpus: Corpus, rows: int, steps: int) -> TextScore:
+    """Score every unit of a text by those around it, in windows of ``steps`` units each: at the
+    edges of a window the model knows one side alone."""
+    device = next(model.parameters()).device
+    windows = [
+        Segment(piece, at, at, min(at + steps, len(piece) - 1))
+        for piece in corpus.pieces
+        for at in range(0, len(piece) - 1, steps)
+    ]
+    windows.sort(key=lambda s: s.start - s.end)
+    total, count = 0.0, 0
+    with evaluating(model), torch.no_grad():
+        for length, alike in itertools.groupby(windows, lambda s: s.end - s.start):
+            while group := list(itertools.islice(alike, rows)):  # nothing is padded
+                ((inputs, targets),) = _windows(group, length)
+                inputs, targets = inputs.to(device), targets.to(device)  # (B, T)
+                resets = (inputs == END) if corpus.documents else None
+                vectors = model(inputs, targets, None, resets).vectors
+                logits = model.projection(vectors).float()  # (B, T, V)
+                loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+                total += float(loss)
+                count += targets.numel()
+    _check_number(total, None, None)
     return TextScore(total, count, corpus.characters, corpus.words)
 
 
