@@ -202,13 +202,10 @@ class Subwords:
     knows_unknown = False
 
     def __init__(self, model: bytes, name: str = SUBWORDS_FILE) -> None:
-        import sentencepiece
+        from seq2seq.text.sentencepiece import processor_of
 
-        try:
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
-        except RuntimeError:
-            processor = None
-        if processor is None or processor.get_piece_size() == 0:
+        processor = processor_of(model)
+        if processor is None:
             raise RunError(
                 f"units {name}: not a SentencePiece model, or a truncated one ({len(model)} "
                 "bytes); copy it again"
