@@ -9,6 +9,7 @@
 #   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, benchmarks, training
 #   make gpu-first | gpu-bench | gpu-train    the same in three short runs, one at a time
 #   make gpu-cache | gpu-dry without a GPU: prepare those runs, or try every line of them
+#   make soak [SOAK="--scale 1 kills"]  kills, full disks, odd lines, damaged models (benchmarks/soak)
 #   make lint | make format  ruff and mypy look | ruff mends
 #   make wheel               build the wheel, install it in a clean environment, import it
 #   make clean               remove what these targets made, trained models excepted
@@ -28,7 +29,7 @@ READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-tag test lint format wheel clean help python
+.PHONY: soak gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-tag test lint format wheel clean help python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,6 +64,11 @@ demo-tag: $(READY)
 # threads cost more than they bring.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
+
+# Minutes to hours, by --scale; what the parts do: benchmarks/soak/README.md.
+SOAK ?=
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak $(SOAK)
 
 # On the machine with the GPU: its own Python, whose torch has CUDA. What the runs do, how long they take
 # and what they write: benchmarks/gpu_kit/README.md.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
     from seq2seq.tasks.classification.classifier import Classified as Classified
     from seq2seq.tasks.classification.classifier import Classifier as Classifier
+    from seq2seq.tasks.generation.filler import BlankFiller as BlankFiller
+    from seq2seq.tasks.generation.filler import Filling as Filling
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
     from seq2seq.tasks.tagging.tagged import Tagged as Tagged

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import seq2seq
 from seq2seq import registry
-from seq2seq.command_line import completion, data, demo, init, plot, tokenize, train
+from seq2seq.command_line import completion, data, demo, init, plot, push, tokenize, train
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import write_utf8
 from seq2seq.command_line.overrides import split_overrides, unknown_option
@@ -93,7 +93,14 @@ def all_commands() -> dict[str, Command]:
     commands = [train.COMMAND]
     for task in registry.TASKS.values():
         commands += registry.load(task.commands)
-    commands += [plot.COMMAND, tokenize.COMMAND, data.COMMAND, demo.COMMAND, init.COMMAND]
+    commands += [
+        plot.COMMAND,
+        push.COMMAND,
+        tokenize.COMMAND,
+        data.COMMAND,
+        demo.COMMAND,
+        init.COMMAND,
+    ]
     commands.append(completion.COMMAND)
     return {command.name: command for command in commands}
 

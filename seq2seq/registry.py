@@ -67,6 +67,8 @@ TASKS = {
         figures=(Figure("bits_per_character", "bits a character", higher=False, digits=3),),
         recipe="tinyshakespeare",
         public={
+            "BlankFiller": "seq2seq.tasks.generation.filler:BlankFiller",
+            "Filling": "seq2seq.tasks.generation.filler:Filling",
             "Generated": "seq2seq.tasks.generation.generator:Generated",
             "TextGenerator": "seq2seq.tasks.generation.generator:TextGenerator",
         },

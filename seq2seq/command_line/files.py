@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
 from seq2seq.errors import RunError, UsageError
@@ -53,9 +53,7 @@ def _spoken(total: int | None) -> Iterator[Callable[[int], object]]:
     speak()
 
 
-def chunks(
-    stream: IO[bytes] | io.BufferedIOBase, name: str, size: int
-) -> Iterator[tuple[int, list[str]]]:
+def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, texts) for up to ``size`` lines at a time."""
     texts: list[str] = []
     number = 0

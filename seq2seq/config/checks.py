@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from seq2seq.errors import UsageError
 
 MAX_THREADS = 1024  # far beyond any machine; torch crashes when it cannot start them
+
+MAX_LAYERS = 1000  # far beyond any use; a mistyped or strangers' number must not fill the memory
+
+
+def check_layers(config: Any, where: str, prefix: str = "") -> None:
+    """Raises UsageError for a key named ``layers``, in any section, of more than MAX_LAYERS."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            check_layers(value, where, f"{prefix}{field.name}.")
+        elif field.name == "layers" and value > MAX_LAYERS:
+            raise UsageError(
+                f"{where}: '{prefix}layers' is {value}; expected at most {MAX_LAYERS:,}"
+            )
 
 
 def check_positive(values: dict[str, float | None], where: str) -> None:

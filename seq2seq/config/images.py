@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from seq2seq.config.checks import MAX_LAYERS
 from seq2seq.config.paths import PATH
 from seq2seq.errors import UsageError
 
@@ -50,6 +51,10 @@ def check_image_encoder(encoder: ImageEncoderConfig, where: str, key: str) -> No
         if any(value < 1 for value in values) or (name == "strides" and max(values) > 2):
             expected = "1 or 2" if name == "strides" else "at least 1"
             raise UsageError(f"{where}: '{key}.{name}' is {values}; expected {expected}")
+    if sum(encoder.blocks) > MAX_LAYERS:
+        raise UsageError(
+            f"{where}: '{key}.blocks' is {encoder.blocks}; expected at most {MAX_LAYERS:,} in all"
+        )
     if encoder.norm == "group" and any(width % 16 for width in [encoder.stem, *encoder.widths]):
         raise UsageError(
             f"{where}: '{key}.norm: group' normalises 16 channels at a time; 'stem' is "

@@ -9,11 +9,17 @@ from typing import Literal, Protocol
 from seq2seq.config.checks import (
     MAX_THREADS,
     check_fractions,
+    check_layers,
     check_not_negative,
     check_positive,
 )
 from seq2seq.config.paths import PathText
 from seq2seq.errors import UsageError
+
+# those that accelerate knows
+Tracker = Literal[
+    "tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab", "trackio"
+]
 
 
 @dataclass
@@ -45,7 +51,8 @@ class TrainingConfig:
     keep_best: int = 1  # checkpoints kept, and averaged at the end
     average: bool = False  # final model: the mean of the kept checkpoints
     log_every: int = 50  # optimizer steps
-    tensorboard: bool = False
+    trackers: list[Tracker] = field(default_factory=list)  # each needs its own package
+    tensorboard: bool = False  # the same as ``tensorboard`` among the trackers
     threads: int | None = None  # CPU threads; default: torch's own choice
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
 
@@ -67,7 +74,9 @@ class RunConfig(Protocol):
 
 
 def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
-    """Raises UsageError for a seed, threads or keys of ``TrainingConfig`` out of range."""
+    """Raises UsageError for a seed, threads, numbers of layers or keys of ``TrainingConfig`` out of
+    range."""
+    check_layers(config, where)
     training = config.training
     positive = "learning_rate accumulation keep_best max_epochs plateau_patience plateau_factor"
     positive += " log_every max_steps validate_every checkpoint_every patience threads"

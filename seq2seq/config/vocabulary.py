@@ -16,6 +16,8 @@ class VocabularyConfig:
     vocab_size: int = 8000  # of subwords; of words and characters the most frequent so many
     min_count: int = 1  # words and characters that are rarer become <unk>
     subwords: Literal["unigram", "bpe"] = "unigram"  # of SentencePiece
+    lowercase: bool = False  # words are read in lower case
+    split_punctuation: bool = False  # "end." is two words, as is "(see"; else spaces part words
 
 
 @dataclass

@@ -7,7 +7,6 @@ generated: a character may be spread over several pieces.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import io
 import json
@@ -22,11 +21,13 @@ import numpy as np
 
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import RunError, UsageError
-from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
+from seq2seq.json_files import read_json
+from seq2seq.text.characters import SPACE_MARK, to_subwords
+from seq2seq.text.decoders import Decoder, SubwordDecoder, WordDecoder
+from seq2seq.text.words import LINE_END, split_words
 
 UNK, END = 0, 1
 SPECIALS = ("<unk>", "<end>")
-LINE_END = "<eos>"  # the word that stands for a line's end, as in Penn Treebank and WikiText-2
 
 UNITS_FILE, SUBWORDS_FILE = "units.json", "subwords.model"
 UNIT_FILES = (UNITS_FILE, SUBWORDS_FILE)
@@ -55,44 +56,6 @@ class Units(Protocol):
 
     def files(self) -> dict[str, bytes]:
         """The files that ``load_units`` reads, by name."""
-
-
-class Decoder:
-    """Ids in, text out as soon as it is whole; bytes that are no UTF-8 become U+FFFD."""
-
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self.pieces = pieces
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def add(self, unit: int) -> str:
-        return self._utf8.decode(self.pieces[unit])
-
-    def finish(self) -> str:
-        """The bytes still held back: the beginning of a character that was never completed."""
-        return self._utf8.decode(b"", final=True)
-
-
-class _WordDecoder(Decoder):
-    """Spaces between words, none at the beginning of a line."""
-
-    def __init__(self, pieces: Sequence[bytes], line_end: int) -> None:
-        super().__init__(pieces)
-        self._line_end, self._before = line_end, line_end
-
-    def add(self, unit: int) -> str:
-        between = self._before not in (self._line_end, END) and unit not in (self._line_end, END)
-        self._before = unit
-        return (" " if between else "") + super().add(unit)
-
-
-class _SubwordDecoder(Decoder):
-    """Gives U+2581 back, which SentencePiece was given as another character."""
-
-    def add(self, unit: int) -> str:
-        return from_subwords(super().add(unit))
-
-    def finish(self) -> str:
-        return from_subwords(super().finish())
 
 
 class Characters:
@@ -175,13 +138,16 @@ class Bytes:
 
 
 class Words:
-    """The words of a text whose words stand between spaces; each line's end is a word, too."""
+    """The words of a text as ``split_words`` parts it; each line's end is a word, too."""
 
     kind = "words"
     knows_unknown = True
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(
+        self, words: Sequence[str], lowercase: bool = False, split_punctuation: bool = False
+    ) -> None:
         self.words = list(words)
+        self.lowercase, self.split_punctuation = lowercase, split_punctuation
         self.ignored = {UNK}
         self._ids = {word: n for n, word in enumerate(self.words, start=len(SPECIALS))}
         self._ids[SPECIALS[UNK]] = UNK  # as it stands in Penn Treebank and WikiText-2
@@ -193,11 +159,15 @@ class Words:
     @classmethod
     def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Words:
         counts: Counter[str] = Counter()
+        style = (config.lowercase, config.split_punctuation)
         for text in texts:
-            counts.update(_words(text))
+            counts.update(split_words(text, *style))
         counts.pop(SPECIALS[UNK], None)
         counts.pop(LINE_END, None)
-        return cls([LINE_END, *_frequent(counts, config)])
+        return cls([LINE_END, *_frequent(counts, config)], *style)
+
+    def _split(self, text: str) -> list[str]:
+        return split_words(text, self.lowercase, self.split_punctuation)
 
     def extended(self, words: Iterable[str]) -> Words:
         """The same ids, and after them one for each of ``words`` that has none: words without
@@ -209,20 +179,22 @@ class Words:
         return len(self._pieces)
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        words = _words(_text(text))
+        words = self._split(_text(text))
         return np.fromiter((self._ids.get(w, UNK) for w in words), np.int32)
 
     def unknown(self, text: str) -> list[str]:
-        return [w for w in dict.fromkeys(_words(text)) if w not in self._ids]
+        return [w for w in dict.fromkeys(self._split(text)) if w not in self._ids]
 
     def decoder(self) -> Decoder:
-        return _WordDecoder(self._pieces, self.line_end)
+        return WordDecoder(self._pieces, {self.line_end, END}, self.split_punctuation)
 
     def piece(self, unit: int) -> str:
         return SPECIALS[unit] if unit < len(SPECIALS) else self.words[unit - len(SPECIALS)]
 
     def files(self) -> dict[str, bytes]:
-        return {UNITS_FILE: _json({"kind": self.kind, "words": self.words})}
+        values: dict[str, object] = {"kind": self.kind, "words": self.words}
+        style = {"lowercase": self.lowercase, "split_punctuation": self.split_punctuation}
+        return {UNITS_FILE: _json(values | {name: True for name, on in style.items() if on})}
 
 
 class Subwords:
@@ -316,7 +288,7 @@ class Subwords:
         return []
 
     def decoder(self) -> Decoder:
-        return _SubwordDecoder(self._pieces)
+        return SubwordDecoder(self._pieces)
 
     def piece(self, unit: int) -> str:
         return self._model.id_to_piece(unit)
@@ -352,13 +324,14 @@ def load_units(directory: Path) -> Units:
     """Read what ``save_units`` wrote; raises RunError for a missing or damaged file."""
     path = directory / UNITS_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         if values["kind"] == "characters":
             return Characters(values["characters"], bool(values.get("knows_unknown", False)))
         if values["kind"] == "bytes":
             return Bytes()
         if values["kind"] == "words":
-            return Words(values["words"])
+            style = (bool(values.get(name)) for name in ("lowercase", "split_punctuation"))
+            return Words(values["words"], *style)
         if values["kind"] == "subwords":
             model = directory / SUBWORDS_FILE
             return Subwords(model.read_bytes(), str(model))
@@ -375,13 +348,6 @@ def _codes(text: str) -> np.ndarray:
 
 def _text(text: str | bytes) -> str:
     return text if isinstance(text, str) else text.decode("utf-8", "replace")
-
-
-def _words(text: str) -> list[str]:
-    """Words, and <eos> for each line's end."""
-    *lines, last = text.split("\n")
-    words = [word for line in lines for word in (*line.split(), LINE_END)]
-    return words + last.split()
 
 
 def _frequent(counts: Counter[str], config: VocabularyConfig) -> list[str]:

@@ -15,6 +15,7 @@ from kernels.backend import asked_backend
 from seq2seq.config import RunConfig
 from seq2seq.training.log import say
 from seq2seq.training.optimizers import mixed_precision
+from seq2seq.training.trackers import tracker_names
 
 # Variables by which accelerate (and ``accelerate launch``, which sets them from a file in the home
 # folder) would change results, and the key of the configuration that decides in their place.
@@ -49,6 +50,8 @@ def make_accelerator(config: RunConfig, find_unused: bool) -> Accelerator:
         return Accelerator(
             cpu=options.device == "cpu",
             mixed_precision=precision,
+            log_with=tracker_names(options) or None,
+            project_dir=config.output,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=find_unused)],
         )
 

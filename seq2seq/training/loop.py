@@ -34,6 +34,7 @@ from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
 from seq2seq.training.state import State
 from seq2seq.training.task import Task
+from seq2seq.training.trackers import Trackers
 
 
 def train(
@@ -105,8 +106,7 @@ class _Run:
         if options.max_steps:
             self.total_steps = min(self.total_steps, options.max_steps)
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
-        if options.tensorboard:
-            self.log.tensorboard(folder / "tensorboard")
+        self.log.track(Trackers(self.accelerator, config, folder))
         if self.main:
             rehearse_end(folder, self.task.save)
         self.asked_to_stop = False

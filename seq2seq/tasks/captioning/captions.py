@@ -7,17 +7,16 @@ inside it:
     train/dog.jpg
 
 `datasets` itself drops captions in silence when the metadata file lies elsewhere; here that is
-an error. The metadata file is read here, the images are not: their paths are checked, and
-``images.py`` decodes them.
+an error. Files in other formats, such as those of Flickr8k and Karpathy's splits, are read, too
+(``caption_formats.py``). Images are not read here: their paths are checked, and ``images.py``
+decodes them.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,11 +27,11 @@ from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.images.files import SUFFIXES
 from seq2seq.public_data import missing_hint
+from seq2seq.tasks.captioning.caption_formats import Split, read_rows
 from seq2seq.text.characters import is_blank
-from seq2seq.text.files import check_unicode, csv_rows, decode_lines
+from seq2seq.text.files import check_unicode
 
 METADATA = ("metadata.jsonl", "metadata.csv")
-FORMATS = (".jsonl", ".json", ".csv")
 _LISTS = ("captions",)  # keys of a row that holds all captions of its image
 _TEXTS = ("caption", "text")  # keys of a row that holds one of them
 _FEATURES = datasets.Features(
@@ -45,20 +44,22 @@ _logger = logging.getLogger("seq2seq")
 class _Entry:
     """One image of the metadata file."""
 
-    line: int  # where it stands first
+    where: str  # where it stands first, such as "line 3"
     whole: bool  # its captions came as a list, all of them in one row
     captions: list[str] = field(default_factory=list)
 
 
-def load_captions(path: str | Path) -> datasets.Dataset:
+def load_captions(
+    path: str | Path, split: Split | None = None, images: str | Path | None = None
+) -> datasets.Dataset:
     """Images with their captions, in the order of the metadata file.
 
-    ``path`` is a folder with ``metadata.jsonl`` or ``metadata.csv`` in it, or such a file of any
-    name (.jsonl, .csv, or .json with a list of the same objects). Each row has ``file_name``, the
-    image's path from the file's folder, and either ``captions``, a list, or ``caption`` (or
-    ``text``), one caption; CSV has the second kind only. Rows of one caption add up: an image with
-    five captions may stand on five lines. Two rows with lists for one image are an error, since
-    nothing says which counts. Runs of white space, line breaks too, become one space.
+    ``path`` is a folder with ``metadata.jsonl`` or ``metadata.csv`` in it, or a file of one of the
+    formats of ``caption_formats.read_rows``. Each row has the image's path from the folder
+    ``images``, by default that of the file, and all captions of the image or one of them. Rows of
+    one caption add up: an image with five captions may stand on five lines. Two rows with lists
+    for one image are an error, since nothing says which counts. Runs of white space, line breaks
+    too, become one space. ``split`` picks those images of a file that names splits.
 
     Images in a folder that no row names are left out, with a warning.
 
@@ -80,11 +81,14 @@ def load_captions(path: str | Path) -> datasets.Dataset:
             f"{path}: no such file or folder; expected images with {METADATA[0]}"
             f"{missing_hint(path)}"
         )
-    entries = _collect(metadata)
-    _check_images(metadata, entries)
+    root = metadata.parent if images is None else Path(normal_path(str(images)))
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; expected the images that {metadata} names")
+    entries = _collect(metadata, split)
+    _check_images(metadata, root, entries)
     if path.is_dir():
         _warn_of_others(metadata, entries)
-    root = metadata.parent.resolve()
+    root = root.resolve()
     columns = {
         "image": [str(root / name) for name in entries],
         "captions": [entry.captions for entry in entries.values()],
@@ -111,7 +115,7 @@ def _find_metadata(folder: Path) -> Path:
             f"its own beside its images: move it to {folder / above[0].name}, with file names as "
             "seen from there, or give the file itself as the path"
         )
-    files = sorted(folder.glob("*.json*")) + sorted(folder.glob("*.csv"))
+    files = [p for name in ("*.json*", "*.csv", "*.t*") for p in sorted(folder.glob(name))]
     instead = f"; there is {_some(files)}: give that file as the path" if files else ""
     raise UsageError(
         f"{folder}: no {METADATA[0]} in it{instead}; expected one line for each image: "
@@ -119,81 +123,23 @@ def _find_metadata(folder: Path) -> Path:
     )
 
 
-def _collect(path: Path) -> dict[str, _Entry]:
+def _collect(path: Path, split: Split | None) -> dict[str, _Entry]:
     """File name -> captions, in the order of the file."""
     entries: dict[str, _Entry] = {}
-    for line, row in _rows(path):
-        where = f"{path}, line {line}"
+    for place, row in read_rows(path, split):
+        where = f"{path}, {place}"
         name = _file_name(row, where)
         captions, whole = _captions(row, name, where)
-        entry = entries.setdefault(name, _Entry(line, whole))
-        if entry.line != line and (whole or entry.whole):
+        entry = entries.setdefault(name, _Entry(place, whole))
+        if entry.where != place and (whole or entry.whole):
             raise UsageError(
-                f"{where}: '{name}' has captions on line {entry.line} already; put all of them "
+                f"{where}: '{name}' has captions on {entry.where} already; put all of them "
                 "in one list, or one 'caption' on each line"
             )
         entry.captions += captions
     if not entries:
         raise UsageError(f"{path}: no images in it; expected one line for each image")
     return entries
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number (of a .json, number of the object) and fields of each row."""
-    suffix = path.suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(
-            f"{path}: unknown format '{suffix}'; expected a folder of images with {METADATA[0]}, "
-            f"or a file that names images: {', '.join(FORMATS)}"
-        )
-    try:
-        with open(path, "rb") as stream:
-            lines = decode_lines(stream, str(path))
-            if suffix == ".csv":
-                yield from _csv_rows(path, lines)
-            elif suffix == ".json":
-                rows = _parse("\n".join(lines), str(path))
-                if not isinstance(rows, list):
-                    raise UsageError(f"{path}: expected a JSON list of objects")
-                yield from ((i, _object(row, f"{path}, item {i}")) for i, row in enumerate(rows, 1))
-            else:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        where = f"{path}, line {number}"
-                        yield number, _object(_parse(line, where), where)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv_rows(lines)
-    names = None
-    try:
-        for row in reader:
-            if names is None:
-                names = row
-            elif row and len(row) != len(names):
-                raise UsageError(
-                    f"{path}, line {reader.line_num}: {len(row)} fields; expected {len(names)} "
-                    f"({', '.join(names)}); put captions with commas in quotes"
-                )
-            elif row:
-                yield reader.line_num, dict(zip(names, row, strict=True))
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
-
-
-def _parse(text: str, where: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not valid JSON: {error}") from None
-
-
-def _object(row: object, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise UsageError(f"{where}: expected a JSON object with 'file_name' and 'captions'")
-    return row
 
 
 def _file_name(row: dict[str, Any], where: str) -> str:
@@ -242,13 +188,13 @@ def _captions(row: dict[str, Any], name: str, where: str) -> tuple[list[str], bo
     return [" ".join(text.replace("\0", " ").split()) for text in texts], whole
 
 
-def _check_images(metadata: Path, entries: dict[str, _Entry]) -> None:
-    missing = [name for name in entries if not os.path.isfile(metadata.parent / name)]
+def _check_images(metadata: Path, root: Path, entries: dict[str, _Entry]) -> None:
+    missing = [name for name in entries if not os.path.isfile(root / name)]
     if missing:
         others = f" (and {len(missing) - 1:,} more are missing)" if len(missing) > 1 else ""
         raise UsageError(
-            f"{metadata}, line {entries[missing[0]].line}: a caption for '{missing[0]}', but "
-            f"{metadata.parent / missing[0]} is not there{others}"
+            f"{metadata}, {entries[missing[0]].where}: a caption for '{missing[0]}', but "
+            f"{root / missing[0]} is not there{others}"
         )
 
 

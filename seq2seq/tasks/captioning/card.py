@@ -50,6 +50,7 @@ def caption_card(
         table(rows),
         scores_section(lines, card.get("test_set")),
         _USAGE,
+        data=data,
     )
 
 

@@ -87,6 +87,14 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("data", metavar="DATA", help="images with captions")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        help="of a file that names splits, as Karpathy's do",
+    )
+    parser.add_argument(
+        "--images", metavar="FOLDER", help="where the images of a file lie (default: beside it)"
+    )
     parser.add_argument("--output", metavar="FILE", help="write the captions here, as JSON lines")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     _options(parser)
@@ -147,7 +155,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from seq2seq.tasks.captioning.scores import score_captions
 
     captioner = load_model(options, "captioning")
-    rows = load_captions(options.data)
+    rows = load_captions(options.data, options.split, options.images)
     settings = _settings(options, captioner)
     images = list(rows["image"])
     if captioner.config.model.encoder.kind == "features":

@@ -32,12 +32,17 @@ class CaptionDataConfig:
     """Where images and captions come from and how they are batched.
 
     ``train``/``validation``/``test`` are what ``captions.load_captions`` reads: a
-    folder of images with ``metadata.jsonl`` in it, or such a file.
+    folder of images with ``metadata.jsonl`` in it, or a file that names images. A file with
+    several splits (Karpathy's) may be named by all three.
     """
 
     train: ImagesText | None = None
     validation: ImagesText | None = None
     test: ImagesText | None = None
+    images: ImagesText | None = None  # where the images of files lie; default: beside each file
+    # So many images of ``train`` are not trained on; by them the checkpoint is chosen. Then the
+    # validation images are scored at the end alone.
+    held_out: int = 0
     # Features computed beforehand, for the encoder ``features``: a .safetensors file with a tensor
     # for each image's name, or a folder of NAME.npy; {split} stands for train, validation, test.
     features: PathText | None = None
@@ -185,7 +190,8 @@ def check(config: CaptioningConfig, where: str) -> None:
             raise UsageError(
                 f"{where}: 'data.{key}' is {size}; expected at most {MAX_IMAGE_SIZE} pixels a side"
             )
-    check_run(config, where, has_validation=bool(data.validation))
+    check_not_negative({"data.held_out": data.held_out}, where)
+    check_run(config, where, has_validation=bool(data.validation or data.held_out))
     check_image_encoder(encoder, where, "model.encoder")
     _check_together(config, where)
 

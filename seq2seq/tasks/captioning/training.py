@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.captioning.batches import (
     CaptionBatch,
@@ -24,13 +23,13 @@ from seq2seq.tasks.captioning.batches import (
     whole_images,
 )
 from seq2seq.tasks.captioning.captioner import Captioner
-from seq2seq.tasks.captioning.captions import load_captions
 from seq2seq.tasks.captioning.config import CaptioningConfig
 from seq2seq.tasks.captioning.features import Features
 from seq2seq.tasks.captioning.image_cache import cache_images
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
 from seq2seq.tasks.captioning.objectives import CaptionLoss, SelfCritical
 from seq2seq.tasks.captioning.scores import CaptionScores, CiderD, score_captions
+from seq2seq.tasks.captioning.splits import load_splits, write_held_out
 from seq2seq.text.vocabulary import END, UNK, Units
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights, units_of_run
@@ -61,7 +60,9 @@ class CaptioningTask:
             first = Captioner.from_pretrained(options.start_from, device="cpu")
         main = accelerator.is_main_process
         say(f"reading {config.data.train}", main)
-        texts = _load(config)
+        texts = load_splits(config)
+        if "held_out" in texts and main:
+            write_held_out(folder, texts["held_out"])
         with accelerator.main_process_first():
             # the main process comes first and writes them, the others read what it wrote
             keep = resume or not accelerator.is_main_process
@@ -73,7 +74,8 @@ class CaptioningTask:
             self.sets = {
                 split: _prepare(config, split, rows, self.units) for split, rows in texts.items()
             }
-        self.has_validation = "validation" in self.sets
+        self._selection = "held_out" if "held_out" in self.sets else "validation"
+        self.has_validation = self._selection in self.sets
         drawn = options.objective == "self_critical"
         self.batches = CaptionBatches(
             self.sets["train"],
@@ -151,9 +153,9 @@ class CaptioningTask:
 
     def validate(self) -> dict[str, float]:
         """The mean loss per unit of the first reference captions (nats, without smoothing), and
-        the scores of captions that the model writes."""
+        the scores of captions that the model writes, of what was held out or the validation set."""
         beam = self.config.training.validation_beam
-        scores, loss = self._evaluate(self.sets["validation"], beam)
+        scores, loss = self._evaluate(self.sets[self._selection], beam)
         return {
             "validation_loss": loss,
             "bleu4": scores.bleu[3],
@@ -204,15 +206,16 @@ class CaptioningTask:
         return figures["cider_d"]
 
     def tell(self, score: float) -> str:
-        return f"validation CIDEr-D {score:.4f}"
+        return f"{self._selection.replace('_', '-')} CIDEr-D {score:.4f}"
 
     def save(self, folder: Path, training: str) -> None:
         self.captioner.save_pretrained(folder, card={"training": training})
 
     def test(self, run: Path, model: Path, training: str) -> list[str]:
         """Caption the test images as configured under ``decoding``; keep captions and scores in the
-        run's folder. Where there is no test set, the validation set takes its place."""
-        split = next((name for name in ("test", "validation") if name in self.sets), None)
+        run's folder. Where there is no test set, the validation set takes its place, or what was
+        held out."""
+        split = next((n for n in ("test", "validation", "held_out") if n in self.sets), None)
         if split is None:
             return []
         scores, _ = self._evaluate(self.sets[split], self.config.decoding.beam_size)
@@ -225,8 +228,12 @@ class CaptioningTask:
         values = json.dumps(dataclasses.asdict(scores), indent=1)
         (run / f"{split}.scores.json").write_text(values, "utf-8")
         location = getattr(self.config.data, split)
+        if split == "held_out":
+            location = f"{location} images of {self.config.data.train}"
         told = [f"{split}, beam {self.config.decoding.beam_size}: {scores}"]
         card: dict[str, Any] = {"scores": told, "test_set": location, "training": training}
+        figures = {"bleu": scores.bleu4, "rouge": scores.rouge_l, "cider": scores.cider_d}
+        card["metrics"] = figures
         self.captioner.save_pretrained(model, card=card)
         return told
 
@@ -252,21 +259,13 @@ def _known(unit: int) -> int:
     return -1 if unit == UNK else unit  # -1: a word that no caption has
 
 
-def _load(config: CaptioningConfig) -> dict[str, Any]:
-    data = config.data
-    if not data.train:
-        raise UsageError("'data.train' is not set; expected a folder of images with metadata.jsonl")
-    splits = ("train", "validation", "test")
-    return {split: load_captions(getattr(data, split)) for split in splits if getattr(data, split)}
-
-
 def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> CaptionSet:
     data = config.data
     paths, captions = list(rows["image"]), list(rows["captions"])
     pixels = features = None
     if config.model.encoder.kind == "features":
         assert data.features is not None  # config.check asks for it
-        location = data.features.replace("{split}", split)
+        location = data.features.replace("{split}", "train" if split == "held_out" else split)
         features = Features(location, config.model.encoder.size)
     else:
         pixels = cache_images(paths, data.image_size, data.cache_dir)

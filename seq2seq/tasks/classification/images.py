@@ -8,7 +8,6 @@ folder  LABEL/*.png: the folder's name is the label; or metadata.jsonl in it, wi
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from seq2seq.config.images import IMAGE_ENDINGS
 from seq2seq.errors import UsageError
 from seq2seq.images.files import read_image
+from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
 from seq2seq.tasks.classification.labelled import Labelled, parse_target
@@ -109,7 +109,7 @@ def _folder(
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise UsageError(f"{where}: not JSON ({error})") from None
     if not isinstance(values, dict) or "file_name" not in values:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.trees import phrases_of, read_tree
@@ -209,7 +209,7 @@ def _jsonl(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) 
             continue
         where = f"{path}, line {number}"
         try:
-            values = json.loads(line)
+            values = parse_json(line)
         except ValueError as error:
             raise UsageError(f"{where}: not JSON ({error})") from None
         if not isinstance(values, dict) or not isinstance(values.get(config.text), str):

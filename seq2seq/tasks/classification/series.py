@@ -14,7 +14,6 @@ JSON    objects: ``values`` [[...], ...] (null: not measured), ``label``, option
 from __future__ import annotations
 
 import csv
-import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.labelled import Labelled, parse_target
@@ -208,7 +208,7 @@ def _jsonl(path: str, config: ClassDataConfig) -> Rows:
 def series_of_json(line: str, where: str) -> tuple[Series, dict[str, Any]]:
     """A series from one line of JSON: an object, or its values alone; and the whole object."""
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise UsageError(f"{where}: not JSON ({error})") from None
     if isinstance(values, list):

@@ -49,6 +49,10 @@ class UnitsConfig(VocabularyConfig):
 
 @dataclass
 class LanguageModelConfig:
+    # backward: the model reads each text from its end; it scores texts, and fills blanks beside a
+    # forward model. both: it predicts each unit from all others around it, and fills blanks alone.
+    # Neither can write.
+    direction: Literal["forward", "backward", "both"] = "forward"
     cell: Cell = "lstm"
     layers: int = 2
     hidden_size: int = 512
@@ -83,6 +87,9 @@ class LanguageTrainingConfig(TrainingConfig):
     activation_regularization: float = 0.0  # AR, alpha of Merity et al. 2018
     temporal_activation_regularization: float = 0.0  # TAR, beta
     label_smoothing: float = 0.0
+    # Words drawn at random for a window's loss, beside those that it has to predict; 0: the loss
+    # is over the whole vocabulary (see ``sampled_vocabulary``)
+    sampled_softmax: int = 0
 
 
 @dataclass
@@ -139,6 +146,7 @@ def check(config: LanguageConfig, where: str) -> None:
     not_negative = {
         "training.activation_regularization": training.activation_regularization,
         "training.temporal_activation_regularization": training.temporal_activation_regularization,
+        "training.sampled_softmax": training.sampled_softmax,
     }
     check_positive(positive, where)
     check_fractions(fractions, where)
@@ -148,6 +156,11 @@ def check(config: LanguageConfig, where: str) -> None:
     check_generation(config.generation, f"{where}: 'generation.", "'")
     if data.documents == "file" and data.hub:
         raise UsageError(f"{where}: 'data.documents: file' is for files; 'data.hub' is set")
+    if training.sampled_softmax and training.label_smoothing:
+        raise UsageError(
+            f"{where}: 'training.label_smoothing' is over the whole vocabulary; leave it out, or "
+            "'training.sampled_softmax'"
+        )
     if training.optimizer == "asgd" and not has_validation:
         raise UsageError(f"{where}: 'training.optimizer: asgd' goes by validation; set it up")
     if training.optimizer == "asgd" and training.ema_decay:

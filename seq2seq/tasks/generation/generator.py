@@ -5,25 +5,33 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
 from seq2seq.decoding.sampling import Rollout, row_key
 from seq2seq.errors import UsageError
-from seq2seq.precision import AutoPrecision, check_precision, products, resolve_precision
+from seq2seq.precision import (
+    AutoPrecision,
+    Precision,
+    check_precision,
+    products,
+    resolve_precision,
+)
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.generation.card import language_card
+from seq2seq.tasks.generation.cloze_model import ClozeModel, make_model
+from seq2seq.tasks.generation.cloze_scores import ClozeSteps
 from seq2seq.tasks.generation.config import (
     MAX_SAMPLES,
     GenerationConfig,
     LanguageConfig,
     check_generation,
 )
+from seq2seq.tasks.generation.directions import check_scores, check_writes
 from seq2seq.tasks.generation.likeliest import likeliest_units
 from seq2seq.tasks.generation.model import LanguageModel
 from seq2seq.tasks.generation.perplexity import (
@@ -37,30 +45,16 @@ from seq2seq.tasks.generation.perplexity import (
 from seq2seq.tasks.generation.prompts import prompt_units, warn_unknown
 from seq2seq.tasks.generation.session import Session, sampling
 from seq2seq.tasks.generation.stepping import LanguageSteps
-from seq2seq.tasks.generation.streaming import Writer
+from seq2seq.tasks.generation.streaming import Generated, Reason, Writer
 from seq2seq.tasks.generation.text import Text, as_documents, encode_text
 from seq2seq.text.vocabulary import END, Units, save_units
 
 MAX_ROWS = 256  # written side by side; more are written one group after the other
 
-
-Reason = Literal["end", "stop", "length"]
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What was written after one prompt, the prompt left out.
-
-    ``reason``: the model came to the "end" of the document, to a "stop" text (left out), or to
-    the maximum "length".
-    """
-
-    text: str
-    reason: Reason
-    units: int
+Steps = TypeVar("Steps", LanguageSteps, ClozeSteps)
 
 
-class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
+class TextGenerator(Pretrained[Any, LanguageConfig]):
     """A language model together with its units and configuration.
 
     generator = TextGenerator.from_pretrained("runs/own_text/model")
@@ -73,13 +67,14 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LanguageModel | ClozeModel,
         units: Units,
         config: LanguageConfig,
         readme: str | None = None,
     ) -> None:
-        self.model, self.units, self.config, self.readme = model, units, config, readme
-        self._steps: tuple[object, LanguageSteps] | None = None
+        self.model: Any = model  # a ClozeModel where model.direction is both
+        self.units, self.config, self.readme = units, config, readme
+        self._steps: tuple[object, Any] | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """Copies and pickles make the steps anew where they are used."""
@@ -87,7 +82,7 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
 
     @classmethod
     def _from_directory(cls, directory: Path) -> TextGenerator:
-        return cls(*read_unit_model(directory, cls.task, LanguageModel))
+        return cls(*read_unit_model(directory, cls.task, make_model))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
         save_units(self.units, directory)
@@ -136,7 +131,8 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         <unk>, with a warning to the ``seq2seq`` logger, or are refused, as ``units.unknown`` of
         the configuration says.
 
-        Raises UsageError for a setting out of range, RunError where the model gives no numbers.
+        Raises UsageError for a setting out of range and a model that reads backward, RunError where
+        the model gives no numbers.
         """
         given: dict[str, Any] = {
             "max_length": max_length,
@@ -209,12 +205,20 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         return Session(self, self.steps(precision), settings, seed)
 
     def _checked(self, settings: GenerationConfig | None) -> GenerationConfig:
+        check_writes(self.config)
         settings = settings or self.config.generation
         check_generation(settings)
         return settings
 
     def steps(self, precision: AutoPrecision = "auto") -> LanguageSteps:
         """The model laid out for one step at a time; made once, and again when weights change."""
+        return self._laid_out(LanguageSteps, precision)
+
+    def cloze_steps(self, precision: AutoPrecision = "auto") -> ClozeSteps:
+        """The same of a model that reads from both sides."""
+        return self._laid_out(ClozeSteps, precision)
+
+    def _laid_out(self, kind: Callable[[Any, Precision], Steps], precision: AutoPrecision) -> Steps:
         check_precision(precision, ("auto", "fp32", "bf16"))
         device = next(self.model.parameters()).device
         chosen = resolve_precision(precision, device)
@@ -224,8 +228,9 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         )
         state = (chosen, device, versions)
         if self._steps is None or self._steps[0] != state:
-            self._steps = state, LanguageSteps(self.model, chosen)
-        return self._steps[1]
+            self._steps = state, kind(self.model, chosen)
+        steps: Steps = self._steps[1]
+        return steps
 
     @property
     def banned(self) -> set[int]:
@@ -235,6 +240,16 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
     @property
     def has_end(self) -> bool:
         return self.config.data.documents != "none"
+
+    @property
+    def backward(self) -> bool:
+        """Whether the model reads each text from its end alone."""
+        return self.config.model.direction == "backward"
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text in the order in which the model reads them."""
+        ids: list[int] = self.units.encode(text).tolist()
+        return ids[::-1] if self.backward else ids
 
     def prompt_units(self, prompt: str, begins: bool = True) -> list[int]:
         """The ids that the model reads for a prompt; see ``prompts.prompt_units``."""
@@ -318,15 +333,17 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         document where there is no context; with documents, their end counts too.
 
         Which of several endings is likeliest: ``score(endings, context=beginning)``. Characters
-        that the model has never seen are scored as <unk>, with a warning.
+        that the model has never seen are scored as <unk>, with a warning. A model that reads
+        backward scores from the text's end, and knows no context: UsageError.
         """
+        check_scores(self.config, context)
         before = self.prompt_units(context)
         segments = []
         unknown: list[str] = []
         for number, text in enumerate(texts, start=1):
             if not isinstance(text, str):
                 raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
-            ids = [*before, *self.units.encode(text).tolist()]
+            ids = [*before, *self.encode(text)]
             unknown += self.units.unknown(text)
             if self.has_end:
                 ids.append(END)
@@ -350,9 +367,10 @@ class TextGenerator(Pretrained[LanguageModel, LanguageConfig]):
         precision: AutoPrecision = "fp32",
     ) -> TextScore:
         """How well the model predicts a text; see ``perplexity.evaluate``."""
+        check_scores(self.config)
         if not isinstance(text, Text):
             text = as_documents([text], self.config.data.documents, "the text")
-        corpus = encode_text(text, self.units, self.has_end)
+        corpus = encode_text(text, self.units, self.has_end, self.backward)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
         if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2

@@ -45,7 +45,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.embedding_size)
-        self.layers = ModuleList(_layers(config))
+        self.layers = ModuleList(recurrent_layers(config))
         self.projection = nn.Linear(self.layers[-1].hidden_size, vocab_size)
         if config.tied_embeddings:  # Press & Wolf 2017
             self.projection.weight = self.embedding.weight
@@ -75,21 +75,35 @@ class LanguageModel(nn.Module):
             words = self.embedding.num_embeddings
             x = drop_words(x, tokens, words, config.embedding_dropout)
         x = drop_steps(x, config.input_dropout, variational, self.training)
-        hidden: list[Tensor] = []
-        cell: list[Tensor] = []
-        raw = x
-        for number, layer in enumerate(self.layers):
-            if number:
-                x = drop_steps(raw, config.hidden_dropout, variational, self.training)
-            raw, final = layer(x, _start(state, number), resets=resets)  # (B, T, H)
-            final = final if isinstance(final, tuple) else (final,)
-            hidden.append(final[0][0])  # (B, H)
-            cell += [part[0] for part in final[1:]]
+        raw, final = run_layers(self.layers, config, x, state, resets)
         vectors = drop_steps(raw, config.output_dropout, variational, self.training)
-        return LanguageOutput(vectors, raw, LanguageState(tuple(hidden), tuple(cell)))
+        return LanguageOutput(vectors, raw, final)
 
 
-def _layers(config: LanguageModelConfig) -> list[LSTM | GRU | RNN]:
+def run_layers(
+    layers: ModuleList,
+    config: LanguageModelConfig,
+    x: Tensor,
+    state: LanguageState | None,
+    resets: Tensor | None,
+) -> tuple[Tensor, LanguageState]:
+    """x (B, T, E) through all layers, with dropout between them in training -> (B, T, H), the
+    final state."""
+    variational = config.dropout_kind == "variational"
+    hidden: list[Tensor] = []
+    cell: list[Tensor] = []
+    raw = x
+    for number, layer in enumerate(layers):
+        if number:
+            x = drop_steps(raw, config.hidden_dropout, variational, layer.training)
+        raw, final = layer(x, _start(state, number), resets=resets)  # (B, T, H)
+        final = final if isinstance(final, tuple) else (final,)
+        hidden.append(final[0][0])  # (B, H)
+        cell += [part[0] for part in final[1:]]
+    return raw, LanguageState(tuple(hidden), tuple(cell))
+
+
+def recurrent_layers(config: LanguageModelConfig) -> list[LSTM | GRU | RNN]:
     """One module a layer: their sizes and the dropout between them are the model's own."""
     options: dict[str, Any] = {
         "batch_first": True,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kernels.loss import linear_cross_entropy
+from seq2seq.tasks.generation.cloze_model import ClozeModel
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
+from seq2seq.tasks.generation.sampled_vocabulary import SampledVocabulary
 
 
 class LanguageLoss(nn.Module):
@@ -15,16 +17,20 @@ class LanguageLoss(nn.Module):
         loss = sum_t -log p(x_(t+1)) + N (alpha mean_t |m * h_t|^2 + beta mean_t |h_t - h_(t-1)|^2)
 
     with N units in the window, m the dropout mask, |.|^2 a mean over units of the layer (AR, TAR).
+    A ``ClozeModel`` knows the units after the next one, too. With ``sampled``, p in training is
+    over a part of the vocabulary, drawn for each window.
     """
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: LanguageModel | ClozeModel,
         label_smoothing: float = 0.0,
         activation: float = 0.0,
         temporal: float = 0.0,
+        sampled: SampledVocabulary | None = None,
     ) -> None:
         super().__init__()
+        self.sampled = sampled
         self.model, self.label_smoothing = model, label_smoothing
         self.activation, self.temporal = activation, temporal
 
@@ -37,13 +43,20 @@ class LanguageLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, LanguageState]:
         """inputs (B, T), targets (B, T; -100 where none) -> what is minimised, the cross entropy
         in it (both summed), and the state after the window."""
-        output = self.model(inputs, state, resets)
-        projection = self.model.projection
+        if isinstance(self.model, ClozeModel):
+            output = self.model(inputs, targets, state, resets)
+        else:
+            output = self.model(inputs, state, resets)
+        weight, bias = self.model.projection.weight, self.model.projection.bias
+        expected = targets.flatten()
+        if self.training and self.sampled is not None:
+            units, expected, log_share = self.sampled.draw(expected)
+            weight, bias = weight[units], bias[units] - log_share  # (C, A), (C,)
         cross = linear_cross_entropy(
             output.vectors.flatten(0, 1),
-            projection.weight,
-            targets.flatten(),
-            projection.bias,
+            weight,
+            expected,
+            bias,
             label_smoothing=self.label_smoothing if self.training else 0.0,
             reduction="sum",
         )

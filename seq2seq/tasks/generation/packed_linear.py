@@ -4,7 +4,8 @@ The result of a row must not depend on the rows beside it: text generated alone 
 the same text. Products of one row and of many are different routines in most libraries, with other
 orders of summation. So, on CPU: in bfloat16 oneDNN's prepacked product, which was found to give
 each row the same bits from 1 to 100 rows; in float32 never fewer than two rows, from where on
-the order of summation was found to stay.
+the order of summation was found to stay, in PyTorch's own products on Intel processors and in
+oneDNN's on AMD, where those of PyTorch change it at four rows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from kernels.common import products
 
 
 class PackedLinear:
@@ -21,7 +24,8 @@ class PackedLinear:
         self.dtype, self.cpu = dtype, weight.device.type == "cpu"
         self.bias = None if bias is None else bias.detach().float()
         weight = weight.detach().to(dtype)
-        self.prepacked = self.cpu and dtype == torch.bfloat16 and _onednn_bf16()
+        onednn = _onednn_bf16() if dtype == torch.bfloat16 else products.library() == "onednn"
+        self.prepacked = self.cpu and onednn
         if self.prepacked:
             self.weight = _pack(weight)
         elif self.cpu:
@@ -52,13 +56,16 @@ class PackedLinear:
     def _multiply(self, x: Tensor) -> Tensor:
         """(N, M) in ``dtype``"""
         x = x.to(self.dtype)
-        if self.prepacked:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
         if not self.cpu:
             return F.linear(x, self.weight)
-        if x.shape[0] > 1:
-            return torch.mm(x, self.weight)
-        return torch.mm(x.expand(2, -1), self.weight)[:1]
+        rows = x.shape[0]
+        if rows == 1 and self.dtype == torch.float32:
+            x = x.expand(2, -1)
+        if self.prepacked:
+            product = torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
+        else:
+            product = torch.mm(x, self.weight)
+        return product[:rows]
 
 
 def _pack(weight: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from kernels.common.precision import widest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
+from seq2seq.tasks.generation.cloze_model import ClozeModel
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.text import Corpus
 from seq2seq.text.vocabulary import END
@@ -142,6 +144,32 @@ def evaluate(
             total += float(values.sum())
     _check_number(total, cache, dynamic)
     count = sum(s.end - s.scored for s in segments)
+    return TextScore(total, count, corpus.characters, corpus.words)
+
+
+def evaluate_cloze(model: ClozeModel, corpus: Corpus, rows: int, steps: int) -> TextScore:
+    """Score every unit of a text by those around it, in windows of ``steps`` units each: at the
+    edges of a window the model knows one side alone."""
+    device = next(model.parameters()).device
+    windows = [
+        Segment(piece, at, at, min(at + steps, len(piece) - 1))
+        for piece in corpus.pieces
+        for at in range(0, len(piece) - 1, steps)
+    ]
+    windows.sort(key=lambda s: s.start - s.end)
+    total, count = 0.0, 0
+    with evaluating(model), torch.no_grad():
+        for length, alike in itertools.groupby(windows, lambda s: s.end - s.start):
+            while group := list(itertools.islice(alike, rows)):  # nothing is padded
+                ((inputs, targets),) = _windows(group, length)
+                inputs, targets = inputs.to(device), targets.to(device)  # (B, T)
+                resets = (inputs == END) if corpus.documents else None
+                vectors = model(inputs, targets, None, resets).vectors
+                logits = model.projection(vectors).float()  # (B, T, V)
+                loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+                total += float(loss)
+                count += targets.numel()
+    _check_number(total, None, None)
     return TextScore(total, count, corpus.characters, corpus.words)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kernels import GRU, LSTM, RNN
+from seq2seq.layers.module_list import ModuleList
 from seq2seq.precision import Precision
 from seq2seq.tasks.generation.cells import next_elman, next_gru, next_lstm, step_lstm
 from seq2seq.tasks.generation.model import LanguageModel, LanguageState
@@ -36,17 +37,15 @@ class StepState:
         return StepState(LanguageState(*(tuple(p[:rows] for p in parts) for parts in self.layers)))
 
 
-class LanguageSteps:
-    """``start``, ``step`` and ``reorder`` for a model; a copy of its weights, as they are now."""
+class RecurrentSteps:
+    """Embedding and recurrent layers, one step at a time; a copy of their weights, as they are
+    now."""
 
-    def __init__(self, model: LanguageModel, precision: Precision = "fp32") -> None:
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        self.model = model
-        self.device = model.embedding.weight.device
+    def __init__(self, embedding: Tensor, layers: ModuleList, dtype: torch.dtype) -> None:
+        self.device = embedding.device
         with torch.no_grad():
-            self._layers = [_Layer(layer, dtype) for layer in model.layers]
-            self._embedding = model.embedding.weight.detach().float()  # (V, E)
-            self._output = PackedLinear(model.projection.weight, model.projection.bias, dtype)
+            self._layers = [_Layer(layer, dtype) for layer in layers]
+            self._embedding = embedding.detach().float()  # (V, E)
             width = self._layers[0].width
             self._table = None  # (V, G*H)
             if 4 * len(self._embedding) * width <= _TABLE_BYTES:
@@ -58,6 +57,37 @@ class LanguageSteps:
         lstm = self._layers[0].kind == "lstm"
         cells = tuple(torch.zeros_like(z) for z in zeros) if lstm else ()
         return StepState(LanguageState(tuple(zeros), cells))
+
+    def feed(self, tokens: Tensor, state: StepState) -> Tensor:
+        """Feed tokens (N,), which changes the state in place -> the top layer's new state (N, H),
+        which shares its memory."""
+        if self._table is not None:
+            sums = self._table.index_select(0, tokens)  # (N, G*H)
+        else:
+            sums = self._layers[0].input(self._embedding.index_select(0, tokens))
+        hidden, cells = state.layers
+        for n, layer in enumerate(self._layers):
+            if n:
+                sums = layer.input(hidden[n - 1])
+            layer.step(sums, hidden[n], cells[n] if cells else None)
+        return hidden[-1]
+
+
+class LanguageSteps:
+    """``start``, ``step`` and ``reorder`` for a model; a copy of its weights, as they are now."""
+
+    def __init__(self, model: LanguageModel, precision: Precision = "fp32") -> None:
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self.model = model
+        self._steps = RecurrentSteps(model.embedding.weight, model.layers, dtype)
+        self.device = self._steps.device
+        self.units = len(model.embedding.weight)
+        with torch.no_grad():
+            self._output = PackedLinear(model.projection.weight, model.projection.bias, dtype)
+
+    def empty(self, rows: int) -> StepState:
+        """The state before anything was read."""
+        return self._steps.empty(rows)
 
     def start(self, prompts: list[list[int]]) -> tuple[Tensor, StepState]:
         """Read N prompts of at least one unit each -> logits (N, V) of what follows, state."""
@@ -74,12 +104,12 @@ class LanguageSteps:
                 cut = max(0, len(units) - _LONG)
                 self._read_ahead(units[:cut], state, slot)
                 rest.append(units[cut:])
-            logits = torch.empty(len(prompts), len(self._embedding), device=self.device)
+            logits = torch.empty(len(prompts), self.units, device=self.device)
             for t in range(len(rest[0])):
                 active = sum(len(units) > t for units in rest)  # the first rows
                 tokens = torch.tensor([units[t] for units in rest[:active]], device=self.device)
                 last = any(len(units) == t + 1 for units in rest[:active])
-                top = self._step(tokens, state.take(active))
+                top = self._steps.feed(tokens, state.take(active))
                 if last:
                     logits[:active] = self._output(top)
             back = torch.tensor(order, device=self.device).argsort()
@@ -102,20 +132,7 @@ class LanguageSteps:
     def step(self, tokens: Tensor, state: StepState) -> tuple[Tensor, StepState]:
         """tokens (N,) -> logits (N, V); the state is changed in place."""
         with torch.inference_mode():
-            return self._output(self._step(tokens, state)), state
-
-    def _step(self, tokens: Tensor, state: StepState) -> Tensor:
-        """Feed tokens (N,); -> the top layer's new state (N, H), which ``_output`` reads."""
-        if self._table is not None:
-            sums = self._table.index_select(0, tokens)  # (N, G*H)
-        else:
-            sums = self._layers[0].input(self._embedding.index_select(0, tokens))
-        hidden, cells = state.layers
-        for n, layer in enumerate(self._layers):
-            if n:
-                sums = layer.input(hidden[n - 1])
-            layer.step(sums, hidden[n], cells[n] if cells else None)
-        return hidden[-1]
+            return self._output(self._steps.feed(tokens, state)), state
 
     def reorder(self, state: StepState, index: Tensor) -> StepState:
         return StepState(state.layers.reorder(index))

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from seq2seq.text.vocabulary import Decoder
+
+Reason = Literal["end", "stop", "length"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written after one prompt, the prompt left out.
+
+    ``reason``: the model came to the "end" of the document, to a "stop" text (left out), or to
+    the maximum "length".
+    """
+
+    text: str
+    reason: Reason
+    units: int
 
 
 class Writer:

@@ -116,8 +116,9 @@ def split_text(text: Text, share: float, streams: int) -> tuple[Text, Text]:
     return Text(train), Text(validation)
 
 
-def encode_text(text: Text, units: Units, documents: bool) -> Corpus:
-    """Ids of a text; with ``documents`` END before, between and after them."""
+def encode_text(text: Text, units: Units, documents: bool, backward: bool = False) -> Corpus:
+    """Ids of a text, ``backward`` from its end; with ``documents`` END before, between and after
+    them."""
     pieces = []
     unscored = 0  # characters of units that nothing stands before
     for piece in text.pieces:
@@ -125,7 +126,8 @@ def encode_text(text: Text, units: Units, documents: bool) -> Corpus:
         if documents:
             end = np.array([END], np.int32)
             parts = [end, *(part for ids in parts for part in (ids, end))]
-        pieces.append(np.concatenate(parts))
+        ids = np.concatenate(parts)
+        pieces.append(ids[::-1].copy() if backward else ids)
         if not documents:
             unscored += len(units.decoder().add(int(pieces[-1][0])).strip("\ufffd")) or 1
     return Corpus(

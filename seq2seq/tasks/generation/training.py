@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.generation.cloze_model import ClozeModel, make_model
 from seq2seq.tasks.generation.config import LanguageConfig
 from seq2seq.tasks.generation.generator import TextGenerator
-from seq2seq.tasks.generation.model import LanguageModel, LanguageState
+from seq2seq.tasks.generation.model import LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
-from seq2seq.tasks.generation.perplexity import TextScore, evaluate
+from seq2seq.tasks.generation.perplexity import TextScore, evaluate, evaluate_cloze
+from seq2seq.tasks.generation.sampled_vocabulary import SampledVocabulary
 from seq2seq.tasks.generation.text import Corpus, Text, encode_text, load_text, split_text
 from seq2seq.tasks.generation.windows import Window, Windows
 from seq2seq.text.vocabulary import Units
@@ -68,7 +71,7 @@ class LanguageTask:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        self.model = LanguageModel(config.model, len(self.units)).to(accelerator.device)
+        self.model = make_model(config.model, len(self.units)).to(accelerator.device)
         if first:
             copy_weights(first.model, self.model, options.start_from)
         self.objective: nn.Module = LanguageLoss(
@@ -76,7 +79,16 @@ class LanguageTask:
             options.label_smoothing,
             options.activation_regularization,
             options.temporal_activation_regularization,
+            self._sampled(options.sampled_softmax),
         )
+
+    def _sampled(self, size: int) -> SampledVocabulary | None:
+        if not size:
+            return None
+        counts = np.zeros(len(self.units), np.int64)
+        for piece in self.corpora["train"].pieces:
+            counts += np.bincount(piece, minlength=len(counts))
+        return SampledVocabulary(torch.from_numpy(counts), size)
 
     def describe(self) -> str:
         data, train = self.config.data, self.corpora["train"]
@@ -126,6 +138,8 @@ class LanguageTask:
 
     def _evaluate(self, corpus: Corpus) -> TextScore:
         with self.accelerator.autocast():
+            if isinstance(self.model, ClozeModel):
+                return evaluate_cloze(self.model, corpus, VALIDATION_ROWS, WARM_UP)
             return evaluate(self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP)
 
     def score(self, figures: dict[str, float]) -> float:
@@ -155,7 +169,9 @@ class LanguageTask:
         (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
         lines = [str(result)]
         notes = f"On the test text `{self.config.data.test}`: {result}."
-        self.generator().save_pretrained(model, card={"training": training, "notes": notes})
+        metrics = {name: values[name] for name in ("perplexity", "bits_per_character")}
+        card = {"training": training, "notes": notes, "metrics": metrics}
+        self.generator().save_pretrained(model, card={**card, "test_set": self.config.data.test})
         return lines
 
 
@@ -181,7 +197,10 @@ def _encode(
     size = sum(len(document) for text in texts.values() for document in text.documents())
     say(f"encoding {size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}", main)
     documents = config.data.documents != "none"
-    corpora = {split: encode_text(text, units, documents) for split, text in texts.items()}
+    backward = config.model.direction == "backward"
+    corpora = {
+        split: encode_text(text, units, documents, backward) for split, text in texts.items()
+    }
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
             raise UsageError(

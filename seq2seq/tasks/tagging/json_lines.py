@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.tasks.tagging.schemes import Span, write_spans
 from seq2seq.tasks.tagging.sentences import Sentence
 from seq2seq.text.files import check_unicode
@@ -33,7 +34,7 @@ def read_json(
             continue
         where = f"{path}, line {number}"
         try:
-            values = json.loads(line)
+            values = parse_json(line)
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{where}: not JSON ({error})") from None
         if not isinstance(values, dict):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from seq2seq.errors import RunError
+from seq2seq.json_files import read_json
 from seq2seq.tasks.tagging.config import TaggingConfig, label_sources
 from seq2seq.tasks.tagging.schemes import Scheme, are_spans, labels_of, types_of
 from seq2seq.tasks.tagging.sentences import Sentence
@@ -99,7 +100,7 @@ class TaggingVocabulary:
         """Read what ``save`` wrote; RunError for a missing or damaged file."""
         path = directory / VOCABULARY_FILE
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             columns = [Column(**column) for column in values.pop("columns")]
             return cls(columns=columns, **values)
         except OSError as error:

@@ -19,6 +19,7 @@ import pyarrow
 import pyarrow.parquet
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.translation.config import DataConfig
 from seq2seq.text.files import (
@@ -190,7 +191,7 @@ def _read_json(path: str, source: str, target: str, columns: tuple[str, ...]) ->
     """One list of objects, such a list under ``data``, or (like .jsonl) an object a line."""
     text = "\n".join(read_lines(path))
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except json.JSONDecodeError as error:
         if not error.msg.startswith("Extra data"):
             raise UsageError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from None
@@ -212,7 +213,7 @@ def _read_jsonl(path: str, source: str, target: str, columns: tuple[str, ...]) -
             if not line.strip():
                 continue
             try:
-                value = json.loads(line)
+                value = parse_json(line)
             except json.JSONDecodeError as error:
                 raise UsageError(f"{path}, line {number}: not valid JSON: {error.msg}") from None
             yield _from_object(f"{path}, line {number}", value, source, target)

@@ -39,9 +39,10 @@ def read_model(
     sizes = values["source_vocab_size"], values["target_vocab_size"]
     saved.check_vocabulary(directory / names[0], len(source), sizes[0], "source_vocab_size")
     saved.check_vocabulary(directory / names[-1], len(target), sizes[1], "target_vocab_size")
+    weights = directory / saved.WEIGHTS_FILE
     try:
-        model = TranslationModel(config.model, *sizes)
+        model = saved.build_to_fit(lambda: TranslationModel(config.model, *sizes), weights)
     except UsageError as error:
         raise RunError(f"{directory / saved.CONFIG_FILE}: {error}") from None
-    saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+    saved.load_weights(model, weights)
     return model.eval(), source, target, config, saved.read_card(directory)

@@ -73,6 +73,21 @@ def test_names_that_are_no_utf8_are_written_as_they_are(saved, images, tmp_path)
     assert out.read_bytes().startswith(name + b"\t")
 
 
+def test_one_split_of_a_file_is_evaluated(saved, images, tmp_path, capsys):
+    rows = [
+        {"filename": path.name, "split": "val" if n % 2 else "test", "sentences": [{"raw": "red"}]}
+        for n, path in enumerate(images)
+    ]
+    (tmp_path / "splits").mkdir()
+    data = tmp_path / "splits" / "dataset.json"
+    data.write_text(json.dumps({"images": rows}))
+    command = ["evaluate-captions", str(saved), str(data), "--images", str(tmp_path), "--json"]
+    assert main([*command, "--split", "validation"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 3
+    assert main([*command, "--split", "train"]) == 2
+    assert "no image of split 'train'; it has: test 4, val 3" in capsys.readouterr().err
+
+
 def test_misuse_of_the_command_exits_2(saved, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["caption", str(saved), str(tmp_path / "empty")]) == 2

@@ -12,7 +12,7 @@ import torch
 
 from seq2seq import RunError, TextGenerator, UsageError
 from seq2seq.config import config_from_dict
-from seq2seq.tasks.generation.model import LanguageModel
+from seq2seq.tasks.generation.cloze_model import make_model
 from seq2seq.tasks.generation.perplexity import Dynamic
 from seq2seq.tasks.generation.text import Text
 from seq2seq.text.vocabulary import END, train_units
@@ -34,7 +34,7 @@ def make(kind="characters", seed=0, documents="none", unknown="replace", **model
     text = TEXT * 3 if kind != "words" else "to be or not\nto be that is\n"
     units = train_units(Text([[text]]).documents(), config.units)
     torch.manual_seed(seed)
-    return TextGenerator(LanguageModel(config.model, len(units)), units, config)
+    return TextGenerator(make_model(config.model, len(units)), units, config)
 
 
 def settings(generator, **changes):

@@ -81,11 +81,17 @@ def test_kill_9_and_resume_give_the_same_numbers(text, tmp_path, uninterrupted):
     assert_same_run(output, uninterrupted)
 
 
-def test_resume_in_mid_epoch_carries_the_state(text, tmp_path, uninterrupted):
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_resume_in_mid_epoch_carries_the_state(text, tmp_path, uninterrupted, direction):
     from seq2seq.training import loop
 
     output = tmp_path / "run"
     values = settings(text, output)
+    if direction != "forward":
+        values["model"]["direction"], values["data"]["documents"] = direction, "line"
+        values["training"] |= {"sampled_softmax": 3, "max_steps": 20}
+        uninterrupted = tmp_path / "whole"
+        train(config_from_dict({**values, "output": str(uninterrupted)}), quiet=True)
     original = loop._Run._after_step
 
     class Killed(Exception):

@@ -1,0 +1,122 @@
+"""The command ``fill``: the missing word of each line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import chunks, open_input, write_utf8
+from seq2seq.command_line.options import add_machine, add_model, load_model, whole
+from seq2seq.errors import UsageError
+
+if TYPE_CHECKING:
+    from seq2seq.tasks.generation.blanks import Blanked
+    from seq2seq.tasks.generation.filler import Filling
+
+_LINES = 500  # read and scored at a time
+
+_EXAMPLES = """\
+Reads sentences with a blank, ___, and writes the best word for each, and its probability:
+
+  echo "Let us eat at the ___ ." | seq2seq fill MODEL --candidates bank restaurant tree
+  echo "Let us eat at the [bank|restaurant|tree] ." | seq2seq fill MODEL
+  seq2seq fill MODEL < table.tsv                  sentence TAB candidate TAB candidate ...
+  seq2seq fill MODEL --json-input < lines.jsonl   {"text": "... ___ .", "candidates": ["a", "b"]}
+  seq2seq fill MODEL --top 5 < lines.txt          any word of a vocabulary of words
+  seq2seq fill MODEL --backward MODEL2 < ...      with a model trained by model.direction: backward
+
+Several blanks are filled together; write " / " between the words for each: "bank / money".
+"""
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "--backward",
+        metavar="MODEL",
+        help="a model that reads from the end, whose scores are added",
+    )
+    parser.add_argument(
+        "--candidates",
+        nargs="+",
+        metavar="TEXT",
+        help="what may fill the blank of lines that bring no candidates",
+    )
+    parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
+    parser.add_argument("--json-input", action="store_true", help="lines are JSON objects")
+    parser.add_argument(
+        "--top", type=whole(1), default=1, metavar="N", help="words for each line (default: 1)"
+    )
+    parser.add_argument(
+        "--sentence", action="store_true", help="write the sentence with its best word"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="write a JSON object a line, with all candidates given"
+    )
+    add_machine(parser, "fp32", auto=True)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.input and not Path(options.input).is_file():
+        raise UsageError(f"--input {options.input}: no such file")
+    if options.sentence and (options.json or options.top > 1):
+        raise UsageError("--sentence writes the sentence alone; leave out --json and --top")
+    first = load_model(options, "generation")
+    from seq2seq.tasks.generation.filler import BlankFiller
+    from seq2seq.tasks.generation.generator import TextGenerator
+
+    second = None
+    if options.backward is not None:
+        second = TextGenerator.from_pretrained(options.backward, device=options.device)
+    filler = BlankFiller(first, second)
+    write_utf8(sys.stdout)
+    name = options.input or "standard input"
+    with open_input(options.input) as stream:
+        size = 1 if stream.isatty() else _LINES
+        for number, lines in chunks(stream, name, size):
+            sentences = [
+                _read(line, f"{name}, line {n}", options) for n, line in enumerate(lines, number)
+            ]
+            # all candidates that were given belong into JSON, but not 200 likely words
+            for one, filling in zip(
+                sentences, filler.fill_batch(sentences, None, options.precision), strict=True
+            ):
+                every = options.json and one.candidates is not None
+                _write(filling, None if every else options.top, options)
+            sys.stdout.flush()
+    return 0
+
+
+def _read(line: str, where: str, options: argparse.Namespace) -> Blanked:
+    from seq2seq.tasks.generation.blanks import has_choice, make_blanked, parse_json, parse_line
+
+    text, candidates = (parse_json if options.json_input else parse_line)(line, where)
+    if candidates is None and not has_choice(text):
+        candidates = options.candidates
+    return make_blanked(text, candidates, where)
+
+
+def _write(filling: Filling, top: int | None, options: argparse.Namespace) -> None:
+    best = filling.candidates[:top]
+    if options.json:
+        row: dict[str, Any] = {"text": filling.text}
+        row["candidates"] = [
+            {"text": one.text, "score": round(one.score, 4), "probability": _share(one.probability)}
+            for one in best
+        ]
+        print(json.dumps(row, ensure_ascii=False))
+    elif options.sentence:
+        print(filling.text)
+    else:
+        print("\t".join(f"{one.text}\t{one.probability:.4f}" for one in best))
+
+
+def _share(probability: float) -> float:
+    return float(f"{probability:.6g}")
+
+
+COMMAND = Command("fill", "the missing word of each line", _add_options, _run, _EXAMPLES)

@@ -1,0 +1,26 @@
+"""How a text is parted into words."""
+
+from __future__ import annotations
+
+import re
+
+LINE_END = "<eos>"  # the word that stands for a line's end, as in Penn Treebank and WikiText-2
+
+# Marks as a decoder writes them: without a space before them, and without one after them.
+CLOSING = frozenset(mark.encode() for mark in ".,;:!?)]}%\u2019\u201d")
+OPENING = frozenset(mark.encode() for mark in "([{\u2018\u201c")
+
+# Letters and digits, with apostrophes, hyphens, full stops and commas that stand within ("don't",
+# "country-dance", "3.5"); a run of dashes or full stops; any other mark by itself.
+_WORD = re.compile(r"<\w+>|\w+(?:['\u2019-]\w+|(?<=\d)[.,](?=\d)\w+)*|-+|\.+|[^\w\s]")
+
+
+def split_words(text: str, lowercase: bool = False, split_punctuation: bool = False) -> list[str]:
+    """The words of ``text``, and ``<eos>`` for each line's end. Words stand between spaces; with
+    ``split_punctuation`` marks are words of their own."""
+    if lowercase:
+        text = text.lower()
+    find = _WORD.findall if split_punctuation else str.split
+    *lines, last = text.split("\n")
+    words = [word for line in lines for word in (*find(line), LINE_END)]
+    return words + find(last)
