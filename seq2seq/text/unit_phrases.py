@@ -34,7 +34,7 @@ def unit_phrases(units: Units, required: Sequence[str], forbidden: Sequence[str]
                 f"{phrase!r} must come, and the model's vocabulary lacks {names}; leave it out"
             )
         forms[phrase] = tuple(ids)
-    return Phrases(_spelling(units), forms, forbidden)
+    return Phrases(_spelling(units), forms, [_cleaned(units, one) for one in forbidden])
 
 
 def _cleaned(units: Units, phrase: str) -> str:
