@@ -111,7 +111,7 @@ def build_parser(
     """The parser of the whole command line, and of each command."""
     parser = argparse.ArgumentParser(
         prog="seq2seq",
-        description="Translation, text generation and captioning with recurrent networks.",
+        description="Recurrent networks for text, images and series.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from seq2seq.errors import RunError
+from seq2seq.errors import RunError, UsageError
 
 Model = TypeVar("Model", bound=nn.Module)
 Shapes = Mapping[str, tuple[int, ...]]
@@ -28,7 +28,7 @@ def build_to_fit(build: Callable[[], Model], path: Path) -> Model:
     saved model.
 
     Raises RunError where the file cannot be read, and where a model of this configuration has
-    other tensors; before any memory is taken for it.
+    other tensors, before any memory is taken for it; UsageError as ``build`` does.
     """
     stored = stored_shapes(path)
     limit = _SHARED * len(stored) + 64
@@ -47,7 +47,11 @@ def build_to_fit(build: Callable[[], Model], path: Path) -> Model:
     try:
         with torch.device("meta"):
             trial = build()
-    except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (UsageError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        if "meta" in str(error):  # a part of another library that reads values while it is built
+            return build()
+        if isinstance(error, UsageError):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"{path.parent / 'config.json'}: describes a model that cannot be built ({reason}); "

@@ -24,7 +24,7 @@ from seq2seq.training.log import say
 INPUTS_FILE = "inputs.json"
 
 # They read and cut the text, decode the images, draw the order: the numbers of a run follow.
-_LIBRARIES = ("datasets", "numpy", "pillow", "sentencepiece", "torch")
+_LIBRARIES = ("datasets", "numpy", "pandas", "pillow", "sentencepiece", "torch")
 _SPLITS = ("train", "validation", "test")
 _NOT_READ = ("output", "data.cache_dir")
 _SAME_ON_CPU = {"auto", "torch"}  # backends

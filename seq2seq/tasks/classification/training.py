@@ -21,7 +21,14 @@ from seq2seq.tasks.classification.examples import load_splits, source_of
 from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
 from seq2seq.tasks.classification.objectives import ClassificationLoss, losses
-from seq2seq.tasks.classification.scores import NAMES, confusion, figures_of, score, told
+from seq2seq.tasks.classification.scores import (
+    NAMES,
+    check_installed,
+    confusion,
+    figures_of,
+    score,
+    told,
+)
 from seq2seq.tasks.classification.sources import SeriesSource, Source
 from seq2seq.tasks.classification.statistics import series_shape, set_scaling
 from seq2seq.tasks.classification.targets import Targets, class_weights, learn_targets
@@ -52,6 +59,7 @@ class ClassificationTask:
         if options.start_from and not resume:
             first = Classifier.from_pretrained(options.start_from, device="cpu")
         main = accelerator.is_main_process
+        check_installed()
         say(f"reading {data.train}", main)
         splits = load_splits(config)
         self.targets = learn_targets(data.target, splits["train"])
@@ -76,7 +84,7 @@ class ClassificationTask:
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)
         self.model = ClassificationModel(config.model, shape, config.units.frozen, pretrained)
-        set_scaling(self.model, self.sources["train"], data.kind)
+        set_scaling(self.model, self.sources["train"], data.clip)
         if data.target == "number":
             self._standardise()
         if vectors is not None:

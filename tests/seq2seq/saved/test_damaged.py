@@ -7,8 +7,12 @@ import re
 import resource
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 
 from seq2seq.errors import RunError
+from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.directory import CONFIG_FILE
 from seq2seq.text.vocabulary import UNITS_FILE
 from tests.seq2seq.saved.test_digest import model
@@ -76,3 +80,13 @@ def test_json_that_python_cannot_read(model, content):
             with pytest.raises(RunError, match=rf"{re.escape(str(path))}.*damaged"):
                 user.from_pretrained(directory, device="cpu")
             path.write_bytes(whole)
+
+
+def test_parts_that_read_values_while_they_are_built(tmp_path):
+    class Backbone(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 2)
+            self.rates = torch.linspace(0, 1, 3).tolist()  # as some of timm's do
+
+    save_file(Backbone().state_dict(), tmp_path / "model.safetensors")
+    assert build_to_fit(Backbone, tmp_path / "model.safetensors").rates == [0, 0.5, 1]
