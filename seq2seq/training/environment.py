@@ -95,7 +95,7 @@ def _refuse_what_would_not_happen() -> None:
             "accelerate launch was asked for several processes and started one, as it does where "
             "it finds no GPU or is given --cpu; start them with: torchrun --nproc-per-node 2 -m "
             "seq2seq train CONFIG.yaml (or accelerate launch --multi_gpu --num_processes 2, which "
-            "works on CPUs, too)"
+            "works on CPUs, too). If one process is meant, unset MASTER_ADDR"
         )
     for name, what in _SHARDING.items():
         if os.environ.get(name, "").lower() not in _NOTHING:

@@ -174,7 +174,7 @@ class _Run:
                     self._validate_and_save()
         if progress.step > progress.validated:
             self._validate_and_save()
-        if self.asked_to_stop:
+        if any(gathered(self.accelerator, self.asked_to_stop)):
             raise KeyboardInterrupt  # saved just now
 
     def _done(self) -> bool:

@@ -166,7 +166,7 @@ def _key(text: LargeText, units: Units, documents: bool) -> str:
 
 
 def _write(path: Path, text: LargeText, units: Units, documents: bool) -> dict[str, Any]:
-    kind = np.uint8 if len(units) <= 256 else np.uint16 if len(units) <= 65536 else np.int32
+    kind = _smallest(units)
     sizes: list[int] = []
     characters = words = 0
     with open(path, "wb") as stream:
@@ -174,16 +174,21 @@ def _write(path: Path, text: LargeText, units: Units, documents: bool) -> dict[s
             if number == len(sizes):
                 sizes.append(0)
                 if documents:
-                    ids = np.concatenate([np.array([END], np.int32), ids])
+                    ids = np.concatenate([np.array([END], kind), ids])
                 else:
                     characters -= unscored_characters(int(ids[0]), units)
-            stream.write(ids.astype(kind).data)
+            stream.write(ids.data)
             sizes[-1] += len(ids)
             characters, words = characters + found, words + spaced
         stream.flush()
         os.fsync(stream.fileno())
     counted = {"characters": characters, "words": words}
     return {"dtype": np.dtype(kind).name, "pieces": sizes, **counted}
+
+
+def _smallest(units: Units) -> type[np.integer]:
+    """The type that holds every id."""
+    return np.uint8 if len(units) <= 256 else np.uint16 if len(units) <= 65536 else np.int32
 
 
 def _open(path: Path, values: dict[str, Any], documents: bool) -> Corpus:
@@ -239,7 +244,13 @@ def _encode(units: Units, documents: bool, batch: Batch) -> Encoded:
             ids.append(end)
     texts = [text for text, _ in stretches]
     joined = np.concatenate(ids) if ids else np.zeros(0, np.int32)
-    return piece, joined, sum(map(characters_of, texts)), sum(map(count_words, texts))
+    # small: it goes from one process to another
+    return (
+        piece,
+        joined.astype(_smallest(units)),
+        sum(map(characters_of, texts)),
+        sum(map(count_words, texts)),
+    )
 
 
 @lru_cache
