@@ -15,6 +15,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
+from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
 from seq2seq.tasks.forecasting.config import ForecastConfig, check_levels
@@ -77,8 +78,9 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
                 f"{path}: names {len(encoding.targets)} targets, but the model has "
                 f"{values['targets']}; copy the whole directory of the model again"
             )
-        model = make_model(config, encoding)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights = directory / saved.WEIGHTS_FILE
+        model = build_to_fit(lambda: make_model(config, encoding), weights)
+        saved.load_weights(model, weights)
         return cls(model.eval(), encoding, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:

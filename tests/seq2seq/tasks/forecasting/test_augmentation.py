@@ -49,7 +49,7 @@ def test_noise_is_in_the_past_alone(batch):
 
 def test_targets_by_name():
     assert places(["b"], ["a", "b"], "data.rotate") == (1,)
-    with pytest.raises(UsageError, match="'data.rotate' holds 'c'; expected some of the targets"):
+    with pytest.raises(UsageError, match=r"'data.rotate' holds 'c'; expected some of the targets"):
         places(["c"], ["a", "b"], "data.rotate")
 
 
