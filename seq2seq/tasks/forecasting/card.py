@@ -63,6 +63,7 @@ def forecast_card(
         table(rows),
         scores_section(lines, card.get("test_set")),
         _USAGE,
+        data=config.data,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -256,7 +257,8 @@ class ForecastTask:
         lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
         location = self.config.data.test or f"{self.config.data.train}, {split} part"
-        card = {"scores": [*told, lines[-1]], "test_set": location, "training": training}
+        card: dict[str, Any] = {"scores": [*told, lines[-1]], "test_set": location}
+        card["training"] = training
         card["metrics"] = {name: scores["model"][name] for name in ("mse", "mae", "smape")}
         self.forecaster.save_pretrained(model, card=card)
         return lines
