@@ -14,7 +14,7 @@ validation windows as quantiles of a normal distribution (a Gaussian copula).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEAST = 40  # values from which a quantile is taken; of fewer, steps and then targets are pooled
 # The i-th of n errors is the quantile i / (n + 1), as conformal prediction has it: a new error lies
 # below it with that probability. Other estimates are narrower where errors are few.
-_RANKS = "weibull"
+_RANKS: Final = "weibull"
 
 
 def calibrated(

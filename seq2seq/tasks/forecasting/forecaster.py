@@ -18,7 +18,7 @@ from seq2seq.saved import directory as saved
 from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
-from seq2seq.tasks.forecasting.config import ForecastConfig, check_levels
+from seq2seq.tasks.forecasting.config import ForecastConfig, base_of, check_levels, scaling_of
 from seq2seq.tasks.forecasting.encoding import Encoding
 from seq2seq.tasks.forecasting.frames import frame_of
 from seq2seq.tasks.forecasting.inputs import Sizes
@@ -280,9 +280,10 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
     """A new model of this shape. Raises UsageError for a base whose season is longer than the
     context."""
     model = config.model
-    if model.base in ("seasonal", "smoothing") and model.context < encoding.season:
+    base = base_of(model)
+    if base in ("seasonal", "smoothing") and model.context < encoding.season:
         raise UsageError(
-            f"'model.base: {model.base}' reads a whole season of {encoding.season} steps; "
+            f"'model.base: {base}' reads a whole season of {encoding.season} steps; "
             f"'model.context' is {model.context}: make it as long, or set 'data.season'"
         )
     sizes = Sizes(
@@ -302,7 +303,7 @@ def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:
     if not model.samples or horizon is None:
         horizon = config.horizon
     log = config.transform == "log"
-    return Reach(config.context, model.reach, horizon, config.scaling, log, model.samples)
+    return Reach(config.context, model.reach, horizon, scaling_of(config), log, model.samples)
 
 
 def _check_future(series: SeriesSet, horizon: int) -> None:

@@ -30,6 +30,7 @@ from seq2seq.tasks.forecasting.objectives import ForecastLoss
 from seq2seq.tasks.forecasting.prediction import Asked
 from seq2seq.tasks.forecasting.reading import columns_of, read_series
 from seq2seq.tasks.forecasting.rolling import Origins, actual_values, origins_of
+from seq2seq.tasks.forecasting.scores import check_installed
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.splits import split_series
 from seq2seq.tasks.forecasting.windows import Batch, TrainingBatches, WindowCutter, Windows
@@ -57,6 +58,7 @@ class ForecastTask:
         options = config.training
         self.config, self.accelerator = config, accelerator
         check_head(config.model)
+        check_installed()
         first = None
         if options.start_from and not resume:
             first = Forecaster.from_pretrained(options.start_from, device="cpu")
