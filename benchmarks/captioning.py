@@ -26,9 +26,9 @@ from PIL import Image
 
 from seq2seq import Captioner
 from seq2seq.config import load_config
+from seq2seq.images.files import read_image, to_float
 from seq2seq.tasks.captioning.batches import pad_captions
 from seq2seq.tasks.captioning.config import CaptioningConfig
-from seq2seq.tasks.captioning.images import read_image, to_float
 from seq2seq.tasks.captioning.model import CaptioningModel
 from seq2seq.tasks.captioning.objectives import CaptionLoss
 from seq2seq.text.vocabulary import Words

@@ -35,6 +35,9 @@ def main() -> None:
     parser.add_argument("--source", type=Path, help="training text, source side")
     parser.add_argument("--target", type=Path, help="training text, target side")
     parser.add_argument("--test", type=Path, help="text to translate")
+    parser.add_argument("--reference", type=Path, help="its translation: BLEU, too")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--repeats", type=int, default=1, help="of decoding, alternating")
     parser.add_argument("--model", help="a trained model's directory")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--updates", type=int, default=30, help="at least 1")
@@ -77,8 +80,12 @@ def plan(options: argparse.Namespace) -> list[dict]:
             sys.exit("benchmark: --model and --test (text to translate) are needed")
         text = {"model": options.model, "test": str(test)}
         if options.what == "same":
-            return [{**common, **text, "job": "same", "precision": "fp32", "beam": 5}]
-        for precision in ("fp32", "bf16"):
+            job = {"job": "same", "beam": 5}
+            return [{**common, **text, **job, "precision": one} for one in ("fp32", "int8")]
+        if options.reference:
+            text["reference"] = str(options.reference)
+        # Alternating, so that what else the machine does falls on all alike.
+        for precision in options.precisions * options.repeats:
             for beam in (5, 1):
                 job = {"job": "decode", "precision": precision, "beam": beam}
                 runs.append({**common, **text, **job})
@@ -164,12 +171,22 @@ def decode(settings: dict) -> dict:
 
     texts = read_lines(settings["test"])
     translator = Translator.from_pretrained(settings["model"], device="cpu")
+    if settings["precision"] == "int8":
+        translator = translator.in_int8()
     options = {"beam_size": settings["beam"], "batch_size": 64, "precision": settings["precision"]}
     translator.translate(texts[:64], **options)
     started = time.perf_counter(), time.process_time()
     found = translator.translate(texts, **options)
     wall, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
+    scores = {}
+    if "reference" in settings:
+        from seq2seq import score
+
+        reference = read_lines(settings["reference"])
+        bleu = score(found, [reference], metrics=["bleu"], bootstrap=0)["bleu"]
+        scores = {"bleu": round(bleu.value, 2)}
     return {
+        **scores,
         "sentences": len(texts),
         "sentences_per_second": round(len(texts) / wall, 1),
         "sentences_per_cpu_second": round(len(texts) / cpu, 1),
@@ -185,7 +202,10 @@ def same(settings: dict) -> dict:
     texts = read_lines(settings["test"])
     translator = Translator.from_pretrained(settings["model"], device="cpu")
     alone, together = (
-        translator.translate(texts, beam_size=settings["beam"], batch_size=size) for size in (1, 64)
+        translator.translate(
+            texts, beam_size=settings["beam"], batch_size=size, precision=settings["precision"]
+        )
+        for size in (1, 64)
     )
     different = [i for i, (a, b) in enumerate(zip(alone, together, strict=True)) if a != b]
     return {"sentences": len(texts), "different": len(different), "lines": different[:20]}
@@ -194,7 +214,7 @@ def same(settings: dict) -> dict:
 def line(result: dict) -> str:
     if result["job"] == "same":
         return (
-            f"same text at batch size 1 and 64: {result['different']} of "
+            f"same text at batch size 1 and 64, {result['precision']}: {result['different']} of "
             f"{result['sentences']} differ"
         )
     if result["job"] == "train":
@@ -208,6 +228,7 @@ def line(result: dict) -> str:
         f"decode {result['precision']}  beam {result['beam']}  "
         f"{result['sentences_per_second']:6.1f} sentences/s "
         f"({result['sentences_per_cpu_second']} of CPU time)  peak {result['peak_rss_mib']} MiB"
+        + (f"  BLEU {result['bleu']}" if "bleu" in result else "")
     )
 
 

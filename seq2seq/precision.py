@@ -11,6 +11,7 @@ import torch
 from seq2seq.errors import UsageError
 
 Precision = Literal["fp32", "bf16"]
+DecodingPrecision = Literal["fp32", "bf16", "int8"]  # int8: of translation, on a CPU
 AutoPrecision = Literal["auto", "fp32", "bf16"]  # auto: bf16 where the device has it in hardware
 
 

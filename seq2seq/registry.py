@@ -89,6 +89,63 @@ TASKS = {
             "Captioner": "seq2seq.tasks.captioning.captioner:Captioner",
         },
     ),
+    "tagging": Entry(
+        config="seq2seq.tasks.tagging.config:TaggingConfig",
+        check="seq2seq.tasks.tagging.config:check",
+        training="seq2seq.tasks.tagging.training:TaggingTask",
+        user="seq2seq.tasks.tagging.tagger:Tagger",
+        commands="seq2seq.tasks.tagging.commands:COMMANDS",
+        command="tag",
+        figures=(
+            Figure("span_f1", "F1 of spans"),
+            Figure("label_accuracy", "accuracy of labels"),
+            Figure("sentence_accuracy", "accuracy of sentences"),
+        ),
+        recipe="conll2003",
+        public={
+            "Tagged": "seq2seq.tasks.tagging.tagged:Tagged",
+            "TaggedSpan": "seq2seq.tasks.tagging.tagged:TaggedSpan",
+            "Tagger": "seq2seq.tasks.tagging.tagger:Tagger",
+        },
+    ),
+    "classification": Entry(
+        config="seq2seq.tasks.classification.config:ClassificationConfig",
+        check="seq2seq.tasks.classification.config:check",
+        training="seq2seq.tasks.classification.training:ClassificationTask",
+        user="seq2seq.tasks.classification.classifier:Classifier",
+        commands="seq2seq.tasks.classification.commands:COMMANDS",
+        command="classify",
+        figures=(
+            Figure("accuracy", "accuracy", digits=3),
+            Figure("macro_f1", "macro F1", digits=3),
+            Figure("auc", "AUC", digits=3),
+            Figure("average_precision", "average precision", digits=3),
+            Figure("rmse", "root mean squared error", higher=False, digits=3),
+        ),
+        recipe="sst2",
+        public={
+            "Classified": "seq2seq.tasks.classification.classifier:Classified",
+            "Classifier": "seq2seq.tasks.classification.classifier:Classifier",
+        },
+    ),
+    "forecasting": Entry(
+        config="seq2seq.tasks.forecasting.config:ForecastConfig",
+        check="seq2seq.tasks.forecasting.config:check",
+        training="seq2seq.tasks.forecasting.training:ForecastTask",
+        user="seq2seq.tasks.forecasting.forecaster:Forecaster",
+        commands="seq2seq.tasks.forecasting.commands:COMMANDS",
+        command="forecast",
+        figures=(
+            Figure("mse", "mean squared error", higher=False, digits=4),
+            Figure("mae", "mean absolute error", higher=False, digits=4),
+        ),
+        recipe="etth1",
+        public={
+            "Forecast": "seq2seq.tasks.forecasting.series:Forecast",
+            "Forecaster": "seq2seq.tasks.forecasting.forecaster:Forecaster",
+            "Series": "seq2seq.tasks.forecasting.series:Series",
+        },
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kernels.backend import resolve
 from kernels.common.additive import factors, pair, remainders
+from kernels.common.cell_step import cell_step
 from kernels.common.elementwise import tanh
 from kernels.common.masking import masked_softmax, padding, without_padding
 from kernels.common.precision import without_autocast
@@ -256,7 +257,7 @@ def _step(
         joined = h if x is None else torch.cat([x, h], 1)  # (N, I + H)
         gates = prepared_linear(joined, layer.linear)  # (N, C)
         gates = gates.to(dtype) if number else sums.add_(gates)
-        h, c = _cell(kind, gates, h, c, _rough(weights, dtype))
+        h, c = cell_step(kind, gates, h, c, _rough(weights, dtype))
         hidden.append(h)
         cell.append(c)
         if layer.norm_weight is not None:
@@ -298,28 +299,6 @@ def _rough(weights: StepWeights, dtype: torch.dtype) -> bool:
 def _stack(layers: list[Tensor]) -> Tensor:
     """(N, H) of each layer -> (L, N, H), for one layer without a copy."""
     return layers[0].unsqueeze(0) if len(layers) == 1 else torch.stack(layers)
-
-
-def _cell(
-    kind: str, gates: Tensor, h: Tensor, c: Tensor | None, rough: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Gate sums (N, C), which are overwritten, and states (N, H) -> the next states.
-    Equations at kernels.recurrence."""
-    size = h.shape[1]
-    if kind == "lstm":
-        gates[:, : 3 * size].sigmoid_()
-        i, f, o, g = gates.chunk(4, 1)
-        tanh(g, g, rough)
-        assert c is not None  # an LSTM's
-        c = (f * c).addcmul_(i, g)
-        return tanh(c, torch.empty_like(c), rough).mul_(o), c
-    if kind == "gru":
-        gates[:, : 2 * size].sigmoid_()
-        r, z, n, n_h = gates.chunk(4, 1)
-        n.addcmul_(r, n_h)
-        tanh(n, n, rough)
-        return torch.addcmul(n, z, h - n), None
-    return (tanh(gates, gates, rough) if kind == "tanh" else gates.relu()), None
 
 
 def _attend(

@@ -174,8 +174,8 @@ class _Layers(nn.Module):
                 f"expected torch.bool ({batch}, {steps})"
             )
         hidden, cell = self._initial(hx, batch)
-        if lengths is None and resets is None and not torch.compiler.is_compiling():
-            plain = run_plain(self, inputs, hidden, cell)
+        if resets is None and not torch.compiler.is_compiling():
+            plain = run_plain(self, inputs, hidden, cell, lengths)
             if plain is not None:
                 return plain
         finals: list[list[Any]] = []

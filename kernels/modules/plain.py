@@ -13,15 +13,19 @@ from kernels.recurrence.direct import Layer
 
 
 def run_plain(
-    module: nn.Module, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None
+    module: nn.Module,
+    inputs: Tensor,
+    hidden: Tensor | None,
+    cell: Tensor | None,
+    lengths: Tensor | None,
 ) -> tuple[Tensor, State] | None:
-    """inputs (B, T, I) of equal lengths, hidden and cell (L*D, B, H) -> outputs and final state;
-    None where the short way does not lead."""
+    """inputs (B, T, I), hidden and cell (L*D, B, H), lengths (B,) or None -> outputs and final
+    state; None where the short way does not lead."""
     layers = plain_layers(module)
     if layers is None:
         return None
     dropout = module.dropout if module.training else 0.0
-    found = direct.run(module.kind, inputs, hidden, cell, layers, dropout)
+    found = direct.run(module.kind, inputs, hidden, cell, layers, dropout, lengths)
     if found is None:
         return None
     outputs, hidden, cell = found

@@ -1,11 +1,12 @@
 """Plain layers on a CPU without the operator around them: what small calls would spend in Python.
 
-A call that asks for nothing but torch.nn's own layers (equal lengths, no option), outside of every
-transform, trace and mode, needs neither stacked weights nor a schema. Two ways lead around them:
+A call that asks for nothing but torch.nn's own layers (no option), outside of every transform,
+trace and mode, needs neither stacked weights nor a schema. Two ways lead around them:
 
 - PyTorch's operator for whole layers, with its own derivatives, the second ones, too: an LSTM in
-  float32, which is oneDNN's layer there as it is here, and GRU and Elman in full precision where
-  a step has too little arithmetic to pay for a call from Python.
+  float32 of equal lengths, which is oneDNN's layer there as it is here, and every layer where a
+  step has too little arithmetic to pay for a call from Python. There autocast's products stay in
+  float32: to round the weights would take longer than to multiply with them.
 - oneDNN's layer for an LSTM in bfloat16, whose cell states stay float32 here, by an autograd
   function of its own. Second derivatives come from the reference, as everywhere.
 """
@@ -24,7 +25,7 @@ from kernels.backend import without_kernels
 from kernels.common.gates import GATES
 from kernels.common.precision import Precision, precision, without_autocast
 from kernels.common.registration import Operation, Structure, gradients_again, opaque
-from kernels.recurrence import onednn, reference
+from kernels.recurrence import onednn, ragged, reference
 
 # By direction weight_ih, weight_hh, bias_ih, bias_hh; a bias may be None.
 Layer = list[tuple[Any, ...]]
@@ -44,11 +45,13 @@ def run(
     cell: Tensor | None,
     layers: list[Layer],
     dropout: float,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None] | None:
     """All layers, forwards and in reverse where a layer has two directions; ``dropout`` between
-    them. inputs (B, T, I), hidden and cell (L*D, B, H), checked -> outputs (B, T, D*H) and the
-    states after the last step, cell None but for "lstm". None where neither way leads, which
-    follows from dtypes, sizes and the processor's abilities, and where something watches the call.
+    them. inputs (B, T, I), hidden and cell (L*D, B, H), lengths (B,), checked -> outputs
+    (B, T, D*H) and the states after the last step, cell None but for "lstm". None where neither
+    way leads, which follows from dtypes, sizes and the processor's abilities, and where something
+    watches the call.
     """
     flat = [tensor for layer in layers for side in layer for tensor in side]
     given: tuple[Any, ...] = (inputs, hidden, cell, *flat)
@@ -56,25 +59,32 @@ def run(
         return None
     dtypes, (batch, steps, _) = precision(inputs), inputs.shape
     size, directions = flat[1].size(1), len(layers[0])
+    if lengths is not None:
+        if dropout or not (_few(dtypes, batch, size) and _packable(lengths)):
+            return None
+        states = _states(kind, inputs, hidden, cell, len(layers) * directions, size)
+        with without_autocast(inputs):
+            return ragged.run(kind, inputs, states, layers, lengths)
     graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
-    whole = _prefers_whole(kind, dtypes, batch, steps, size)
-    if not whole and (kind != "lstm" or steps < 2 or not onednn.has(dtypes.product)):
-        return None
+    whole = _prefers_whole(kind, dtypes, graph, batch, steps, size)
+    if not whole:
+        slow = graph and onednn.slow_backward(dtypes.product, size)
+        if kind != "lstm" or steps < 2 or slow or not onednn.has(dtypes.product):
+            return None
     if whole:
-        states: list[Any] = [hidden, cell] if kind == "lstm" else [hidden]
-        if None in states:
-            zeros = inputs.new_zeros(len(layers) * directions, batch, size)
-            states = [zeros if state is None else state for state in states]
+        states = _states(kind, inputs, hidden, cell, len(layers) * directions, size)
         hidden, cell = states if kind == "lstm" else (states[0], None)
         if not dropout:
-            return _whole(kind, inputs, states[0], cell, layers)
+            with without_autocast(inputs):
+                return _whole(kind, inputs, states[0], cell, layers)
     finals: list[list[Any]] = []
     for k, layer in enumerate(layers):
         rows = slice(k * directions, (k + 1) * directions)
         first, second = (None if state is None else state[rows] for state in (hidden, cell))
         if whole:
             assert first is not None  # zeros stand where no state was given
-            inputs, *final = _whole(kind, inputs, first, second, [layer])
+            with without_autocast(inputs):
+                inputs, *final = _whole(kind, inputs, first, second, [layer])
         else:
             inputs, *final = _lstm_layer(dtypes, graph, inputs, first, second, layer)
         finals.append(final)
@@ -117,14 +127,41 @@ def _well_shaped(kind: str, inputs: Tensor, layers: list[Layer]) -> bool:
     return inputs.numel() > 0
 
 
-def _prefers_whole(kind: str, dtypes: Precision, batch: int, steps: int, size: int) -> bool:
-    """Whether PyTorch's operator is the faster one and as exact: in half precision it keeps the
-    states so, too. One layer's answer is every layer's."""
-    if dtypes.product != dtypes.output or dtypes.product not in (torch.float32, torch.float64):
-        return False
-    if kind == "lstm":
-        return dtypes.product == torch.float32 and steps > 1 and onednn.has(dtypes.product)
-    return batch == 1 or batch * size * size <= _FEW
+def _prefers_whole(
+    kind: str, dtypes: Precision, graph: bool, batch: int, steps: int, size: int
+) -> bool:
+    """Whether PyTorch's operator is the faster one and as exact. One layer's answer is every
+    layer's."""
+    if kind != "lstm":
+        return _few(dtypes, batch, size)
+    if dtypes.product == torch.float32 and onednn.has(torch.float32):
+        return steps > 1
+    # its gradients of rounded weights would be rounded, too, which costs more than it saves
+    return steps > 1 and graph and _few(dtypes, batch, size)
+
+
+def _few(dtypes: Precision, batch: int, size: int) -> bool:
+    """Whether a step has so little arithmetic that a call from Python would cost more, and
+    PyTorch's operator keeps the states as exact as ours: in half precision it rounds them."""
+    full = dtypes.output in (torch.float32, torch.float64)
+    return full and (batch == 1 or batch * size * size <= _FEW)
+
+
+def _packable(lengths: Tensor) -> bool:
+    """Whether PyTorch can pack these: on the CPU, none of them 0."""
+    plain = type(lengths) is Tensor and lengths.is_cpu and lengths.dtype == torch.int64
+    return plain and bool(lengths.min() > 0)
+
+
+def _states(
+    kind: str, inputs: Tensor, hidden: Tensor | None, cell: Tensor | None, rows: int, size: int
+) -> list[Tensor]:
+    """The initial states that PyTorch's operator reads: (L*D, B, H)"""
+    states = [hidden, cell] if kind == "lstm" else [hidden]
+    if None in states:
+        zeros = inputs.new_zeros(rows, inputs.size(0), size)
+        return [zeros if state is None else state for state in states]
+    return [state for state in states if state is not None]
 
 
 def _whole(

@@ -101,11 +101,11 @@ class _Call:
         self.reverse, self.precision = tuple(reverse), Precision(*rest[8:11])
         self.schedule = rest[11]
 
-    @property
-    def onednn(self) -> bool:
+    def by_onednn(self, keep: bool, recompute: bool) -> bool:
         """Whether oneDNN's layer takes the torch backend's place."""
-        return self.backend == "torch" and onednn.fits(
-            self.kind, self.precision, self.arguments, self.options, self.lengths
+        asked = self.backend == "torch" and not recompute
+        return asked and onednn.fits(
+            self.kind, self.precision, self.arguments, self.options, self.lengths, keep
         )
 
     def laid_out(self, saved: Saved | None = None) -> tuple[Packing, Arguments, Options, _Padded]:
@@ -137,7 +137,7 @@ def _forward(*flat: Any) -> tuple[Tensor, ...]:
     call, (keep, recompute) = _Call(flat), flat[CALL:]
     inputs = call.arguments.inputs
     with without_autocast(inputs), torch.no_grad():
-        if call.onednn and not recompute:
+        if call.by_onednn(keep, recompute):
             results = onednn.forward(call.precision, call.arguments, call.reverse, keep)
         else:
             packing, arguments, options, padded = call.laid_out()
@@ -227,7 +227,7 @@ def _forward_fake(*flat: Any) -> tuple[Tensor, ...]:
     cell = new(lstm, dtypes.output, directions, batch, units)
     if not keep:
         return (outputs, hidden, cell, *(new(False, dtypes.state) for _ in range(SAVED)))
-    if call.onednn and not recompute:
+    if call.by_onednn(keep, recompute):
         spaces = [unknown_size(inputs, 0) for _ in range(directions)]  # of workspaces
         left = onednn.saved_shapes(dtypes, call.arguments, spaces)
         return (outputs, hidden, cell, *(_or_empty(t, inputs) for t in left))

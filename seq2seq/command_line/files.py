@@ -8,25 +8,52 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
 from seq2seq.errors import RunError, UsageError
 
 
 @contextlib.contextmanager
-def progress(total: int | None, shown: bool) -> Iterator[Callable[[int], object]]:
-    """A progress bar where somebody watches; gives what is called with the lines just done."""
+def progress(
+    total: int | None, shown: bool, asked: bool = False
+) -> Iterator[Callable[[int], object]]:
+    """A progress bar with the rate where somebody watches; gives what is called with the lines just
+    done. ``asked``: where nobody watches, a line every 10 s and at the end."""
     from tqdm import tqdm
 
+    if asked and not sys.stderr.isatty():
+        with _spoken(total) as advance:
+            yield advance
+        return
     quiet = not (shown and sys.stderr.isatty())
     with tqdm(total=total, unit=" lines", dynamic_ncols=True, disable=quiet) as bar:
         yield bar.update
 
 
-def chunks(
-    stream: IO[bytes] | io.BufferedIOBase, name: str, size: int
-) -> Iterator[tuple[int, list[str]]]:
+@contextlib.contextmanager
+def _spoken(total: int | None) -> Iterator[Callable[[int], object]]:
+    started = spoken = time.monotonic()
+    done = 0
+
+    def speak() -> None:
+        rate = done / max(time.monotonic() - started, 1e-9)
+        of = "" if total is None else f" of {total:,}"
+        print(f"seq2seq: {done:,}{of} lines, {rate:.1f} lines/s", file=sys.stderr, flush=True)
+
+    def advance(lines: int) -> None:
+        nonlocal done, spoken
+        done += lines
+        if time.monotonic() - spoken >= 10:
+            spoken = time.monotonic()
+            speak()
+
+    yield advance
+    speak()
+
+
+def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int, list[str]]]:
     """(number of the first line, texts) for up to ``size`` lines at a time."""
     texts: list[str] = []
     number = 0

@@ -49,17 +49,21 @@ def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None
 
 
 def add_machine(
-    parser: argparse.ArgumentParser, precision: str = "fp32", auto: bool = False
+    parser: argparse.ArgumentParser,
+    precision: str = "fp32",
+    auto: bool = False,
+    int8: bool = False,
 ) -> None:
-    """--precision (by default ``precision``; with ``auto`` it may be left to the machine),
-    --threads, --device"""
+    """--precision (by default ``precision``; with ``auto`` it may be left to the machine, with
+    ``int8`` it may be that), --threads, --device"""
     group = parser.add_argument_group("machine")
     told = "auto: bf16 where the machine has it in hardware; " if auto else ""
+    also = "; int8: products in 8 bits, on a CPU" if int8 else ""
     group.add_argument(
         "--precision",
-        choices=[*(["auto"] if auto else []), "fp32", "bf16"],
+        choices=[*(["auto"] if auto else []), "fp32", "bf16", *(["int8"] if int8 else [])],
         default=precision,
-        help=f"{told}bf16: products in half precision (default: {precision})",
+        help=f"{told}bf16: products in half precision{also} (default: {precision})",
     )
     group.add_argument("--threads", type=whole(1), metavar="N", help="CPU threads")
     group.add_argument(

@@ -29,3 +29,14 @@ class DecoderConfig:
     input_feeding: bool = True
     residual: bool = False
     layer_norm: bool = False
+
+
+@dataclass
+class CharacterConfig:
+    """What makes a word's vector from its characters; see ``seq2seq.layers.character_words``."""
+
+    kind: Literal["lstm", "gru", "cnn", "none"] = "lstm"
+    embedding_size: int = 30
+    hidden_size: int = 50  # lstm, gru: per direction; cnn: filters
+    width: int = 3  # cnn: characters that a filter sees
+    longest: int = 30  # of a longer word the first two thirds and the last third so many are read

@@ -16,6 +16,8 @@ import yaml
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 
+MAX_WHOLE = 2**63 - 1  # what tensors and indices hold
+
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys of a YAML file, and the same with every value as it is written there (see
@@ -225,9 +227,19 @@ def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
     if type(value) is kind:
         if kind is str:
             _check_text(value, where, key)
+        if kind is int and abs(value) > MAX_WHOLE:
+            raise UsageError(
+                f"{where}: '{key}' is {_short(value)}; expected a whole number below 2^63"
+            )
         return value
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     raise UsageError(f"{where}: '{key}' is {value!r}; expected {name}")
+
+
+def _short(value: int) -> str:
+    """A number of any length; Python itself refuses to write one of more than 4,300 digits."""
+    digits = abs(value).bit_length() * 0.30103
+    return str(value) if digits < 40 else f"a number of {digits:,.0f} digits"
 
 
 def _check_text(value: str, where: str, key: str) -> None:

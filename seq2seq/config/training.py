@@ -4,16 +4,22 @@ have, and what a whole configuration must offer."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from seq2seq.config.checks import (
     MAX_THREADS,
     check_fractions,
+    check_model_sizes,
     check_not_negative,
     check_positive,
 )
 from seq2seq.config.paths import PathText
 from seq2seq.errors import UsageError
+
+# those that accelerate knows
+Tracker = Literal[
+    "tensorboard", "wandb", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab", "trackio"
+]
 
 
 @dataclass
@@ -45,7 +51,8 @@ class TrainingConfig:
     keep_best: int = 1  # checkpoints kept, and averaged at the end
     average: bool = False  # final model: the mean of the kept checkpoints
     log_every: int = 50  # optimizer steps
-    tensorboard: bool = False
+    trackers: list[Tracker] = field(default_factory=list)  # each needs its own package
+    tensorboard: bool = False  # the same as ``tensorboard`` among the trackers
     threads: int | None = None  # CPU threads; default: torch's own choice
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = "auto"
 
@@ -67,7 +74,9 @@ class RunConfig(Protocol):
 
 
 def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
-    """Raises UsageError for a seed, threads or keys of ``TrainingConfig`` out of range."""
+    """Raises UsageError for a seed, threads, sizes of the model or keys of ``TrainingConfig`` out
+    of range."""
+    check_model_sizes(config, where)
     training = config.training
     positive = "learning_rate accumulation keep_best max_epochs plateau_patience plateau_factor"
     positive += " log_every max_steps validate_every checkpoint_every patience threads"
@@ -91,4 +100,13 @@ def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
         raise UsageError(
             f"{where}: 'training.patience' and 'training.schedule: plateau' go by validation; set "
             "'data.validation'"
+        )
+
+
+def check_streaming(config: Any, where: str) -> None:
+    """Raises UsageError for a stream (``data.streaming``) without an end of the training."""
+    if config.data.streaming and config.training.max_steps is None:
+        raise UsageError(
+            f"{where}: 'data.streaming: true' needs 'training.max_steps': nobody knows how many "
+            "batches a stream has"
         )

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.decoding.ngrams import without_repeats
-
 BLOCK = 64  # columns per block: 64 was the fastest of 32..512 at V = 8000
 PART = 1 << 17  # logits at a time on the CPU: 512 KB, which stay in a core's cache
 SAFE = 60.0  # exp(60) * V and exp(-60) are normal numbers of float32
@@ -25,13 +23,12 @@ def candidates(
     eos: int,
     forbidden: frozenset[int],
     allow_eos: bool,
-    prefix: Tensor | None,
-    no_repeat_ngram: int,
+    allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The ``count`` best tokens besides eos, and eos where it is among or above them.
 
-    logits (N, V); forbidden: tokens never emitted; prefix (N, t): the tokens emitted so far, only
-    needed with no_repeat_ngram > 0. Returns
+    logits (N, V); forbidden: tokens never emitted; allowed (N, V): the logits with -inf for what a
+    row may not emit, where there is such. Returns
 
     log_p   (N, C) log softmax(logits) over the whole vocabulary; -inf for what may not be emitted
     tokens  (N, C) ascending in each row, so that a stable sort breaks ties by token
@@ -44,9 +41,7 @@ def candidates(
         logits = _single(logits)
     maxima, normaliser = scan(logits)  # (N, V/64), (N, 1)
     most = count + 1 + len(forbidden)
-    if no_repeat_ngram:
-        assert prefix is not None  # the caller's part
-        allowed = without_repeats(logits, prefix, no_repeat_ngram)  # (N, V)
+    if allowed is not None:
         values, tokens = top_tokens(allowed, most, block_maxima(allowed))  # (N, C) each
     else:
         values, tokens = top_tokens(logits, most, maxima)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypedDict
+from collections.abc import Sequence
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import torch
 from torch import Tensor
 
+from seq2seq.decoding.constraints import Constraint
 from seq2seq.errors import RunError, UsageError
 
 
@@ -36,6 +38,8 @@ class SearchArguments(TypedDict):
     min_length: int
     no_repeat_ngram: int
     return_attention: bool
+    beginnings: NotRequired[Sequence[Sequence[int]] | None]
+    constraints: NotRequired[Sequence[Constraint | None] | None]
 
 
 def check_limits(sources: int, max_lengths: Tensor) -> list[int]:

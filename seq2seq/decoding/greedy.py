@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from seq2seq.decoding.beam import beam_search
+from seq2seq.decoding.constraints import Constraint
 from seq2seq.decoding.contract import StepModel
 from seq2seq.decoding.hypothesis import Hypothesis
 
@@ -24,6 +25,7 @@ def greedy_search(
     min_length: int = 0,
     no_repeat_ngram: int = 0,
     beginnings: Sequence[Sequence[int]] | None = None,
+    constraints: Sequence[Constraint | None] | None = None,
     return_attention: bool = False,
 ) -> list[Hypothesis]:
     """y_t = argmax_v P(v | y_1 .. y_(t-1), X) until eos; one hypothesis for each source.
@@ -44,6 +46,7 @@ def greedy_search(
         no_repeat_ngram=no_repeat_ngram,
         min_length=min_length,
         beginnings=beginnings,
+        constraints=constraints,
         return_attention=return_attention,
     )
     return [hypotheses[0] for hypotheses in nbest]

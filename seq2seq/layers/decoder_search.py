@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from kernels.common.precision import precision
 from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+from kernels.common.quantised import QuantisedRows
 from kernels.decoder import (
     DecoderState,
     Memory,
@@ -36,6 +37,22 @@ class DecodingWeights(NamedTuple):
     summed: bool  # whether it is the embedding's share of the gates
     decoder: StepWeights | JoinedWeights
     projection: PreparedLinear  # (V, A)
+    table: QuantisedRows | None = None  # (V, E) in int8, in place of ``embedding``
+
+
+class Steps(Protocol):
+    """What runs one step: a Decoder, or its stand-in for weights in another form."""
+
+    def step(
+        self,
+        embedded: Tensor,
+        rows: Tensor | None,
+        state: DecoderState,
+        memory: StepMemory | None,
+        weights: Any,
+        summed: bool = False,
+    ) -> tuple[Tensor, DecoderState, Tensor | None]:
+        """See Decoder.step."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ def first_state(
 
 
 @torch.no_grad()
-def step(decoder: Decoder, tokens: Tensor, state: SearchState) -> tuple[Tensor, SearchState]:
+def step(decoder: Steps, tokens: Tensor, state: SearchState) -> tuple[Tensor, SearchState]:
     """One token for each hypothesis: tokens (N,) -> logits (N, V). No gradients."""
     weights, rows = state.weights, None
     if reads_rows(weights.decoder):
@@ -91,7 +108,8 @@ def step(decoder: Decoder, tokens: Tensor, state: SearchState) -> tuple[Tensor, 
     else:
         if tokens.device.type == "cpu":  # elsewhere, finding the different ones costs a wait
             tokens, rows = torch.unique(tokens, return_inverse=True)  # (U,), (N,)
-        inputs = weights.embedding.index_select(0, tokens)  # (U, E)
+        table = weights.table
+        inputs = weights.embedding.index_select(0, tokens) if table is None else table.take(tokens)
     vectors, after, attention = decoder.step(
         inputs, rows, state.decoder, state.memory, weights.decoder, weights.summed
     )

@@ -37,3 +37,11 @@ def drop_words(embedded: Tensor, tokens: Tensor, words: int, rate: float) -> Ten
     (Gal & Ghahramani 2016, section 4.2)."""
     mask = dropout_mask((words, 1), rate, embedded)
     return embedded * torch.nn.functional.embedding(tokens, mask)
+
+
+def hide_words(tokens: Tensor, rate: float, unknown: int, training: bool) -> Tensor:
+    """tokens (B, S), of which training reads each as the id ``unknown`` at this rate: so the
+    model learns what to do with words that it does not know (Iyyer et al. 2015, section 3.2)."""
+    if not training or rate == 0:
+        return tokens
+    return tokens.masked_fill(torch.rand(tokens.shape, device=tokens.device) < rate, unknown)

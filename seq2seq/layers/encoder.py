@@ -12,14 +12,38 @@ from seq2seq.layers.module_list import ModuleList
 
 
 def recurrent_layer(
-    cell: str, inputs: int, hidden: int, bidirectional: bool = False
+    cell: str,
+    inputs: int,
+    hidden: int,
+    bidirectional: bool = False,
+    recurrent_dropout: float = 0.0,
 ) -> LSTM | GRU | RNN:
-    """One layer of the named cell, batch first."""
+    """One layer of the named cell, batch first; ``recurrent_dropout`` drops units of the hidden
+    state, the same for all steps (Gal & Ghahramani 2016)."""
     if cell == "lstm":
-        return LSTM(inputs, hidden, batch_first=True, bidirectional=bidirectional)
+        return LSTM(
+            inputs,
+            hidden,
+            batch_first=True,
+            bidirectional=bidirectional,
+            recurrent_dropout=recurrent_dropout,
+        )
     if cell == "gru":
-        return GRU(inputs, hidden, batch_first=True, bidirectional=bidirectional)
-    return RNN(inputs, hidden, nonlinearity=cell, batch_first=True, bidirectional=bidirectional)
+        return GRU(
+            inputs,
+            hidden,
+            batch_first=True,
+            bidirectional=bidirectional,
+            recurrent_dropout=recurrent_dropout,
+        )
+    return RNN(
+        inputs,
+        hidden,
+        nonlinearity=cell,
+        batch_first=True,
+        bidirectional=bidirectional,
+        recurrent_dropout=recurrent_dropout,
+    )
 
 
 class Encoder(nn.Module):
@@ -29,7 +53,12 @@ class Encoder(nn.Module):
     output (Ba et al. 2016)."""
 
     def __init__(
-        self, config: EncoderConfig, embedding_size: int, dropout: float, variational: bool
+        self,
+        config: EncoderConfig,
+        embedding_size: int,
+        dropout: float,
+        variational: bool,
+        recurrent_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.size = config.hidden_size * (2 if config.bidirectional else 1)  # D
@@ -40,6 +69,7 @@ class Encoder(nn.Module):
                 embedding_size if number == 0 else self.size,
                 config.hidden_size,
                 config.bidirectional,
+                recurrent_dropout,
             )
             for number in range(config.layers)
         )
@@ -47,9 +77,12 @@ class Encoder(nn.Module):
             nn.LayerNorm(self.size) for _ in range(config.layers if config.layer_norm else 0)
         )
 
-    def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """embedded (B, S, E), lengths (B,) -> outputs (B, S, D), zero past a length; final hidden
-        states (L, B, D) and cell states (LSTM) with the directions side by side."""
+    def forward(
+        self, embedded: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """embedded (B, S, E), lengths (B,), None where all are S -> outputs (B, S, D), zero past a
+        length; final hidden states (L, B, D) and cell states (LSTM) with the directions side by
+        side."""
         x, hidden, cell = embedded, [], []
         for number, layer in enumerate(self.layers):
             y, state = layer(x, lengths=lengths)

@@ -30,6 +30,8 @@ from seq2seq.config import config_from_dict
 from seq2seq.config.paths import normal_path
 from seq2seq.digests import file_digest
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
+from seq2seq.saved.building import build_to_fit, check_shapes, damaged, distinct_tensors
 from seq2seq.text.vocabulary import UNIT_FILES, UNITS_FILE, Units, load_units
 
 FORMAT_VERSION = 1
@@ -76,7 +78,7 @@ def write_weights(
 ) -> None:
     """Write model.safetensors, config.json (``values`` and the digest of the weights) and the
     card."""
-    tensors = _distinct_tensors(model)
+    tensors = distinct_tensors(model)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     values = {**values, WEIGHTS_DIGEST: file_digest(directory / WEIGHTS_FILE)}
@@ -116,8 +118,9 @@ def read_unit_model(
         require(directory, name, UNIT_MODEL_FILES)
     units = load_units(directory)
     check_vocabulary(directory / UNITS_FILE, len(units), values["vocab_size"], "vocab_size")
-    model = build(config.model, len(units))
-    load_weights(model, directory / WEIGHTS_FILE)
+    weights = directory / WEIGHTS_FILE
+    model = build_to_fit(lambda: build(config.model, len(units)), weights)
+    load_weights(model, weights)
     return UnitModel(model.eval(), units, config, read_card(directory))
 
 
@@ -149,7 +152,7 @@ def read_values(
     path = directory / CONFIG_FILE
     require(directory, CONFIG_FILE, known)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged, not JSON ({error}); copy the file again") from None
     form = values.get("format") if isinstance(values, dict) else None
@@ -182,6 +185,24 @@ def _what_it_is(form: object, task: str) -> str:
     return f"this is not a {task} model saved by seq2seq"
 
 
+def task_of(directory: Path) -> str:
+    """The task of a saved model. Raises RunError for a folder that holds none."""
+    require(directory, CONFIG_FILE, (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE))
+    try:
+        values = read_json(directory / CONFIG_FILE)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{directory / CONFIG_FILE}: damaged, not JSON ({error}); copy the file again"
+        ) from None
+    form = values.get("format") if isinstance(values, dict) else None
+    task = next((name for name in registry.TASKS if form == format_of(name)), None)
+    if task is None:
+        _refuse_run(directory)
+        known = ", ".join(map(format_of, registry.TASKS))
+        raise RunError(f"{directory / CONFIG_FILE}: format is {form!r}, expected one of: {known}")
+    return task
+
+
 def run_config(values: dict[str, Any], directory: Path, task: str) -> Any:
     """The configuration in config.json; RunError if it is invalid, or another task's."""
     path = directory / CONFIG_FILE
@@ -202,14 +223,6 @@ def check_vocabulary(path: Path, pieces: int, expected: int, key: str) -> None:
         )
 
 
-def _distinct_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Every weight and saved buffer once, under the first of its names."""
-    kept = model.state_dict().keys()  # leaves out the buffers that are not to be saved
-    tensors = {name: value.detach() for name, value in model.named_parameters()}
-    tensors |= {name: value for name, value in model.named_buffers() if name in kept}
-    return tensors
-
-
 def load_weights(model: torch.nn.Module, path: Path) -> None:
     """Give ``model`` the weights that the file ``path`` of a saved model holds.
 
@@ -219,24 +232,11 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     try:
         stored = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
-        raise RunError(
-            f"{path}: damaged or cut short, cannot be read ({error}); copy the file again"
-        ) from None
-    expected = _distinct_tensors(model)
-    missing, extra = expected.keys() - stored.keys(), stored.keys() - expected.keys()
-    if missing or extra:
-        kind, names = ("lacks", missing) if missing else ("holds an unknown", extra)
-        raise RunError(
-            f"{path}: {kind} tensor '{min(names)}' ({len(missing)} missing, {len(extra)} "
-            f"unknown); the weights do not belong to the model that {CONFIG_FILE} describes"
-        )
+        raise damaged(path, error) from None
+    expected = distinct_tensors(model)
+    shapes = [{n: tuple(t.shape) for n, t in tensors.items()} for tensors in (expected, stored)]
+    check_shapes(path, *shapes)
     for name, tensor in expected.items():
-        if stored[name].shape != tensor.shape:
-            raise RunError(
-                f"{path}: tensor '{name}' has shape {tuple(stored[name].shape)}, expected "
-                f"{tuple(tensor.shape)}; vocabulary, weights and {CONFIG_FILE} do not belong "
-                "together"
-            )
         if not same_kind(stored[name], tensor):
             raise RunError(
                 f"{path}: tensor '{name}' holds {str(stored[name].dtype).removeprefix('torch.')}, "
@@ -260,7 +260,7 @@ def same_kind(stored: torch.Tensor, expected: torch.Tensor) -> bool:
 
 def _check_digest(path: Path) -> None:
     try:
-        values = json.loads((path.parent / CONFIG_FILE).read_text(encoding="utf-8"))
+        values = read_json(path.parent / CONFIG_FILE)
         expected = values.get(WEIGHTS_DIGEST)
     except (OSError, ValueError, AttributeError):
         return  # weights alone: nothing says what they were

@@ -36,7 +36,7 @@ def model_folder(
             "user/name of one on the hub"
         )
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HTTPError
 
     try:
         folder = snapshot_download(
@@ -47,19 +47,68 @@ def model_folder(
             local_files_only=local_files_only,
             allow_patterns=list(files),
         )
-    except HfHubHTTPError as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 404):  # the hub answers 401 for a name that is not there
-            raise UsageError(
-                f"model {name}: no such directory, and no such model on the hub (or no access)"
-            ) from None
-        raise RunError(f"model {name}: the hub answered {error}") from None
-    except (LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(
-            f"model {name}: no such directory, and the hub cannot be reached ({reason})"
-        ) from None
+    except (HTTPError, OSError) as error:
+        raise explained(error, name) from None
     return Path(folder)
+
+
+def explained(error: Exception, name: str) -> UsageError | RunError:
+    """The sentence for an error of huggingface_hub while the model ``name`` was fetched."""
+    from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
+
+    status = _status(error)
+    if isinstance(error, GatedRepoError):
+        return UsageError(
+            f"model {name}: its owner lets in whom they know ('gated'); ask for access at "
+            f"{_endpoint()}/{name}, then log in with 'hf auth login', or set HF_TOKEN"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return UsageError(f"model {name}: there on the hub, but not in the revision asked for")
+    if status in (401, 404):  # the hub answers 401 for a name that is not there
+        return UsageError(
+            f"model {name}: no such directory, and no such model on the hub (or no access: log in "
+            "with 'hf auth login', or set HF_TOKEN)"
+        )
+    if status:
+        return RunError(f"model {name}: the hub answered {_first_line(error)}")
+    return RunError(
+        f"model {name}: no such directory, and the hub cannot be reached ({_first_line(error)})"
+    )
+
+
+def explained_push(error: Exception, name: str) -> UsageError | RunError:
+    """The sentence for an error of huggingface_hub while a model was pushed to ``name``."""
+    status = _status(error)
+    if status == 401:
+        return UsageError(
+            f"push {name}: the hub does not know who you are; log in with 'hf auth login', or set "
+            "HF_TOKEN to a token that may write"
+        )
+    if status == 403:
+        return UsageError(
+            f"push {name}: you may not write there; check the name before the '/', and that your "
+            "token may write"
+        )
+    if status == 404:
+        return UsageError(f"push {name}: no such user or organisation, or no access to it")
+    if status:
+        return RunError(f"push {name}: the hub answered {_first_line(error)}")
+    return RunError(f"push {name}: the hub cannot be reached ({_first_line(error)})")
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status that the hub answered with, if it answered."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
 
 
 def upload(

@@ -13,11 +13,11 @@ class Decoder:
     """Ids in, text out as soon as it is whole; bytes that are no UTF-8 become U+FFFD."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
+        self.pieces = pieces
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def add(self, unit: int) -> str:
-        return self._utf8.decode(self._pieces[unit])
+        return self._utf8.decode(self.pieces[unit])
 
     def finish(self) -> str:
         """The bytes still held back: the beginning of a character that was never completed."""
@@ -38,7 +38,7 @@ class WordDecoder(Decoder):
         text = super().add(unit)
         if before is None or before in self._breaks or unit in self._breaks:
             return text
-        if self._split and (self._pieces[unit] in CLOSING or self._pieces[before] in OPENING):
+        if self._split and (self.pieces[unit] in CLOSING or self.pieces[before] in OPENING):
             return text
         return " " + text
 

@@ -1,4 +1,4 @@
-"""Text files: lines of UTF-8, plain or gzipped."""
+"""Text files: lines of UTF-8, plain or packed (.gz, .xz)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import csv
 import gzip
 import io
+import lzma
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ from seq2seq.errors import UsageError
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a UTF-8 text file (.gz too), split at newlines only, without them.
+    """Lines of a UTF-8 text file (.gz, .xz too), split at newlines only, without them.
 
     A carriage return at the end of a line goes with the newline; NUL becomes a space.
     Raises UsageError for a missing, empty or damaged file and for invalid UTF-8.
@@ -99,15 +100,22 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def open_binary(path: str | Path) -> Iterator[io.BufferedIOBase]:
-    """Binary stream of a file, unpacked when its name ends in .gz."""
+    """Binary stream of a file, unpacked when its name ends in .gz or .xz."""
     path = normal_path(str(path))
     try:
-        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
+        with _open(path) as stream:
             yield stream
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UsageError(f"{path}: not a whole gzip file: {error}") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
+        kind = "xz" if path.endswith(".xz") else "gzip"
+        raise UsageError(f"{path}: not a whole {kind} file: {error}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _open(path: str) -> io.BufferedIOBase:
+    if path.endswith(".gz"):
+        return gzip.open(path)
+    return lzma.open(path) if path.endswith(".xz") else open(path, "rb")
 
 
 @contextlib.contextmanager

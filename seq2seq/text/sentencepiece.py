@@ -20,6 +20,7 @@ import sentencepiece
 from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import RunError, UsageError
 from seq2seq.text.characters import SPACE_MARK, from_subwords, is_blank, to_subwords
+from seq2seq.text.phrases import Spelling
 from seq2seq.text.subword_sampling import DropoutSampler, Subwords, UnigramSampler, model_kind
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -30,6 +31,18 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 _SPACE = SPACE_MARK
 _WORD = re.compile(f"{_SPACE}?[^{_SPACE}]+|{_SPACE}")
+
+
+def processor_of(model: bytes) -> sentencepiece.SentencePieceProcessor | None:
+    """What SentencePiece makes of the bytes of a model file; None where they are no whole model."""
+    try:
+        # Without this check SentencePiece takes no bytes at all for "to be loaded later".
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
+        # a flipped bit may leave pieces that are no text: they would come up with the first line
+        pieces = [] if processor is None else processor.id_to_piece([*range(len(processor))])
+    except (RuntimeError, UnicodeDecodeError):
+        return None
+    return processor if pieces else None
 
 
 class Tokenizer:
@@ -49,12 +62,8 @@ class Tokenizer:
 
         Raises RunError when the bytes are no model or its special ids are others.
         """
-        try:
-            # Without this check SentencePiece takes no bytes at all for "to be loaded later".
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
-        except RuntimeError:
-            processor = None
-        if processor is None or processor.get_piece_size() == 0:
+        processor = processor_of(model)
+        if processor is None:
             raise RunError(
                 f"tokenizer {name}: not a SentencePiece model, or a truncated one "
                 f"({len(model)} bytes); copy it again or train a new one"
@@ -201,9 +210,49 @@ class Tokenizer:
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         return [self.decode(ids) for ids in batch]
 
+    def encode_pieces(self, text: str) -> list[str]:
+        """Subwords of ``text``; characters that the vocabulary lacks as they are."""
+        return self._model.encode(_clean(text), out_type=str)
+
+    def decode_pieces(self, pieces: Sequence[str]) -> str:
+        """Text of subwords as ``encode_pieces`` gives them."""
+        return from_subwords(self._model.decode_pieces(list(pieces)))
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The subword of each id as written in the model (a leading U+2581 is a space)."""
         return [self._model.id_to_piece(int(i)) for i in ids]
+
+    def same_text(self, text: str) -> str:
+        """The text as ``decode`` gives it back: NFC, single spaces."""
+        return from_subwords(_clean(text))
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """What each id writes inside a text."""
+        model, pieces = self._model, []
+        for i in range(len(self)):
+            piece = model.id_to_piece(i)
+            if model.is_byte(i):
+                pieces.append(bytes([int(piece[3:5], 16)]))
+            elif model.is_control(i) or model.is_unknown(i) or model.is_unused(i):
+                pieces.append(b"")
+            else:
+                pieces.append(piece.replace(_SPACE, " ").encode())
+        return Spelling(pieces)
+
+    def phrase_ids(self, phrase: str) -> list[int]:
+        """Ids of a phrase inside a text: after a space, or after no space where the phrase begins
+        with punctuation that closes what stands before it, as "." or ")" does."""
+        ids = self.encode(phrase)
+        first = self.same_text(phrase)[:1]
+        opens = unicodedata.category(first) in ("Ps", "Pi") if first else True
+        if not ids or first.isalnum() or opens:
+            return ids
+        piece = self._model.id_to_piece(ids[0])
+        if piece == _SPACE:
+            return ids[1:]
+        bare = self._model.piece_to_id(piece.removeprefix(_SPACE))
+        return ids if bare == UNK else [bare, *ids[1:]]
 
 
 def _clean(text: str) -> str:

@@ -117,5 +117,12 @@ def _copy(model: nn.Module, values: list[Tensor]) -> None:
 
 def _averaged(model: nn.Module) -> list[Tensor]:
     """Weights, and what is saved with them and is no weight: the statistics of batch norm belong
-    to the weights they were gathered with."""
-    return [t for t in weights_of(model).values() if t.is_floating_point()]
+    to the weights they were gathered with. Buffers that never change are left out (a module names
+    them in ``constant_buffers``)."""
+    constant = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "constant_buffers", ())
+    }
+    weights = weights_of(model).items()
+    return [t for name, t in weights if t.is_floating_point() and name not in constant]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from seq2seq.digests import file_digest
 from seq2seq.errors import RunError
+from seq2seq.json_files import read_json
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 _DIGEST = "tensors_sha256"  # in state.json
@@ -71,7 +72,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not folder.exists() and old.exists():  # killed between the two renames
         old.rename(folder)
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = read_json(folder / STATE)
         digest = state.pop(_DIGEST, None)  # checkpoints of before have none
         if digest is not None and digest != file_digest(folder / TENSORS):
             raise ValueError(f"{TENSORS} is not what was saved: its sha256 is another")

@@ -1,5 +1,6 @@
-"""What a run reads and runs with: files by size and sha256, versions of libraries, precision and
-backend. It is written when a run begins, and compared when one is resumed."""
+"""What a run reads and runs with: files by size and sha256, data sets of the hub by revision,
+versions of libraries, precision and backend. It is written when a run begins, and compared when one
+is resumed."""
 
 from __future__ import annotations
 
@@ -15,21 +16,25 @@ from seq2seq.config import RunConfig
 from seq2seq.config.reading import paths_of
 from seq2seq.digests import file_digest
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.training.checkpoints import write_text
+from seq2seq.training.hub_data import hub_revisions
 from seq2seq.training.log import say
 
 INPUTS_FILE = "inputs.json"
 
 # They read and cut the text, decode the images, draw the order: the numbers of a run follow.
-_LIBRARIES = ("datasets", "numpy", "pillow", "sentencepiece", "torch")
+_LIBRARIES = ("datasets", "numpy", "pandas", "pillow", "sentencepiece", "torch")
 _SPLITS = ("train", "validation", "test")
 _NOT_READ = ("output", "data.cache_dir")
+_SAME_ON_CPU = {"auto", "torch"}  # backends
 # read when a run begins, or when it has ended: resuming does not read them
 _NOT_COMPARED = ("tokenizer.", "training.", "data.test")
 
 
 def inputs_of(config: RunConfig, settings: dict[str, str]) -> dict[str, Any]:
-    """What there is to compare: ``files`` by key, ``versions``, and ``settings`` as given."""
+    """What there is to compare: ``files`` by key, ``versions``, ``settings`` as given, and
+    ``revisions`` of data sets on the hub."""
     seen: dict[Any, Any] = {}
     try:
         files = {
@@ -40,7 +45,8 @@ def inputs_of(config: RunConfig, settings: dict[str, str]) -> dict[str, Any]:
     except OSError as error:
         name = error.filename
         raise UsageError(f"{name}: cannot be read ({error.strerror or error})") from None
-    return {"files": files, "versions": _versions(), "settings": settings}
+    parts = {"files": files, "versions": _versions(), "settings": settings}
+    return {**parts, "revisions": hub_revisions(config)}
 
 
 def check_same_inputs(path: Path, now: dict[str, Any], *, resume: bool, allow: bool) -> None:
@@ -69,8 +75,9 @@ def check_same_inputs(path: Path, now: dict[str, Any], *, resume: bool, allow: b
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text("utf-8"))
-        return {part: dict(values[part]) for part in ("files", "versions", "settings")}
+        values = read_json(path)
+        parts = {part: dict(values[part]) for part in ("files", "versions", "settings")}
+        return {**parts, "revisions": dict(values.get("revisions", {}))}  # runs of before: none
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
 
@@ -84,11 +91,20 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for key in now["files"]:
         if key not in before["files"] and not key.startswith(_NOT_COMPARED):
             found.append(f"'{key}' names files that the run was started without")
+    cpu = now["settings"].get("device") == "cpu"
     for part, what in (("versions", "version of "), ("settings", "")):
         for name, old in before[part].items():
             new = now[part].get(name, old)
+            if name == "device" or (name == "backend" and cpu and {old, new} <= _SAME_ON_CPU):
+                continue
             if new != old:
                 found.append(f"the {what}{name} is {new}, the run was started with {old}")
+    for name, old in before["revisions"].items():
+        new = now["revisions"].get(name, old)
+        if new != old:
+            found.append(
+                f"the revision of the data set {name} is {new}, the run was started with {old}"
+            )
     return found
 
 

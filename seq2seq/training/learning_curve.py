@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from seq2seq import registry
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.plotting import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
     points: dict[str, dict[int, float]] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             step = int(entry["step"])
         except (ValueError, KeyError, TypeError):
             if number == len(lines):

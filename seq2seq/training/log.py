@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.training.checkpoints import write_text
 from seq2seq.training.learning_curve import LOG_FILE
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from seq2seq.training.trackers import Trackers
 
 
 def say(text: str, main: bool = True) -> None:
@@ -31,7 +31,7 @@ class RunLog:
 
     def __init__(self, folder: Path, *, total: int, quiet: bool, main: bool) -> None:
         self._main, self._bar = main, None
-        self._board: SummaryWriter | None = None
+        self._trackers: Trackers | None = None
         self._path = folder / LOG_FILE
         if not main:
             return
@@ -40,28 +40,18 @@ class RunLog:
 
             self._bar = tqdm(total=total, unit="step", dynamic_ncols=True)
 
-    def tensorboard(self, folder: Path) -> None:
-        """Write the records to TensorBoard too."""
-        if self._main:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise UsageError(
-                    "training.tensorboard needs the package tensorboard; install the extra: "
-                    "pip install 'recurrent-seq2seq[tensorboard]'"
-                ) from None
-            self._board = SummaryWriter(str(folder))
+    def track(self, trackers: Trackers) -> None:
+        """Give the records to trackers, too."""
+        self._trackers = trackers
 
     def record(self, values: dict[str, Any]) -> None:
-        """One record, with at least ``step``: to the file, TensorBoard and the screen."""
+        """One record, with at least ``step``: to the file, the trackers and the screen."""
         if not self._main:
             return
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
-        if self._board:
-            for name, value in values.items():
-                if isinstance(value, (int, float)) and name != "step":
-                    self._board.add_scalar(name, value, values["step"])
+        if self._trackers:
+            self._trackers.record(values)
         if self._bar is not None and "loss" in values:
             self._bar.set_postfix_str(
                 f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s"
@@ -97,8 +87,8 @@ class RunLog:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        if self._board:
-            self._board.close()
+        if self._trackers:
+            self._trackers.close()
 
 
 def _short(value: Any) -> str:
@@ -111,7 +101,7 @@ def _drop_after(path: Path, step: int, validated: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if record["step"] <= (validated if "validation_loss" in record else step):
                 kept.append(line + "\n")
         except (ValueError, KeyError):

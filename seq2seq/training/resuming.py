@@ -7,9 +7,10 @@ from pathlib import Path
 
 from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.training import checkpoints
 
-_MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard".split())
+_MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard trackers".split())
 _MAY_CHANGE |= {"test", "cache_dir"}
 _MAY_DIFFER = {"output", "decoding", "generation"}  # sections that do not affect training
 
@@ -19,7 +20,7 @@ def check_same_run(path: Path, config: RunConfig) -> None:
     values = config_to_dict(config)
     if path.exists() and checkpoints.exists(path.parent / "checkpoints" / "last"):
         try:
-            read = json.loads(path.read_text("utf-8"))
+            read = read_json(path)
         except ValueError as error:
             raise RunError(f"{path}: cannot be read ({error})") from None
         before = config_to_dict(config_from_dict(read, str(path)))

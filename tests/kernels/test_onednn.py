@@ -64,10 +64,10 @@ def test_it_is_taken_where_it_fits_alone():
     weights = torch.zeros(1, 16, 3), torch.zeros(1, 16, 4)
     plain = Arguments(torch.zeros(2, 5, 3), *weights, *[None] * 5)
     supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    assert onednn.fits("lstm", half, plain, Options(), None) == supported
-    assert onednn.fits("lstm", full, plain, Options(), None)
+    assert onednn.fits("lstm", half, plain, Options(), None, True) == supported
+    assert onednn.fits("lstm", full, plain, Options(), None, True)
     with torch.backends.mkldnn.flags(enabled=False):
-        assert not onednn.fits("lstm", full, plain, Options(), None)
+        assert not onednn.fits("lstm", full, plain, Options(), None, True)
     gain = GateNorm(torch.ones(1, 4, 4), torch.ones(1, 4, 4))
     mask = plain._replace(hidden_mask=torch.ones(1, 2, 4))
     norm = plain._replace(input_gain=gain[0], recurrent_gain=gain[1])
@@ -83,4 +83,4 @@ def test_it_is_taken_where_it_fits_alone():
         ("lstm", half, plain, resets, None),
         ("lstm", half, plain, Options(), torch.tensor([5, 3])),
     ):
-        assert not onednn.fits(*case)
+        assert not onednn.fits(*case, True)

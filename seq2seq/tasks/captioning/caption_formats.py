@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 from seq2seq.text.files import csv_rows, decode_lines
 
 Split = Literal["train", "validation", "test"]
@@ -171,7 +171,7 @@ def _token_rows(path: Path, lines: Iterator[str]) -> Iterator[Row]:
 
 def _parse(text: str, where: str) -> object:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not valid JSON: {error}") from None
 

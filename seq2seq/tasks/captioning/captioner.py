@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.errors import RunError, UsageError
+from seq2seq.images.files import ImageError, read_image
 from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -25,8 +26,9 @@ from seq2seq.tasks.captioning.batches import BOS, whole_images
 from seq2seq.tasks.captioning.card import caption_card
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
 from seq2seq.tasks.captioning.features import check_features, pad_features, read_features
-from seq2seq.tasks.captioning.images import ImageError, read_image
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
+from seq2seq.text.phrases import Phrases, missing
+from seq2seq.text.unit_phrases import unit_phrases
 from seq2seq.text.vocabulary import END, UNK, Units, save_units
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Caption:
     limit cut the caption. ``attention`` (T, S), where it was asked for, has a row for each of
     ``tokens`` and one for the end if the search reached it, and a column for each place of the
     image, row by row of its grid; with a sentinel it sums up to less than 1, the rest went there.
+    ``missing`` are the phrases that were required and are not in the text.
     """
 
     text: str
@@ -52,6 +55,7 @@ class Caption:
     finished: bool
     tokens: list[str]
     attention: Tensor | None = None
+    missing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         decoding: CaptionDecodingConfig | None = None,
         precision: Precision = "fp32",
         attention: bool = False,
+        require: Sequence[str] = (),
+        forbid: Sequence[str] = (),
     ) -> list[Captioned]:
         """Caption each image, in the order given: the ``n_best`` best captions of each, best first.
 
@@ -119,7 +125,9 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
 
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; ``beam_size`` and ``batch_size`` override single ones. ``attention`` asks
-        for the attention weights. ``precision="bf16"`` multiplies in bfloat16.
+        for the attention weights. ``precision="bf16"`` multiplies in bfloat16. ``require`` are
+        phrases that every caption must hold as whole words, ``forbid`` such as it must not
+        (``text.phrases``).
 
         Raises:
             UsageError: ``images`` is no list; a setting out of range.
@@ -133,6 +141,9 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         if not isinstance(n_best, int) or not 1 <= n_best <= settings.beam_size:
             most = f"{settings.beam_size} (beam_size)"
             raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
+        phrases = unit_phrases(self.units, require, forbid)
+        if phrases is not None:
+            phrases.check([], settings.max_length, "captions")
         results: list[Captioned] = []
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
@@ -140,7 +151,9 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
             for start in range(0, len(images), settings.batch_size):
                 batch = [self._read(image) for image in images[start : start + settings.batch_size]]
                 good = [one for one in batch if isinstance(one, Tensor)]
-                captions_of = iter(self._search(good, weights, settings, n_best, attention))
+                captions_of = iter(
+                    self._search(good, weights, settings, n_best, attention, phrases)
+                )
                 results += [
                     Captioned(next(captions_of)) if isinstance(one, Tensor) else Captioned([], one)
                     for one in batch
@@ -154,6 +167,7 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         weights: DecodingWeights | None = None,
         n_best: int = 1,
         attention: bool = False,
+        phrases: Phrases | None = None,
     ) -> list[list[Caption]]:
         """The captions of images that are encoded already; autocast decides the precision."""
         count, device = len(encoded.values), encoded.values.device
@@ -166,6 +180,7 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
             "min_length": decoding.min_length,
             "no_repeat_ngram": decoding.no_repeat_ngram,
             "return_attention": attention,
+            "constraints": None if phrases is None else [phrases] * count,
         }
         with torch.inference_mode():
             state = self.model.start(encoded, weights)
@@ -178,9 +193,12 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
                     **common,
                     beam_size=decoding.beam_size,
                     length_penalty=decoding.length_penalty,
+                    groups=decoding.beam_groups,
+                    diversity=decoding.diversity,
                     n_best=n_best,
                 )
-        return [[self._caption(one) for one in hypotheses] for hypotheses in hypotheses_of]
+        required = () if phrases is None else tuple(phrases.required)
+        return [[self._caption(one, required) for one in found] for found in hypotheses_of]
 
     def text(self, ids: Sequence[int]) -> str:
         """The caption that units ``ids`` spell, on one line."""
@@ -188,15 +206,16 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         text = "".join([decoder.add(unit) for unit in ids]) + decoder.finish()
         return " ".join(text.replace("\0", "").split())
 
-    def _caption(self, hypothesis: Hypothesis) -> Caption:
-        attention = hypothesis.attention
+    def _caption(self, hypothesis: Hypothesis, required: Sequence[str]) -> Caption:
+        attention, text = hypothesis.attention, self.text(hypothesis.tokens)
         return Caption(
-            self.text(hypothesis.tokens),
+            text,
             hypothesis.score,
             hypothesis.log_probability,
             hypothesis.finished,
             [self.units.piece(unit) for unit in hypothesis.tokens],
             None if attention is None else attention.float().cpu(),
+            missing(text, required),
         )
 
     def _read(self, image: Any) -> Tensor | ImageError:
@@ -225,6 +244,7 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         settings: CaptionDecodingConfig,
         n_best: int,
         attention: bool,
+        phrases: Phrases | None,
     ) -> list[list[Caption]]:
         if not batch:
             return []
@@ -240,7 +260,9 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
             if source.dtype == torch.uint8:
                 source = whole_images(source, self.config.data)
             encoded = self.model.encode(source, lengths)
-            captions_of = self.caption_encoded(encoded, settings, weights, n_best, attention)
+            captions_of = self.caption_encoded(
+                encoded, settings, weights, n_best, attention, phrases
+            )
         except torch.OutOfMemoryError:
             raise RunError(
                 f"{device}: out of memory with {len(batch)} images, beam {settings.beam_size}; use "
@@ -272,12 +294,15 @@ def _settings(
         "min_length": 0,
         "no_repeat_ngram": 0,
         "length_penalty": 0,
+        "beam_groups": 1,
+        "diversity": 0,
     }
     for key, lowest in least.items():
         value = getattr(settings, key)
-        whole = key == "length_penalty" or isinstance(value, int)
+        real = key in ("length_penalty", "diversity")
+        whole = real or isinstance(value, int)
         if not whole or not lowest <= value < float("inf"):
-            kind = "number" if key == "length_penalty" else "whole number"
+            kind = "number" if real else "whole number"
             raise UsageError(f"{key} is {value!r}; expected a {kind} of at least {lowest}")
     if settings.beam_size > MAX_BEAM_SIZE:
         raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")

@@ -25,9 +25,9 @@ import datasets
 
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
+from seq2seq.images.files import SUFFIXES
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.captioning.caption_formats import Split, read_rows
-from seq2seq.tasks.captioning.images import SUFFIXES
 from seq2seq.text.characters import is_blank
 from seq2seq.text.files import check_unicode
 

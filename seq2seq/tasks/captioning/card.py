@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from seq2seq.config.images import ImageEncoderConfig
 from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
-from seq2seq.tasks.captioning.config import CaptioningConfig, ImageEncoderConfig
+from seq2seq.tasks.captioning.config import CaptioningConfig
 
 _USAGE = usage(
     "Captioner",
@@ -49,6 +50,7 @@ def caption_card(
         table(rows),
         scores_section(lines, card.get("test_set")),
         _USAGE,
+        data=data,
     )
 
 

@@ -59,6 +59,7 @@ _SETTINGS = {  # those of CaptionDecodingConfig: option -> (least, help)
     "max_length": (1, "longest caption, in words"),
     "min_length": (0, "shortest caption, in words"),
     "no_repeat_ngram": (0, "no N-gram twice; 0: off"),
+    "beam_groups": (1, "diverse beam search: the beam in N groups that avoid each other"),
 }
 
 _log = logging.getLogger("seq2seq")
@@ -70,6 +71,10 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
+    parser.add_argument(
+        "--require", metavar="PHRASE", action="append", help="words that every caption must hold"
+    )
+    parser.add_argument("--forbid", metavar="PHRASE", action="append", help="and must not")
     parser.add_argument(
         "--attention-plot",
         type=picture,
@@ -100,6 +105,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     for name, (least, text) in _SETTINGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
     group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
+    group.add_argument("--diversity", type=number, metavar="X", help="of groups (default: 0.5)")
     add_machine(parser)
 
 
@@ -119,7 +125,12 @@ def _caption(options: argparse.Namespace) -> int:
         for start in range(0, len(paths), settings.batch_size):
             batch = paths[start : start + settings.batch_size]
             results = captioner.caption(
-                batch, n_best=options.n_best, decoding=settings, precision=options.precision
+                batch,
+                n_best=options.n_best,
+                decoding=settings,
+                precision=options.precision,
+                require=options.require or (),
+                forbid=options.forbid or (),
             )
             for path, found in zip(batch, results, strict=True):
                 if found.error is not None:
@@ -127,6 +138,9 @@ def _caption(options: argparse.Namespace) -> int:
                     _log.error("%s", found.error)
                 elif drawn is None:
                     drawn = path
+                if found.error is None and found.captions[0].missing:
+                    names = ", ".join(map(repr, found.captions[0].missing))
+                    _log.warning("%s: the caption does not hold %s, which it was to", path, names)
                 sink.write(_lines(path, found, options))
             sink.flush()
     if options.attention_plot:  # last: a picture that cannot be written loses no caption
@@ -182,7 +196,11 @@ def _lines(path: Path, captioned: Captioned, options: argparse.Namespace) -> str
         if captioned.error is not None:
             return _json({"image": str(path), "error": str(captioned.error)})
         names = ("text", "score", "log_probability")
-        captions = [{name: getattr(one, name) for name in names} for one in captioned.captions]
+        captions = [
+            {name: getattr(one, name) for name in names}
+            | ({"missing": one.missing} if one.missing else {})
+            for one in captioned.captions
+        ]
         return _json({"image": str(path), "captions": captions})
     if options.n_best > 1:
         return "".join(f"{path}\t{one.score:.4f}\t{one.text}\n" for one in captioned.captions)
@@ -219,7 +237,7 @@ def _draw(
 
 
 def _suffixes(captioner: Captioner) -> frozenset[str]:
-    from seq2seq.tasks.captioning.images import SUFFIXES
+    from seq2seq.images.files import SUFFIXES
 
     features = captioner.config.model.encoder.kind == "features"
     return frozenset({".npy"}) if features else frozenset(SUFFIXES)
@@ -235,7 +253,7 @@ def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecodingConfig:
-    changed = given(options, (*_SETTINGS, "length_penalty"))
+    changed = given(options, (*_SETTINGS, "length_penalty", "diversity"))
     return dataclasses.replace(captioner.config.decoding, **changed)
 
 

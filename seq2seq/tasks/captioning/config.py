@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.images import ImageEncoderConfig, ImagesText, check_image_encoder
 from seq2seq.config.layers import DecoderConfig
-from seq2seq.config.paths import PATH, PathText
+from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
 MAX_IMAGE_SIZE = 4096  # pixels a side; a mistyped or strangers' number must not fill the memory
-
-IMAGE_ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp"),
-    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
-)
-ImagesText = Annotated[str, PATH, IMAGE_ENDINGS]
 
 
 @dataclass
@@ -64,29 +59,6 @@ class CaptionDataConfig:
 @dataclass
 class CaptionUnitsConfig(VocabularyConfig):
     min_count: int = 5  # words and characters that are rarer become <unk>
-
-
-@dataclass
-class ImageEncoderConfig:
-    """What turns an image into vectors."""
-
-    # residual: a CNN trained from scratch; timm: a backbone of that library; features: computed
-    # beforehand; constant: the same learned vectors for every image (a baseline that sees nothing)
-    kind: Literal["residual", "timm", "features", "constant"] = "residual"
-    stem: int = 32  # channels of the first convolution
-    widths: list[int] = field(default_factory=lambda: [64, 128, 256, 256])  # channels of stages
-    blocks: list[int] = field(default_factory=lambda: [1, 1, 1, 1])  # residual blocks of stages
-    strides: list[int] = field(default_factory=lambda: [2, 2, 2, 1])  # of stages; the stem's is 2
-    norm: Literal["batch", "group"] = "batch"
-    # where in the image a vector stands is added to it: a linear map of column and row
-    coordinates: bool = False
-    dropout: float = 0.0  # of the vectors
-    pooled: bool = False  # their mean alone: one vector an image, nothing to look around in
-    frozen: bool = False  # weights stay as they were: pretrained ones, or of training.start_from
-    backbone: str = "resnet50"  # of timm
-    pretrained: bool = True  # its weights, too; only when a run begins
-    size: int = 256  # features: their width; constant: the width of its vectors
-    positions: int = 64  # constant: how many vectors
 
 
 @dataclass
@@ -148,6 +120,8 @@ class CaptionDecodingConfig:
     no_repeat_ngram: int = 0
     min_length: int = 0
     max_length: int = 30  # units
+    beam_groups: int = 1  # diverse beam search (Vijayakumar et al. 2016): beam_size in so many
+    diversity: float = 0.5  # and how much a group avoids the units of earlier ones
 
 
 @dataclass
@@ -169,12 +143,12 @@ def check(config: CaptioningConfig, where: str) -> None:
     sections = {
         "data": (data, "image_size batch_images captions_per_image max_length"),
         "data.augmentation": (data.augmentation, "size crop"),
-        "units": (config.units, "vocab_size min_count"),
+        "units": (config.units, "vocab_size min_count sample_sentences"),
         "model": (model, "embedding_size init_range"),
         "model.encoder": (encoder, "stem size positions"),
         "model.decoder": (decoder, "layers hidden_size attention_size"),
         "training": (training, "validation_beam samples"),
-        "decoding": (decoding, "beam_size batch_size max_length"),
+        "decoding": (decoding, "beam_size batch_size max_length beam_groups"),
     }
     for section, (values, names) in sections.items():
         found = {f"{section}.{name}": getattr(values, name) for name in names.split()}
@@ -197,6 +171,7 @@ def check(config: CaptioningConfig, where: str) -> None:
             "decoding.length_penalty": decoding.length_penalty,
             "decoding.no_repeat_ngram": decoding.no_repeat_ngram,
             "decoding.min_length": decoding.min_length,
+            "decoding.diversity": decoding.diversity,
         },
         where,
     )
@@ -217,26 +192,8 @@ def check(config: CaptioningConfig, where: str) -> None:
             )
     check_not_negative({"data.held_out": data.held_out}, where)
     check_run(config, where, has_validation=bool(data.validation or data.held_out))
-    _check_encoder(encoder, where)
+    check_image_encoder(encoder, where, "model.encoder")
     _check_together(config, where)
-
-
-def _check_encoder(encoder: ImageEncoderConfig, where: str) -> None:
-    stages = {"widths": encoder.widths, "blocks": encoder.blocks, "strides": encoder.strides}
-    if len({len(values) for values in stages.values()}) > 1 or not encoder.widths:
-        found = ", ".join(f"{name} {values}" for name, values in stages.items())
-        raise UsageError(
-            f"{where}: 'model.encoder' has {found}; expected as many of each: one for a stage"
-        )
-    for name, values in {**stages, "strides": encoder.strides}.items():
-        if any(value < 1 for value in values) or (name == "strides" and max(values) > 2):
-            expected = "1 or 2" if name == "strides" else "at least 1"
-            raise UsageError(f"{where}: 'model.encoder.{name}' is {values}; expected {expected}")
-    if encoder.norm == "group" and any(width % 16 for width in [encoder.stem, *encoder.widths]):
-        raise UsageError(
-            f"{where}: 'model.encoder.norm: group' normalises 16 channels at a time; 'stem' is "
-            f"{encoder.stem}, 'widths' {encoder.widths}; expected multiples of 16"
-        )
 
 
 def _check_together(config: CaptioningConfig, where: str) -> None:

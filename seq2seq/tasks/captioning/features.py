@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.captioning.images import ImageError
+from seq2seq.images.files import ImageError
 
 
 class Features:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from seq2seq.errors import RunError
-from seq2seq.tasks.captioning.images import ImageError, read_images
+from seq2seq.images.files import ImageError, read_images
 
 _VERSION = 1  # of the pixels: another number makes caches of older code void
 _AT_ONCE = 64  # images a thread decodes before they are written

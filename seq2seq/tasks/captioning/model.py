@@ -22,8 +22,8 @@ from seq2seq.layers import decoder_search
 from seq2seq.layers.decoder import Decoder
 from seq2seq.layers.decoder_search import DecodingWeights, SearchState
 from seq2seq.layers.dropout import drop_steps, drop_words
+from seq2seq.layers.image_encoder import image_encoder
 from seq2seq.tasks.captioning.config import CaptionModelConfig
-from seq2seq.tasks.captioning.image_encoder import image_encoder
 
 
 class Encoded(NamedTuple):

@@ -16,6 +16,7 @@ from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.captioning.batches import BOS, IGNORE, pad_captions
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
 from seq2seq.text.vocabulary import END, UNK
+from seq2seq.training.sequence_rewards import mean_of_others, policy_gradient, sequence_losses
 
 # (captions as ids, the end among them where they came to it; rows of the training set) -> rewards
 Reward = Callable[[list[list[int]], list[int]], Tensor]
@@ -178,23 +179,13 @@ class SelfCritical(nn.Module):
             device = encoded.values.device
             inputs, targets, rows = inputs.to(device), targets.to(device), rows.to(device)
             vectors, _ = self.model(encoded, rows, inputs)
-            projection = self.model.projection
-            losses = linear_cross_entropy(
-                vectors.flatten(0, 1) / self.temperature,
-                projection.weight,
-                targets.flatten(),
-                projection.bias / self.temperature,
-                reduction="none",
-            ).view_as(targets)  # (N, T)
-        loss = (losses.sum(1) * advantage.to(losses)).sum()
-        return loss, -rewards.sum()
+            losses = sequence_losses(vectors, self.model.projection, targets, self.temperature)
+        return policy_gradient(losses, advantage), -rewards.sum()
 
     def _baselines(self, encoded: Encoded, indices: list[int], rewards: Tensor) -> Tensor:
         """(N,)"""
         if self.baseline == "samples":
-            grouped = rewards.view(len(indices), self.samples)
-            others = (grouped.sum(1, keepdim=True) - grouped) / (self.samples - 1)
-            return others.flatten()
+            return mean_of_others(rewards.view(len(indices), self.samples)).flatten()
         with torch.no_grad():
             state = self.model.start(encoded)
         found = greedy_search(

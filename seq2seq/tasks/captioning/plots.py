@@ -131,7 +131,7 @@ def _pixels(image: Picture) -> numpy.ndarray:
     import torch
     from PIL import Image
 
-    from seq2seq.tasks.captioning.images import read_image
+    from seq2seq.images.files import read_image
 
     if isinstance(image, torch.Tensor):
         if image.dim() != 3 or image.shape[0] != 3 or image.dtype != torch.uint8:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from seq2seq import json_files
 from seq2seq.errors import UsageError
 
 _BLANK = re.compile(r"_{2,}")
@@ -77,7 +77,7 @@ def parse_json(line: str, where: str) -> tuple[str, list[Any] | None]:
     """The same of {"text": "the ___ .", "candidates": ["bank", "river"]}; other keys are left
     alone."""
     try:
-        row = json.loads(line)
+        row = json_files.parse_json(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not valid JSON: {error}") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):

@@ -35,7 +35,7 @@ def language_card(
     """Write the model card as Markdown with the YAML head that the hub reads.
 
     ``card`` is what the configuration does not know (keys: ``seq2seq.saved.card.CARD_KEYS``);
-    ``test_set`` and ``scores`` are not used. Raises UsageError for an unknown key in it.
+    ``scores`` are not used. Raises UsageError for an unknown key in it.
     """
     card, data, model = check_card(card), config.data, config.model
     kind = "text-generation" if model.direction == "forward" else "fill-mask"
@@ -56,4 +56,5 @@ def language_card(
         _ABOUT[model.direction],
         table(rows),
         _USAGE[model.direction],
+        data=data,
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
 import signal
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import chunks
 from seq2seq.command_line.options import add_machine, add_model, given, load_model
 from seq2seq.errors import UsageError
 from seq2seq.tasks.generation import fill_command, suggest_command
@@ -21,6 +23,7 @@ from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check
 
 if TYPE_CHECKING:
     from seq2seq.tasks.generation.config import LanguageConfig
+    from seq2seq.tasks.generation.mapped import LargeText
     from seq2seq.tasks.generation.perplexity import TextScore
     from seq2seq.tasks.generation.text import Text
 
@@ -35,7 +38,8 @@ Writes the prompt and what the model writes after it, as it comes.
 """
 
 _SCORE_EXAMPLES = """\
-Reads lines and writes the log probability (natural logarithm) of each, one number a line:
+Reads lines and writes the log probability (natural logarithm) of each, one number a line.
+Bytes that are not UTF-8 are replaced, with a warning that names the line.
 
   seq2seq score MODEL < lines.txt
   seq2seq score MODEL --context "The cat sat on the" < endings.txt     which ending is likeliest
@@ -49,6 +53,8 @@ How well the model predicts a text; without --text, the validation text of its o
   seq2seq perplexity MODEL --cold-window 256
   seq2seq perplexity MODEL --text test.txt --dynamic --cache
 """
+
+_SCORED_AT_ONCE = 1000  # lines: memory does not grow with their number
 
 # option -> (how it is read, what it says); the names are those of GenerationConfig
 _SETTINGS = {
@@ -144,14 +150,18 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     generator = load_model(options, "generation")
-    from seq2seq.tasks.generation.text import decode
+    from seq2seq.text.files import check_not_utf16
 
-    text = decode(sys.stdin.buffer.read(), "standard input", "")
-    lines = text.removesuffix("\n").split("\n") if text else []
-    scores = generator.score(lines, context=options.context, precision=options.precision)
-    for one in scores:
-        value = one.log_probability / max(1, one.tokens) if options.mean else one.log_probability
-        print(f"{value:.4f}")
+    source, name = sys.stdin.buffer, "standard input"
+    size = 1 if source.isatty() else _SCORED_AT_ONCE
+    begins = source.readline()
+    check_not_utf16(begins[:256], name)
+    for _, lines in chunks(itertools.chain([begins] if begins else [], source), name, size):
+        scores = generator.score(lines, context=options.context, precision=options.precision)
+        for one in scores:
+            total = one.log_probability
+            print(f"{total / max(1, one.tokens) if options.mean else total:.4f}")
+        sys.stdout.flush()
     return 0
 
 
@@ -180,7 +190,7 @@ def _perplexity(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(config: LanguageConfig, path: str | None) -> Text:
+def _text(config: LanguageConfig, path: str | None) -> Text | LargeText:
     from seq2seq.tasks.generation.text import as_documents, read
     from seq2seq.tasks.generation.training import load_texts
 

@@ -62,4 +62,5 @@ class _AfterPrompt:
         return logits.index_fill(1, self._banned, -torch.inf), _Begun(inner, None)
 
     def reorder(self, state: _Begun, index: Tensor) -> _Begun:
-        return _Begun(self._steps.reorder(state.state, index), None)
+        logits = None if state.logits is None else state.logits.index_select(0, index)
+        return _Begun(self._steps.reorder(state.state, index), logits)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -40,20 +43,44 @@ class Bridge(nn.Module):
             for _ in range(linear * self.has_cell * decoder.layers)
         )
 
+    @property
+    def shape(self) -> BridgeShape:
+        return BridgeShape(self.kind, self.layers, self.size, self.has_cell)
+
     def forward(self, hidden: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Final states (L_enc, B, D) -> initial states (L_dec, B, H), cell None but for LSTM."""
-        if self.kind == "zero":
-            zero = hidden.new_zeros(self.layers, hidden.shape[1], self.size)
-            return zero, zero.clone() if self.has_cell else None
-        if self.kind == "copy":
-            first = hidden.shape[0] - self.layers
-            return hidden[first:], None if cell is None or not self.has_cell else cell[first:]
-        cell = hidden if cell is None else cell
-        top = hidden.shape[0] - self.layers
-        below = [max(0, top + number) for number in range(self.layers)]
+        return first_states(self.shape, hidden, cell, list(self.hidden), list(self.cell))
 
-        def project(maps: nn.ModuleList, states: Tensor) -> Tensor:
-            outputs = [torch.tanh(m(states[n])) for m, n in zip(maps, below, strict=True)]
-            return torch.stack(outputs).to(hidden.dtype)  # (L_dec, B, H)
 
-        return project(self.hidden, hidden), project(self.cell, cell) if self.has_cell else None
+class BridgeShape(NamedTuple):
+    """A bridge without its weights."""
+
+    kind: str
+    layers: int  # L_dec
+    size: int  # H
+    has_cell: bool
+
+
+def first_states(
+    shape: BridgeShape,
+    hidden: Tensor,
+    cell: Tensor | None,
+    hidden_maps: Sequence[Callable[[Tensor], Tensor]],
+    cell_maps: Sequence[Callable[[Tensor], Tensor]],
+) -> tuple[Tensor, Tensor | None]:
+    """``Bridge.forward`` with W s + b given as a function for each decoder layer."""
+    if shape.kind == "zero":
+        zero = hidden.new_zeros(shape.layers, hidden.shape[1], shape.size)
+        return zero, zero.clone() if shape.has_cell else None
+    if shape.kind == "copy":
+        first = hidden.shape[0] - shape.layers
+        return hidden[first:], None if cell is None or not shape.has_cell else cell[first:]
+    cell = hidden if cell is None else cell
+    top = hidden.shape[0] - shape.layers
+    below = [max(0, top + number) for number in range(shape.layers)]
+
+    def project(maps: Sequence[Callable[[Tensor], Tensor]], states: Tensor) -> Tensor:
+        outputs = [torch.tanh(m(states[n])) for m, n in zip(maps, below, strict=True)]
+        return torch.stack(outputs).to(hidden.dtype)  # (L_dec, B, H)
+
+    return project(hidden_maps, hidden), project(cell_maps, cell) if shape.has_cell else None

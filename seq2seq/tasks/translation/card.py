@@ -32,6 +32,8 @@ def translation_card(
         UsageError: an unknown key in ``card``.
     """
     card = check_card(card)
+    scores = card.get("scores") or {}
+    card = {"metrics": {name: one.value for name, one in scores.items()}, **card}
     source, target = config.data.source, config.data.target
     return write_card(
         _head(source, target),
@@ -39,10 +41,9 @@ def translation_card(
         card,
         f"Translates `{source}` into `{target}` with a recurrent encoder-decoder.",
         _facts(config, parameters, card),
-        scores_section(
-            _score_table(card.get("scores") or {}), card.get("test_set") or config.data.test
-        ),
+        scores_section(_score_table(scores), card.get("test_set") or config.data.test),
         _USAGE,
+        data=config.data,
     )
 
 

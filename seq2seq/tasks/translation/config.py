@@ -8,7 +8,7 @@ from typing import Literal
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import DecoderConfig, EncoderConfig
 from seq2seq.config.paths import PathText
-from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.config.training import TrainingConfig, check_run, check_streaming
 from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import UsageError
 
@@ -45,6 +45,8 @@ class DataConfig:
     batch_tokens: int = 4096  # budget of a batch: sentences x longest (source or target)
     batch_sentences: int = 1024  # and at most so many sentences
     cache_dir: PathText | None = None  # default: the datasets library's own cache folder
+    streaming: bool = False  # read ``train`` again every epoch, keep nothing of it on disk
+    shuffle_buffer: int = 100_000  # pairs of a stream that are shuffled (and batched) together
 
 
 @dataclass
@@ -70,6 +72,14 @@ class TranslationTrainingConfig(TrainingConfig):
     average: bool = True
     label_smoothing: float = 0.1
     rdrop: float = 0.0  # weight of the R-Drop consistency term (Liang et al. 2021)
+    # cross_entropy, or on translations that the model draws itself, scored against the reference:
+    # policy gradient with the other samples as baseline, or minimum risk (Shen et al. 2016)
+    objective: Literal["cross_entropy", "self_critical", "minimum_risk"] = "cross_entropy"
+    reward: Literal["bleu", "chrf"] = "bleu"  # of a sentence
+    samples: int = 5  # translations drawn for each source
+    temperature: float = 1.0  # of the distribution they are drawn from
+    sharpness: float = 0.1  # minimum_risk: exponent of their probabilities
+    cross_entropy_weight: float = 0.1  # share of the references' cross entropy, 0 to 1
     validation_beam: int = 1  # beam size of the translations that BLEU is taken of
 
 
@@ -84,6 +94,8 @@ class DecodingConfig:
     max_length_ratio: float = 2.0  # maximum length = ratio * source tokens + max_length_extra
     max_length_extra: int = 10
     min_length: int = 0
+    beam_groups: int = 1  # diverse beam search (Vijayakumar et al. 2016): beam_size in so many
+    diversity: float = 0.5  # and how much a group avoids the tokens of earlier ones
 
 
 @dataclass
@@ -107,7 +119,9 @@ def check(config: TranslationConfig, where: str) -> None:
     positive = {
         "data.batch_tokens": config.data.batch_tokens,
         "data.batch_sentences": config.data.batch_sentences,
+        "data.shuffle_buffer": config.data.shuffle_buffer,
         "tokenizer.vocab_size": config.tokenizer.vocab_size,
+        "tokenizer.sample_sentences": config.tokenizer.sample_sentences,
         "model.embedding_size": model.embedding_size,
         "model.encoder.layers": model.encoder.layers,
         "model.encoder.hidden_size": model.encoder.hidden_size,
@@ -116,8 +130,11 @@ def check(config: TranslationConfig, where: str) -> None:
         "model.decoder.attention_size": model.decoder.attention_size,
         "model.init_range": model.init_range,
         "training.validation_beam": training.validation_beam,
+        "training.samples": training.samples,
+        "training.sharpness": training.sharpness,
         "decoding.beam_size": decoding.beam_size,
         "decoding.batch_size": decoding.batch_size,
+        "decoding.beam_groups": decoding.beam_groups,
     }
     fractions = {
         "model.dropout": model.dropout,
@@ -133,13 +150,52 @@ def check(config: TranslationConfig, where: str) -> None:
         "decoding.min_length": decoding.min_length,
         "decoding.max_length_ratio": decoding.max_length_ratio,
         "decoding.max_length_extra": decoding.max_length_extra,
+        "decoding.diversity": decoding.diversity,
     }
     check_positive(positive, where)
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(config.data.validation))
+    check_streaming(config, where)
+    if config.data.streaming and training.objective != "cross_entropy":
+        raise UsageError(
+            f"{where}: 'training.objective: {training.objective}' looks the references up, which a "
+            "stream does not keep; leave out 'data.streaming'"
+        )
+    if config.data.streaming and config.data.filter.deduplicate:
+        raise UsageError(
+            f"{where}: 'data.filter.deduplicate' would have to remember the whole stream; leave "
+            "out 'data.streaming', or deduplicate the data beforehand"
+        )
     if model.tied_embeddings == "all" and not config.tokenizer.shared:
         raise UsageError(
             f"{where}: 'model.tied_embeddings: all' needs one vocabulary for both languages; "
             "set 'tokenizer.shared: true' or 'model.tied_embeddings: target'"
         )
+    if training.objective != "cross_entropy":
+        _check_sequence_objective(config, where)
+
+
+def _check_sequence_objective(config: TranslationConfig, where: str) -> None:
+    training = config.training
+    if config.data.train and not training.start_from:
+        raise UsageError(
+            f"{where}: 'training.objective: {training.objective}' improves a model trained by "
+            "cross entropy; set 'training.start_from' to one"
+        )
+    if training.samples < 2:
+        raise UsageError(
+            f"{where}: 'training.samples' is {training.samples}; expected at least 2: the "
+            "translations of a source are compared with each other"
+        )
+    if not 0.05 <= training.temperature <= 20:
+        raise UsageError(
+            f"{where}: 'training.temperature' is {training.temperature}; expected 0.05 to 20"
+        )
+    if not 0 <= training.cross_entropy_weight <= 1:
+        raise UsageError(
+            f"{where}: 'training.cross_entropy_weight' is {training.cross_entropy_weight}; "
+            "expected 0 to 1"
+        )
+    if training.rdrop:
+        raise UsageError(f"{where}: 'training.rdrop' belongs to cross entropy; leave it out")

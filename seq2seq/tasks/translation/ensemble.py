@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seq2seq.decoding.ensemble import Ensemble, EnsembleState
 from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.int8_model import Int8TranslationModel
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.text.sentencepiece import Tokenizer
 
@@ -17,12 +19,18 @@ class EnsembleModel(nn.Module):
     """Offers start, step and reorder as one TranslationModel does; see ``decoding.ensemble``.
     The models are put in evaluation mode."""
 
-    def __init__(self, models: Sequence[TranslationModel | EnsembleModel]) -> None:
+    def __init__(
+        self, models: Sequence[TranslationModel | Int8TranslationModel | EnsembleModel]
+    ) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
         self._members = tuple(models)  # as ``models``, with their own types
         self._ensemble = Ensemble(models)
         self.eval()
+
+    def in_int8(self) -> EnsembleModel:
+        """The same of models in int8."""
+        return EnsembleModel([in_int8(model) for model in self._members])
 
     def decoding_weights(self) -> list[Any]:
         """See TranslationModel.decoding_weights."""
@@ -42,6 +50,22 @@ class EnsembleModel(nn.Module):
     def reorder(self, state: EnsembleState, index: Tensor) -> EnsembleState:
         """Row i of the new state is row index[i] of the old one."""
         return self._ensemble.reorder(state, index)
+
+
+AnyModel = TranslationModel | Int8TranslationModel | EnsembleModel
+
+
+def in_int8(model: AnyModel) -> Int8TranslationModel | EnsembleModel:
+    """The model, or each of an ensemble's, in int8; see ``int8_model.py``."""
+    if isinstance(model, Int8TranslationModel):
+        return model
+    return model.in_int8() if isinstance(model, EnsembleModel) else Int8TranslationModel(model)
+
+
+def device_of(model: AnyModel) -> torch.device:
+    """Where a model's weights are; those in int8 are no parameters and on the CPU."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def check_vocabularies(side: str, tokenizers: Sequence[Tokenizer]) -> None:

@@ -24,6 +24,7 @@ from seq2seq.errors import UsageError
 from seq2seq.saved.directory import replace_files
 from seq2seq.tasks.translation.ensemble import EnsembleModel
 from seq2seq.tasks.translation.export_card import export_card
+from seq2seq.tasks.translation.int8_model import Int8TranslationModel
 
 if TYPE_CHECKING:
     from seq2seq.tasks.translation.model import TranslationModel
@@ -52,6 +53,8 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
             )
     if isinstance(translator.model, EnsembleModel):
         raise UsageError("an ensemble is not one model and cannot be exported; export its members")
+    if isinstance(translator.model, Int8TranslationModel):
+        raise UsageError("a model in int8 cannot be exported; export the one that it was made of")
     model = copy.deepcopy(translator.model).float().cpu().eval()
     with torch.no_grad():
         graphs = _graphs(model)

@@ -67,10 +67,21 @@ class TranslationModel(nn.Module):
             self.source_embedding.weight[0] = 0
             self.target_embedding.weight[0] = 0
 
-    def forward(self, source: Tensor, source_lengths: Tensor, target_input: Tensor) -> Tensor:
+    def forward(
+        self,
+        source: Tensor,
+        source_lengths: Tensor,
+        target_input: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """Teacher forcing: source (B, S), lengths (B,), target_input (B, T) -> the attentional
-        vectors (B, T, A), with dropout, that ``projection`` turns into logits."""
+        vectors (B, T, A), with dropout, that ``projection`` turns into logits.
+
+        With ``rows`` (N,) there are N targets (N, T), and the source of target n is row
+        ``rows[n]``: a source with several targets is encoded once."""
         state, memory = self.encode(source, source_lengths)
+        if rows is not None:
+            state, memory = _select(state, memory, rows)
         embedded = self._embed(self.target_embedding, target_input)
         vectors, _, _ = self.decoder(embedded, state, memory)
         return vectors
@@ -114,3 +125,17 @@ class TranslationModel(nn.Module):
         """Row i of the new state is row index[i] of the old one. Hypotheses of a source must
         stay side by side."""
         return decoder_search.reorder(state, index)
+
+
+def _select(
+    state: DecoderState, memory: Memory | None, rows: Tensor
+) -> tuple[DecoderState, Memory | None]:
+    """State and memory of these rows, with gradients."""
+    cell = None if state.cell is None else state.cell.index_select(1, rows)
+    feed = None if state.feed is None else state.feed.index_select(0, rows)
+    state = DecoderState(state.hidden.index_select(1, rows), cell, feed)
+    if memory is None:
+        return state, None
+    lengths = None if memory.lengths is None else memory.lengths.index_select(0, rows)
+    keys, values = memory.keys.index_select(0, rows), memory.values.index_select(0, rows)
+    return state, Memory(keys, values, lengths)

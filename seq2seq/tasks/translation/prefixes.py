@@ -27,11 +27,10 @@ def encode_prefixes(
             raise UsageError(f"prefix {number} is a {type(prefix).__name__}; expected str")
         ids = tokenizer.encode(prefix)
         if tokenizer.unk in ids:
-            letters = [c for c in dict.fromkeys(prefix) if tokenizer.unk in tokenizer.encode(c)]
-            names = ", ".join(map(repr, letters[:10]))
             raise UsageError(
                 f"line {number}: the prefix holds letters that the model's vocabulary lacks: "
-                f"{names}; leave them out, or train with 'tokenizer.byte_fallback: true'"
+                f"{unknown_letters(prefix, tokenizer)}; leave them out, or train with "
+                "'tokenizer.byte_fallback: true'"
             )
         if len(ids) > MAX_PREFIX_TOKENS:
             raise UsageError(
@@ -40,3 +39,9 @@ def encode_prefixes(
             )
         encoded.append(ids)
     return encoded
+
+
+def unknown_letters(text: str, tokenizer: Tokenizer) -> str:
+    """The letters of ``text`` that the vocabulary lacks, ten at most, for an error."""
+    letters = [c for c in dict.fromkeys(text) if tokenizer.unk in tokenizer.encode(c)]
+    return ", ".join(map(repr, letters[:10]))

@@ -12,6 +12,7 @@ from seq2seq.tasks.translation.config import DecodingConfig
 # Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
 # about 170 MB.
 MAX_BATCH_TOKENS = 8192
+_LONGEST = 2**31  # tokens of a translation: what an index can hold, far beyond any text
 
 
 def listed(texts: Sequence[str]) -> Sequence[str]:
@@ -50,5 +51,5 @@ def padded(
 
 def length_limits(sources: list[list[int]], settings: DecodingConfig) -> list[int]:
     """The most target tokens of each source, the end not counted."""
-    ratio, extra = settings.max_length_ratio, settings.max_length_extra
-    return [int(ratio * len(ids)) + extra for ids in sources]
+    ratio, extra = settings.max_length_ratio, min(settings.max_length_extra, _LONGEST)
+    return [int(min(ratio * len(ids), _LONGEST)) + extra for ids in sources]

@@ -29,7 +29,7 @@ def search_settings(
     }
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
-    for key in ("beam_size", "batch_size"):
+    for key in ("beam_size", "batch_size", "beam_groups"):
         if not isinstance(getattr(settings, key), int):
             raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
     if settings.beam_size > MAX_BEAM_SIZE:
@@ -43,6 +43,8 @@ def search_settings(
         "max_length_ratio": 0,
         "max_length_extra": 0,
         "min_length": 0,
+        "beam_groups": 1,
+        "diversity": 0,
     }
     for key, lowest in least.items():
         value = getattr(settings, key)

@@ -1,11 +1,79 @@
-"""Options of ``translate`` beside those of the search: sampling, and given beginnings."""
+"""Options of ``translate`` and ``evaluate``: models, search, sampling, conditions."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from typing import TYPE_CHECKING
 
-from seq2seq.command_line.options import given, number, whole
+from seq2seq.command_line.options import add_machine, given, load_model, number, whole
 from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.inputs import column_names
+
+if TYPE_CHECKING:
+    from seq2seq.tasks.translation.config import DecodingConfig
+    from seq2seq.tasks.translation.translator import Translator
+
+_SEARCH = (
+    "beam_size",
+    "batch_size",
+    "length_penalty",
+    "coverage_penalty",
+    "no_repeat_ngram",
+    "max_length_ratio",
+    "beam_groups",
+    "diversity",
+)
+
+
+def decoding_options(parser: argparse.ArgumentParser) -> None:
+    """--ensemble, the search, minimum Bayes risk, the machine."""
+    parser.add_argument(
+        "--ensemble",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="models of one vocabulary as one: the mean of their probabilities (and of MODEL's)",
+    )
+    group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
+    group.add_argument("--beam-size", type=whole(1), metavar="K", help="1: greedy search")
+    group.add_argument("--batch-size", type=whole(1), metavar="N", help="sentences at a time")
+    group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
+    group.add_argument("--coverage-penalty", type=number, metavar="X", help="0: none")
+    group.add_argument(
+        "--no-repeat-ngram", type=whole(0), metavar="N", help="no N-gram twice; 0: off"
+    )
+    group.add_argument(
+        "--max-length-ratio", type=number, metavar="X", help="longest target / source, in subwords"
+    )
+    group.add_argument(
+        "--beam-groups",
+        type=whole(1),
+        metavar="N",
+        help="diverse beam search: the beam in N groups that avoid each other's words",
+    )
+    group.add_argument(
+        "--diversity", type=number, metavar="X", help="how much they do (default: 0.5)"
+    )
+    group.add_argument(
+        "--copy-unknown",
+        action="store_true",
+        help="where the vocabulary has no word, the source word that attention points to",
+    )
+    risk = parser.add_argument_group("minimum Bayes risk")
+    risk.add_argument(
+        "--mbr",
+        type=whole(2),
+        metavar="N",
+        help="of N drawn translations the one with the best expected chrF against all of them",
+    )
+    risk.add_argument(
+        "--mbr-over",
+        choices=["samples", "beam"],
+        default="samples",
+        help="beam: of the N best instead, weighted by probability (default: samples)",
+    )
+    add_machine(parser, int8=True)
 
 
 def sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +82,10 @@ def sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--samples", type=whole(1), metavar="N", help="draw so many translations of each line"
     )
+    drawing_options(group)
+
+
+def drawing_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--temperature", type=number, metavar="X", help="0: always the likeliest")
     group.add_argument("--top-k", type=whole(0), metavar="K", help="of the K likeliest; 0: off")
     group.add_argument("--top-p", type=number, metavar="X", help="of the likeliest X; 1: off")
@@ -21,32 +93,105 @@ def sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=whole(0), metavar="N", help="the same seed, the same text")
 
 
-def check_sampling(options: argparse.Namespace) -> None:
-    """Raises UsageError for options of sampling without it, and of a search with it."""
-    drawn = list(given(options, ("temperature", "top_k", "top_p", "min_p", "seed")))
-    if options.samples is None and drawn:
-        raise UsageError(f"--{drawn[0].replace('_', '-')} goes with --samples N")
-    searched = list(given(options, ("beam_size", "length_penalty", "coverage_penalty", "prefix")))
-    searched += ["n_best"] * (options.n_best > 1) + ["prefix_column"] * options.prefix_column
+def condition_options(parser: argparse.ArgumentParser) -> None:
+    """What translations begin with, must hold, must not hold; and the form of the input."""
+    group = parser.add_argument_group(
+        "conditions", "What translations begin with, must hold and must not; phrases are words."
+    )
+    first = group.add_mutually_exclusive_group()
+    first.add_argument("--prefix", metavar="TEXT", help="every translation begins with this text")
+    group.add_argument(
+        "--require", metavar="PHRASE", action="append", help="must be in every translation"
+    )
+    group.add_argument("--forbid", metavar="PHRASE", action="append", help="must be in none")
+    first.add_argument(
+        "--prefix-column",
+        action="store_true",
+        help="lines are TSV: text, tab, what its translation begins with (may be left out)",
+    )
+    first.add_argument(
+        "--columns",
+        type=column_names,
+        metavar="NAMES",
+        help="lines are TSV with these columns, such as text,require,forbid or text,prefix; "
+        "phrases are separated by |",
+    )
+    first.add_argument(
+        "--json-lines",
+        action="store_true",
+        help='lines are JSON: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}',
+    )
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises UsageError for options of ``translate`` that do not go together."""
+    if options.samples is not None and options.mbr is not None:
+        raise UsageError("--samples does not go with --mbr, which draws samples of its own")
+    searched = list(given(options, ("prefix", "columns", "require", "forbid")))
+    searched += ["n_best"] * (options.n_best > 1)
+    for name in ("prefix_column", "json_lines"):
+        searched += [name] * getattr(options, name)
     searched += list(given(options, ("attention_plot", "alignments")))
-    if options.samples is not None and searched:
-        raise UsageError(f"--{searched[0].replace('_', '-')} does not go with --samples")
-
-
-def columns(
-    lines: list[str], first: int, options: argparse.Namespace
-) -> tuple[list[str], list[str] | None]:
-    """The texts of lines, and their prefixes. Raises UsageError for lines of other columns."""
-    if not options.prefix_column:
-        return lines, None if options.prefix is None else [options.prefix] * len(lines)
-    texts, prefixes = [], []
-    for at, line in enumerate(lines, start=first):
-        text, *others = line.split("\t")
-        if len(others) > 1:
+    check_drawing(options, searched)
+    if options.mbr is not None and (options.attention_plot or options.alignments):
+        raise UsageError("--attention-plot and --alignments do not go with --mbr")
+    if options.split_sentences:
+        shaped = list(given(options, ("prefix", "columns", "samples", "alignments")))
+        shaped += list(given(options, ("attention_plot", "require", "forbid")))
+        shaped += ["n_best"] * (options.n_best > 1)
+        for name in ("prefix_column", "json_lines", "json", "scores"):
+            shaped += [name] * getattr(options, name)
+        if shaped:
             raise UsageError(
-                f"line {at} has {1 + len(others)} columns; --prefix-column expects two: text, "
-                "tab, what its translation begins with"
+                f"--{_dashed(shaped[0])} does not go with --split-sentences: it would be of "
+                "sentences, not of lines"
             )
-        texts.append(text)
-        prefixes += others or [""]
-    return texts, prefixes
+
+
+def check_drawing(options: argparse.Namespace, searched: list[str]) -> None:
+    """Raises UsageError for options of drawing where nothing is drawn, and for those of a search,
+    such as ``searched``, where it is."""
+    draws = options.samples is not None or (options.mbr is not None and options.mbr_over != "beam")
+    drawn = list(given(options, ("temperature", "top_k", "top_p", "min_p", "seed")))
+    if not draws and drawn:
+        raise UsageError(f"--{_dashed(drawn[0])} goes with --samples N, or --mbr N over samples")
+    beam = ("beam_size", "length_penalty", "coverage_penalty", "beam_groups", "diversity")
+    searched = [*given(options, beam), *["copy_unknown"] * options.copy_unknown, *searched]
+    if draws and searched:
+        option = "--samples" if options.samples is not None else "--mbr"
+        raise UsageError(f"--{_dashed(searched[0])} does not go with {option}")
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def models(options: argparse.Namespace) -> list[str]:
+    """MODEL and those of --ensemble."""
+    return [name for name in (options.model, *options.ensemble) if name is not None]
+
+
+def load_translator(options: argparse.Namespace) -> Translator:
+    """MODEL, or the ensemble of it and those of --ensemble."""
+    from seq2seq.tasks.translation.translator import Translator
+
+    names = models(options)
+    if not names:
+        raise UsageError(
+            "translate: the following arguments are required: MODEL (or --ensemble A B ...)"
+        )
+    translators = []
+    for name in names:
+        translators.append(
+            load_model(argparse.Namespace(**{**vars(options), "model": name}), "translation")
+        )
+    translator = Translator.ensemble(translators) if options.ensemble else translators[0]
+    return translator.in_int8() if options.precision == "int8" else translator
+
+
+def search_settings(options: argparse.Namespace, translator: Translator) -> DecodingConfig:
+    """The settings of the model's configuration, with those of the options in their place."""
+    settings = dataclasses.replace(translator.config.decoding, **given(options, _SEARCH))
+    if options.mbr is not None and options.mbr_over == "beam" and options.beam_size is None:
+        return dataclasses.replace(settings, beam_size=max(settings.beam_size, options.mbr))
+    return settings

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from seq2seq.decoding import Hypothesis
+from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.copying import with_copies
+from seq2seq.text.phrases import missing
 from seq2seq.text.sentencepiece import Tokenizer
 
 
@@ -20,7 +25,8 @@ class Translation:
     was asked for, has a row for each target token, and one for the end if the search reached it,
     and a column for each source token. ``finished`` is False where the length limit cut the
     translation. ``token_scores`` are the log probabilities of the target tokens and, where
-    ``finished``, of the end; their sum is ``log_probability``.
+    ``finished``, of the end; their sum is ``log_probability``. ``missing`` are the phrases that
+    were required and are not in the text.
     """
 
     text: str
@@ -31,29 +37,60 @@ class Translation:
     source_tokens: list[str]
     attention: torch.Tensor | None = None
     token_scores: list[float] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 EMPTY = Translation("", 0.0, 0.0, True, [], [])
 
 
+def empty(required: Sequence[str]) -> Translation:
+    """The translation of a blank text, which holds nothing."""
+    return dataclasses.replace(EMPTY, missing=list(required)) if required else EMPTY
+
+
 def translations_of(
-    ids: list[int], hypotheses: list[Hypothesis], source: Tokenizer, target: Tokenizer
+    ids: list[int],
+    hypotheses: list[Hypothesis],
+    source: Tokenizer,
+    target: Tokenizer,
+    *,
+    required: Sequence[str] = (),
+    copy_from: str | None = None,
+    keep_attention: bool = True,
 ) -> list[Translation]:
-    """The hypotheses that a search found for the subwords ``ids``, as their reader holds them."""
+    """The hypotheses that a search found for the subwords ``ids``, as their reader holds them.
+
+    ``copy_from``: the source text whose words stand for unknown ones (``copying.py``).
+    Raises UsageError where that needs attention and the model has none.
+    """
     texts = target.decode_batch([hypothesis.tokens for hypothesis in hypotheses])
     pieces = source.pieces(ids)
+    if copy_from is not None:
+        words = source.same_text(copy_from).split(" ")
+        for n, hypothesis in enumerate(hypotheses):
+            if target.unk in hypothesis.tokens:
+                if hypothesis.attention is None:
+                    raise UsageError(
+                        "copy_unknown needs attention, and this model has none "
+                        "('model.decoder.attention'); leave it out"
+                    )
+                texts[n] = with_copies(
+                    hypothesis.tokens, hypothesis.attention, target, pieces, words
+                )
+    lines = [one_line(text) for text in texts]
     return [
         Translation(
-            text=_one_line(text),
+            text=line,
             score=hypothesis.score,
             log_probability=hypothesis.log_probability,
             finished=hypothesis.finished,
             tokens=target.pieces(hypothesis.tokens),
             source_tokens=pieces,
-            attention=_trim(hypothesis.attention, len(ids)),
+            attention=_trim(hypothesis.attention, len(ids)) if keep_attention else None,
             token_scores=hypothesis.token_scores,
+            missing=missing(line, required) if required else [],
         )
-        for text, hypothesis in zip(texts, hypotheses, strict=True)
+        for line, hypothesis in zip(lines, hypotheses, strict=True)
     ]
 
 
@@ -66,6 +103,6 @@ def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | 
 _BREAKS = re.compile("[\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]+")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Byte pieces can spell any character: a line break would shift all lines that follow."""
     return _BREAKS.sub(" ", text.replace("\0", "")).strip()

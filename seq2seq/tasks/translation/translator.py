@@ -2,45 +2,55 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, overload
 
-import torch
-
-from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
-from seq2seq.decoding.contract import SearchArguments
-from seq2seq.decoding.drawing import draw_sequences
-from seq2seq.decoding.sampling import row_key
-from seq2seq.errors import RunError, UsageError
-from seq2seq.layers.evaluating import evaluating
-from seq2seq.precision import Precision, check_precision, products
-from seq2seq.saved import directory as saved
+from seq2seq.decoding import Hypothesis, Sampling
+from seq2seq.errors import UsageError
+from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
+from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
-from seq2seq.tasks.translation.ensemble import EnsembleModel, check_vocabularies
-from seq2seq.tasks.translation.model import TranslationModel
-from seq2seq.tasks.translation.prefixes import encode_prefixes
-from seq2seq.tasks.translation.search_batches import batches, length_limits, listed, padded
+from seq2seq.tasks.translation.documents import join_document, split_document
+from seq2seq.tasks.translation.ensemble import (
+    AnyModel,
+    EnsembleModel,
+    check_vocabularies,
+    device_of,
+    in_int8,
+)
+from seq2seq.tasks.translation.int8_model import Int8TranslationModel
+from seq2seq.tasks.translation.mbr import by_expected_utility
+from seq2seq.tasks.translation.saved_model import (
+    FILES,
+    SHARED_TOKENIZER,
+    SOURCE_TOKENIZER,
+    TARGET_TOKENIZER,
+    read_model,
+)
+from seq2seq.tasks.translation.search_batches import listed
 from seq2seq.tasks.translation.search_settings import check_sampling, search_settings
-from seq2seq.tasks.translation.translations import EMPTY, Translation, translations_of
+from seq2seq.tasks.translation.searching import (
+    MAX_SOURCE_TOKENS,
+    Machine,
+    encode_sources,
+    prepared_machine,
+    sample_all,
+    search_all,
+)
+from seq2seq.tasks.translation.translations import EMPTY, Translation, empty, translations_of
 from seq2seq.text.sentencepiece import Tokenizer
 
-SHARED_TOKENIZER = "tokenizer.model"
-SOURCE_TOKENIZER, TARGET_TOKENIZER = "source.model", "target.model"
+PRECISIONS = ("fp32", "bf16", "int8")
 
-# A longer text is cut, with a warning: memory and time grow with the square of the length (the
-# attention of every target step over every source token), and a model trained on sentences has
-# nothing to say beyond.
-MAX_SOURCE_TOKENS = 1024
-
-_log = logging.getLogger("seq2seq")
+__all__ = ["MAX_SOURCE_TOKENS", "Translation", "Translator"]
 
 
-class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]):
+class Translator(Pretrained[AnyModel, TranslationConfig]):
     """A translation model together with its tokenizers and configuration.
 
         translator = Translator.from_pretrained("runs/demo/model")
@@ -51,18 +61,11 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
     """
 
     task = "translation"
-    files = (
-        saved.CONFIG_FILE,
-        saved.WEIGHTS_FILE,
-        SHARED_TOKENIZER,
-        SOURCE_TOKENIZER,
-        TARGET_TOKENIZER,
-        saved.CARD_FILE,
-    )
+    files = FILES
 
     def __init__(
         self,
-        model: TranslationModel | EnsembleModel,
+        model: AnyModel,
         source_tokenizer: Tokenizer,
         target_tokenizer: Tokenizer,
         config: TranslationConfig,
@@ -76,24 +79,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Translator:
-        kinds = {"shared_vocabulary": bool, "source_vocab_size": int, "target_vocab_size": int}
-        values = saved.read_values(directory, cls.task, kinds, cls.files)
-        config = saved.run_config(values, directory, cls.task)
-        shared = values["shared_vocabulary"]
-        names = [SHARED_TOKENIZER] if shared else [SOURCE_TOKENIZER, TARGET_TOKENIZER]
-        for name in [*names, saved.WEIGHTS_FILE]:
-            saved.require(directory, name, cls.files)
-        tokenizers = [Tokenizer.load(directory / name) for name in names]
-        source, target = tokenizers[0], tokenizers[-1]
-        sizes = values["source_vocab_size"], values["target_vocab_size"]
-        saved.check_vocabulary(directory / names[0], len(source), sizes[0], "source_vocab_size")
-        saved.check_vocabulary(directory / names[-1], len(target), sizes[1], "target_vocab_size")
-        try:
-            model = TranslationModel(config.model, *sizes)
-        except UsageError as error:
-            raise RunError(f"{directory / saved.CONFIG_FILE}: {error}") from None
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
-        return cls(model.eval(), source, target, config, saved.read_card(directory))
+        return cls(*read_model(directory, cls.task))
 
     @classmethod
     def ensemble(cls, translators: Sequence[Translator]) -> Translator:
@@ -111,11 +97,18 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
             raise UsageError("an ensemble of no models; give at least one")
         check_vocabularies("source", [one.source_tokenizer for one in translators])
         check_vocabularies("target", [one.target_tokenizer for one in translators])
-        devices = {str(next(one.model.parameters()).device) for one in translators}
+        devices = {str(device_of(one.model)) for one in translators}
         if len(devices) > 1:
             raise UsageError(f"ensemble: models on {sorted(devices)}; expected one device")
         first, model = translators[0], EnsembleModel([one.model for one in translators])
         return cls(model, first.source_tokenizer, first.target_tokenizer, first.config)
+
+    def in_int8(self) -> Translator:
+        """This translator with its products in int8, on a CPU; it holds no other weights, so that
+        the memory of this one's is free once nobody holds it. Raises UsageError on a machine
+        without 8-bit products."""
+        model = in_int8(self.model)
+        return Translator(model, self.source_tokenizer, self.target_tokenizer, self.config)
 
     @property
     def tokenizer_files(self) -> tuple[str, str]:
@@ -132,6 +125,8 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
         if isinstance(self.model, EnsembleModel):
             raise UsageError("an ensemble is not one model and cannot be saved; save its members")
+        if isinstance(self.model, Int8TranslationModel):
+            raise UsageError("a model in int8 cannot be saved; save the one that it was made of")
         self.write_tokenizers(directory)
         return {
             "shared_vocabulary": self.source_tokenizer is self.target_tokenizer,
@@ -151,8 +146,11 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         batch_size: int | None = ...,
         length_penalty: float | None = ...,
         decoding: DecodingConfig | None = ...,
-        precision: Precision = ...,
+        precision: DecodingPrecision = ...,
         prefixes: str | Sequence[str] | None = ...,
+        require: PhraseLists | None = ...,
+        forbid: PhraseLists | None = ...,
+        copy_unknown: bool = ...,
     ) -> str: ...
 
     @overload
@@ -164,8 +162,11 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         batch_size: int | None = ...,
         length_penalty: float | None = ...,
         decoding: DecodingConfig | None = ...,
-        precision: Precision = ...,
+        precision: DecodingPrecision = ...,
         prefixes: str | Sequence[str] | None = ...,
+        require: PhraseLists | None = ...,
+        forbid: PhraseLists | None = ...,
+        copy_unknown: bool = ...,
     ) -> list[str]: ...
 
     def translate(
@@ -176,8 +177,11 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         batch_size: int | None = None,
         length_penalty: float | None = None,
         decoding: DecodingConfig | None = None,
-        precision: Precision = "fp32",
+        precision: DecodingPrecision = "fp32",
         prefixes: str | Sequence[str] | None = None,
+        require: PhraseLists | None = None,
+        forbid: PhraseLists | None = None,
+        copy_unknown: bool = False,
     ) -> str | list[str]:
         """Translate each text into one line of text, in the order given: a list gives a list, one
         text gives one text.
@@ -185,12 +189,22 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
         search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
-        instructions for it, and no longer exactly the same alone and in a batch.
+        instructions for it, and no longer exactly the same alone and in a batch. "int8", on a CPU
+        with 8-bit products, is faster still, and the same alone and in a batch; ``in_int8`` does
+        the conversion once, not in each call.
 
         ``prefixes`` are what the translations begin with, one for each text or a str for all; ""
         gives the model its freedom. The model goes on from there, and may go on with the last
         word. A letter that the vocabulary lacks is spelt in bytes, or is an error where the
         tokenizer has no byte fallback.
+
+        ``require`` are phrases that a translation must hold as whole words, ``forbid`` such as it
+        must not: a list for all texts, or a list of lists, one for each (``text.phrases``).
+        What could not be met in the length allowed is in ``Translation.missing``.
+
+        ``copy_unknown`` writes, for a word that the target's vocabulary cannot spell, the source
+        word that it attended to most (Luong et al. 2015b, section 3); without it the unknown word
+        is left out. A tokenizer with byte fallback spells everything.
 
         An empty or blank text gives an empty line, whatever its prefix. NUL characters count
         as spaces. A text of more than ``MAX_SOURCE_TOKENS`` subwords is cut there, with a warning
@@ -209,6 +223,9 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
             decoding=decoding,
             precision=precision,
             prefixes=prefixes,
+            require=require,
+            forbid=forbid,
+            copy_unknown=copy_unknown,
         )
         found = [translations[0].text for translations in nbest]
         return found[0] if isinstance(texts, str) else found
@@ -222,10 +239,13 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         batch_size: int | None = None,
         length_penalty: float | None = None,
         decoding: DecodingConfig | None = None,
-        precision: Precision = "fp32",
+        precision: DecodingPrecision = "fp32",
         attention: bool = False,
         first_line: int = 1,
         prefixes: str | Sequence[str] | None = None,
+        require: PhraseLists | None = None,
+        forbid: PhraseLists | None = None,
+        copy_unknown: bool = False,
     ) -> list[list[Translation]]:
         """The ``n_best`` (default: ``beam_size``) best translations of each text, best first.
 
@@ -241,25 +261,29 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         n_best = settings.beam_size if n_best is None else n_best
         if not 1 <= n_best <= settings.beam_size:
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
-        check_precision(precision)
-        sources = self._encode(texts, first_line)
-        beginnings: list[list[int]] | None = None
-        if prefixes is not None:
-            tokenizer = self.target_tokenizer
-            beginnings = encode_prefixes(prefixes, len(texts), tokenizer, first_line)
-        results: list[list[Translation]] = [[EMPTY] for _ in texts]
-        device = next(self.model.parameters()).device
-        with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights: Any = self.model.decoding_weights()
-            for batch in batches([len(ids) for ids in sources], settings.batch_size):
-                given = None if beginnings is None else [beginnings[i] for i in batch]
-                hypotheses_of = self._search(
-                    [sources[i] for i in batch], given, weights, settings, n_best, attention
-                )
-                for i, hypotheses in zip(batch, hypotheses_of, strict=True):
-                    results[i] = translations_of(
-                        sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
-                    )
+        check_precision(precision, PRECISIONS)
+        sources = encode_sources(texts, self.source_tokenizer, first_line)
+        conditions = encode_conditions(
+            len(texts), self.target_tokenizer, first_line, prefixes, require, forbid
+        )
+        results: list[list[Translation]] = [
+            [empty(conditions.required(i))] for i in range(len(texts))
+        ]
+
+        def put(i: int, hypotheses: list[Hypothesis]) -> None:
+            results[i] = translations_of(
+                sources[i],
+                hypotheses,
+                self.source_tokenizer,
+                self.target_tokenizer,
+                required=conditions.required(i),
+                copy_from=texts[i] if copy_unknown else None,
+                keep_attention=attention,
+            )
+
+        with self._machine(precision) as machine:
+            attends = attention or copy_unknown
+            search_all(machine, sources, conditions, settings, n_best, attends, first_line, put)
         return results
 
     def sample(
@@ -273,7 +297,7 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
         min_p: float = 0.0,
         seed: int | None = None,
         decoding: DecodingConfig | None = None,
-        precision: Precision = "fp32",
+        precision: DecodingPrecision = "fp32",
         first_line: int = 1,
     ) -> list[list[Translation]]:
         """``samples`` translations of each text, drawn from the model, in the order drawn.
@@ -289,99 +313,76 @@ class Translator(Pretrained[TranslationModel | EnsembleModel, TranslationConfig]
             temperature, top_k, top_p, min_p, no_repeat_ngram=settings.no_repeat_ngram
         )
         check_sampling(samples, sampling, settings.min_length)
-        check_precision(precision)
-        texts, tokenizer = listed(texts), self.target_tokenizer
-        sources = self._encode(texts, first_line)
+        check_precision(precision, PRECISIONS)
+        texts = listed(texts)
+        sources = encode_sources(texts, self.source_tokenizer, first_line)
         seed = secrets.randbits(32) if seed is None else seed
         results: list[list[Translation]] = [[EMPTY] * samples for _ in texts]
-        device = next(self.model.parameters()).device
-        with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights: Any = self.model.decoding_weights()
-            size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
-            for batch in batches([len(ids) for ids in sources], size):
-                given = [sources[i] for i in batch]
-                limits = length_limits(given, settings)
-                drawn = draw_sequences(
-                    self.model,
-                    self.model.start(padded(given, self.source_tokenizer.pad, device), weights),
-                    keys=[[row_key(seed, n, ids) for n in range(samples)] for ids in given],
-                    max_lengths=torch.tensor(limits, device=device),  # (B,)
-                    bos=tokenizer.bos,
-                    eos=tokenizer.eos,
-                    pad=tokenizer.pad,
-                    options=sampling,
-                )
-                for i, found in zip(batch, drawn, strict=True):
-                    results[i] = translations_of(
-                        sources[i], found, self.source_tokenizer, tokenizer
-                    )
+
+        def put(i: int, hypotheses: list[Hypothesis]) -> None:
+            results[i] = translations_of(
+                sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
+            )
+
+        with self._machine(precision) as machine:
+            sample_all(machine, sources, settings, samples, sampling, seed, put)
         return results
 
-    def _encode(self, texts: Sequence[str], first_line: int) -> list[list[int]]:
-        if isinstance(texts, str):
-            raise UsageError("texts is one text; expected a list, as in translate_nbest([text])")
-        for number, text in enumerate(texts, start=first_line):
-            if not isinstance(text, str):
-                raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
-        sources = self.source_tokenizer.encode_batch(texts)
-        for number, ids in enumerate(sources, start=first_line):
-            if len(ids) > MAX_SOURCE_TOKENS:
-                _log.warning(
-                    "line %d has %d subwords; only the first %d are translated: split it into "
-                    "sentences",
-                    number,
-                    len(ids),
-                    MAX_SOURCE_TOKENS,
-                )
-                del ids[MAX_SOURCE_TOKENS:]
-        return sources
-
-    def _search(
+    def minimum_bayes_risk(
         self,
-        sources: list[list[int]],
-        beginnings: list[list[int]] | None,
-        weights: Any,  # of self.model.decoding_weights()
-        settings: DecodingConfig,
-        n_best: int,
-        attention: bool,
-    ) -> list[list[Hypothesis]]:
-        tokenizer = self.target_tokenizer
-        device = next(self.model.parameters()).device
-        tokens, source_lengths = padded(sources, self.source_tokenizer.pad, device)
-        limits = length_limits(sources, settings)
-        if beginnings is not None:  # room for what comes after a long one
-            extra = settings.max_length_extra
-            pairs = zip(limits, beginnings, strict=True)
-            limits = [max(limit, len(given) + extra) for limit, given in pairs]
-        common: SearchArguments = {
-            "sources": len(sources),
-            "max_lengths": torch.tensor(limits, device=device),  # (B,)
-            "bos": tokenizer.bos,
-            "eos": tokenizer.eos,
-            "pad": tokenizer.pad,
-            "min_length": settings.min_length,
-            "no_repeat_ngram": settings.no_repeat_ngram,
-            "return_attention": attention,
-        }
-        try:
-            state = self.model.start((tokens, source_lengths), weights)
-            if settings.beam_size == 1 and settings.coverage_penalty == 0:
-                greedy = greedy_search(self.model, state, **common, beginnings=beginnings)
-                return [[hypothesis] for hypothesis in greedy]
-            return beam_search(
-                self.model,
-                state,
-                **common,
-                beam_size=settings.beam_size,
-                length_penalty=settings.length_penalty,
-                coverage_penalty=settings.coverage_penalty,
-                n_best=n_best,
-                source_lengths=source_lengths,
-                beginnings=beginnings,
+        texts: Sequence[str],
+        *,
+        samples: int = 32,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        decoding: DecodingConfig | None = None,
+        precision: DecodingPrecision = "fp32",
+        first_line: int = 1,
+    ) -> list[list[Translation]]:
+        """Of ``samples`` translations of each text, drawn as ``sample`` draws them, the different
+        ones by their expected chrF against all, best first (Eikema & Aziz 2020); ``score`` is
+        that, 0 to 100. ``mbr.by_expected_utility`` does the same with an n-best list.
+        """
+        drawn = self.sample(
+            texts,
+            samples=samples,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            decoding=decoding,
+            precision=precision,
+            first_line=first_line,
+        )
+        return [by_expected_utility(one) for one in drawn]
+
+    def translate_documents(
+        self,
+        documents: Sequence[str],
+        *,
+        decoding: DecodingConfig | None = None,
+        precision: DecodingPrecision = "fp32",
+        copy_unknown: bool = False,
+    ) -> list[str]:
+        """Texts of any length, translated sentence by sentence; line breaks, blank lines and the
+        spaces at both ends of a line stay. The languages are those of the configuration's 'data'.
+
+        Raises UsageError where the extra 'sentences' is not installed.
+        """
+        data = self.config.data
+        parts = [split_document(text, data.source) for text in listed(documents)]
+        sentences = [sentence for part in parts for sentence, _ in part if sentence]
+        translated = iter(
+            self.translate(
+                sentences, decoding=decoding, precision=precision, copy_unknown=copy_unknown
             )
-        except torch.OutOfMemoryError:
-            raise RunError(
-                f"{device}: out of memory with {len(sources)} sentences of up to "
-                f"{tokens.shape[1]} subwords, beam {settings.beam_size}; use a smaller batch or "
-                "beam"
-            ) from None
+        )
+        return [join_document(part, translated, data.target) for part in parts]
+
+    def _machine(self, precision: DecodingPrecision) -> AbstractContextManager[Machine]:
+        pad = self.source_tokenizer.pad
+        return prepared_machine(self.model, self.target_tokenizer, pad, precision)

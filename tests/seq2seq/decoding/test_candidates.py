@@ -52,9 +52,8 @@ def test_log_probabilities_are_those_of_log_softmax(dtype: torch.dtype, width: i
     logits = (30 * torch.randn(6, width, generator=torch.Generator().manual_seed(1))).to(dtype)
     before = logits.clone()
     log_p, tokens, sound = candidates(
-        logits, 5, eos=EOS, forbidden=frozenset({PAD, BOS}), allow_eos=True,
-        prefix=torch.empty(6, 0, dtype=torch.long), no_repeat_ngram=0,
-    )  # fmt: skip
+        logits, 5, eos=EOS, forbidden=frozenset({PAD, BOS}), allow_eos=True
+    )
     expected = logits.double().log_softmax(1).gather(1, tokens)
     open_ = ~torch.isin(tokens, torch.tensor([PAD, BOS]))
     exact = torch.float64 if dtype == torch.float64 else torch.float32

@@ -96,8 +96,23 @@ def test_kill_9_and_resume_give_the_same_numbers(corpus, tmp_path, uninterrupted
 def test_resume_in_mid_epoch_and_mid_log_window(corpus, tmp_path, uninterrupted):
     """Stop at step 5: between log lines, validations and epochs."""
     output = tmp_path / "run"
-    values = settings(corpus, output)
+    _stop_at_7_and_resume(settings(corpus, output))
+    assert_same_run(output, uninterrupted)
 
+
+def test_training_on_drawn_translations_resumes(corpus, tmp_path, uninterrupted):
+    reward = {
+        "objective": "self_critical", "samples": 3, "max_steps": 9,
+        "start_from": str(uninterrupted / "model"),
+    }  # fmt: skip
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config_from_dict(settings(corpus, whole, **reward)), quiet=True)
+    _stop_at_7_and_resume(settings(corpus, stopped, **reward))
+    assert_same_run(stopped, whole)
+
+
+def _stop_at_7_and_resume(values: dict) -> None:
+    """A run that saves at step 5 and is stopped at step 7, resumed to its end."""
     from seq2seq.training import loop
 
     class Killed(Exception):
@@ -119,7 +134,6 @@ def test_resume_in_mid_epoch_and_mid_log_window(corpus, tmp_path, uninterrupted)
     finally:
         loop._Run._after_step = original
     train(config_from_dict(values), quiet=True, resume=True)
-    assert_same_run(output, uninterrupted)
 
 
 def test_fine_tuning_starts_from_a_saved_model(corpus, tmp_path, uninterrupted):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from seq2seq import Captioner, RunError, UsageError
 from seq2seq.config import config_from_dict
+from seq2seq.images.files import ImageError, to_float
 from seq2seq.tasks.captioning.batches import pad_captions, whole_images
-from seq2seq.tasks.captioning.images import ImageError, to_float
 from tests.seq2seq.tasks.captioning.models import WORDS, make
 
 # --- search --------------------------------------------------------------------------------

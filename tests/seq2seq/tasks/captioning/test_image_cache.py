@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from seq2seq.errors import RunError
+from seq2seq.images.files import ImageError, read_image
 from seq2seq.tasks.captioning import image_cache
 from seq2seq.tasks.captioning.image_cache import cache_images
-from seq2seq.tasks.captioning.images import ImageError, read_image
 
 
 @pytest.fixture

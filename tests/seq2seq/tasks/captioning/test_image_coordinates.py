@@ -2,8 +2,8 @@
 
 import torch
 
+from seq2seq.layers.image_encoder import ResidualCNN
 from seq2seq.tasks.captioning.config import CaptioningConfig
-from seq2seq.tasks.captioning.image_encoder import ResidualCNN
 
 
 def encoder(coordinates):

@@ -18,10 +18,10 @@ pytest.importorskip("PIL")
 from seq2seq import Captioner, UsageError
 from seq2seq.cli import main
 from seq2seq.config import config_from_dict
-from seq2seq.tasks.captioning.config import ImageEncoderConfig
+from seq2seq.config.images import ImageEncoderConfig
+from seq2seq.images.files import ImageError
+from seq2seq.layers.image_encoder import Precomputed, ResidualCNN, TimmBackbone
 from seq2seq.tasks.captioning.features import Features, pad_features, read_features
-from seq2seq.tasks.captioning.image_encoder import Precomputed, ResidualCNN, TimmBackbone
-from seq2seq.tasks.captioning.images import ImageError
 from seq2seq.training.loop import train
 from tests.seq2seq.tasks.captioning.drawings import settings, write_split
 from tests.seq2seq.tasks.captioning.models import make

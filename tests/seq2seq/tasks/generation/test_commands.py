@@ -165,8 +165,11 @@ def test_score_gives_a_number_a_line(run, model):
     means = [float(line) for line in out.split()]
     assert means == pytest.approx([expected[0] / 2, 0, expected[2] / 8], abs=1e-4)
     assert run("score", model, stdin=b"")[:2] == (0, "")
-    status, _, err = run("score", model, stdin=b"a\nb\xff\n")
-    assert status == 2 and "byte offset 3, line 2" in err
+    status, out, err = run("score", model, stdin=b"a\nb\xff\n\nc")
+    assert status == 0 and len(out.splitlines()) == 4
+    assert "standard input, line 2: not UTF-8 (byte 0xff at column 2)" in err
+    status, _, err = run("score", model, stdin="a\nb\n".encode("utf-16"))
+    assert status == 2 and "UTF-16 text" in err
 
 
 def test_perplexity_of_a_file_and_of_the_validation_text(run, model, tmp_path):

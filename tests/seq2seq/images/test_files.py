@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.captioning.images import (
+from seq2seq.images.files import (
     MAX_PIXELS,
     MEAN,
     STD,

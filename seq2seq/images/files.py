@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from seq2seq.config.images import IMAGE_ENDINGS
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
-from seq2seq.tasks.captioning.config import IMAGE_ENDINGS
 
 MAX_PIXELS = 80_000_000
 """Images of more pixels are refused before they are decoded: a file of kilobytes can unpack to

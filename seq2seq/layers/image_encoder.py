@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seq2seq.config.images import ImageEncoderConfig
 from seq2seq.errors import UsageError
-from seq2seq.tasks.captioning.config import ImageEncoderConfig
 
 _GROUP = 16  # channels that group normalisation takes together
 

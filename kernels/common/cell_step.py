@@ -1,0 +1,31 @@
+"""One step of a recurrent cell without gradients, from the sums of its gates."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kernels.common.elementwise import tanh
+
+
+def cell_step(
+    kind: str, gates: Tensor, h: Tensor, c: Tensor | None, rough: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Gate sums (N, C), which are overwritten, and states (N, H) -> the next states. Columns are
+    those of kernels.decoder.gates, equations those of kernels.recurrence. ``rough``: what is
+    rounded next, as kernels.common.elementwise has it."""
+    size = h.shape[1]
+    if kind == "lstm":
+        gates[:, : 3 * size].sigmoid_()
+        i, f, o, g = gates.chunk(4, 1)
+        tanh(g, g, rough)
+        assert c is not None  # an LSTM's
+        c = (f * c).addcmul_(i, g)
+        return tanh(c, torch.empty_like(c), rough).mul_(o), c
+    if kind == "gru":
+        gates[:, : 2 * size].sigmoid_()
+        r, z, n, n_h = gates.chunk(4, 1)
+        n.addcmul_(r, n_h)
+        tanh(n, n, rough)
+        return torch.addcmul(n, z, h - n), None
+    return (tanh(gates, gates, rough) if kind == "tanh" else gates.relu()), None

@@ -1,0 +1,1 @@
+"""Image files as tensors, for the tasks that read images."""

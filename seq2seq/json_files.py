@@ -1,0 +1,26 @@
+"""JSON in files and lines. What cannot be read is one kind of error, whatever the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ``json.JSONDecodeError`` for a text that is no JSON, and for
+    one that Python cannot read: brackets nested too deeply, a number with too many digits."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("brackets nested too deeply", "", 0) from None
+    except ValueError as error:  # a number of more than 4,300 digits
+        raise json.JSONDecodeError(str(error).split(";")[0], "", 0) from None
+
+
+def read_json(path: Path) -> Any:
+    """The value that a file holds. Raises OSError where it cannot be read, ValueError where it is
+    no JSON or no UTF-8."""
+    return parse_json(path.read_text(encoding="utf-8"))

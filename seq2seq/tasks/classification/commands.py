@@ -1,0 +1,227 @@
+"""The commands of classification: classify, evaluate-classes. ``seq2seq.cli`` runs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import chunks, open_input, open_output
+from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.errors import UsageError
+
+if TYPE_CHECKING:
+    from seq2seq.tasks.classification.classifier import Classified, Classifier
+
+_EXAMPLES = """\
+Writes a line for each input, in order, columns separated by a tab:
+  plain          label, its probability (of a model of numbers: the number)
+  --top N        the N likeliest labels, each with its probability
+  --explain      and then each word with its share of the attention, most first
+  --json         an object: label, probability, labels (all, likeliest first); or value; explanation
+
+What an input is, is the model's:
+  text     a line of FILE or of standard input (.gz too); an empty line is answered, too
+  series   a series of a CSV, NPZ or JSON-lines FILE as in training, labels not needed; a line of
+           JSON on standard input: {"values": [[1, 2], [null, 3]], "times": [0, 1.5]}
+  image    an image FILE, a folder of them, an idx FILE; a file's name on a line of standard input
+
+  seq2seq classify MODEL < lines.txt > labels.tsv
+  seq2seq classify MODEL reviews.txt --top 3 --json
+  echo "a film that nobody needs" | seq2seq classify MODEL --explain --plot words.png
+"""
+
+_EVALUATE_EXAMPLES = """\
+Answers the inputs of DATA and scores the answers: accuracy, macro F1 and, of two labels or several,
+AUC and average precision; of numbers errors and R2. DATA is a file as in training.
+
+  seq2seq evaluate-classes MODEL test.tsv
+"""
+
+_AT_ONCE = 1000  # inputs that are read and answered together
+
+
+def _add_classify(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("files", metavar="FILE", nargs="*", help="default: standard input")
+    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument("--top", type=whole(1), metavar="N", help="the N likeliest labels")
+    parser.add_argument("--json", action="store_true", help="JSON lines")
+    parser.add_argument("--explain", action="store_true", help="which words decided: attention")
+    parser.add_argument(
+        "--plot", type=picture, metavar="PICTURE", help="draw the attention of the first inputs"
+    )
+    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="inputs at a time")
+    add_machine(parser)
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("data", metavar="DATA", help="inputs with labels")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    add_machine(parser)
+
+
+def _classify(options: argparse.Namespace) -> int:
+    if options.json and options.top:
+        raise UsageError("--json holds all labels, likeliest first; leave out --top")
+    classifier = load_model(options, "classification")
+    explain = options.explain or bool(options.plot)
+    if explain:
+        _check_explainable(classifier)
+    if options.top and classifier.targets.kind == "number":
+        raise UsageError("--top: this model answers with a number, it has no labels")
+    drawn: list[Classified] = []
+    with open_output(options.output) as sink:
+        for inputs in _inputs(options.files, classifier):
+            answers = classifier.classify(
+                inputs,
+                explain=explain,
+                batch_size=options.batch_size,
+                precision=options.precision,
+            )
+            for answer in answers:
+                sink.write((_line(answer, options) + "\n").encode("utf-8", "replace"))
+            drawn += answers[: _DRAWN - len(drawn)]
+            sink.flush()
+    if options.plot:  # last: a picture that cannot be written loses no answer
+        from seq2seq.tasks.classification.plots import draw_attention
+
+        if not drawn:
+            raise UsageError(f"--plot {options.plot}: there was no input")
+        draw_attention(drawn, options.plot)
+    return 0
+
+
+_DRAWN = 12  # inputs in a picture
+
+
+def _check_explainable(classifier: Classifier) -> None:
+    if "attention" not in classifier.config.model.pooling:
+        raise UsageError(
+            "--explain, --plot: this model has no attention to show; train one whose "
+            "'model.pooling' holds attention"
+        )
+
+
+def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
+    """Inputs, some at a time."""
+    kind = classifier.config.data.kind
+    if kind == "text":
+        for name in files or [None]:  # type: ignore[list-item]
+            with _open(name) as stream:
+                for _, texts in chunks(stream, name or "standard input", _AT_ONCE):
+                    yield texts
+    elif not files:
+        for number, lines in chunks(sys.stdin.buffer, "standard input", _AT_ONCE):
+            if kind == "image":
+                yield [line for line in lines if line]
+            else:
+                yield [_of_json(line, number + n) for n, line in enumerate(lines)]
+    else:
+        for name in files:
+            yield from _of_file(name, classifier)
+
+
+def _open(name: str | None) -> Any:
+    if name is not None and not os.path.isfile(name):
+        raise UsageError(f"{name}: no such file")
+    return open_input(name)
+
+
+def _of_json(line: str, number: int) -> Any:
+    from seq2seq.tasks.classification.series import series_of_json
+
+    return series_of_json(line, f"standard input, line {number}")[0]
+
+
+def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:
+    data = classifier.config.data
+    if data.kind == "series":
+        from seq2seq.tasks.classification.series import read_series
+
+        inputs = read_series(name, data, labelled=False).inputs
+    else:
+        from seq2seq.config.images import IMAGE_ENDINGS
+        from seq2seq.tasks.classification.images import read_images
+
+        if not os.path.isdir(name) and name.lower().endswith(IMAGE_ENDINGS):
+            yield [name]
+            return
+        inputs = list(read_images(name, data, labelled=False).inputs)
+    for start in range(0, len(inputs), _AT_ONCE):
+        yield inputs[start : start + _AT_ONCE]
+
+
+def _line(answer: Classified, options: argparse.Namespace) -> str:
+    if options.json:
+        return json.dumps(_object(answer, options.explain), ensure_ascii=False)
+    if answer.value is not None:
+        columns = [f"{answer.value:.6g}"]
+    elif options.top:
+        columns = [part for name, p in answer.ranking[: options.top] for part in (name, f"{p:.4f}")]
+    else:
+        columns = [answer.label, f"{answer.probability:.4f}"]
+    if options.explain:
+        shares = sorted(answer.explanation or [], key=lambda pair: -pair[1])
+        columns.append(" ".join(f"{word}:{share:.3f}" for word, share in shares))
+    return "\t".join(columns)
+
+
+def _object(answer: Classified, explain: bool) -> dict[str, Any]:
+    found: dict[str, Any]
+    if answer.value is not None:
+        found = {"value": answer.value}
+    else:
+        ranking = [{"label": name, "probability": round(p, 6)} for name, p in answer.ranking]
+        found = {
+            "label": answer.label,
+            "probability": round(answer.probability, 6),
+            "labels": ranking,
+        }
+    if explain:
+        shares = answer.explanation or []
+        found["explanation"] = [[word, round(share, 6)] for word, share in shares]
+    return found
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.classification.examples import read_examples, source_of
+    from seq2seq.tasks.classification.scores import confusion, score, told
+
+    classifier = load_model(options, "classification")
+    data, targets = classifier.config.data, classifier.targets
+    labelled = read_examples(options.data, data)
+    truth = targets.encode(labelled)
+    source = source_of(labelled.inputs, data, classifier.units)
+    started = time.perf_counter()
+    answers = classifier.answers(source, options.precision)
+    seconds = time.perf_counter() - started
+    figures = score(targets.kind, answers, truth, classifier.config.decoding.threshold)
+    steps = int(source.lengths.sum())
+    print(
+        f"seq2seq: {len(labelled):,} inputs, {steps:,} steps in {seconds:.1f} s "
+        f"({steps / max(seconds, 1e-9):,.0f} steps/s)",
+        file=sys.stderr,
+    )
+    if options.json:
+        print(json.dumps({"examples": len(labelled), "scores": figures}, indent=2))
+    else:
+        print(told(figures))
+        if targets.kind == "label" and len(targets.names) <= _TABLE:
+            table = confusion(answers, truth, targets.names)
+            print(f"\ntrue labels (rows), answers (columns):\n{table}")
+    return 0
+
+
+_TABLE = 12  # labels of which a table of confusions can be read
+
+COMMANDS = (
+    Command("classify", "give texts, series or images labels", _add_classify, _classify, _EXAMPLES),
+    Command("evaluate-classes", "score a classifier", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
+)

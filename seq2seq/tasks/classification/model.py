@@ -1,0 +1,195 @@
+"""The network: inputs -> recurrent encoder -> pooling -> output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.layers.decay_gru import DecayGRU
+from seq2seq.layers.dropout import drop_steps, dropout_mask, hide_words
+from seq2seq.layers.embedding import WordEmbedding
+from seq2seq.layers.encoder import Encoder
+from seq2seq.layers.image_encoder import ImageEncoder, image_encoder
+from seq2seq.layers.pooling import Pooling
+from seq2seq.tasks.classification.config import ClassModelConfig
+from seq2seq.tasks.classification.sources import Inputs
+from seq2seq.text.vocabulary import UNK
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a network follows from the data."""
+
+    outputs: int
+    units: int = 0  # of text: ids with weights
+    kept: int = 0  # of text: ids with vectors that are not trained
+    features: int = 0  # of series and images
+    static: int = 0  # features that belong to a whole series
+    irregular: bool = False  # something is missing, or the times are not even
+    grid: bool = False  # images that a CNN turns into the vectors of a grid
+
+
+class Result(NamedTuple):
+    logits: Tensor  # (B, K)
+    attention: Tensor | None  # (B, S), where pooling attends
+
+
+class ClassificationModel(nn.Module):
+    """Recurrent layers over the steps, pooled into one vector, of which a linear layer makes the
+    logits.
+
+    Irregular series are read as value measured last, whether it was measured now, and the time
+    since (GRU-Simple of Che et al. 2018), or by GRU-D.
+    """
+
+    def __init__(
+        self,
+        config: ClassModelConfig,
+        shape: Shape,
+        frozen: bool = False,
+        pretrained: bool = False,
+    ) -> None:
+        """``frozen``: word vectors stay as they are; ``pretrained``: timm fetches weights."""
+        super().__init__()
+        self.config, self.shape = config, shape
+        encoder = config.encoder
+        self.variational = config.dropout_kind == "variational"
+        self.embedding: WordEmbedding | None = None
+        self.scaling: Scaling | None = None
+        self.image_encoder: ImageEncoder | None = None
+        if shape.grid:
+            self.image_encoder = image_encoder(config.image_encoder, pretrained)
+            if config.image_encoder.frozen:
+                self.image_encoder.requires_grad_(False)
+            inputs = self.image_encoder.size
+        elif shape.features:
+            self.scaling = Scaling(shape.features, shape.static)
+            inputs = shape.features * (3 if shape.irregular else 1)
+        else:
+            self.embedding = WordEmbedding(shape.units, config.embedding_size, shape.kept, frozen)
+            inputs = config.embedding_size
+        self.decay = self.encoder = None
+        if encoder.decay:
+            self.decay = DecayGRU(shape.features, encoder.hidden_size)
+            size = self.decay.size
+        else:
+            dropped = encoder.recurrent_dropout
+            self.encoder = Encoder(encoder, inputs, config.dropout, self.variational, dropped)
+            size = self.encoder.size
+            if encoder.memory:
+                for layer in self.encoder.layers:
+                    chrono_(layer, encoder.cell, encoder.memory)
+        self.pooling = Pooling(config.pooling, size)
+        width = self.pooling.size + 2 * shape.static
+        self.hidden = nn.Linear(width, config.hidden_size) if config.hidden_size else None
+        self.output = nn.Linear(config.hidden_size or width, shape.outputs)
+        self.temperature: Tensor
+        self.centre: Tensor
+        self.spread: Tensor
+        self.register_buffer("temperature", torch.ones(()))  # of the probabilities
+        self.register_buffer("centre", torch.zeros(()))  # of numbers: answer = centre +
+        self.register_buffer("spread", torch.ones(()))  # spread * output
+
+    def forward(self, inputs: Inputs) -> Result:
+        """-> logits (B, K), not tempered; attention (B, S)"""
+        outputs, lengths, final = self.encode(inputs)
+        pooled, attention = self.pooling(outputs, lengths, final)
+        if inputs.static is not None and self.scaling is not None:
+            pooled = torch.cat([pooled, self.scaling.static(inputs.static)], -1)
+        pooled = self._drop(pooled)
+        if self.hidden is not None:
+            pooled = self._drop(self.hidden(pooled).relu())
+        return Result(self.output(pooled).float(), attention)
+
+    def encode(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """-> outputs (B, S, D) of the last layer, lengths (B,), and its final state (B, D)"""
+        config, lengths = self.config, inputs.lengths
+        if self.decay is not None and self.scaling is not None:
+            x, measured, gaps = self.scaling(inputs)
+            x = drop_steps(x, config.input_dropout, self.variational, self.training)
+            outputs, final = self.decay(x, measured, gaps, lengths)
+            return outputs, lengths, final
+        assert self.encoder is not None
+        if self.image_encoder is not None:
+            x, _ = self.image_encoder(inputs.values, None)  # (B, S, D)
+            lengths = torch.full_like(lengths, x.shape[1])
+        else:
+            x = self._embed(inputs)
+        x = drop_steps(x, config.input_dropout, self.variational, self.training)
+        outputs, hidden, _ = self.encoder(x, lengths)
+        return outputs, lengths, hidden[-1]
+
+    def _embed(self, inputs: Inputs) -> Tensor:
+        if self.embedding is not None:
+            ids = hide_words(inputs.values, self.config.word_dropout, UNK, self.training)
+            return self.embedding(ids)
+        assert self.scaling is not None
+        if not self.shape.irregular:
+            return self.scaling.plain(inputs.values)
+        x, measured, gaps = self.scaling(inputs)
+        return torch.cat([x, measured.to(x.dtype), gaps.log1p()], -1)  # (B, S, 3D)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        if not self.training or self.config.dropout == 0:
+            return x
+        return x * dropout_mask(tuple(x.shape), self.config.dropout, x)
+
+
+class Scaling(nn.Module):
+    """Features cut to a range, with mean 0 and deviation 1 over what was measured in training;
+    times in units of their mean gap. What was never measured is 0, the mean."""
+
+    def __init__(self, features: int, static: int) -> None:
+        super().__init__()
+        self.low: Tensor
+        self.high: Tensor
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.gap: Tensor
+        self.static_mean: Tensor
+        self.static_deviation: Tensor
+        most = torch.finfo(torch.float32).max
+        self.register_buffer("low", torch.full((features,), -most))
+        self.register_buffer("high", torch.full((features,), most))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        self.register_buffer("gap", torch.ones(()))
+        self.register_buffer("static_mean", torch.zeros(static))
+        self.register_buffer("static_deviation", torch.ones(static))
+
+    def plain(self, values: Tensor) -> Tensor:
+        """(B, S, D) -> (B, S, D)"""
+        cut = torch.minimum(torch.maximum(values, self.low), self.high)
+        return ((cut - self.mean) / self.deviation).nan_to_num(0.0)
+
+    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """-> values, measured, gaps (B, S, D)"""
+        assert inputs.measured is not None and inputs.gaps is not None
+        return self.plain(inputs.values), inputs.measured, inputs.gaps / self.gap
+
+    def static(self, values: Tensor) -> Tensor:
+        """(B, F) -> (B, 2F): values, and whether they are known"""
+        scaled = ((values - self.static_mean) / self.static_deviation).nan_to_num(0.0)
+        return torch.cat([scaled, (~values.isnan()).to(scaled.dtype)], -1)
+
+
+@torch.no_grad()
+def chrono_(layer: nn.Module, cell: str, memory: int) -> None:
+    """Chrono initialisation (Tallec & Ollivier 2018, section 3): forget gates whose memories are
+    spread over 1 to ``memory`` steps, b = log(u), u uniform; recurrent weights orthogonal."""
+    for name, weight in layer.named_parameters():
+        gates = {"gru": 3, "lstm": 4}[cell]
+        parts = weight.chunk(gates)
+        if name.startswith("weight_hh"):
+            for part in parts:
+                nn.init.orthogonal_(part)
+        elif name.startswith("bias"):
+            weight.zero_()
+            if name.startswith("bias_ih"):
+                spread = torch.empty_like(parts[1]).uniform_(1, max(2, memory - 1)).log()
+                parts[1].copy_(spread)  # of z in r, z, n: h = (1 - z) n + z h; of f in i, f, g, o
+                if cell == "lstm":
+                    parts[0].copy_(-spread)

@@ -1,0 +1,52 @@
+"""Losses: cross entropy of one label, of each of several labels, squared error of numbers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.tasks.classification.model import ClassificationModel
+from seq2seq.tasks.classification.sources import Inputs
+from seq2seq.tasks.classification.targets import Kind
+
+
+def losses(
+    logits: Tensor, targets: Tensor, kind: Kind, weights: Tensor | None, smoothing: float
+) -> Tensor:
+    """The loss of each example (B,), in nats; numbers: half the squared error.
+
+    ``label``: -sum_k q_k log p_k with q = (1 - s) onehot + s / K (Szegedy et al. 2016, section 7),
+    weighted by label. ``labels``: the sum over labels of their binary cross entropies, targets
+    moved by s / 2 towards one half, having a label weighted.
+    """
+    if kind == "label":
+        return F.cross_entropy(
+            logits, targets, weights, reduction="none", label_smoothing=smoothing
+        )
+    if kind == "labels":
+        smooth = targets * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(
+            logits, smooth, reduction="none", pos_weight=weights
+        ).sum(-1)
+    return 0.5 * (logits.squeeze(-1) - targets).square()
+
+
+class ClassificationLoss(nn.Module):
+    """The loss that is minimised and the plain one, both summed over the examples."""
+
+    def __init__(
+        self, model: ClassificationModel, kind: Kind, weights: Tensor | None, smoothing: float
+    ) -> None:
+        super().__init__()
+        self.model, self.kind, self.smoothing = model, kind, smoothing
+        self.weights: Tensor | None
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.model(inputs).logits
+        loss = losses(logits, targets, self.kind, self.weights, self.smoothing).sum()
+        if self.weights is None and not self.smoothing:
+            return loss, loss.detach()
+        with torch.no_grad():
+            return loss, losses(logits, targets, self.kind, None, 0.0).sum()

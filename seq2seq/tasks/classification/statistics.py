@@ -1,0 +1,67 @@
+"""What a network takes from the training data before it is trained: sizes, means, deviations."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.classification.model import ClassificationModel, Scaling, Shape
+from seq2seq.tasks.classification.sources import ImageSource, SeriesSource, Source
+
+
+def series_shape(source: SeriesSource, outputs: int, decay: bool) -> Shape:
+    """Sizes of series, and whether they are irregular: something missing, or uneven times."""
+    features = source.rows[0][0].shape[1]
+    missing = any(not seen.all() for _, seen, _ in source.rows)
+    gaps = np.concatenate([gap[1:, 0] for _, _, gap in source.rows])
+    uneven = bool(len(gaps)) and not np.allclose(gaps, gaps[0], rtol=1e-3)
+    irregular = missing or uneven or decay
+    static = source.static.shape[1]
+    return Shape(outputs, features=features, static=static, irregular=irregular)
+
+
+@torch.no_grad()
+def set_scaling(model: ClassificationModel, source: Source, clip: float) -> None:
+    """Ranges, means and deviations of the training data, for the model's scaling of what it
+    reads; ``clip``: the share of values of a series at each end that are cut."""
+    scaling = model.scaling
+    if scaling is None:
+        return
+    if isinstance(source, ImageSource):
+        pixels = source.pixels
+        scaling.mean.fill_(float(pixels.mean(dtype=np.float64)) / 255)
+        scaling.deviation.fill_(float(pixels.std(dtype=np.float64)) / 255 or 1.0)
+    elif isinstance(source, SeriesSource):
+        _scale_series(scaling, source, clip)
+
+
+def _scale_series(scaling: Scaling, source: SeriesSource, clip: float) -> None:
+    measured = np.concatenate([np.where(s, v, np.nan) for v, s, _ in source.rows]).astype(
+        np.float64
+    )
+    counts = (~np.isnan(measured)).sum(0)
+    if not counts.any():
+        raise UsageError("the training series hold no value at all")
+    if clip:
+        some = np.where(counts, measured, 0)  # of a feature never measured there is no range
+        low, high = np.nanquantile(some, [clip, 1 - clip], axis=0)
+        scaling.low.copy_(torch.from_numpy(low))
+        scaling.high.copy_(torch.from_numpy(high))
+        measured = np.clip(measured, low, high)
+    totals = np.maximum(counts, 1)
+    mean = np.nansum(measured, 0) / totals
+    deviation = np.sqrt(np.nansum(np.square(measured - mean), 0) / totals)
+    scaling.mean.copy_(torch.from_numpy(mean))
+    scaling.deviation.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1)))
+    gaps = np.concatenate([gap for _, _, gap in source.rows])
+    positive = gaps[gaps > 0]
+    scaling.gap.fill_(float(positive.mean(dtype=np.float64)) if len(positive) else 1.0)
+    if source.static.shape[1]:
+        known = ~np.isnan(source.static)
+        totals = np.maximum(known.sum(0), 1)
+        mean = np.where(known, source.static, 0).sum(0, dtype=np.float64) / totals
+        spread = np.where(known, source.static - mean, 0)
+        deviation = np.sqrt(np.square(spread).sum(0, dtype=np.float64) / totals)
+        scaling.static_mean.copy_(torch.from_numpy(mean))
+        scaling.static_deviation.copy_(torch.from_numpy(np.where(deviation > 0, deviation, 1)))

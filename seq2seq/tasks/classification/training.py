@@ -1,0 +1,240 @@
+"""Classification as the training loop sees it: examples, encoder and output, accuracy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.classification.batches import Batch, Batches
+from seq2seq.tasks.classification.calibration import fit_temperature
+from seq2seq.tasks.classification.classifier import Classifier
+from seq2seq.tasks.classification.config import ClassificationConfig
+from seq2seq.tasks.classification.examples import load_splits, source_of
+from seq2seq.tasks.classification.labelled import Labelled
+from seq2seq.tasks.classification.model import ClassificationModel, Shape
+from seq2seq.tasks.classification.objectives import ClassificationLoss, losses
+from seq2seq.tasks.classification.scores import (
+    NAMES,
+    check_installed,
+    confusion,
+    figures_of,
+    score,
+    told,
+)
+from seq2seq.tasks.classification.sources import SeriesSource, Source
+from seq2seq.tasks.classification.statistics import series_shape, set_scaling
+from seq2seq.tasks.classification.targets import Targets, class_weights, learn_targets
+from seq2seq.tasks.classification.words import embed_vectors, units_with_vectors
+from seq2seq.training.log import say
+from seq2seq.training.preparing import copy_weights
+from seq2seq.training.task import Carried, Loss
+
+_MOST_SHOWN = 12  # labels of which a table of confusions can be read
+_DEFAULT_BEST = {"label": "accuracy", "labels": "macro_f1", "number": "loss"}
+
+
+class ClassificationTask:
+    """See ``seq2seq.training.task``."""
+
+    average_patience = None
+
+    @staticmethod
+    def unread_parameters(config: ClassificationConfig) -> bool:
+        return config.model.image_encoder.frozen
+
+    def __init__(
+        self, config: ClassificationConfig, folder: Path, accelerator: Accelerator, resume: bool
+    ) -> None:
+        options, data = config.training, config.data
+        self.config, self.accelerator = config, accelerator
+        first = None
+        if options.start_from and not resume:
+            first = Classifier.from_pretrained(options.start_from, device="cpu")
+        main = accelerator.is_main_process
+        check_installed()
+        say(f"reading {data.train}", main)
+        splits = load_splits(config)
+        self.targets = learn_targets(data.target, splits["train"])
+        if first and first.targets != self.targets:
+            raise UsageError(
+                f"training.start_from {options.start_from}: its labels are others; fine-tuning "
+                "needs the same"
+            )
+        units, vectors, kept = None, None, 0
+        if data.kind == "text":
+            # the main process comes first and writes them, the others read what it wrote
+            before = None if first is None else first.units
+            keep = resume or not main
+            units, vectors, kept = units_with_vectors(
+                config, folder / "tokenizer", splits["train"].inputs, before, keep
+            )
+        if first:
+            kept = first.model.shape.kept
+        self.sources = {name: source_of(one.inputs, data, units) for name, one in splits.items()}
+        self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
+        self.splits = {name: one for name, one in splits.items() if name != "train"}
+        shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
+        pretrained = config.model.image_encoder.pretrained and not (resume or first)
+        self.model = ClassificationModel(config.model, shape, config.units.frozen, pretrained)
+        set_scaling(self.model, self.sources["train"], data.clip)
+        if data.target == "number":
+            self._standardise()
+        if vectors is not None:
+            embed_vectors(self.model, units, vectors)
+        if first:
+            copy_weights(first.model, self.model, options.start_from)
+        self.model = self.model.to(accelerator.device)
+        self.classifier = Classifier(self.model, units, self.targets, config)
+        self.batches = self._batches()
+        self.objective: nn.Module = ClassificationLoss(
+            self.model, data.target, self._weights(), options.label_smoothing
+        ).to(accelerator.device)
+        self.figures = ("validation_loss", *figures_of(self.targets))
+        self.has_validation = "validation" in self.sources
+
+    def _shape(self, train: Labelled, units: int, kept: int) -> Shape:
+        source, outputs = self.sources["train"], self.targets.outputs
+        if self.config.data.kind == "text":
+            return Shape(outputs, units, kept)
+        if isinstance(source, SeriesSource):
+            return series_shape(source, outputs, self.config.model.encoder.decay)
+        image = self.config.data.image
+        if image.steps == "grid":
+            return Shape(outputs, grid=True)
+        return Shape(outputs, features=image.size if image.steps == "rows" else 1)
+
+    def _standardise(self) -> None:
+        """Numbers have mean 0 and deviation 1 for the network."""
+        truth = self.truth["train"]
+        centre, spread = float(truth.mean()), float(truth.std()) or 1.0
+        self.model.centre.fill_(centre)
+        self.model.spread.fill_(spread)
+
+    def _batches(self) -> Batches:
+        truth = self.truth["train"]
+        if self.config.data.target == "number":
+            centre, spread = float(self.model.centre), float(self.model.spread)
+            truth = ((truth - centre) / spread).astype(np.float32)
+        return Batches(
+            self.sources["train"],
+            truth,
+            self.config.data.batch_size,
+            self.config.seed,
+        )
+
+    def _weights(self) -> Tensor | None:
+        if self.config.training.class_weights == "none":
+            return None
+        return torch.from_numpy(class_weights(self.truth["train"]))
+
+    def describe(self) -> str:
+        sizes = ", ".join(f"{name} {len(source):,}" for name, source in self.sources.items())
+        steps = int(self.sources["train"].lengths.sum())
+        units = self.classifier.units
+        kind = self.config.data.kind if units is None else units.kind
+        labels = f"{len(self.targets.names)} labels" if self.targets.names else "numbers"
+        shape = self.model.shape
+        words = f"; vocabulary {shape.units:,}" if units is not None else ""
+        words += f" and {shape.kept:,} words of the vectors" if shape.kept else ""
+        return f"{sizes}; {steps:,} steps of {kind}{words}; {labels}"
+
+    def len_epoch(self, epoch: int) -> int:
+        return self.batches.len_epoch(epoch)
+
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip, every)
+
+    def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
+        loss, reported = objective(batch.inputs, batch.targets)
+        return Loss(loss, reported, carried)
+
+    def rate_factor(self, batch: Batch) -> float:
+        return 1.0
+
+    def validate(self) -> dict[str, float]:
+        loss, figures, _ = self._evaluate("validation")
+        return {"validation_loss": loss, **figures}
+
+    def _evaluate(self, split: str) -> tuple[float, dict[str, float], np.ndarray]:
+        """Mean loss, figures, answers."""
+        source, truth, kind = self.sources[split], self.truth[split], self.targets.kind
+        logits = self._logits(source)
+        targets = torch.from_numpy(truth)
+        if kind == "number":
+            targets = (targets - self.model.centre.cpu()) / self.model.spread.cpu()
+        loss = losses(logits, targets, kind, None, 0.0).double().mean()
+        answers = self.classifier._answers(logits)
+        threshold = self.config.decoding.threshold
+        return float(loss), score(kind, answers, truth, threshold), answers
+
+    def _logits(self, source: Source) -> Tensor:
+        precision = "bf16" if self.accelerator.mixed_precision == "bf16" else "fp32"
+        return self.classifier.logits(source, precision=precision)[0]
+
+    def score(self, figures: dict[str, float]) -> float:
+        best = self._best()
+        if best == "loss":
+            return -figures["validation_loss"]
+        return -figures[best] if best == "mae" else figures[best]
+
+    def _best(self) -> str:
+        best = self.config.training.best_by or _DEFAULT_BEST[self.targets.kind]
+        if best != "loss" and best not in figures_of(self.targets):
+            raise UsageError(
+                f"training.best_by is {best!r}: of {len(self.targets.names)} labels there is no "
+                f"such figure; expected one of: loss, {', '.join(figures_of(self.targets))}"
+            )
+        return best
+
+    def tell(self, score: float) -> str:
+        best = self._best()
+        value = -score if best in ("loss", "mae") else score
+        return f"validation {NAMES[best]} {value:.4f}"
+
+    def save(self, folder: Path, training: str) -> None:
+        self._best()  # refused before the first step
+        self.classifier.save_pretrained(folder, card={"training": training})
+
+    def test(self, run: Path, model: Path, training: str) -> list[str]:
+        """Temper the probabilities on the validation set, score the test set (where there is none:
+        the validation set) and keep its answers and scores in the run's folder."""
+        lines = []
+        if self.has_validation and self.config.training.calibrate and self.targets.names:
+            logits = self._logits(self.sources["validation"])
+            truth = torch.from_numpy(self.truth["validation"])
+            self.model.temperature.fill_(fit_temperature(logits, truth, self.targets.kind))
+            lines.append(f"temperature {float(self.model.temperature):.3f}")
+        split = next((name for name in ("test", "validation") if name in self.sources), None)
+        if split is None:
+            return lines
+        loss, figures, answers = self._evaluate(split)
+        named = self.splits[split]
+        _write_answers(run / f"{split}.answers.tsv", answers, named, self.targets)
+        values = json.dumps({"examples": len(named), "loss": loss, **figures}, indent=1)
+        (run / f"{split}.scores.json").write_text(values, "utf-8")
+        told_figures = f"{split}, {len(named):,} examples: {told(figures)}"
+        card: dict[str, Any] = {"scores": [told_figures], "test_set": named.name}
+        if self.targets.kind == "label" and len(self.targets.names) <= _MOST_SHOWN:
+            table = confusion(answers, self.truth[split], self.targets.names)
+            card["notes"] = f"True labels (rows) and answers (columns):\n\n```\n{table}\n```"
+        self.classifier.save_pretrained(model, card={**card, "training": training})
+        return [*lines, told_figures]
+
+
+def _write_answers(path: Path, answers: np.ndarray, truth: Labelled, targets: Targets) -> None:
+    """Place, truth and answer of each example, with the probabilities of the labels."""
+    head = ["place", "truth", *(targets.names or ["answer"])]
+    lines = ["\t".join(head)]
+    for row, target in enumerate(truth.targets):
+        shown = ",".join(target) if isinstance(target, list) else str(target)
+        numbers = np.atleast_1d(answers[row]).tolist()
+        lines.append("\t".join([str(truth.places[row]), shown, *(f"{n:.6g}" for n in numbers)]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

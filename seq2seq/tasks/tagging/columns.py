@@ -1,0 +1,157 @@
+"""Sentences in columns, a word a line: as the CoNLL shared tasks have them, and CoNLL-U."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.tagging.sentences import Sentence
+
+DOCUMENT = "-DOCSTART-"
+_COMMENT = re.compile(r"# ?([\w:-]+) = (.*)")
+_CONLLU = {"form": 1, "lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "head": 6, "deprel": 7}
+_CONLLU_WIDTH = 10
+
+
+@dataclass
+class Block:
+    """The lines of one sentence: the fields of each word, and what comments say of the whole."""
+
+    line: int  # where it begins
+    rows: list[list[str]] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)  # of each row
+    comments: dict[str, str] = field(default_factory=dict)
+
+
+def read_columns(
+    lines: Iterable[str],
+    path: str,
+    form: Literal["columns", "conllu"],
+    words: int,
+    sources: Mapping[str, str],
+    sentence_label: str | None,
+) -> Iterator[Sentence]:
+    """The sentences of a file. ``sources``: name of a label column -> its place; see
+    ``sentences.load_sentences`` for the rest and for the errors."""
+    places: list[int] | None = None
+    for block in blocks(lines, path, form):
+        if places is None:
+            word_place = word_column(block, form, words, path)
+            places = [
+                _within(block, name, _place(name, place, form, path), path)
+                for name, place in sources.items()
+            ]
+            _check_different(word_place, places, f"{path}, line {block.lines[0]}")
+        for row, line in zip(block.rows, block.lines, strict=True):
+            _check_row(row, line, path, word_place, places, list(sources))
+        label = None
+        if sentence_label is not None:
+            label = block.comments.get(sentence_label)
+            if not label:
+                raise UsageError(
+                    f"{path}, line {block.line}: a sentence without a label of the whole; expected "
+                    f"a line '# {sentence_label} = LABEL' above it"
+                )
+        yield Sentence(
+            [row[word_place] for row in block.rows],
+            [[row[place] for row in block.rows] for place in places],
+            label,
+            block.line,
+        )
+
+
+def word_column(block: Block, form: Literal["columns", "conllu"], words: int, path: str) -> int:
+    """The column of the words, counted from 0, of which ``words`` is the number as configured."""
+    return _within(block, "words", _CONLLU["form"] if form == "conllu" else words, path)
+
+
+def write_pairs(sentences: Iterable[Sentence], found: Iterable[Sequence[Sequence[str]]]) -> str:
+    """Sentences in columns: word, and for each label the right one and the one found, as conlleval
+    reads them."""
+    lines = []
+    for one, columns in zip(sentences, found, strict=True):
+        pairs = [x for gold, mine in zip(one.labels, columns, strict=True) for x in (gold, mine)]
+        lines += [*("\t".join(row) for row in zip(one.words, *pairs, strict=True)), ""]
+    return "".join(line + "\n" for line in lines)
+
+
+def blocks(
+    lines: Iterable[str], path: str, form: Literal["columns", "conllu"] = "columns"
+) -> Iterator[Block]:
+    """Sentences as fields, all of as many as the file's first line."""
+    block: Block | None = None
+    width = _CONLLU_WIDTH if form == "conllu" else None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            if block is not None and block.rows:
+                yield block
+            block = None
+            continue
+        block = block or Block(number)
+        comment = None if block.rows else _COMMENT.fullmatch(line)
+        if comment or (form == "conllu" and line.startswith("#")):
+            if comment:
+                block.comments[comment[1]] = comment[2].strip()
+            continue
+        fields = [f.strip() for f in line.split("\t")] if "\t" in line else line.split()
+        width = width or len(fields)
+        if fields[0] == DOCUMENT:
+            continue
+        if len(fields) != width:
+            expected = "CoNLL-U has" if form == "conllu" else "the first line has"
+            raise UsageError(
+                f"{path}, line {number}: {len(fields)} columns ({line[:60]!r}); {expected} {width}"
+            )
+        if form == "conllu" and not fields[0].isdecimal():
+            continue  # 1-2: a word of several tokens; 1.1: one that was left out
+        block.rows.append(fields)
+        block.lines.append(number)
+    if block is not None and block.rows:
+        yield block
+
+
+def _place(name: str, place: str, form: str, path: str) -> int:
+    """Where the column of a label stands."""
+    if form == "conllu" and (place or name) in _CONLLU:
+        return _CONLLU[place or name]
+    if not place and form == "columns":
+        return -1
+    try:
+        return int(place)
+    except ValueError:
+        known = f", or one of {', '.join(_CONLLU)}" if form == "conllu" else ""
+        raise UsageError(
+            f"{path}: 'data.labels' has '{name}{'=' if place else ''}{place}'; expected "
+            f"{name}=NUMBER, a column counted from 0{known}"
+        ) from None
+
+
+def _within(block: Block, name: str, place: int, path: str) -> int:
+    width = len(block.rows[0])
+    if not -width <= place < width:
+        raise UsageError(
+            f"{path}, line {block.lines[0]}: {width} columns, and {name} should stand in column "
+            f"{place} (counted from 0); see 'data.words' and 'data.labels'"
+        )
+    return place % width
+
+
+def _check_different(words: int, places: list[int], where: str) -> None:
+    if len({words, *places}) < len(places) + 1:
+        raise UsageError(
+            f"{where}: words in column {words}, labels in {places}: two read the same column; "
+            "see 'data.words' and 'data.labels'"
+        )
+
+
+def _check_row(
+    row: list[str], line: int, path: str, words: int, places: list[int], names: list[str]
+) -> None:
+    if not row[words]:
+        raise UsageError(f"{path}, line {line}: no word in column {words}")
+    for name, place in zip(names, places, strict=True):
+        if not row[place]:
+            raise UsageError(f"{path}, line {line}: no label '{name}' in column {place}")

@@ -1,0 +1,150 @@
+"""The configuration of a tagging run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.layers import CharacterConfig, EncoderConfig
+from seq2seq.config.paths import PathText
+from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.errors import UsageError
+
+
+@dataclass
+class TaggingDataConfig:
+    """Where sentences come from; ``sentences.load_sentences`` reads them."""
+
+    train: PathText | None = None
+    validation: PathText | None = None
+    test: PathText | None = None
+    # auto: json for .jsonl and .json, conllu for .conllu, else columns; .gz and .xz are unpacked
+    format: Literal["auto", "columns", "conllu", "json"] = "auto"
+    words: int = 0  # columns: where words stand, counted from 0; -1: last
+    # What to learn, NAME=WHERE each: a column (-1: last) or a key of JSON; conllu knows upos, xpos,
+    # lemma, feats, deprel. A bare NAME is the key NAME, or the last column.
+    labels: list[str] = field(default_factory=lambda: ["label"])
+    # a label of the whole sentence: the key of JSON, or NAME of a line ``# NAME = label`` above it
+    sentence_label: str | None = None
+    batch_size: int = 16  # sentences
+
+
+@dataclass
+class TaggingEncoderConfig(EncoderConfig):
+    layers: int = 1
+    hidden_size: int = 128  # per direction
+
+
+@dataclass
+class TaggingModelConfig:
+    embedding_size: int = 100
+    vectors: PathText | None = None  # pretrained word vectors to begin with
+    frozen: bool = False  # they stay as they are
+    kept_words: int = 400_000  # most frequent words of ``vectors`` that training text lacks
+    min_count: int = 1  # rarer words of the training text without a vector are unknown
+    # Words are looked up as they are, then in lower case, then with 0 for every digit; false: as
+    # they are alone.
+    lowercase: bool = True
+    characters: CharacterConfig = field(default_factory=CharacterConfig)
+    shape_size: int = 10  # width of what is known of capitals, digits and marks; 0: nothing
+    encoder: TaggingEncoderConfig = field(default_factory=TaggingEncoderConfig)
+    scheme: Literal["bio", "bioes"] = "bioes"  # how spans are learnt; written are always BIO
+    crf: Literal["spans", "all", "none"] = "spans"  # label columns with learned transitions
+    # of the encoder's outputs, for the label of the sentence: last, mean, max, attention
+    pooling: list[str] = field(default_factory=lambda: ["max", "last"])
+    dropout: float = 0.5  # of the words' vectors, and of the encoder's outputs
+    dropout_kind: Literal["plain", "variational"] = "variational"
+    character_dropout: float = 0.0  # of the characters' vectors
+    word_dropout: float = 0.0  # words read as unknown
+    singletons: float = 0.5  # of words that training text has once, and no vector: the same
+
+
+@dataclass
+class TaggingTrainingConfig(TrainingConfig):
+    max_epochs: int = 50
+    learning_rate: float = 2e-3
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    sentence_weight: float = 0.2  # of the loss of the sentence's label, beside 1 for the words'
+
+
+@dataclass
+class TaggingConfig:
+    task: Literal["tagging"] = "tagging"
+    output: PathText = "runs/tagging"
+    seed: int = 1
+    data: TaggingDataConfig = field(default_factory=TaggingDataConfig)
+    model: TaggingModelConfig = field(default_factory=TaggingModelConfig)
+    training: TaggingTrainingConfig = field(default_factory=TaggingTrainingConfig)
+
+
+def check(config: TaggingConfig, where: str) -> None:
+    """Raises UsageError for values that have the right type and still make no sense together."""
+    data, model = config.data, config.model
+    characters, encoder = model.characters, model.encoder
+    positive = {
+        "data.batch_size": data.batch_size,
+        "model.embedding_size": model.embedding_size,
+        "model.min_count": model.min_count,
+        "model.characters.embedding_size": characters.embedding_size,
+        "model.characters.hidden_size": characters.hidden_size,
+        "model.characters.width": characters.width,
+        "model.characters.longest": characters.longest,
+        "model.encoder.layers": encoder.layers,
+        "model.encoder.hidden_size": encoder.hidden_size,
+    }
+    check_positive(dict(positive), where)
+    check_not_negative(
+        {
+            "model.kept_words": model.kept_words,
+            "model.shape_size": model.shape_size,
+            "training.sentence_weight": config.training.sentence_weight,
+        },
+        where,
+    )
+    check_fractions(
+        {
+            "model.dropout": model.dropout,
+            "model.character_dropout": model.character_dropout,
+            "model.word_dropout": model.word_dropout,
+        },
+        where,
+    )
+    if not 0 <= model.singletons <= 1:
+        raise UsageError(f"{where}: 'model.singletons' is {model.singletons}; expected 0 to 1")
+    if characters.kind == "cnn" and characters.width % 2 == 0:
+        raise UsageError(
+            f"{where}: 'model.characters.width' is {characters.width}; expected an odd number"
+        )
+    _check_names(config, where)
+    check_run(config, where, has_validation=bool(data.validation))
+
+
+def label_sources(data: TaggingDataConfig) -> dict[str, str]:
+    """Name of each label column -> where it stands, "" where only a name is given."""
+    parts = [label.partition("=") for label in data.labels]
+    return {name.strip(): place.strip() for name, _, place in parts}
+
+
+_POOLING = ("last", "mean", "max", "attention")
+
+
+def _check_names(config: TaggingConfig, where: str) -> None:
+    data, pooling = config.data, config.model.pooling
+    names = list(label_sources(data))
+    wrong = [name for name in names if not name.replace("_", "").replace("-", "").isalnum()]
+    if wrong or len(names) < len(data.labels) or not names:
+        raise UsageError(
+            f"{where}: 'data.labels' is {data.labels}; expected NAME or NAME=WHERE, each name once"
+        )
+    if data.sentence_label in names:
+        raise UsageError(
+            f"{where}: 'data.sentence_label' is {data.sentence_label!r}, which 'data.labels' has, "
+            "too; expected another name"
+        )
+    if not pooling or len(set(pooling)) < len(pooling) or not set(pooling) <= set(_POOLING):
+        raise UsageError(
+            f"{where}: 'model.pooling' is {pooling}; expected some of {', '.join(_POOLING)}, each "
+            "once"
+        )

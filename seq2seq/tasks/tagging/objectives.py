@@ -1,0 +1,66 @@
+"""The loss of tagging: the negative log likelihood of all labels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.tasks.tagging.batches import IGNORE, Words
+from seq2seq.tasks.tagging.model import Emissions, Head, TaggingModel
+
+
+class TaggingLoss(nn.Module):
+    """Summed over the words of a batch:
+
+        sum_columns -log p(labels) + weight * words * mean_sentences -log p(label of the sentence)
+
+    so that a mean over words has the sentence's part with its weight. Columns with a field have
+    the likelihood of whole sequences, the others that of each word.
+    """
+
+    def __init__(self, model: TaggingModel, sentence_weight: float) -> None:
+        super().__init__()
+        self.model, self.sentence_weight = model, sentence_weight
+
+    def forward(
+        self, words: Words, labels: tuple[Tensor, ...], sentence_labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Fields of a TaggingBatch -> the loss, and what the sentences' part of it is without its
+        weight."""
+        return self.of_emissions(self.model(words), words.lengths, labels, sentence_labels)
+
+    def of_emissions(
+        self,
+        emissions: Emissions,
+        lengths: Tensor,
+        labels: tuple[Tensor, ...],
+        sentence_labels: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same for scores that are computed already."""
+        loss = lengths.new_zeros((), dtype=torch.float32)
+        for head, scores, ids in zip(self.model.heads, emissions.columns, labels, strict=True):
+            loss = loss + _column(head, scores, ids, lengths)
+        parts: dict[str, Tensor] = {}
+        if emissions.sentence is not None and sentence_labels is not None:
+            known = (sentence_labels != IGNORE).sum().clamp(min=1)
+            whole = F.cross_entropy(
+                emissions.sentence, sentence_labels, ignore_index=IGNORE, reduction="sum"
+            )
+            part = whole / known * lengths.sum()
+            loss = loss + self.sentence_weight * part
+            parts["sentence"] = part.detach()
+        return loss, parts
+
+
+def _column(head: Head, scores: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+    """scores (B, T, K), ids (B, T) -> the summed loss. Sequences with a label that training never
+    saw, which validation may have, are left out."""
+    if not head.learned:
+        return F.cross_entropy(
+            scores.flatten(0, 1), ids.flatten(), ignore_index=IGNORE, reduction="sum"
+        )
+    steps = torch.arange(ids.shape[1], device=lengths.device)
+    unknown = ((ids == IGNORE) & (steps < lengths.unsqueeze(1))).any(1)  # (B,)
+    likelihood = head.chain.log_likelihood(scores, ids.clamp(min=0), lengths)  # (B,)
+    return -likelihood.masked_fill(unknown, 0.0).sum()

@@ -1,0 +1,102 @@
+"""Labelled sentences from files: columns, CoNLL-U and JSON lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from seq2seq.config.paths import normal_path
+from seq2seq.errors import UsageError
+from seq2seq.public_data import missing_hint
+from seq2seq.tasks.tagging.config import TaggingDataConfig, label_sources
+from seq2seq.tasks.tagging.schemes import are_spans, convert, is_valid
+from seq2seq.text.files import decode_lines, open_binary
+
+Format = Literal["columns", "conllu", "json"]
+_PACKED = (".gz", ".xz")
+_log = logging.getLogger("seq2seq")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words, their labels in each column (names as in ``data.labels``), and the label of the
+    whole; ``line`` is where it begins in its file."""
+
+    words: list[str]
+    labels: list[list[str]]
+    sentence_label: str | None
+    line: int
+
+
+def format_of(path: str | Path, form: str = "auto") -> Format:
+    """The format of a file: as told, or by its ending."""
+    if form in ("columns", "conllu", "json"):
+        return form  # type: ignore[return-value]
+    name = str(path).lower()
+    for ending in _PACKED:
+        name = name.removesuffix(ending)
+    if name.endswith((".jsonl", ".json")):
+        return "json"
+    return "conllu" if name.endswith((".conllu", ".conllup")) else "columns"
+
+
+def load_sentences(path: str | Path, data: TaggingDataConfig) -> list[Sentence]:
+    """All labelled sentences of a file; spans in every scheme become BIO.
+
+    Columns: a word a line with its labels, between tabs or, where a line has none, white space;
+    blank lines between sentences; ``-DOCSTART-`` lines are left out; lines ``# NAME = VALUE`` above
+    a sentence are about it. CoNLL-U: the same with ten columns; words of several tokens (1-2) and
+    left out ones (1.1) are skipped. JSON lines: see ``json_lines``.
+
+    Raises UsageError, naming file and line: a file that is missing, empty or not UTF-8, a line with
+    more or fewer columns than the first, without a word or without a label, a sentence without the
+    label of the whole. A sequence that BIO forbids is repaired as conlleval reads it, with one
+    warning a file.
+    """
+    path = Path(normal_path(str(path)))
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file{missing_hint(path)}")
+    with open_binary(path) as stream:
+        lines = decode_lines(stream, str(path))
+        sentences = list(_read(lines, path, data))
+    if not sentences:
+        raise UsageError(f"{path}: no sentence in it; expected words with labels")
+    return _in_bio(sentences, str(path), list(label_sources(data)))
+
+
+def _read(lines: Iterator[str], path: Path, data: TaggingDataConfig) -> Iterator[Sentence]:
+    form = format_of(path, data.format)
+    if form == "json":
+        from seq2seq.tasks.tagging.json_lines import read_json
+
+        return read_json(lines, str(path), label_sources(data), data.sentence_label)
+    from seq2seq.tasks.tagging.columns import read_columns
+
+    return read_columns(
+        lines, str(path), form, data.words, label_sources(data), data.sentence_label
+    )
+
+
+def _in_bio(sentences: list[Sentence], path: str, names: list[str]) -> list[Sentence]:
+    """Columns of spans in BIO, repaired where needed."""
+    for number, name in enumerate(names):
+        if not are_spans({label for one in sentences for label in one.labels[number]}):
+            continue
+        wrong = [one for one in sentences if not is_valid(one.labels[number])]
+        if wrong:
+            _log.warning(
+                "%s, line %d: %s: %s is no sequence of BIO, BIOES or IOB1; such spans begin where "
+                "conlleval has them begin (%d of %d sentences)",
+                path,
+                wrong[0].line,
+                name,
+                " ".join(wrong[0].labels[number][:12]),
+                len(wrong),
+                len(sentences),
+            )
+        for one in sentences:
+            one.labels[number][:] = convert(one.labels[number], "bio")
+    return sentences

@@ -1,0 +1,55 @@
+"""Labelled sentences as text: columns, JSON lines, coloured for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from seq2seq.tasks.tagging.schemes import OUTSIDE, split_label
+from seq2seq.tasks.tagging.tagged import Tagged
+
+# ANSI: bold, and one of six colours for each type in the order in which types come up
+_COLOURS = (36, 33, 32, 35, 34, 31)
+_END = "\033[0m"
+
+
+class ColumnWriter:
+    """Sentences in columns: a word a line with its labels, a tab between them, an empty line after
+    each sentence, above it ``# NAME = LABEL`` for the label of the whole."""
+
+    def __init__(
+        self, sentence_name: str | None, probabilities: bool = False, coloured: bool = False
+    ) -> None:
+        self._name, self._probabilities, self._coloured = sentence_name, probabilities, coloured
+        self._colours: dict[str, int] = {}
+
+    def write(self, tagged: Tagged, given: Sequence[Sequence[str]] | None = None) -> str:
+        """One sentence. ``given``: the columns of each word that its labels are added to."""
+        lines = []
+        if tagged.sentence_label is not None:
+            lines.append(f"# {self._name} = {tagged.sentence_label}")
+            if self._probabilities:
+                lines.append(f"# {self._name}_probability = {tagged.sentence_probability:.4f}")
+        for place, token in enumerate(tagged.tokens):
+            cells = list(given[place]) if given else [token.text]
+            marks = [labels[place] for labels in tagged.labels.values()]
+            for name, labels in tagged.labels.items():
+                cells.append(labels[place])
+                if tagged.probabilities is not None and self._probabilities:
+                    cells.append(f"{tagged.probabilities[name][place]:.4f}")
+            line = "\t".join(cells)
+            lines.append(self._in_colour(line, marks) if self._coloured else line)
+        return "".join(line + "\n" for line in [*lines, ""])
+
+    def _in_colour(self, line: str, labels: Sequence[str]) -> str:
+        """The line in the colour of the first span that the word is in."""
+        kind = next((split_label(x)[1] for x in labels if split_label(x)[0] != OUTSIDE), None)
+        if kind is None:
+            return line
+        colour = self._colours.setdefault(kind, _COLOURS[len(self._colours) % len(_COLOURS)])
+        return f"\033[1;{colour}m{line}{_END}"
+
+
+def json_line(tagged: Tagged) -> str:
+    """One sentence as a JSON object on a line; see ``Tagged.to_dict``."""
+    return json.dumps(tagged.to_dict(), ensure_ascii=False) + "\n"

@@ -1,0 +1,128 @@
+"""The command ``evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import secrets
+import sys
+import time
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import open_output, progress, same_file
+from seq2seq.command_line.options import add_model, whole
+from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.inputs import Given
+from seq2seq.tasks.translation.translate_command import WINDOW, translate_lines
+from seq2seq.tasks.translation.translate_options import (
+    check_drawing,
+    decoding_options,
+    drawing_options,
+    load_translator,
+    models,
+    search_settings,
+)
+
+_EXAMPLES = """\
+  seq2seq evaluate MODEL --source test.en --reference test.de --output test.out
+  seq2seq evaluate --hypotheses test.out --reference test.de
+Several references: --reference a.de b.de
+"""
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model(parser, nargs="?")
+    parser.add_argument("--source", metavar="FILE", help="text to translate with MODEL")
+    parser.add_argument("--hypotheses", metavar="FILE", help="translations made before")
+    parser.add_argument(
+        "--reference", metavar="FILE", nargs="+", required=True, help="good translations"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the translations here")
+    parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    parser.add_argument(
+        "--metrics", nargs="+", default=["bleu", "chrf", "ter"], choices=["bleu", "chrf", "ter"]
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=whole(0),
+        default=1000,
+        metavar="N",
+        help="resamples for the 95%% interval (default: 1000; 0: no interval)",
+    )
+    decoding_options(parser)
+    drawing_options(parser.add_argument_group("sampling", "Goes with --mbr."))
+    parser.set_defaults(samples=None, n_best=1, alignments=None)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.translation.scores import format_scores, score
+    from seq2seq.text.files import read_lines
+
+    _check_evaluate(options)
+    path = options.source or options.hypotheses
+    texts = read_lines(path)
+    references = [read_lines(name) for name in options.reference]
+    for name, lines in zip(options.reference, references, strict=True):
+        if len(lines) != len(texts):
+            raise UsageError(
+                f"{path} has {len(texts)} lines, {name} has {len(lines)}; expected as many: "
+                "line by line, one is the translation of the other"
+            )
+    if models(options):
+        texts = _translate_all(texts, options)
+    scores = score(texts, references, metrics=options.metrics, bootstrap=options.bootstrap)
+    if options.json:
+        values = {name: dataclasses.asdict(one) for name, one in scores.items()}
+        print(json.dumps({"sentences": len(texts), "scores": values}, indent=2))
+    else:
+        print(format_scores(scores))
+    return 0
+
+
+def _check_evaluate(options: argparse.Namespace) -> None:
+    by_model = bool(models(options))
+    if not by_model and options.hypotheses is None:
+        raise UsageError(
+            "evaluate: nothing to score; give MODEL (first) with --source, or --hypotheses"
+        )
+    if by_model and options.hypotheses is not None:
+        raise UsageError("evaluate: --hypotheses are translations already; leave out MODEL")
+    if by_model and options.source is None:
+        raise UsageError("evaluate: --source is missing: the text that MODEL is to translate")
+    if options.hypotheses is not None and (options.source or options.output):
+        raise UsageError("evaluate: --source and --output go with MODEL, not with --hypotheses")
+    check_drawing(options, [])
+    inputs = [options.source, *options.reference]
+    if any(same_file(name, options.output) for name in inputs):
+        raise UsageError(f"--output {options.output}: is an input, and would be overwritten")
+
+
+def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
+    translator = load_translator(options)
+    settings = search_settings(options, translator)
+    started = time.perf_counter()
+    best: list[str] = []
+    size = WINDOW * settings.batch_size
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    with progress(len(texts), True) as advance:
+        for first in range(0, len(texts), size):
+            part = texts[first : first + size]
+            translated = translate_lines(
+                translator, Given(part), first + 1, settings, options, seed
+            )
+            best += [translations[0].text for translations in translated]
+            advance(len(part))
+    seconds = time.perf_counter() - started
+    print(
+        f"seq2seq: {len(texts)} sentences in {seconds:.1f} s "
+        f"({len(texts) / seconds:.1f} sentences/s)",
+        file=sys.stderr,
+    )
+    if options.output:
+        with open_output(options.output) as sink:
+            sink.write("".join(f"{text}\n" for text in best).encode("utf-8", "replace"))
+    return best
+
+
+COMMAND = Command("evaluate", "score translations", _add_options, _evaluate, _EXAMPLES)

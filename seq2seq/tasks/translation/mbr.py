@@ -1,0 +1,74 @@
+"""Minimum Bayes risk: of many translations of a text, the one that the others agree with most.
+
+    y* = argmax_y  sum_r P(r) u(y, r)        (Eikema & Aziz 2020, equation 6)
+
+over candidates y and evidence r, with chrF (Popovic 2015) as the utility u. Here both are the same
+translations: samples, each with the same weight, or an n-best list, by its probabilities.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from seq2seq.tasks.translation.translations import Translation
+
+_ORDERS, _BETA = 6, 2  # of chrF2 as sacrebleu has it by default
+
+
+def by_expected_utility(
+    translations: Sequence[Translation], by_probability: bool = False
+) -> list[Translation]:
+    """The different ones of ``translations`` with the expected chrF (0 to 100) as ``score``,
+    highest first; of equals the one that stood first.
+
+    by_probability: weigh each by its probability, where the translations were searched;
+    otherwise all count the same, as drawn ones must.
+    """
+    texts = list(dict.fromkeys(one.text for one in translations))
+    first = {one.text: one for one in reversed(translations)}
+    weight = dict.fromkeys(texts, 0.0)
+    highest = max((one.log_probability for one in translations), default=0.0)
+    for one in translations:
+        weight[one.text] += math.exp(one.log_probability - highest) if by_probability else 1.0
+    shares = np.array([weight[text] for text in texts])
+    expected = pairwise_chrf(texts) @ (shares / max(shares.sum(), 1e-300))  # (N,)
+    order = sorted(range(len(texts)), key=lambda i: -expected[i])
+    return [dataclasses.replace(first[texts[i]], score=float(expected[i])) for i in order]
+
+
+def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:
+    """(N, N) chrF of text i against reference j, as sacrebleu's sentence chrF gives it."""
+    size = len(texts)
+    precision, recall, orders = (np.zeros((size, size)) for _ in range(3))
+    for order in range(1, _ORDERS + 1):
+        counts = _counts(texts, order)  # (N, G)
+        totals = counts.sum(1)  # (N,)
+        matches = np.stack([np.minimum(one, counts).sum(1) for one in counts])  # (N, N)
+        both = (totals[:, None] > 0) & (totals > 0)
+        precision += np.divide(matches, totals[:, None], out=np.zeros_like(precision), where=both)
+        recall += np.divide(matches, totals, out=np.zeros_like(recall), where=both)
+        orders += both
+    orders = np.maximum(orders, 1)
+    precision, recall = precision / orders, recall / orders
+    below = _BETA**2 * precision + recall
+    top = (1 + _BETA**2) * precision * recall
+    return 100 * np.divide(top, below, out=np.zeros_like(top), where=below > 0)
+
+
+def _counts(texts: Sequence[str], order: int) -> np.ndarray:
+    """How often each n-gram of characters comes in each text, white space left out."""
+    columns: dict[str, int] = {}
+    pairs = []
+    for row, text in enumerate(texts):
+        bare = "".join(text.split())
+        for at in range(len(bare) - order + 1):
+            pairs.append((row, columns.setdefault(bare[at : at + order], len(columns))))
+    counts = np.zeros((len(texts), max(1, len(columns))), np.int32)
+    if pairs:
+        rows, places = np.array(pairs).T
+        np.add.at(counts, (rows, places), 1)
+    return counts

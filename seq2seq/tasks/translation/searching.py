@@ -1,0 +1,203 @@
+"""The search of a translator: subwords of the sources in, hypotheses out, batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
+from seq2seq.decoding.contract import SearchArguments
+from seq2seq.decoding.drawing import draw_sequences
+from seq2seq.decoding.sampling import row_key
+from seq2seq.errors import RunError, UsageError
+from seq2seq.layers.evaluating import evaluating
+from seq2seq.precision import DecodingPrecision, products
+from seq2seq.tasks.translation.conditions import Conditions, check_room
+from seq2seq.tasks.translation.config import DecodingConfig
+from seq2seq.tasks.translation.ensemble import AnyModel, device_of, in_int8
+from seq2seq.tasks.translation.search_batches import batches, length_limits, padded
+from seq2seq.text.sentencepiece import Tokenizer
+
+# A longer text is cut, with a warning: memory and time grow with the square of the length (the
+# attention of every target step over every source token), and a model trained on sentences has
+# nothing to say beyond.
+MAX_SOURCE_TOKENS = 1024
+
+_log = logging.getLogger("seq2seq")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A model ready to search, the tokens around a target text, and the source's padding."""
+
+    model: AnyModel
+    weights: Any  # of model.decoding_weights()
+    target: Tokenizer
+    source_pad: int
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.model)
+
+
+@contextlib.contextmanager
+def prepared_machine(
+    model: AnyModel,
+    target: Tokenizer,
+    source_pad: int,
+    precision: DecodingPrecision,
+) -> Iterator[Machine]:
+    """The model in evaluation mode, its weights prepared for steps in ``precision``. One in int8
+    stays so. Raises UsageError for int8 where the machine has none."""
+    device = device_of(model)
+    if precision == "int8":
+        model = in_int8(model)
+    with torch.inference_mode(), evaluating(model), products(device, precision):
+        weights: Any = model.decoding_weights()
+        yield Machine(model, weights, target, source_pad)
+
+
+def encode_sources(
+    texts: Sequence[str], tokenizer: Tokenizer, first_line: int, longest: int = MAX_SOURCE_TOKENS
+) -> list[list[int]]:
+    """The subwords of each text, those beyond ``longest`` left out with a warning."""
+    if isinstance(texts, str):
+        raise UsageError("texts is one text; expected a list, as in translate_nbest([text])")
+    for number, text in enumerate(texts, start=first_line):
+        if not isinstance(text, str):
+            raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
+    sources = tokenizer.encode_batch(texts)
+    for number, ids in enumerate(sources, start=first_line):
+        if len(ids) > longest:
+            _log.warning(
+                "line %d has %d subwords; only the first %d are translated: split it into "
+                "sentences (--split-sentences)",
+                number,
+                len(ids),
+                longest,
+            )
+            del ids[longest:]
+    return sources
+
+
+def search_all(
+    machine: Machine,
+    sources: list[list[int]],
+    conditions: Conditions,
+    settings: DecodingConfig,
+    n_best: int,
+    attention: bool,
+    first_line: int,
+    put: Callable[[int, list[Hypothesis]], object],
+) -> None:
+    """Search all sources, those of like length together; ``put`` is given the position of each
+    source that is not empty, and its hypotheses."""
+    limits = _limits(sources, settings, conditions.beginnings)
+    filled = [i for i, ids in enumerate(sources) if ids]
+    check_room(
+        conditions.take(filled), [limits[i] for i in filled], [first_line + i for i in filled]
+    )
+    for batch in batches([len(ids) for ids in sources], settings.batch_size):
+        found = _search(
+            machine,
+            [sources[i] for i in batch],
+            [limits[i] for i in batch],
+            conditions.take(batch),
+            settings,
+            n_best,
+            attention,
+        )
+        for i, hypotheses in zip(batch, found, strict=True):
+            put(i, hypotheses)
+
+
+def sample_all(
+    machine: Machine,
+    sources: list[list[int]],
+    settings: DecodingConfig,
+    samples: int,
+    sampling: Sampling,
+    seed: int,
+    put: Callable[[int, list[Hypothesis]], object],
+) -> None:
+    """``search_all`` for sequences that are drawn."""
+    size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
+    for batch in batches([len(ids) for ids in sources], size):
+        given = [sources[i] for i in batch]
+        source = padded(given, machine.source_pad, machine.device)
+        drawn = draw_sequences(
+            machine.model,
+            machine.model.start(source, machine.weights),
+            keys=[[row_key(seed, n, ids) for n in range(samples)] for ids in given],
+            max_lengths=torch.tensor(length_limits(given, settings), device=machine.device),  # (B,)
+            bos=machine.target.bos,
+            eos=machine.target.eos,
+            pad=machine.target.pad,
+            options=sampling,
+        )
+        for i, hypotheses in zip(batch, drawn, strict=True):
+            put(i, hypotheses)
+
+
+def _limits(
+    sources: list[list[int]], settings: DecodingConfig, beginnings: list[list[int]] | None
+) -> list[int]:
+    limits = length_limits(sources, settings)
+    if beginnings is None:
+        return limits
+    extra = settings.max_length_extra  # room for what comes after a long one
+    pairs = zip(limits, beginnings, strict=True)
+    return [max(limit, len(given) + extra) for limit, given in pairs]
+
+
+def _search(
+    machine: Machine,
+    sources: list[list[int]],
+    limits: list[int],
+    conditions: Conditions,
+    settings: DecodingConfig,
+    n_best: int,
+    attention: bool,
+) -> list[list[Hypothesis]]:
+    """One batch."""
+    model, target, device = machine.model, machine.target, machine.device
+    tokens, source_lengths = padded(sources, machine.source_pad, device)
+    common: SearchArguments = {
+        "sources": len(sources),
+        "max_lengths": torch.tensor(limits, device=device),  # (B,)
+        "bos": target.bos,
+        "eos": target.eos,
+        "pad": target.pad,
+        "min_length": settings.min_length,
+        "no_repeat_ngram": settings.no_repeat_ngram,
+        "return_attention": attention,
+        "beginnings": conditions.beginnings,
+        "constraints": conditions.constraints,
+    }
+    try:
+        state = model.start((tokens, source_lengths), machine.weights)
+        if settings.beam_size == 1 and settings.coverage_penalty == 0:
+            return [[hypothesis] for hypothesis in greedy_search(model, state, **common)]
+        return beam_search(
+            model,
+            state,
+            **common,
+            beam_size=settings.beam_size,
+            length_penalty=settings.length_penalty,
+            coverage_penalty=settings.coverage_penalty,
+            groups=settings.beam_groups,
+            diversity=settings.diversity,
+            n_best=n_best,
+            source_lengths=source_lengths,
+        )
+    except torch.OutOfMemoryError:
+        raise RunError(
+            f"{device}: out of memory with {len(sources)} sentences of up to "
+            f"{tokens.shape[1]} subwords, beam {settings.beam_size}; use a smaller batch or "
+            "beam"
+        ) from None

@@ -1,0 +1,131 @@
+"""The commands: tag, evaluate-tags."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TEXT = b"we met Ann Bo in Rome ?\n\nwe saw Di .\n"
+
+
+@pytest.fixture
+def tag(run, model):
+    def run_tag(*options, stdin=TEXT):
+        status, out, err = run("tag", model, "--device", "cpu", *options, stdin=stdin)
+        assert status == 0, err
+        return out
+
+    return run_tag
+
+
+def test_columns(tag):
+    blocks = tag().split("\n\n")
+    assert blocks[0].splitlines() == [
+        *("# kind = question", "we\tO\tW", "met\tO\tV", "Ann\tB-PER\tN", "Bo\tI-PER\tN"),
+        *("in\tO\tW", "Rome\tB-LOC\tN", "?\tO\tM"),
+    ]
+    assert blocks[1].splitlines()[:3] == ["", "# kind = statement", "we\tO\tW"]
+    lines = tag("--probabilities").splitlines()
+    assert lines[1].startswith("# kind_probability = 0.9")
+    line = lines[4].split("\t")
+    assert line[:2] == ["Ann", "B-PER"] and 0 < float(line[2]) <= 1 and len(line) == 5
+
+
+def test_colours(tag, monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\033" not in tag()  # no terminal
+    coloured = tag("--colour", "always")
+    assert "\033[1;36mAnn\tB-PER\tN\033[0m" in coloured and "\033[1;33mRome" in coloured
+
+
+def test_json_one_line_for_each_line(tag):
+    values = [json.loads(line) for line in tag("--json").splitlines()]
+    assert [one["text"] for one in values] == ["we met Ann Bo in Rome ?", "", "we saw Di ."]
+    assert values[0]["spans"]["ner"][0] == {"start": 7, "end": 13, "label": "PER", "text": "Ann Bo"}
+    assert values[0]["sentence_label"] == "question" and values[1]["tokens"] == []
+    sure = json.loads(tag("--json", "--probabilities").splitlines()[0])
+    assert len(sure["probabilities"]["pos"]) == 7 and sure["spans"]["ner"][0]["probability"] > 0.5
+
+
+def test_running_text_and_its_characters(tag):
+    text = "We saw Di in Oslo."
+    (line,) = tag("--json", "--split", "words", stdin=text.encode()).splitlines()
+    span = json.loads(line)["spans"]["ner"][-1]
+    assert text[span["start"] : span["end"]] == span["text"] == "Oslo"
+
+
+def test_columns_are_kept(tag, tmp_path):
+    text = "we\tx\ty\nsaw\tx\ty\nDi\tx\ty\n\nBo\tx\ty\n"
+    out = tag("--columns", stdin=text.encode())
+    rows = [line.split("\t") for line in out.splitlines() if line and not line.startswith("#")]
+    assert rows[2] == ["Di", "x", "y", "B-PER", "N"] and len(rows) == 4
+    path = tmp_path / "labels.txt"
+    tag("--columns", "--input", _file(tmp_path, text), "--output", path)
+    assert path.read_text() == out
+
+
+def test_pictures(tag, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "spans.svg"
+    tag("--plot", path)
+    assert path.stat().st_size > 1000
+
+
+def _file(folder, text):
+    path = folder / "in.txt"
+    path.write_text(text)
+    return path
+
+
+def test_scores(run, model, tmp_path):
+    data = model.parent.parent / "validation.txt"
+    output = tmp_path / "pairs.txt"
+    status, out, err = run("evaluate-tags", model, data, "--device", "cpu", "--output", output)
+    assert status == 0, err
+    assert out.startswith("ner: F1 ") and "\n  LOC  F1 " in out and "\nkind: accuracy" in out
+    assert "30 sentences" in err and "words/s" in err
+    kept = (model.parent / "validation.columns").read_text()
+    assert output.read_text() == kept
+    status, out, _ = run("evaluate-tags", model, data, "--device", "cpu", "--json")
+    scores = json.loads((model.parent / "validation.scores.json").read_text())
+    values = json.loads(out)
+    assert status == 0 and values["ner"] == scores["ner"] and values["sentences"] == 30
+    assert values["kind"]["accuracy"] == scores["kind"]["accuracy"]
+
+
+def test_other_columns(run, model, tmp_path):
+    path = _file(tmp_path, "# kind = question\n7\tN\tB-PER\tAnn\n8\tM\tO\t?\n")
+    options = ("--device", "cpu", "--words", "3", "--labels", "ner=2", "pos=1")
+    status, out, err = run("evaluate-tags", model, path, *options)
+    assert status == 0, err
+    assert out.startswith("ner: F1")
+    status, _, err = run("evaluate-tags", model, path, "--labels", "pos=1")
+    assert status == 2 and "the model labels ner, pos" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--input", "none.txt"), "no such file"),
+        (("--batch-size", "0"), "no whole number of at least 1"),
+        (("--plot", "a.txt"), "no name of a picture"),
+        (("--split", "lines"), "invalid choice"),
+    ],
+)
+def test_mistakes(run, model, options, message):
+    status, _, err = run("tag", model, *options, stdin=TEXT)
+    assert status == 2 and message in err
+
+
+def test_columns_that_are_none(run, model):
+    status, _, err = run("tag", model, "--columns", stdin=b"a b\nc\n")
+    assert status == 2 and "standard input, line 2: 1 columns" in err
+    status, _, err = run("tag", model, "--plot", "a.png", stdin=b"\n")
+    assert status == 2 and "no sentence was labelled" in err
+
+
+def test_input_that_is_output(run, model, tmp_path):
+    path = _file(tmp_path, "a\n")
+    status, _, err = run("tag", model, "--input", path, "--output", path)
+    assert status == 2 and "would be overwritten" in err
