@@ -149,6 +149,10 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
         ]
         return results[0] if single else results
 
+    def read(self, inputs: Any) -> Source:
+        """Inputs as numbers. Raises UsageError for one of another kind or size than the model's."""
+        return self._source([self._read(one, number) for number, one in enumerate(inputs, 1)])
+
     def answers(self, source: Source, precision: Precision = "fp32") -> np.ndarray:
         """Probabilities (N, K), or numbers (N,), of inputs that are numbers already."""
         return self._answers(self.logits(source, precision=precision)[0])
