@@ -24,6 +24,7 @@ from torch import Tensor
 from kernels.common.processor import is_amd
 
 LIBRARIES = ("auto", "onednn", "blas")
+_FILL = 64
 _WORTH_IT = 1 << 20  # multiplications; below, oneDNN's start (10 us a call) costs what it saves
 
 
@@ -91,9 +92,19 @@ def add_products(sums: Tensor, x: Tensor, w: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (M, K), weight (N, K), bias (N,) -> x weight' + bias (M, N)"""
-    if _by_onednn(x, weight.t()):
-        return _onednn(x, weight, bias)
-    return torch.nn.functional.linear(x, weight, bias)
+    ours = _by_onednn(x, weight.t())
+    call = _onednn if ours else torch.nn.functional.linear
+    halves = x.dtype == torch.bfloat16 and x.device.type == "cpu"  # by oneDNN, too
+    if not (ours or halves) or not torch.is_inference_mode_enabled():
+        return call(x, weight, bias)
+    # oneDNN and PyTorch keep a kernel for each number of rows, which is the number of tokens of a
+    # batch: a long file would meet thousands. So rows of zeros are added up to a multiple of 64.
+    rows, filled = len(x), -(-len(x) // _FILL) * _FILL
+    if filled == rows or rows < _FILL:
+        return call(x, weight, bias)
+    full = x.new_zeros(filled, x.size(1))
+    full[:rows] = x
+    return call(full, weight, bias)[:rows]
 
 
 def _by_onednn(x: Tensor, w: Tensor) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from seq2seq.config.paths import normal_path
 
-FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE"}
+FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE", "VOCABULARY"}
 FOLDERS = {"DIR", "RUN_DIR"}
 
 

@@ -36,7 +36,7 @@ from seq2seq.decoding.groups import joined, repeated, repeated_rows, repeated_st
 from seq2seq.decoding.history import History
 from seq2seq.decoding.hypothesis import Hypothesis
 from seq2seq.decoding.nbest import NBest
-from seq2seq.decoding.search_options import Options, check_options, check_sources
+from seq2seq.decoding.search_options import Options, check_sources, group_options
 from seq2seq.errors import UsageError
 
 
@@ -101,38 +101,27 @@ def beam_search(
     whose shapes do not fit.
     """
     limits = check_limits(sources, max_lengths)
-    check_options(
-        beam_size,
-        n_best,
-        min_length,
-        no_repeat_ngram,
-        coverage_penalty,
-        length_penalty,
-        patience,
-        groups,
-        diversity,
-    )
     check_sources(sources, source_lengths, prompts, constraints)
+    options = group_options(
+        eos=eos,
+        forbidden=frozenset({bos, pad} - {eos}),
+        beam_size=beam_size,
+        n_best=n_best,
+        patience=patience,
+        length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty,
+        no_repeat_ngram=no_repeat_ngram,
+        min_length=min_length,
+        beginnings=beginnings,
+        groups=groups,
+        diversity=diversity,
+    )
     if groups > 1 and any(one is not None for one in constraints or ()):
         raise UsageError("constraints and groups do not go together; set groups to 1")
     if beginnings is not None:
         check_beginnings(beginnings, limits, frozenset({bos, eos, pad}))
     if not sources:
         return []
-    size, each = beam_size // groups, -(-n_best // groups)  # of a group
-    options = Options(
-        beam_size=size,
-        enough=max(each, patience * size),
-        eos=eos,
-        forbidden=frozenset({bos, pad} - {eos}),
-        alpha=length_penalty,
-        beta=coverage_penalty,
-        no_repeat_ngram=no_repeat_ngram,
-        min_length=min_length,
-        beginnings=repeated(beginnings, groups),
-        groups=groups,
-        diversity=diversity,
-    )
     prefix = None
     if prompts is not None and no_repeat_ngram:
         prefix = _side_by_side(prompts, max_lengths.device)  # (B, t)
@@ -142,7 +131,7 @@ def beam_search(
             max_lengths.repeat_interleave(groups),
             repeated_rows(source_lengths, groups),
             bos,
-            each,
+            options.n_best,
             repeated_rows(prefix, groups),
             constraints,
         )

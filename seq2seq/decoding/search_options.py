@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seq2seq.decoding.constraints import Constraint
 from seq2seq.decoding.contract import check_option
+from seq2seq.decoding.groups import repeated
 from seq2seq.errors import UsageError
 
 
@@ -18,6 +19,7 @@ class Options:
     (``groups.py``). Values are not checked here."""
 
     beam_size: int  # hypotheses of a group
+    n_best: int  # to be found by a group
     enough: float  # so many finished hypotheses end the search of a source
     eos: int
     forbidden: frozenset[int]
@@ -26,22 +28,27 @@ class Options:
     no_repeat_ngram: int
     min_length: int
     beginnings: Sequence[Sequence[int]] | None
-    groups: int = 1
-    diversity: float = 0.0
+    groups: int
+    diversity: float
 
 
-def check_options(
+def group_options(
+    *,
+    eos: int,
+    forbidden: frozenset[int],
     beam_size: int,
     n_best: int,
-    min_length: int,
-    no_repeat_ngram: int,
-    coverage_penalty: float,
-    length_penalty: float,
     patience: float,
+    length_penalty: float,
+    coverage_penalty: float,
+    no_repeat_ngram: int,
+    min_length: int,
+    beginnings: Sequence[Sequence[int]] | None,
     groups: int,
     diversity: float,
-) -> None:
-    """Raises UsageError for a value out of range, and for such as do not go together."""
+) -> Options:
+    """The options of each group, from those of ``beam_search``. Raises UsageError for a value out
+    of range, and for such as do not go together."""
     check_option("beam_size", beam_size, 1)
     check_option("n_best", n_best, 1)
     check_option("min_length", min_length, 0)
@@ -61,6 +68,21 @@ def check_options(
             f"beam_size is {beam_size}, which {groups} groups cannot share equally; set beam_size "
             f"to a multiple of {groups}, such as {-(-beam_size // groups) * groups}"
         )
+    size, each = beam_size // groups, -(-n_best // groups)
+    return Options(
+        beam_size=size,
+        n_best=each,
+        enough=max(each, patience * size),
+        eos=eos,
+        forbidden=forbidden,
+        alpha=length_penalty,
+        beta=coverage_penalty,
+        no_repeat_ngram=no_repeat_ngram,
+        min_length=min_length,
+        beginnings=repeated(beginnings, groups),
+        groups=groups,
+        diversity=diversity,
+    )
 
 
 def check_sources(

@@ -142,3 +142,33 @@ def test_tanh(rough, dtype, count):
     edges = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0]).to(dtype)
     found = tanh(edges.repeat(count // 4 + 1), torch.empty((count // 4 + 1) * 4).to(dtype), rough)
     torch.testing.assert_close(found[:4], torch.tanh(edges), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inference_meets_few_numbers_of_rows(library, dtype, monkeypatch):
+    """Rows are filled up; the sums of those that were given are the same, up to their order."""
+    seen = set()
+
+    def counted(call):
+        def wrapped(x, *others):
+            seen.add(len(x))
+            return call(x, *others)
+
+        return wrapped
+
+    draw = torch.Generator().manual_seed(1)
+    weight, bias = (torch.randn(*size, generator=draw).to(dtype) for size in ((160, 128), (160,)))
+    inputs = [torch.randn(rows, 128, generator=draw).to(dtype) for rows in range(65, 257, 7)]
+    plain = [products.linear(x, weight, bias) for x in inputs]
+    monkeypatch.setattr(products, "_onednn", counted(products._onednn))
+    linear = counted(torch.nn.functional.linear)
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    with torch.inference_mode():
+        found = [products.linear(x, weight, bias) for x in inputs]
+    for one, other in zip(found, plain, strict=True):
+        # sums of 128 products of size 1, in float32; bfloat16 keeps 8 bits of the result
+        exact = dtype == torch.float32
+        rtol, atol = (1e-5, 1e-4) if exact else (2**-7, 2**-6)
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+    filled = {128, 192, 256}
+    assert seen == filled or (library == "blas" and dtype == torch.float32 and len(seen) > 20)

@@ -125,11 +125,10 @@ class LabelIds:
 
 
 class TaggingBatches:
-    """The batches of each epoch, for one of ``world`` processes.
+    """The batches of each epoch, for all processes together.
 
     Sentences of one length are together (``by_length``); which, and the order of batches, differs
-    from epoch to epoch. All ranks get equally many batches: where the number does not divide, the
-    first ones of the epoch are given out twice.
+    from epoch to epoch.
     """
 
     def __init__(
@@ -138,13 +137,10 @@ class TaggingBatches:
         vocabulary: TaggingVocabulary,
         config: TaggingConfig,
         with_vectors: set[str],
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         """``with_vectors``: words that have a vector in a file."""
         self._sentences, self._vocabulary, self._config = sentences, vocabulary, config
         self._size, self._seed = config.data.batch_size, config.seed
-        self._rank, self._world = rank, world
         self._lengths = np.array([len(one.words) for one in sentences])
         self._cuts = by_length(sorted(self._lengths.tolist()), self._size)
         self._labels = LabelIds(vocabulary, config.model.scheme)
@@ -152,18 +148,14 @@ class TaggingBatches:
         rare = [w for w, n in counts.items() if n == 1 and w not in with_vectors]
         self._rare = np.array(sorted({vocabulary.word_id(word) for word in rare}), np.int64)
 
-    def _batches(self) -> int:
+    def len_epoch(self, epoch: int) -> int:
+        """Number of batches in an epoch."""
         return len(self._cuts)
 
-    def len_epoch(self, epoch: int) -> int:
-        """Number of batches of this rank in an epoch."""
-        return -(-self._batches() // self._world)
-
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[TaggingBatch]:
-        """Batches of one epoch for this rank; the first ``skip`` are left out at no cost."""
+    def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[TaggingBatch]:
+        """Batches ``skip``, ``skip + every``, ... of one epoch; the others cost nothing."""
         order = self._order(epoch)
-        for step in range(skip, self.len_epoch(epoch)):
-            number = (step * self._world + self._rank) % self._batches()
+        for number in range(skip, len(order), every):
             yield self._batch(order[number], epoch, number)
 
     def _order(self, epoch: int) -> list[np.ndarray]:

@@ -67,16 +67,14 @@ class TaggingTask:
         if options.start_from and not resume:
             first = Tagger.from_pretrained(options.start_from, device="cpu")
         vectors = _vectors(config)
-        with accelerator.main_process_first():
-            keep = resume or not self.main
-            self.vocabulary = self._vocabulary(folder / "tokenizer", first, vectors, keep)
+        # the main process comes first and writes it, the others read what it wrote
+        keep = resume or not self.main
+        self.vocabulary = self._vocabulary(folder / "tokenizer", first, vectors, keep)
         self.batches = TaggingBatches(
             self.sets["train"],
             self.vocabulary,
             config,
             set(vectors.words) if vectors else set(),
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
         )
         self.model = TaggingModel(config.model, self.vocabulary)
         if vectors and not first:
@@ -158,8 +156,8 @@ class TaggingTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[TaggingBatch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[TaggingBatch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: TaggingBatch, carried: Carried) -> Loss:
         loss, parts = objective(batch.words, batch.labels, batch.sentence_labels)

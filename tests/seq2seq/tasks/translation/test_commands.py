@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -217,6 +218,12 @@ def test_input_is_not_overwritten(run, model, tmp_path):
     assert status == 2
     assert "would be overwritten" in err
     assert path.read_text().splitlines() == LINES
+
+
+def test_progress_where_nobody_watches(run, model):
+    status, out, err = run("translate", model, "--progress", stdin=b"a dog\n\na cat\n")
+    assert status == 0 and out.count("\n") == 3
+    assert re.fullmatch(r"seq2seq: 3 lines, [\d.]+ lines/s\n", err)
 
 
 def test_truncated_gzip(run, model, tmp_path):
