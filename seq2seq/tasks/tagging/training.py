@@ -137,10 +137,10 @@ class TaggingTask:
             ]
             if unseen and self.main:
                 _log.warning(
-                    "%s, line %d: the label '%s' of '%s' is not in the training data, nor are %d "
-                    "more here: they count as mistakes",
+                    "%s, line %d: the label '%s' of '%s' is not in the training data; labels that "
+                    "are not, %d in this file, count as mistakes",
                     *(getattr(self.config.data, split), unseen[0][1], unseen[0][0], name),
-                    len(unseen) - 1,
+                    len(unseen),
                 )
 
     def describe(self) -> str:
