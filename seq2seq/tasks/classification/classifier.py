@@ -89,8 +89,11 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
             expected = shape.units + shape.kept
             saved.check_vocabulary(directory / UNITS_FILE, len(units), expected, "shape")
         targets = Targets(config.data.target, tuple(map(str, values["labels"])))
-        model = ClassificationModel(config.model, shape, config.units.frozen)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights = directory / saved.WEIGHTS_FILE
+        model = saved.build_to_fit(
+            lambda: ClassificationModel(config.model, shape, config.units.frozen), weights
+        )
+        saved.load_weights(model, weights)
         return cls(model.eval(), units, targets, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:

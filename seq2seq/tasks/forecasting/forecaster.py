@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
@@ -69,7 +70,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         saved.require(directory, ENCODING_FILE, cls.files)
         path = directory / ENCODING_FILE
         try:
-            encoding = Encoding.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            encoding = Encoding.from_dict(read_json(path))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
             raise RunError(f"{path}: damaged ({error}); copy the file again") from None
         if len(encoding.targets) != values["targets"]:
@@ -77,8 +78,9 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
                 f"{path}: names {len(encoding.targets)} targets, but the model has "
                 f"{values['targets']}; copy the whole directory of the model again"
             )
-        model = make_model(config, encoding)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights = directory / saved.WEIGHTS_FILE
+        model = saved.build_to_fit(lambda: make_model(config, encoding), weights)
+        saved.load_weights(model, weights)
         return cls(model.eval(), encoding, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:

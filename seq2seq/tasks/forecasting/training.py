@@ -255,6 +255,7 @@ class ForecastTask:
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
         location = self.config.data.test or f"{self.config.data.train}, {split} part"
         card = {"scores": [*told, lines[-1]], "test_set": location, "training": training}
+        card["metrics"] = dict(scores["model"])
         self.forecaster.save_pretrained(model, card=card)
         return lines
 
