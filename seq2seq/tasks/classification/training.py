@@ -222,6 +222,7 @@ class ClassificationTask:
         (run / f"{split}.scores.json").write_text(values, "utf-8")
         told_figures = f"{split}, {len(named):,} examples: {told(figures)}"
         card: dict[str, Any] = {"scores": [told_figures], "test_set": named.name}
+        card["metrics"] = {name.replace("macro_", ""): value for name, value in figures.items()}
         if self.targets.kind == "label" and len(self.targets.names) <= _MOST_SHOWN:
             table = confusion(answers, self.truth[split], self.targets.names)
             card["notes"] = f"True labels (rows) and answers (columns):\n\n```\n{table}\n```"

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
@@ -70,7 +71,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         saved.require(directory, ENCODING_FILE, cls.files)
         path = directory / ENCODING_FILE
         try:
-            encoding = Encoding.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            encoding = Encoding.from_dict(read_json(path))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
             raise RunError(f"{path}: damaged ({error}); copy the file again") from None
         if len(encoding.targets) != values["targets"]:

@@ -56,8 +56,9 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         vocabulary = TaggingVocabulary.load(directory)
         path, size = directory / VOCABULARY_FILE, len(vocabulary.words)
         saved.check_vocabulary(path, size, values["vocab_size"], "vocab_size")
-        model = TaggingModel(config.model, vocabulary)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights = directory / saved.WEIGHTS_FILE
+        model = saved.build_to_fit(lambda: TaggingModel(config.model, vocabulary), weights)
+        saved.load_weights(model, weights)
         return cls(model.eval(), vocabulary, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:

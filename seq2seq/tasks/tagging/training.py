@@ -246,6 +246,7 @@ class TaggingTask:
         (run / f"{split}.columns").write_text(columns, encoding="utf-8")
         location = getattr(self.config.data, split)
         card: dict[str, Any] = {"scores": told, "test_set": location, "training": training}
+        card["metrics"] = next(iter(scores.values())).metrics() if scores else {}
         self.tagger.save_pretrained(model, card=card)
         return told
 
