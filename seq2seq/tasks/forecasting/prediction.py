@@ -75,7 +75,7 @@ def _quantiles(
     found = []
     parameters = outlook.parameters.float()
     for level in levels:
-        at = level.to(parameters.dtype).expand(outlook.shift.shape)
+        at = level.to(parameters).expand(outlook.shift.shape)
         z = model.head.quantiles(parameters, at, factor)
         found.append(outlook.shift + outlook.factor * z)
     return calibrated(model, torch.stack(found, 1), levels, calibration, outlook.factor)
