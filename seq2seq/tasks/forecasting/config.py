@@ -12,7 +12,7 @@ from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.errors import UsageError
 
-CALENDAR = ("time_of_day", "weekday", "day_of_month", "day_of_year")
+CALENDAR = ("time_of_day", "hour", "weekday", "day_of_month", "day_of_year")
 
 
 @dataclass
