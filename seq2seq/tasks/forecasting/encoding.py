@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.calendar_features import FEATURES_EACH, resolve
+from seq2seq.tasks.forecasting.calendar_features import features_of, resolve
 from seq2seq.tasks.forecasting.config import ForecastConfig
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.times import Step, step_named
@@ -39,7 +39,7 @@ class Encoding:
     @property
     def features(self) -> int:
         """Covariates of each step."""
-        return FEATURES_EACH * len(self.calendar) + len(self.known_names)
+        return features_of(self.calendar) + len(self.known_names)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
