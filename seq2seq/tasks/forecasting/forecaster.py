@@ -74,8 +74,8 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         encoding = load_encoding(directory)
         if len(encoding.targets) != values["targets"]:
             raise RunError(
-                f"{directory / ENCODING_FILE}: names {len(encoding.targets)} targets, but the model "
-                f"has {values['targets']}; copy the whole directory of the model again"
+                f"{directory / ENCODING_FILE}: names {len(encoding.targets)} targets; the model has "
+                f"{values['targets']}: copy the whole directory of the model again"
             )
         weights = directory / saved.WEIGHTS_FILE
         model = build_to_fit(lambda: make_model(config, encoding), weights)
