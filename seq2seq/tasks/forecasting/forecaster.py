@@ -73,8 +73,9 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         saved.require(directory, ENCODING_FILE, cls.files)
         encoding = load_encoding(directory)
         if len(encoding.targets) != values["targets"]:
+            found = len(encoding.targets)
             raise RunError(
-                f"{directory / ENCODING_FILE}: names {len(encoding.targets)} targets; the model has "
+                f"{directory / ENCODING_FILE}: names {found} targets; the model has "
                 f"{values['targets']}: copy the whole directory of the model again"
             )
         weights = directory / saved.WEIGHTS_FILE
