@@ -34,7 +34,7 @@ class Base(nn.Module):
     - mean: the mean of the context.
     - regression: a learned linear map of the covariates at each step (calendar, known), and the
       mean over the context of what it leaves (a profile of the day, as in Lin et al. 2024,
-      CycleNet).
+      CycleNet). The network does not read the covariates then.
     - velocity: the line through the last two values, in the future; in the past the last value.
     - seasonal: the last season, repeated (before it, too).
     - smoothing: level times or plus season, both smoothed exponentially over the context (the idea

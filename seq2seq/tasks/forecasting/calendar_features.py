@@ -8,7 +8,8 @@ import numpy as np
 
 from seq2seq.tasks.forecasting.times import Step
 
-FEATURES_EACH = 4  # sine and cosine of the phase, and of twice the phase
+_HARMONICS = 4  # sine and cosine of the phase, and of twice the phase
+_HOURS = 24  # of "hour": 1 for the hour of the day, 0 for the others
 _DAY = 86_400 * 10**9
 _DEFAULT = (  # from which step on a phase no longer changes, in days; and how short it must be
     ("time_of_day", 0.0, 0.5),
@@ -31,8 +32,13 @@ def resolve(names: Sequence[str], step: Step) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def features_of(names: Sequence[str]) -> int:
+    """How many numbers stand for the phases ``names``."""
+    return sum(_HOURS if name == "hour" else _HARMONICS for name in names)
+
+
 def calendar_features(times: np.ndarray, names: Sequence[str], zone: str | None) -> np.ndarray:
-    """times (...) datetime64[ns] -> (..., 4 for each name) float32.
+    """times (...) datetime64[ns] -> (..., ``features_of(names)``) float32.
 
     With a ``zone`` times are instants in UTC, and phases are those of the zone's clocks.
     """
@@ -41,6 +47,10 @@ def calendar_features(times: np.ndarray, names: Sequence[str], zone: str | None)
     days = times.astype("datetime64[D]")
     parts = []
     for name in names:
+        if name == "hour":
+            number = ((times - days).astype(np.int64) * _HOURS) // _DAY
+            parts += [number == hour for hour in range(_HOURS)]
+            continue
         angle = 2 * np.pi * _phase(name, times, days)
         parts += [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
     return np.stack(parts, -1).astype(np.float32)

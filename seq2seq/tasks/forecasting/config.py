@@ -15,7 +15,7 @@ from seq2seq.errors import UsageError
 Scaling = Literal["none", "global", "window", "mean"]
 BaseName = Literal["none", "last", "mean", "velocity", "seasonal", "smoothing", "regression"]
 
-CALENDAR = ("time_of_day", "weekday", "day_of_month", "day_of_year")
+CALENDAR = ("time_of_day", "hour", "weekday", "day_of_month", "day_of_year")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -53,6 +54,8 @@ class ForecastModel(nn.Module):
         }
         make = kinds[config.kind]
         known = self.static.size + len(sizes.read_base)
+        if config.base == "regression":  # reads the covariates, and leaves none of them
+            sizes = replace(sizes, features=0)
         self.network = make(config, sizes, channels, known, self.head.size)
         offsets = torch.zeros(levels, config.horizon, sizes.targets)
         self.register_buffer("offsets", offsets)
@@ -108,6 +111,8 @@ class ForecastModel(nn.Module):
         steps = batch.past.shape[1]
         past = (batch.past - normal.shift[:, :steps]) / normal.factor[:, :steps]
         observed, features = batch.observed, batch.features
+        if self.config.base == "regression":
+            features = features[..., :0]
         if not self._joint:
             past, observed = apart(past), apart(observed)
             features = features.repeat_interleave(self.static.channels, 0)

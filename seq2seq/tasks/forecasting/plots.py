@@ -95,6 +95,12 @@ def plot_backtest(
             _draw_forecast(ax, one, target, labelled=number == 0)
         ax.set_ylabel(series.targets[target])
         ax.spines[["top", "right"]].set_visible(False)
+    if series.step.dated:
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        locator = AutoDateLocator()
+        axes[-1].xaxis.set_major_locator(locator)
+        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes[0].legend(loc="upper left", frameon=False, ncols=4, fontsize="small")
     axes[0].set_title(title or f"{series.name}: {len(forecast.times)} steps ahead")
     return save_figure(figure, path)

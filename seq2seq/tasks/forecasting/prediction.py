@@ -17,6 +17,8 @@ from seq2seq.tasks.forecasting.windows import Batch, WindowCutter
 
 BLOCK = 64  # windows that are computed at once
 SAMPLED_ROWS = 2048  # paths that are drawn at once
+# levels between which quantiles are interpolated where paths are drawn from them
+_GRID = (0.001, 0.005, *(number / 100 for number in range(1, 100)), 0.995, 0.999)
 
 
 class Prediction(NamedTuple):
@@ -75,7 +77,7 @@ def _quantiles(
     found = []
     parameters = outlook.parameters.float()
     for level in levels:
-        at = level.to(parameters.dtype).expand(outlook.shift.shape)
+        at = level.to(parameters).expand(outlook.shift.shape)
         z = model.head.quantiles(parameters, at, factor)
         found.append(outlook.shift + outlook.factor * z)
     return calibrated(model, torch.stack(found, 1), levels, calibration, outlook.factor)
@@ -89,12 +91,13 @@ def _drawn(
     calibration: Sequence[float] | None,
 ) -> Tensor:
     """Paths (B, P, H, C): each value the calibrated quantile at its rank (B, P, H, C)."""
-    grid = torch.linspace(0.01, 0.99, 99, dtype=torch.float64)
-    values = _quantiles(model, outlook, factor, grid, calibration)  # (B, 99, H, C)
-    place = (ranks.clamp(0.01, 0.99) - 0.01) / 0.98 * 98  # on the grid
-    low = place.floor().long().clamp(0, 97)
-    below, above = values.gather(1, low), values.gather(1, low + 1)
-    return below + (above - below) * (place - low).to(values.dtype)
+    grid = torch.tensor(_GRID, dtype=torch.float64)
+    values = _quantiles(model, outlook, factor, grid, calibration)  # (B, 103, H, C)
+    grid = grid.to(ranks)
+    ranks = ranks.clamp(_GRID[0], _GRID[-1])
+    high = torch.searchsorted(grid, ranks.contiguous()).clamp(1, len(_GRID) - 1)
+    below, above = values.gather(1, high - 1), values.gather(1, high)
+    return torch.lerp(below, above, (ranks - grid[high - 1]) / (grid[high] - grid[high - 1]))
 
 
 def random_numbers(
@@ -184,6 +187,9 @@ def predict_windows(
             quantiles = quantiles.round()
             paths = None if paths is None else paths.round()
         mean = _own(found.mean[:count], shift, scale, asked.horizon, log)
+        if log and model.samples and found.paths is not None:
+            mean = _own(found.paths[:count], shift[:, None], scale[:, None], asked.horizon, log)
+            mean = mean.mean(1)
         parts.append(Predicted(mean, quantiles[:, middle], quantiles[:, kept], paths))
         progress(count)
     mean, median, quantiles = (np.concatenate([part[n] for part in parts]) for n in range(3))
@@ -194,7 +200,7 @@ def predict_windows(
 def _own(
     scaled: Tensor, shift: np.ndarray, scale: np.ndarray, horizon: int, log: bool
 ) -> np.ndarray:
-    """Scaled values (..., H, C) in their own unit; the mean of logarithms becomes the geometric
+    """Scaled values (..., H, C) in their own unit; a mean of logarithms becomes the geometric
     mean."""
     values = shift + scale * scaled[..., :horizon, :].double().cpu().numpy()
     return np.exp(values) if log else values

@@ -27,6 +27,11 @@ MODELS = {
     },
     "smoothing": {"kind": "segments", "scaling": "global", "base": "smoothing", "head": "point"},
     "regression": {"kind": "segments", "base": "regression", "head": "gaussian"},
+    "log": {
+        **{"kind": "segments", "transform": "log", "scaling": "window", "base": "seasonal"},
+        "head": "gaussian",
+    },
+    "autoregressive, log": {"kind": "autoregressive", "transform": "log", "head": "gaussian"},
     "velocity": {"kind": "segments", "base": "velocity", "channels": "joint", "head": "gaussian"},
     "autoregressive": {"kind": "autoregressive", "scaling": "mean", "head": "negative_binomial"},
     "autoregressive, lstm": {

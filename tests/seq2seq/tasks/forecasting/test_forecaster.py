@@ -8,12 +8,22 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from seq2seq.errors import RunError, UsageError
 from seq2seq.saved.directory import CONFIG_FILE
-from seq2seq.tasks.forecasting.forecaster import ENCODING_FILE, Forecaster
+from seq2seq.tasks.forecasting.encoding import ENCODING_FILE
+from seq2seq.tasks.forecasting.forecaster import (
+    Forecaster,
+    make_model,
+    reach_of,
+)
+from seq2seq.tasks.forecasting.objectives import ForecastLoss
+from seq2seq.tasks.forecasting.prediction import _between, predict
 from seq2seq.tasks.forecasting.series import Series
+from seq2seq.tasks.forecasting.series_set import pack
 from seq2seq.tasks.forecasting.times import step_named
+from seq2seq.tasks.forecasting.windows import WindowCutter
 from tests.seq2seq.tasks.forecasting.models import MODELS, make_forecaster, make_series
 
 
@@ -196,17 +206,19 @@ def test_a_damaged_encoding_is_named(tmp_path):
     forecaster.save_pretrained(tmp_path)
     path = tmp_path / ENCODING_FILE
     values = json.loads(path.read_text())
-    for damage in ({"season": "x", "extra": 1}, {**values, "targets": ["a"]}, []):
+    for damage in (
+        {"season": "x", "extra": 1},
+        {**values, "targets": ["a"]},
+        {**values, "season": "x"},
+        {**values, "target_mean": ["x", "y"]},
+        [],
+    ):
         path.write_text(json.dumps(damage))
         with pytest.raises(RunError, match=ENCODING_FILE):
             Forecaster.from_pretrained(tmp_path)
 
 
 def test_quantiles_of_paths_are_those_of_numpy():
-    import torch
-
-    from seq2seq.tasks.forecasting.prediction import _between
-
     random = np.random.default_rng(0)
     for count in (1, 2, 7):
         paths = random.normal(size=(2, count, 3, 1))
@@ -226,3 +238,22 @@ def test_times_come_back_in_their_zone():
     found = forecaster.forecast_frame(frame)
     expected = pd.date_range("2024-10-26 12:00", periods=35, freq="h", tz="Europe/Berlin")[30:]
     assert found["time"][:5].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    "name", ["segments", "attention", "smoothing", "autoregressive, quantiles"]
+)
+def test_all_is_computed_on_the_device_of_the_batch(name):
+    """On the meta device, which refuses tensors of another one."""
+    series = pack(make_series())
+    forecaster = make_forecaster(**MODELS[name])
+    cutter = WindowCutter(series, forecaster.encoding, reach_of(forecaster.model))
+    where = np.arange(3), np.array([20, 15, 9]), np.array([25, 20, 14])
+    batch = cutter.cut(*where)[0].to(torch.device("meta"))
+    with torch.device("meta"):
+        model = make_model(forecaster.config, forecaster.encoding)
+        uniform = torch.empty(3, 5, 7, 2)
+    levels = torch.tensor([0.1, 0.9], dtype=torch.float64)
+    found = predict(model, batch, levels, uniform, None)
+    assert found.quantiles.is_meta and found.paths.shape == (3, 7, 5, 2)
+    assert ForecastLoss(model)(batch).is_meta

@@ -67,12 +67,12 @@ def test_definitions(forecasts, monkeypatch, rows):
 def test_crps_of_many_quantiles_is_that_of_the_gaussian():
     from scipy import stats
 
-    levels = (np.arange(2000) + 0.5) / 2000
+    levels = (np.arange(300) + 0.5) / 300
     actual = np.array([[[0.7]]])
     quantiles = stats.norm.ppf(levels).reshape(1, -1, 1, 1)
     found = scores.score(actual, np.zeros((1, 1, 1)), levels=levels, quantiles=quantiles)
     exact = 0.7 * (2 * stats.norm.cdf(0.7) - 1) + 2 * stats.norm.pdf(0.7) - 1 / np.sqrt(np.pi)
-    assert found["crps"] == pytest.approx(exact, rel=1e-3)
+    assert found["crps"] == pytest.approx(exact, rel=5e-3)
 
 
 def test_crps_of_paths_is_the_mean_over_pairs():
