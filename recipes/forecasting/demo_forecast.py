@@ -98,10 +98,10 @@ def fly(output: Path) -> None:
 
 
 def shine(output: Path) -> None:
-    """Train on the sunspots until 1900, forecast eleven years after."""
+    """Train on the sunspots until 1900, forecast those from 1935 on."""
     folder = output / "sunspots"
     shutil.rmtree(folder, ignore_errors=True)
-    changed = {"output": str(folder), "data.train": str(SUNSPOTS), "training.max_epochs": "6"}
+    changed = {"output": str(folder), "data.train": str(SUNSPOTS)}
     config = load_config(RECIPE / "sunspots.yaml", changed)
     assert isinstance(config, ForecastConfig)
     print()

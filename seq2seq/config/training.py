@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from seq2seq.config.checks import (
     MAX_THREADS,
     check_fractions,
-    check_layers,
+    check_model_sizes,
     check_not_negative,
     check_positive,
 )
@@ -74,9 +74,9 @@ class RunConfig(Protocol):
 
 
 def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
-    """Raises UsageError for a seed, threads, numbers of layers or keys of ``TrainingConfig`` out of
-    range."""
-    check_layers(config, where)
+    """Raises UsageError for a seed, threads, sizes of the model or keys of ``TrainingConfig`` out
+    of range."""
+    check_model_sizes(config, where)
     training = config.training
     positive = "learning_rate accumulation keep_best max_epochs plateau_patience plateau_factor"
     positive += " log_every max_steps validate_every checkpoint_every patience threads"

@@ -170,7 +170,7 @@ class Words:
         """The same ids, and after them one for each of ``words`` that has none: words without
         training text, whose vectors come from a file."""
         new = dict.fromkeys(w for w in words if w not in self._ids and w.split() == [w])
-        return Words([*self.words, *new])
+        return Words([*self.words, *new], self.lowercase, self.split_punctuation)
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -202,13 +202,10 @@ class Subwords:
     knows_unknown = False
 
     def __init__(self, model: bytes, name: str = SUBWORDS_FILE) -> None:
-        import sentencepiece
+        from seq2seq.text.sentencepiece import processor_of
 
-        try:
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
-        except RuntimeError:
-            processor = None
-        if processor is None or processor.get_piece_size() == 0:
+        processor = processor_of(model)
+        if processor is None:
             raise RunError(
                 f"units {name}: not a SentencePiece model, or a truncated one ({len(model)} "
                 "bytes); copy it again"

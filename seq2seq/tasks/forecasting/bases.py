@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.tasks.forecasting.config import ForecastModelConfig
+from seq2seq.tasks.forecasting.config import ForecastModelConfig, base_of
 from seq2seq.tasks.forecasting.inputs import Sizes
 from seq2seq.tasks.forecasting.linear import linear
 
@@ -46,11 +46,11 @@ class Base(nn.Module):
 
     def __init__(self, config: ForecastModelConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.kind, self.horizon = config.base, config.horizon
+        self.kind, self.horizon = base_of(config), config.horizon
         self.multiplicative = config.base_form == "multiplicative"
-        self.season = sizes.season if config.base in ("seasonal", "smoothing") else 1
+        self.season = sizes.season if self.kind in ("seasonal", "smoothing") else 1
         self.regression = None
-        if config.base == "regression":
+        if self.kind == "regression":
             self.regression = nn.Linear(sizes.features, sizes.targets, bias=False)
             nn.init.zeros_(self.regression.weight)
         self.rates = nn.Parameter(torch.tensor([0.0, -1.0])) if self.kind == "smoothing" else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
-from seq2seq.tasks.forecasting.config import ForecastConfig
+from seq2seq.tasks.forecasting.config import ForecastConfig, base_of
 from seq2seq.tasks.forecasting.encoding import Encoding
 
 _USAGE = usage(
@@ -37,7 +37,7 @@ def forecast_card(
         "pipeline_tag": "time-series-forecasting",
         "tags": ["time-series", "forecasting", "recurrent"],
     }
-    base = None if model.base == "none" else f"{model.base}, {model.base_form}"
+    base = base_of(model)
     rows = {
         "data": card.get("data") or config.data.train or "not recorded",
         "targets": ", ".join(encoding.targets),
@@ -49,7 +49,7 @@ def forecast_card(
         "forecasts": f"{model.horizon} steps",
         "model": f"{_KINDS[model.kind]}; {model.cell}, {model.layers} x {model.hidden_size}",
         "head": model.head if model.head != "point" else f"point, {model.loss}",
-        "base": base,
+        "base": None if base == "none" else f"{base}, {model.base_form}",
         "parameters": f"{parameters:,}",
         "seed": config.seed,
         "training": card.get("training"),
@@ -63,6 +63,7 @@ def forecast_card(
         table(rows),
         scores_section(lines, card.get("test_set")),
         _USAGE,
+        data=config.data,
     )
 
 

@@ -12,6 +12,9 @@ from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.errors import UsageError
 
+Scaling = Literal["none", "global", "window", "mean"]
+BaseName = Literal["none", "last", "mean", "velocity", "seasonal", "smoothing", "regression"]
+
 CALENDAR = ("time_of_day", "weekday", "day_of_month", "day_of_year")
 
 
@@ -61,12 +64,11 @@ class ForecastModelConfig:
     context: int = 96  # steps of the past that are read
     horizon: int = 24  # steps ahead
     channels: Literal["independent", "joint"] = "independent"  # several targets
-    scaling: Literal["none", "global", "window", "mean"] = "global"
-    # what is forecast besides: the model learns what is left
     transform: Literal["none", "log"] = "none"  # log: for values above 0 that grow by factors
-    base: Literal["none", "last", "mean", "velocity", "seasonal", "smoothing", "regression"] = (
-        "none"
-    )
+    scaling: Scaling | None = None  # default: window; mean for counts
+    # what is forecast without the network, which learns what is left; default: last; none for
+    # counts and autoregressive models
+    base: BaseName | None = None
     base_form: Literal["additive", "multiplicative"] = "additive"
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)
@@ -147,10 +149,10 @@ def check(config: ForecastConfig, where: str) -> None:
                 f"{', '.join(CALENDAR)}"
             )
     _check_columns(data, where)
-    if data.rotate and (len(data.rotate) != 2 or model.scaling != "none"):
+    if data.rotate and (len(data.rotate) != 2 or scaling_of(model) != "none"):
         raise UsageError(
-            f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {model.scaling}; expected "
-            "two targets of one unit, and 'model.scaling: none'"
+            f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {scaling_of(model)}; "
+            "expected two targets of one unit, and 'model.scaling: none'"
         )
     _check_model(model, where)
     check_run(config, where, has_validation=True)
@@ -161,6 +163,21 @@ def check_levels(levels: list[float], name: str) -> None:
     ascending = all(low < high for low, high in itertools.pairwise(levels))
     if not levels or not ascending or not all(0 < level < 1 for level in levels):
         raise UsageError(f"{name} is {levels}; expected ascending numbers between 0 and 1")
+
+
+def scaling_of(model: ForecastModelConfig) -> Scaling:
+    """``model.scaling``, or what it is by default."""
+    if model.scaling is not None:
+        return model.scaling
+    return "mean" if model.head == "negative_binomial" else "window"
+
+
+def base_of(model: ForecastModelConfig) -> BaseName:
+    """``model.base``, or what it is by default."""
+    if model.base is not None:
+        return model.base
+    counts = model.head == "negative_binomial"
+    return "none" if counts or model.kind == "autoregressive" else "last"
 
 
 def _check_columns(data: ForecastDataConfig, where: str) -> None:
@@ -178,15 +195,15 @@ def _check_columns(data: ForecastDataConfig, where: str) -> None:
 
 
 def _check_model(model: ForecastModelConfig, where: str) -> None:
-    kind, head = model.kind, model.head
+    kind, head, base, scaling = model.kind, model.head, base_of(model), scaling_of(model)
     if kind == "autoregressive" and head == "point":
         raise UsageError(
             f"{where}: 'model.kind: autoregressive' samples its paths, and 'model.head: point' is "
             "no distribution; use gaussian, student, negative_binomial or quantiles"
         )
-    if kind == "autoregressive" and model.base != "none":
+    if kind == "autoregressive" and base != "none":
         raise UsageError(
-            f"{where}: 'model.base: {model.base}' goes with segments and attention; an "
+            f"{where}: 'model.base: {base}' goes with segments and attention; an "
             "autoregressive model reads its own past by 'model.lags'"
         )
     if any(lag < 0 for lag in model.lags) or (0 in model.lags and len(model.lags) > 1):
@@ -199,23 +216,24 @@ def _check_model(model: ForecastModelConfig, where: str) -> None:
             f"{where}: 'model.layers' is {model.layers}; 'model.kind: segments' has one recurrent "
             "layer, which reads and writes"
         )
-    if model.transform == "log" and (model.scaling not in ("window", "none") or head[0] == "n"):
+    counts = head == "negative_binomial"
+    if model.transform == "log" and (scaling not in ("window", "none") or counts):
         raise UsageError(
             f"{where}: 'model.transform: log' goes with 'model.scaling: window' or none, and with "
-            f"heads that are no counts; found {model.scaling} and {head}"
+            f"heads that are no counts; found {scaling} and {head}"
         )
-    loose = model.scaling in ("mean", "none")
-    if head == "negative_binomial" and not (loose and model.base == "none"):
+    loose = scaling in ("mean", "none")
+    if counts and not (loose and base == "none"):
         raise UsageError(
             f"{where}: 'model.head: negative_binomial' counts; set 'model.scaling' to mean or none "
             "and 'model.base' to none"
         )
-    if model.base != "none" and model.base_form == "multiplicative" and not loose:
+    if base != "none" and model.base_form == "multiplicative" and not loose:
         raise UsageError(
             f"{where}: 'model.base_form: multiplicative' divides by the base; set 'model.scaling' "
             "to mean or none"
         )
-    if model.base_form == "multiplicative" and model.base == "none":
+    if model.base_form == "multiplicative" and base == "none":
         raise UsageError(f"{where}: 'model.base_form: multiplicative' needs a 'model.base'")
     if kind == "attention" and model.attention in ("dot", "scaled_dot"):
         width = model.hidden_size * (2 if model.bidirectional else 1)

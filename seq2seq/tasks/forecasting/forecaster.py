@@ -15,9 +15,10 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
+from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
-from seq2seq.tasks.forecasting.config import ForecastConfig, check_levels
+from seq2seq.tasks.forecasting.config import ForecastConfig, base_of, check_levels, scaling_of
 from seq2seq.tasks.forecasting.encoding import Encoding
 from seq2seq.tasks.forecasting.frames import frame_of
 from seq2seq.tasks.forecasting.inputs import Sizes
@@ -77,8 +78,9 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
                 f"{path}: names {len(encoding.targets)} targets, but the model has "
                 f"{values['targets']}; copy the whole directory of the model again"
             )
-        model = make_model(config, encoding)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights = directory / saved.WEIGHTS_FILE
+        model = build_to_fit(lambda: make_model(config, encoding), weights)
+        saved.load_weights(model, weights)
         return cls(model.eval(), encoding, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
@@ -278,9 +280,10 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
     """A new model of this shape. Raises UsageError for a base whose season is longer than the
     context."""
     model = config.model
-    if model.base in ("seasonal", "smoothing") and model.context < encoding.season:
+    base = base_of(model)
+    if base in ("seasonal", "smoothing") and model.context < encoding.season:
         raise UsageError(
-            f"'model.base: {model.base}' reads a whole season of {encoding.season} steps; "
+            f"'model.base: {base}' reads a whole season of {encoding.season} steps; "
             f"'model.context' is {model.context}: make it as long, or set 'data.season'"
         )
     sizes = Sizes(
@@ -300,7 +303,7 @@ def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:
     if not model.samples or horizon is None:
         horizon = config.horizon
     log = config.transform == "log"
-    return Reach(config.context, model.reach, horizon, config.scaling, log, model.samples)
+    return Reach(config.context, model.reach, horizon, scaling_of(config), log, model.samples)
 
 
 def _check_future(series: SeriesSet, horizon: int) -> None:

@@ -9,11 +9,9 @@ forecast's origin are read.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-Scaling = Literal["none", "global", "window", "mean"]
+from seq2seq.tasks.forecasting.config import Scaling
 
 _CONSTANT = 1e-13  # a window varies by less than this share of its mean absolute value: rounding
 _SCALE = 1e-3  # the scale of a constant window, as a share of its mean absolute value

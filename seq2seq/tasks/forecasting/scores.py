@@ -19,6 +19,7 @@ al. 2018, LSTNet, equation 15 (RSE); Gneiting and Raftery 2007, equation 21 (CRP
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _ROWS = 500_000  # of one data frame: bounds the memory that scoring takes
+
+
+def check_installed() -> None:
+    """Raises UsageError where utilsforecast is missing: before hours of training, not after."""
+    if importlib.util.find_spec("utilsforecast") is None:
+        raise UsageError(
+            "scores of forecasts need utilsforecast, which is not installed; install it with: pip "
+            "install 'recurrent-seq2seq[forecasting]'"
+        )
 
 
 def score(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from seq2seq.tasks.forecasting.objectives import ForecastLoss
 from seq2seq.tasks.forecasting.prediction import Asked
 from seq2seq.tasks.forecasting.reading import columns_of, read_series
 from seq2seq.tasks.forecasting.rolling import Origins, actual_values, origins_of
+from seq2seq.tasks.forecasting.scores import check_installed
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.splits import split_series
 from seq2seq.tasks.forecasting.windows import Batch, TrainingBatches, WindowCutter, Windows
@@ -56,6 +58,7 @@ class ForecastTask:
         options = config.training
         self.config, self.accelerator = config, accelerator
         check_head(config.model)
+        check_installed()
         first = None
         if options.start_from and not resume:
             first = Forecaster.from_pretrained(options.start_from, device="cpu")
@@ -254,7 +257,9 @@ class ForecastTask:
         lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
         location = self.config.data.test or f"{self.config.data.train}, {split} part"
-        card = {"scores": [*told, lines[-1]], "test_set": location, "training": training}
+        card: dict[str, Any] = {"scores": [*told, lines[-1]], "test_set": location}
+        card["training"] = training
+        card["metrics"] = {name: scores["model"][name] for name in ("mse", "mae", "smape")}
         self.forecaster.save_pretrained(model, card=card)
         return lines
 

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.calendar_features import calendar_features
+from seq2seq.tasks.forecasting.config import Scaling
 from seq2seq.tasks.forecasting.encoding import Encoding
-from seq2seq.tasks.forecasting.scaling import Scaling, window_scale
+from seq2seq.tasks.forecasting.scaling import window_scale
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 
 MOST_EACH_EPOCH = 10_000_000  # windows; of more than these an epoch draws so many at random

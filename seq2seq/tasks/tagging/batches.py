@@ -24,7 +24,6 @@ from seq2seq.tasks.tagging.vocabulary import (
 )
 
 IGNORE = -100  # labels that the loss leaves out: padding, and labels that training never saw
-_POOL = 30  # batches among which sentences are sorted by length
 
 
 class Words(NamedTuple):
@@ -76,6 +75,20 @@ def encode_words(sentences: Sequence[Sequence[str]], vocabulary: TaggingVocabula
     )
 
 
+def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Batches of at most ``size`` sentences whose ``lengths`` ascend, as their places: sentences of
+    one length, but for batches that would hold less than a quarter of ``size``. See
+    ``model._unequal`` for what that is good for."""
+    batches: list[list[int]] = [[]]
+    for place, length in enumerate(lengths):
+        last = batches[-1]
+        full = len(last) == size or (4 * len(last) >= size and lengths[last[-1]] != length)
+        if full:
+            batches.append([])
+        batches[-1].append(place)
+    return batches if batches[0] else []
+
+
 class LabelIds:
     """Labels as ids: of each column, and of whole sentences."""
 
@@ -114,8 +127,8 @@ class LabelIds:
 class TaggingBatches:
     """The batches of each epoch, for all processes together.
 
-    Sentences of like length are together: each epoch is shuffled, and every so many batches are
-    sorted by length.
+    Sentences of one length are together (``by_length``); which, and the order of batches, differs
+    from epoch to epoch.
     """
 
     def __init__(
@@ -129,6 +142,7 @@ class TaggingBatches:
         self._sentences, self._vocabulary, self._config = sentences, vocabulary, config
         self._size, self._seed = config.data.batch_size, config.seed
         self._lengths = np.array([len(one.words) for one in sentences])
+        self._cuts = by_length(sorted(self._lengths.tolist()), self._size)
         self._labels = LabelIds(vocabulary, config.model.scheme)
         counts = word_counts(sentences, config.model.lowercase, with_vectors)
         rare = [w for w, n in counts.items() if n == 1 and w not in with_vectors]
@@ -136,7 +150,7 @@ class TaggingBatches:
 
     def len_epoch(self, epoch: int) -> int:
         """Number of batches in an epoch."""
-        return -(-len(self._sentences) // self._size)
+        return len(self._cuts)
 
     def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[TaggingBatch]:
         """Batches ``skip``, ``skip + every``, ... of one epoch; the others cost nothing."""
@@ -148,13 +162,8 @@ class TaggingBatches:
         """The sentences of each batch."""
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation(len(self._sentences))
-        pool = self._size * _POOL
-        pools = [order[at : at + pool] for at in range(0, len(order), pool)]
-        batches = []
-        for one in pools:
-            ordered = one[np.argsort(self._lengths[one], kind="stable")]
-            batches += [ordered[at : at + self._size] for at in range(0, len(one), self._size)]
-        return [batches[number] for number in random.permutation(len(batches))]
+        order = order[np.argsort(self._lengths[order], kind="stable")]
+        return [order[self._cuts[number]] for number in random.permutation(len(self._cuts))]
 
     def _batch(self, index: np.ndarray, epoch: int, number: int) -> TaggingBatch:
         sentences = [self._sentences[i] for i in index]

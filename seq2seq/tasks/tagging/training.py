@@ -16,7 +16,13 @@ from torch import nn
 
 from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
-from seq2seq.tasks.tagging.batches import LabelIds, TaggingBatch, TaggingBatches, encode_words
+from seq2seq.tasks.tagging.batches import (
+    LabelIds,
+    TaggingBatch,
+    TaggingBatches,
+    by_length,
+    encode_words,
+)
 from seq2seq.tasks.tagging.columns import write_pairs
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import TaggingModel
@@ -185,8 +191,9 @@ class TaggingTask:
         found: list[Any] = [None] * len(sentences)
         total, words = 0.0, 0
         with torch.no_grad(), evaluating(objective), self.accelerator.autocast():
-            for start in range(0, len(order), VALIDATION_SENTENCES):
-                rows = order[start : start + VALIDATION_SENTENCES]
+            sizes = [len(sentences[row].words) for row in order]
+            for places in by_length(sizes, VALIDATION_SENTENCES):
+                rows = [order[place] for place in places]
                 chosen = [sentences[row] for row in rows]
                 encoded = encode_words([one.words for one in chosen], self.vocabulary)
                 batch = self.label_ids.batch(chosen, encoded).to(device)

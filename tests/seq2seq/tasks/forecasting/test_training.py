@@ -12,6 +12,7 @@ from kernels.modules import GRU, LSTM, RNN
 from seq2seq.config import config_from_dict, config_to_dict
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.calibration import correlated, learn_offsets, learn_ranks
+from seq2seq.tasks.forecasting.config import base_of, scaling_of
 from seq2seq.tasks.forecasting.evaluation import verdict
 from seq2seq.tasks.forecasting.forecaster import Forecaster
 from seq2seq.tasks.forecasting.segments import parallel_step
@@ -168,9 +169,10 @@ def test_configurations_are_valid(name):
         ("model", {"kind": "autoregressive", "base": "last"}, "model.lags"),
         ("model", {"lags": [0, 3]}, "model.lags"),
         ("model", {"layers": 2}, "has one recurrent layer"),
-        ("model", {"head": "negative_binomial"}, "counts"),
+        ("model", {"head": "negative_binomial", "base": "last"}, "counts"),
+        ("model", {"head": "negative_binomial", "scaling": "window"}, "counts"),
         ("model", {"base": "last", "base_form": "multiplicative"}, "divides by the base"),
-        ("model", {"scaling": "mean", "base_form": "multiplicative"}, "needs a 'model.base'"),
+        ("model", {"base": "none", "base_form": "multiplicative"}, "needs a 'model.base'"),
         ("model", {"kind": "attention", "attention": "dot"}, "as wide as"),
         ("model", {"levels": [0.9, 0.1]}, "model.levels"),
         ("model", {"horizon": 0}, "model.horizon"),
@@ -183,3 +185,14 @@ def test_configurations_are_valid(name):
 def test_configurations_that_make_no_sense(section, values, message):
     with pytest.raises(UsageError, match=message):
         config_from_dict({"task": "forecasting", section: values})
+
+
+def test_scaling_and_base_by_default():
+    def found(**model):
+        config = make_config(**model).model
+        return scaling_of(config), base_of(config)
+
+    assert found() == ("window", "last")
+    assert found(kind="autoregressive") == ("window", "none")
+    assert found(kind="autoregressive", head="negative_binomial") == ("mean", "none")
+    assert found(scaling="global", base="seasonal") == ("global", "seasonal")
