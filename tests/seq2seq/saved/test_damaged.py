@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -76,3 +78,14 @@ def test_json_that_python_cannot_read(model, content):
             with pytest.raises(RunError, match=rf"{re.escape(str(path))}.*damaged"):
                 user.from_pretrained(directory, device="cpu")
             path.write_bytes(whole)
+
+
+def test_loading_does_not_import_the_compiler(model):
+    """Models are built once without memory; random numbers there would import torch._dynamo."""
+    user, folder = model
+    code = (
+        f"import sys; from {user.__module__} import {user.__name__} as User; "
+        f"User.from_pretrained({str(folder)!r}, device='cpu'); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
