@@ -4,7 +4,9 @@
 #   make demo-no-attention   the same with a decoder that has no attention
 #   make demo-generate       train on Python's own library, write some Python (3 minutes)
 #   make demo-caption        draw pictures, learn to say what they show (4 minutes)
+#   make demo-classify       make up reviews, learn to judge them, show which words decide (1 minute)
 #   make demo-tag            make up messages, learn to find the names in them (half a minute)
+#   make demo-forecast       throw balls, learn where they go next (1 minute)
 #   make test                lint, and all tests that need no GPU
 #   make gpu [OUT=folder]    on an NVIDIA machine, with its own torch: GPU tests, benchmarks, training
 #   make gpu-first | gpu-bench | gpu-train    the same in three short runs, one at a time
@@ -29,7 +31,7 @@ READY := $(VENV)/.ready
 
 SHELL := /bin/bash
 
-.PHONY: soak gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-tag test lint format wheel clean help python
+.PHONY: soak gpu gpu-first gpu-bench gpu-train gpu-cache gpu-dry demo demo-no-attention demo-generate demo-caption demo-classify demo-tag demo-forecast test lint format wheel clean help python
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,8 +59,14 @@ demo-generate: $(READY)
 demo-caption: $(READY)
 	$(BIN)/seq2seq demo captioning
 
+demo-classify: $(READY)
+	$(BIN)/seq2seq demo classification
+
 demo-tag: $(READY)
 	$(BIN)/seq2seq demo tagging
+
+demo-forecast: $(READY)
+	$(BIN)/seq2seq demo forecasting
 
 # One thread for each of two processes: the tests' tensors are too small to share out, and waiting
 # threads cost more than they bring.
@@ -104,7 +112,7 @@ wheel: $(READY)
 	build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd build/wheel && bin/python -c "import kernels, seq2seq; print('imported', kernels.__file__)"
 	build/wheel/bin/seq2seq --help > /dev/null
-	cd build/wheel && for task in translation generation captioning tagging; do \
+	cd build/wheel && for task in translation generation captioning classification tagging; do \
 		bin/seq2seq demo $$task --help > /dev/null && bin/seq2seq init $$task --output try || exit 1; \
 		done
 	@ls dist

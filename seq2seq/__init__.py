@@ -1,4 +1,4 @@
-"""Translation, text generation and captioning with recurrent networks.
+"""Translation, text generation, captioning and classification with recurrent networks.
 
 The public names are loaded when first used, so that ``import seq2seq`` (and with it the
 command line's ``--help``) does not wait for torch.
@@ -20,10 +20,14 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
     from seq2seq.tasks.classification.classifier import Classified as Classified
     from seq2seq.tasks.classification.classifier import Classifier as Classifier
+    from seq2seq.tasks.forecasting.forecaster import Forecaster as Forecaster
+    from seq2seq.tasks.forecasting.series import Forecast as Forecast
+    from seq2seq.tasks.forecasting.series import Series as Series
     from seq2seq.tasks.generation.filler import BlankFiller as BlankFiller
     from seq2seq.tasks.generation.filler import Filling as Filling
     from seq2seq.tasks.generation.generator import Generated as Generated
     from seq2seq.tasks.generation.generator import TextGenerator as TextGenerator
+    from seq2seq.tasks.generation.suggesting import Suggestion as Suggestion
     from seq2seq.tasks.tagging.tagged import Tagged as Tagged
     from seq2seq.tasks.tagging.tagged import TaggedSpan as TaggedSpan
     from seq2seq.tasks.tagging.tagger import Tagger as Tagger

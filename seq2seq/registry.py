@@ -70,6 +70,7 @@ TASKS = {
             "BlankFiller": "seq2seq.tasks.generation.filler:BlankFiller",
             "Filling": "seq2seq.tasks.generation.filler:Filling",
             "Generated": "seq2seq.tasks.generation.generator:Generated",
+            "Suggestion": "seq2seq.tasks.generation.suggesting:Suggestion",
             "TextGenerator": "seq2seq.tasks.generation.generator:TextGenerator",
         },
     ),
@@ -125,6 +126,24 @@ TASKS = {
         public={
             "Classified": "seq2seq.tasks.classification.classifier:Classified",
             "Classifier": "seq2seq.tasks.classification.classifier:Classifier",
+        },
+    ),
+    "forecasting": Entry(
+        config="seq2seq.tasks.forecasting.config:ForecastConfig",
+        check="seq2seq.tasks.forecasting.config:check",
+        training="seq2seq.tasks.forecasting.training:ForecastTask",
+        user="seq2seq.tasks.forecasting.forecaster:Forecaster",
+        commands="seq2seq.tasks.forecasting.commands:COMMANDS",
+        command="forecast",
+        figures=(
+            Figure("mse", "mean squared error", higher=False, digits=4),
+            Figure("mae", "mean absolute error", higher=False, digits=4),
+        ),
+        recipe="etth1",
+        public={
+            "Forecast": "seq2seq.tasks.forecasting.series:Forecast",
+            "Forecaster": "seq2seq.tasks.forecasting.forecaster:Forecaster",
+            "Series": "seq2seq.tasks.forecasting.series:Series",
         },
     ),
 }

@@ -3,6 +3,9 @@ has imported everything already. And what a command may never do."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib
 import io
 import os
 import resource
@@ -12,9 +15,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.soak.tiny_tasks import TINY, configuration, write
 
 # nothing here may ask the network, whatever a configuration names
 ENVIRONMENT = {
@@ -66,20 +71,43 @@ def start(arguments: Sequence[str | Path], err: Path | int) -> subprocess.Popen[
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stream, env=environment)
 
 
+@functools.cache
 def warm_up() -> None:
-    """Import all that commands use, so that forked ones begin at once."""
+    """Import all that training and using a model of every task import, so that forked commands
+    begin at once. They are run in forks; in this process nothing runs. Once for all parts."""
     os.environ.update(ENVIRONMENT)
     import torch
 
     from seq2seq import registry
     from seq2seq.cli import all_commands
-    from seq2seq.training import loop
 
     torch.set_num_threads(1)
-    assert loop and all_commands()
+    assert all_commands()
     for entry in registry.TASKS.values():
         for name in (entry.config, entry.training, entry.user):
             registry.load(name)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        for task, tiny in TINY.items():
+            home = Path(folder, task)
+            data, names = home / "data", home / "modules"
+            data.mkdir(parents=True)
+            values = configuration(tiny.make(data), home / "run", home / "cache")
+            path = write(values, home / "run.yaml")
+            _import_what_imports(["train", str(path), "--quiet"], names)
+            use = [one.format(model=home / "run" / "model", data=data) for one in tiny.use]
+            _import_what_imports(use, names)
+
+
+def _import_what_imports(command: list[str], names: Path) -> None:
+    """Run a command in a fork, and import what it imported; ``names`` is a file for their names."""
+    child = os.fork()
+    if child == 0:
+        _child(command, [os.devnull] * 3, None, lambda: names.write_text("\n".join(sys.modules)))
+    os.waitpid(child, 0)
+    for name in names.read_text().splitlines():
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):  # the inner parts of lazy packages
+                importlib.import_module(name)
 
 
 def fork(
@@ -155,8 +183,13 @@ def _wait(child: int, until: float) -> tuple[int | None, int]:
     return None, usage.ru_maxrss
 
 
-def _child(arguments: list[str], names: list[str], memory_mb: int | None) -> None:
-    """Run the command and leave the process."""
+def _child(
+    arguments: list[str],
+    names: list[str],
+    memory_mb: int | None,
+    then: Callable[[], object] | None = None,
+) -> None:
+    """Run the command, then ``then``, and leave the process."""
     status = 70
     try:
         flags = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)
@@ -174,6 +207,8 @@ def _child(arguments: list[str], names: list[str], memory_mb: int | None) -> Non
         status = main(arguments)
         if status == 0:
             sys.stdout.flush()  # as Python does when it ends
+        if then is not None:
+            then()
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
     except BaseException:

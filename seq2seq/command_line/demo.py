@@ -16,6 +16,7 @@ written under runs/, or --output DIR. What follows TASK goes to the demo:
 
   seq2seq demo translation                  five minutes on two CPU cores
   seq2seq demo translation --no-attention   the same with a decoder that has no attention
+  seq2seq demo forecasting                  a minute: where do thrown balls go next?
   seq2seq demo generation --help
 """
 

@@ -35,10 +35,12 @@ class WordDecoder(Decoder):
 
     def add(self, unit: int) -> str:
         before, self._before = self._before, unit
-        between = before is not None and before not in self._breaks and unit not in self._breaks
-        if between and self._split:
-            between = self.pieces[unit] not in CLOSING and self.pieces[before] not in OPENING
-        return (" " if between else "") + super().add(unit)
+        text = super().add(unit)
+        if before is None or before in self._breaks or unit in self._breaks:
+            return text
+        if self._split and (self.pieces[unit] in CLOSING or self.pieces[before] in OPENING):
+            return text
+        return " " + text
 
 
 class SubwordDecoder(Decoder):

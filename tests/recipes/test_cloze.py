@@ -83,12 +83,11 @@ def test_files_are_written_and_can_be_filled(cloze, folder, tmp_path):
     ) and lines != sorted(lines)
     assert (out / "msr.answers").read_text().split() == ["three", "one", "five"]
     questions = (out / "msr.tsv").read_text().splitlines()
-    text, candidates = parse_line(questions[0], "")
+    text, candidates = parse_line(questions[0])
     blanked = make_blanked(text, candidates, "")
     assert blanked.filled(blanked.candidates[2]) == "It was 1 , a three day ."
     sat = [
-        make_blanked(*parse_line(line, ""), "")
-        for line in (out / "sat.tsv").read_text().splitlines()
+        make_blanked(*parse_line(line), "") for line in (out / "sat.tsv").read_text().splitlines()
     ]
     assert [one.filled(one.candidates[2]) for one in sat] == ["A so so thing.", "It e and f."]
     assert (out / "sat.answers").read_text().splitlines() == ["bad", "i and j."]
@@ -130,12 +129,12 @@ def test_the_questions_as_published(cloze):
     lines, answers = cloze.msr_questions(SHARED)
     assert len(lines) == len(answers) == 1040
     for line, answer in zip(lines, answers, strict=True):
-        blanked = make_blanked(*parse_line(line, ""), "")
+        blanked = make_blanked(*parse_line(line), "")
         assert len(blanked.candidates) == 5 and (answer,) in blanked.candidates
     with open(SHARED.parent / "SAT_set_filled.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     lines, answers = cloze.sat_questions(SHARED.parent / "SAT_set_filled.csv")
     for line, answer, row in zip(lines, answers, rows, strict=True):
-        blanked = make_blanked(*parse_line(line, ""), "")
+        blanked = make_blanked(*parse_line(line), "")
         filled = blanked.filled((answer,)).split()
         assert filled == row[f"{row['ans']})"].split()

@@ -93,7 +93,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         help="of a file that names splits, as Karpathy's do",
     )
     parser.add_argument(
-        "--images", metavar="FOLDER", help="where the images of a file lie (default: beside it)"
+        "--images", metavar="DIR", help="where the images of a file lie (default: beside it)"
     )
     parser.add_argument("--output", metavar="FILE", help="write the captions here, as JSON lines")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")

@@ -28,7 +28,7 @@ def load_splits(config: CaptioningConfig) -> dict[str, datasets.Dataset]:
             "'data.train' is not set; expected a folder of images with metadata.jsonl, or a file "
             "that names images"
         )
-    sets = {
+    sets: dict[str, datasets.Dataset] = {
         split: load_captions(getattr(data, split), split, data.images)
         for split in _SPLITS
         if getattr(data, split)

@@ -68,6 +68,9 @@ class ClassDataConfig:
     time: str = "time"
     static: list[str] = field(default_factory=list)  # columns that belong to the whole series
     bin: float = 0.0  # what falls into the same so long time is averaged; 0: every row is a step
+    # values beyond the smallest and largest so large share of each feature are cut to them: a
+    # mistyped one (a temperature of 365) else makes all others look alike
+    clip: float = 0.0
     image: ImageInputConfig = field(default_factory=ImageInputConfig)
     validation_share: float = 0.1  # of the training set, where ``validation`` is not set
     # Cross validation: the training set is divided into so many parts, of which ``fold`` (from 0)
@@ -150,7 +153,7 @@ class ClassificationConfig:
 def check(config: ClassificationConfig, where: str) -> None:
     """Raises UsageError for values that have the right type and still make no sense together."""
     data, units, model, training = config.data, config.units, config.model, config.training
-    positive = {
+    positive: dict[str, float | None] = {
         "data.batch_size": data.batch_size,
         "data.max_length": data.max_length,
         "data.image.size": data.image.size,
@@ -163,6 +166,7 @@ def check(config: ClassificationConfig, where: str) -> None:
     }
     fractions = {
         "data.validation_share": data.validation_share,
+        "data.clip": 2 * data.clip,  # at both ends
         "model.input_dropout": model.input_dropout,
         "model.dropout": model.dropout,
         "model.word_dropout": model.word_dropout,
@@ -236,6 +240,11 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'units.vectors' are of words; 'data.kind' is {data.kind!r} and "
             f"'units.kind' {units.kind!r}"
+        )
+    if units.lowercase or units.split_punctuation:
+        raise UsageError(
+            f"{where}: 'units.lowercase' and 'units.split_punctuation' are of text generation; set "
+            "'data.lowercase' and 'data.split: simple'"
         )
     if units.frozen and not (units.vectors or training.start_from):
         raise UsageError(f"{where}: 'units.frozen' needs 'units.vectors' to begin with")

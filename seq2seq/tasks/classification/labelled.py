@@ -223,12 +223,12 @@ def _fasttext(path: str, lines: list[str], config: ClassDataConfig, phrases: boo
         words = line.split()
         if not words:
             continue
-        names = []
+        names: list[str] = []
         while len(names) < len(words) and words[len(names)].startswith(_FASTTEXT):
             names.append(words[len(names)].removeprefix(_FASTTEXT))
         text = " ".join(words[len(names) :])
         several = len(names) > 1 or config.target == "labels"
-        yield number, text, names if several else (names or [None])[0]
+        yield number, text, names if several else next(iter(names), None)
 
 
 def _first_word(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) -> Rows:

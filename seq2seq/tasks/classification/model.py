@@ -139,16 +139,21 @@ class ClassificationModel(nn.Module):
 
 
 class Scaling(nn.Module):
-    """Features with mean 0 and deviation 1 over what was measured in training; times in units of
-    their mean gap. What was never measured is 0, the mean."""
+    """Features cut to a range, with mean 0 and deviation 1 over what was measured in training;
+    times in units of their mean gap. What was never measured is 0, the mean."""
 
     def __init__(self, features: int, static: int) -> None:
         super().__init__()
+        self.low: Tensor
+        self.high: Tensor
         self.mean: Tensor
         self.deviation: Tensor
         self.gap: Tensor
         self.static_mean: Tensor
         self.static_deviation: Tensor
+        most = torch.finfo(torch.float32).max
+        self.register_buffer("low", torch.full((features,), -most))
+        self.register_buffer("high", torch.full((features,), most))
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
         self.register_buffer("gap", torch.ones(()))
@@ -157,7 +162,8 @@ class Scaling(nn.Module):
 
     def plain(self, values: Tensor) -> Tensor:
         """(B, S, D) -> (B, S, D)"""
-        return ((values - self.mean) / self.deviation).nan_to_num(0.0)
+        cut = torch.minimum(torch.maximum(values, self.low), self.high)
+        return ((cut - self.mean) / self.deviation).nan_to_num(0.0)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         """-> values, measured, gaps (B, S, D)"""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.targets import Kind, Targets
 
 # name -> in words; in the order in which they are told
@@ -41,8 +42,7 @@ def score(
     Where all examples have the same label there is nothing to rank: AUC is 0.5, average precision
     the share of the label.
     """
-    from sklearn import metrics
-
+    metrics = _scikit_learn()
     if kind == "number":
         errors = answers - truth
         return {
@@ -68,6 +68,22 @@ def score(
     if kind == "labels" or answers.shape[1] == 2:
         figures |= {"auc": auc, "average_precision": precision}
     return figures
+
+
+def check_installed() -> None:
+    """Raises UsageError where scikit-learn is missing."""
+    _scikit_learn()
+
+
+def _scikit_learn() -> Any:
+    try:
+        from sklearn import metrics
+    except ImportError:
+        raise UsageError(
+            "scores of classification need scikit-learn, which is not installed; install it with: "
+            "pip install 'recurrent-seq2seq[classification]'"
+        ) from None
+    return metrics
 
 
 def _ranking(metrics: Any, wanted: np.ndarray, answers: np.ndarray) -> tuple[float, float]:

@@ -275,7 +275,7 @@ def _group(
             f"{labels[1]!r}"
         )
     where = f"{path}, line {group[0][0]}, series {name!r}"
-    return name, make_series(values, times, static, where), (labels or [None])[0]
+    return name, make_series(values, times, static, where), next(iter(labels), None)
 
 
 def _field(text: str, path: str, line: int, column: str) -> float:

@@ -22,8 +22,9 @@ def series_shape(source: SeriesSource, outputs: int, decay: bool) -> Shape:
 
 
 @torch.no_grad()
-def set_scaling(model: ClassificationModel, source: Source, kind: str) -> None:
-    """Means and deviations of the training data, for the model's scaling of what it reads."""
+def set_scaling(model: ClassificationModel, source: Source, clip: float) -> None:
+    """Ranges, means and deviations of the training data, for the model's scaling of what it
+    reads; ``clip``: the share of values of a series at each end that are cut."""
     scaling = model.scaling
     if scaling is None:
         return
@@ -32,16 +33,22 @@ def set_scaling(model: ClassificationModel, source: Source, kind: str) -> None:
         scaling.mean.fill_(float(pixels.mean(dtype=np.float64)) / 255)
         scaling.deviation.fill_(float(pixels.std(dtype=np.float64)) / 255 or 1.0)
     elif isinstance(source, SeriesSource):
-        _scale_series(scaling, source)
+        _scale_series(scaling, source, clip)
 
 
-def _scale_series(scaling: Scaling, source: SeriesSource) -> None:
+def _scale_series(scaling: Scaling, source: SeriesSource, clip: float) -> None:
     measured = np.concatenate([np.where(s, v, np.nan) for v, s, _ in source.rows]).astype(
         np.float64
     )
     counts = (~np.isnan(measured)).sum(0)
     if not counts.any():
         raise UsageError("the training series hold no value at all")
+    if clip:
+        some = np.where(counts, measured, 0)  # of a feature never measured there is no range
+        low, high = np.nanquantile(some, [clip, 1 - clip], axis=0)
+        scaling.low.copy_(torch.from_numpy(low))
+        scaling.high.copy_(torch.from_numpy(high))
+        measured = np.clip(measured, low, high)
     totals = np.maximum(counts, 1)
     mean = np.nansum(measured, 0) / totals
     deviation = np.sqrt(np.nansum(np.square(measured - mean), 0) / totals)

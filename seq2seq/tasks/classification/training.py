@@ -21,7 +21,14 @@ from seq2seq.tasks.classification.examples import load_splits, source_of
 from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
 from seq2seq.tasks.classification.objectives import ClassificationLoss, losses
-from seq2seq.tasks.classification.scores import NAMES, confusion, figures_of, score, told
+from seq2seq.tasks.classification.scores import (
+    NAMES,
+    check_installed,
+    confusion,
+    figures_of,
+    score,
+    told,
+)
 from seq2seq.tasks.classification.sources import SeriesSource, Source
 from seq2seq.tasks.classification.statistics import series_shape, set_scaling
 from seq2seq.tasks.classification.targets import Targets, class_weights, learn_targets
@@ -52,6 +59,7 @@ class ClassificationTask:
         if options.start_from and not resume:
             first = Classifier.from_pretrained(options.start_from, device="cpu")
         main = accelerator.is_main_process
+        check_installed()
         say(f"reading {data.train}", main)
         splits = load_splits(config)
         self.targets = learn_targets(data.target, splits["train"])
@@ -62,12 +70,12 @@ class ClassificationTask:
             )
         units, vectors, kept = None, None, 0
         if data.kind == "text":
-            with accelerator.main_process_first():
-                before = None if first is None else first.units
-                keep = resume or not main
-                units, vectors, kept = units_with_vectors(
-                    config, folder / "tokenizer", splits["train"].inputs, before, keep
-                )
+            # the main process comes first and writes them, the others read what it wrote
+            before = None if first is None else first.units
+            keep = resume or not main
+            units, vectors, kept = units_with_vectors(
+                config, folder / "tokenizer", splits["train"].inputs, before, keep
+            )
         if first:
             kept = first.model.shape.kept
         self.sources = {name: source_of(one.inputs, data, units) for name, one in splits.items()}
@@ -76,7 +84,7 @@ class ClassificationTask:
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)
         self.model = ClassificationModel(config.model, shape, config.units.frozen, pretrained)
-        set_scaling(self.model, self.sources["train"], data.kind)
+        set_scaling(self.model, self.sources["train"], data.clip)
         if data.target == "number":
             self._standardise()
         if vectors is not None:
@@ -111,7 +119,7 @@ class ClassificationTask:
         self.model.spread.fill_(spread)
 
     def _batches(self) -> Batches:
-        truth, accelerator = self.truth["train"], self.accelerator
+        truth = self.truth["train"]
         if self.config.data.target == "number":
             centre, spread = float(self.model.centre), float(self.model.spread)
             truth = ((truth - centre) / spread).astype(np.float32)
@@ -120,8 +128,6 @@ class ClassificationTask:
             truth,
             self.config.data.batch_size,
             self.config.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
         )
 
     def _weights(self) -> Tensor | None:
@@ -143,8 +149,8 @@ class ClassificationTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss, reported = objective(batch.inputs, batch.targets)

@@ -9,7 +9,7 @@ import torch
 
 from seq2seq.tasks.generation.stepping import LanguageSteps
 
-_ROWS = 256  # endings read side by side
+_ROWS = 64  # endings read side by side: so few that a row's bits do not depend on the others
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,26 @@ def alternatives(texts: Sequence[Sequence[int]], most: int) -> Alternatives:
 def score_endings(steps: LanguageSteps, groups: Sequence[Alternatives]) -> list[list[float]]:
     """log p(ending | beginning) of each ending of each group. A beginning is read once for all its
     endings. The result of a group does not depend on the others."""
-    scores: list[list[float]] = []
+    scores: list[list[float]] = [[] for _ in groups]
     for part in _parts(groups):
-        scores += _score(steps, part)
+        for (number, _), found in zip(part, _score(steps, [g for _, g in part]), strict=True):
+            scores[number] += found
     return scores
 
 
-def _parts(groups: Sequence[Alternatives]) -> Iterator[list[Alternatives]]:
-    """Groups with about ``_ROWS`` endings together; a group is read as a whole."""
-    part: list[Alternatives] = []
+def _parts(groups: Sequence[Alternatives]) -> Iterator[list[tuple[int, Alternatives]]]:
+    """Groups, with their numbers, that have at most ``_ROWS`` endings together; a larger group
+    comes in several parts."""
+    part: list[tuple[int, Alternatives]] = []
     rows = 0
-    for group in groups:
-        if part and rows + len(group.endings) > _ROWS:
-            yield part
-            part, rows = [], 0
-        part.append(group)
-        rows += len(group.endings)
+    for number, group in enumerate(groups):
+        for at in range(0, len(group.endings), _ROWS):
+            endings = group.endings[at : at + _ROWS]
+            if rows + len(endings) > _ROWS:
+                yield part
+                part, rows = [], 0
+            part.append((number, Alternatives(group.beginning, endings)))
+            rows += len(endings)
     if part:
         yield part
 

@@ -21,6 +21,7 @@ class Blanked:
 
     parts: tuple[str, ...]  # what stands before, between and after the blanks
     candidates: tuple[tuple[str, ...], ...] | None  # None: any word
+    where: str  # where it comes from, such as "lines.txt, line 3", for errors
 
     def filled(self, candidate: Sequence[str]) -> str:
         words = [*candidate, ""]
@@ -60,11 +61,11 @@ def make_blanked(
     if len(parts) == 1:
         raise UsageError(f"{where}: no blank in {text!r}; write ___ where a word is missing")
     if candidates is None:
-        return Blanked(parts, None)
-    return Blanked(parts, _candidates(candidates, len(parts) - 1, where))
+        return Blanked(parts, None, where)
+    return Blanked(parts, _candidates(candidates, len(parts) - 1, where), where)
 
 
-def parse_line(line: str, where: str) -> tuple[str, list[str] | None]:
+def parse_line(line: str) -> tuple[str, list[str] | None]:
     """Text and candidates of a line: the columns after the first, if any, are candidates."""
     text, *candidates = line.split("\t")
     while candidates and not candidates[-1].strip():  # a table whose rows differ in length

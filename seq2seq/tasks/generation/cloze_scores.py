@@ -12,8 +12,7 @@ from seq2seq.tasks.generation.cloze_model import ClozeModel
 from seq2seq.tasks.generation.packed_linear import PackedLinear
 from seq2seq.tasks.generation.stepping import RecurrentSteps
 
-_ROWS = 256  # texts read side by side
-_LOGITS = 256  # positions whose logits are there at once
+_ROWS = 64  # texts, or positions, at once: so few that a row's bits do not depend on the others
 
 
 class ClozeSteps:
@@ -61,8 +60,8 @@ class ClozeSteps:
             right = list(_read(self._after, [row[:1:-1] for row in rows]))
             places = [(t, n) for n, row in enumerate(rows) for t in range(1, len(row) - 1)]
             totals = torch.zeros(len(rows), dtype=torch.float64)
-            for at in range(0, len(places), _LOGITS):
-                part = places[at : at + _LOGITS]
+            for at in range(0, len(places), _ROWS):
+                part = places[at : at + _ROWS]
                 before = torch.stack([left[t - 1][n] for t, n in part])  # (N, H)
                 after = torch.stack([right[len(rows[n]) - 2 - t][n] for t, n in part])
                 logits = self._logits(before, after)  # (N, V)

@@ -1,4 +1,5 @@
-"""The commands of text generation: generate, score, perplexity, fill. ``seq2seq.cli`` runs them."""
+"""The commands of text generation: generate, score, perplexity; fill and suggest have files of
+their own. ``seq2seq.cli`` runs them."""
 
 from __future__ import annotations
 
@@ -17,11 +18,12 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks
 from seq2seq.command_line.options import add_machine, add_model, given, load_model
 from seq2seq.errors import UsageError
-from seq2seq.tasks.generation import fill_command
+from seq2seq.tasks.generation import fill_command, suggest_command
 from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check_generation
 
 if TYPE_CHECKING:
     from seq2seq.tasks.generation.config import LanguageConfig
+    from seq2seq.tasks.generation.mapped import LargeText
     from seq2seq.tasks.generation.perplexity import TextScore
     from seq2seq.tasks.generation.text import Text
 
@@ -188,7 +190,7 @@ def _perplexity(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(config: LanguageConfig, path: str | None) -> Text:
+def _text(config: LanguageConfig, path: str | None) -> Text | LargeText:
     from seq2seq.tasks.generation.text import as_documents, read
     from seq2seq.tasks.generation.training import load_texts
 
@@ -304,4 +306,5 @@ COMMANDS = (
         _PERPLEXITY_EXAMPLES,
     ),
     fill_command.COMMAND,
+    suggest_command.COMMAND,
 )

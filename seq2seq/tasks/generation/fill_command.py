@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seq2seq.tasks.generation.filler import Filling
 
 _LINES = 500  # read and scored at a time
+_JSON_WORDS = 10  # written as JSON where any word may fill the blank and there is no --top
 
 _EXAMPLES = """\
 Reads sentences with a blank, ___, and writes the best word for each, and its probability:
@@ -49,21 +50,22 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
     parser.add_argument("--json-input", action="store_true", help="lines are JSON objects")
     parser.add_argument(
-        "--top", type=whole(1), default=1, metavar="N", help="words for each line (default: 1)"
+        "--top",
+        type=whole(1),
+        metavar="N",
+        help="words for each line (default: 1; with --json all candidates)",
     )
     parser.add_argument(
         "--sentence", action="store_true", help="write the sentence with its best word"
     )
-    parser.add_argument(
-        "--json", action="store_true", help="write a JSON object a line, with all candidates given"
-    )
+    parser.add_argument("--json", action="store_true", help="write a JSON object a line")
     add_machine(parser, "fp32", auto=True)
 
 
 def _run(options: argparse.Namespace) -> int:
     if options.input and not Path(options.input).is_file():
         raise UsageError(f"--input {options.input}: no such file")
-    if options.sentence and (options.json or options.top > 1):
+    if options.sentence and (options.json or (options.top or 1) > 1):
         raise UsageError("--sentence writes the sentence alone; leave out --json and --top")
     first = load_model(options, "generation")
     from seq2seq.tasks.generation.filler import BlankFiller
@@ -81,20 +83,24 @@ def _run(options: argparse.Namespace) -> int:
             sentences = [
                 _read(line, f"{name}, line {n}", options) for n, line in enumerate(lines, number)
             ]
-            # all candidates that were given belong into JSON, but not 200 likely words
-            for one, filling in zip(
-                sentences, filler.fill_batch(sentences, None, options.precision), strict=True
-            ):
-                every = options.json and one.candidates is not None
-                _write(filling, None if every else options.top, options)
+            fillings = filler.fill_batch(sentences, precision=options.precision)
+            for sentence, filling in zip(sentences, fillings, strict=True):
+                _write(filling, _count(options, sentence), options)
             sys.stdout.flush()
     return 0
+
+
+def _count(options: argparse.Namespace, sentence: Blanked) -> int | None:
+    """How many words are written; None: all."""
+    if options.top is not None or not options.json:
+        return options.top or 1
+    return None if sentence.candidates else _JSON_WORDS
 
 
 def _read(line: str, where: str, options: argparse.Namespace) -> Blanked:
     from seq2seq.tasks.generation.blanks import has_choice, make_blanked, parse_json, parse_line
 
-    text, candidates = (parse_json if options.json_input else parse_line)(line, where)
+    text, candidates = parse_json(line, where) if options.json_input else parse_line(line)
     if candidates is None and not has_choice(text):
         candidates = options.candidates
     return make_blanked(text, candidates, where)

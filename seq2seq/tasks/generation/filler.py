@@ -23,8 +23,10 @@ _log = logging.getLogger("seq2seq")
 
 @dataclass(frozen=True)
 class Candidate:
-    """``score``: the log probabilities that the models give to what stands from the blank on (in
-    their direction), added. ``probability``: among the candidates, from the models' mean."""
+    """``score``: the log probability of what stands from the blank on, in the direction in which
+    the model reads, two models' added; of a model that reads from both sides, that of each unit of
+    the text between all others, added. ``probability``: the candidate's share of the
+    exponentials of all candidates' scores (of two models: of their mean)."""
 
     text: str
     score: float
@@ -96,7 +98,7 @@ class BlankFiller:
         Raises UsageError for a text without blank, candidates that do not fit, and models without
         candidates whose units are no words.
         """
-        return self.fill_batch([make_blanked(text, candidates, "fill")], top, precision)[0]
+        return self.fill_batch([make_blanked(text, candidates, "the text")], top, precision)[0]
 
     def fill_batch(
         self,
@@ -148,12 +150,13 @@ class BlankFiller:
         """The words that the models find likeliest at the blank itself."""
         if len(sentence.parts) != 2:
             raise UsageError(
-                f"a text with {len(sentence.parts) - 1} blanks needs candidates; give some"
+                f"{sentence.where}: {len(sentence.parts) - 1} blanks in one text need candidates"
             )
         units = self.models[0].units
         if not all(isinstance(model.units, Words) for model in self.models):
             raise UsageError(
-                f"a model of {units.kind} knows no words to choose from; give candidates"
+                f"{sentence.where}: no candidates, and a model of {units.kind} knows no words to "
+                "choose from; give some"
             )
         log_p: dict[str, float] = {}
         for model in self.models:

@@ -5,21 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from seq2seq.decoding.sampling import Rollout, row_key
 from seq2seq.errors import UsageError
-from seq2seq.precision import (
-    AutoPrecision,
-    Precision,
-    check_precision,
-    products,
-    resolve_precision,
-)
+from seq2seq.precision import AutoPrecision, products, resolve_precision
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.generation.card import language_card
@@ -32,7 +26,9 @@ from seq2seq.tasks.generation.config import (
     check_generation,
 )
 from seq2seq.tasks.generation.directions import check_scores, check_writes
+from seq2seq.tasks.generation.laid_out import LaidOut
 from seq2seq.tasks.generation.likeliest import likeliest_units
+from seq2seq.tasks.generation.mapped import LargeText, encoded
 from seq2seq.tasks.generation.model import LanguageModel
 from seq2seq.tasks.generation.perplexity import (
     Cache,
@@ -46,12 +42,11 @@ from seq2seq.tasks.generation.prompts import prompt_units, warn_unknown
 from seq2seq.tasks.generation.session import Session, sampling
 from seq2seq.tasks.generation.stepping import LanguageSteps
 from seq2seq.tasks.generation.streaming import Generated, Reason, Writer
-from seq2seq.tasks.generation.text import Text, as_documents, encode_text
+from seq2seq.tasks.generation.suggesting import Suggestion, suggest
+from seq2seq.tasks.generation.text import Text, as_documents
 from seq2seq.text.vocabulary import END, Units, save_units
 
 MAX_ROWS = 256  # written side by side; more are written one group after the other
-
-Steps = TypeVar("Steps", LanguageSteps, ClozeSteps)
 
 
 class TextGenerator(Pretrained[Any, LanguageConfig]):
@@ -74,11 +69,7 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
     ) -> None:
         self.model: Any = model  # a ClozeModel where model.direction is both
         self.units, self.config, self.readme = units, config, readme
-        self._steps: tuple[object, Any] | None = None
-
-    def __getstate__(self) -> dict[str, object]:
-        """Copies and pickles make the steps anew where they are used."""
-        return {**vars(self), "_steps": None}
+        self._laid_out = LaidOut()
 
     @classmethod
     def _from_directory(cls, directory: Path) -> TextGenerator:
@@ -212,25 +203,11 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
 
     def steps(self, precision: AutoPrecision = "auto") -> LanguageSteps:
         """The model laid out for one step at a time; made once, and again when weights change."""
-        return self._laid_out(LanguageSteps, precision)
+        return self._laid_out.get(self.model, LanguageSteps, precision)
 
     def cloze_steps(self, precision: AutoPrecision = "auto") -> ClozeSteps:
         """The same of a model that reads from both sides."""
-        return self._laid_out(ClozeSteps, precision)
-
-    def _laid_out(self, kind: Callable[[Any, Precision], Steps], precision: AutoPrecision) -> Steps:
-        check_precision(precision, ("auto", "fp32", "bf16"))
-        device = next(self.model.parameters()).device
-        chosen = resolve_precision(precision, device)
-        # weights made in torch.inference_mode cannot be changed outside of it, and count nothing
-        versions = tuple(
-            (id(p), 0 if p.is_inference() else p._version) for p in self.model.parameters()
-        )
-        state = (chosen, device, versions)
-        if self._steps is None or self._steps[0] != state:
-            self._steps = state, kind(self.model, chosen)
-        steps: Steps = self._steps[1]
-        return steps
+        return self._laid_out.get(self.model, ClozeSteps, precision)
 
     @property
     def banned(self) -> set[int]:
@@ -324,6 +301,14 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         reason: Reason = "stop" if writer.stopped else "end" if finished else "length"
         return Generated("".join(parts) + writer.finish(), reason, len(parts))
 
+    def suggest(
+        self, text: str, top: int = 5, *, precision: AutoPrecision = "fp32"
+    ) -> list[Suggestion]:
+        """The words that may come next, or that complete the word in progress at the text's end,
+        the likeliest first; see ``suggesting.suggest``."""
+        check_writes(self.config)
+        return suggest(self, text, top, precision)
+
     # --- scoring ---------------------------------------------------------------------------
 
     def score(
@@ -358,7 +343,7 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
 
     def perplexity(
         self,
-        text: str | bytes | Text,
+        text: str | bytes | Text | LargeText,
         *,
         cold_window: int | None = None,
         rows: int = 1,
@@ -368,9 +353,9 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
     ) -> TextScore:
         """How well the model predicts a text; see ``perplexity.evaluate``."""
         check_scores(self.config)
-        if not isinstance(text, Text):
+        if isinstance(text, (str, bytes)):
             text = as_documents([text], self.config.data.documents, "the text")
-        corpus = encode_text(text, self.units, self.has_end, self.backward)
+        corpus = encoded(text, self.units, self.has_end, self.backward)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
         if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2

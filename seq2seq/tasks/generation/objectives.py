@@ -47,7 +47,8 @@ class LanguageLoss(nn.Module):
             output = self.model(inputs, targets, state, resets)
         else:
             output = self.model(inputs, state, resets)
-        weight, bias = self.model.projection.weight, self.model.projection.bias
+        weight: Tensor = self.model.projection.weight
+        bias: Tensor = self.model.projection.bias
         expected = targets.flatten()
         if self.training and self.sampled is not None:
             units, expected, log_share = self.sampled.draw(expected)

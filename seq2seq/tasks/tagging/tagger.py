@@ -14,7 +14,7 @@ from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
-from seq2seq.tasks.tagging.batches import Words, encode_words
+from seq2seq.tasks.tagging.batches import Words, by_length, encode_words
 from seq2seq.tasks.tagging.card import tagging_card
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import Emissions, TaggingModel
@@ -140,8 +140,8 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         spans = {column.name for column in self.vocabulary.columns if column.spans}
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
+            for places in by_length([len(texts[n][1]) for n in order], batch_size):
+                batch = [order[place] for place in places]
                 words = encode_words(
                     [[t.text for t in texts[n][1]] for n in batch], self.vocabulary
                 )

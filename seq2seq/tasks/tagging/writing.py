@@ -27,8 +27,9 @@ class ColumnWriter:
         """One sentence. ``given``: the columns of each word that its labels are added to."""
         lines = []
         if tagged.sentence_label is not None:
-            sure = f" {tagged.sentence_probability:.4f}" if self._probabilities else ""
-            lines.append(f"# {self._name} = {tagged.sentence_label}{sure}")
+            lines.append(f"# {self._name} = {tagged.sentence_label}")
+            if self._probabilities:
+                lines.append(f"# {self._name}_probability = {tagged.sentence_probability:.4f}")
         for place, token in enumerate(tagged.tokens):
             cells = list(given[place]) if given else [token.text]
             marks = [labels[place] for labels in tagged.labels.values()]

@@ -10,10 +10,12 @@ import sys
 
 import pytest
 
+from seq2seq.config.vocabulary import TokenizerConfig, VocabularyConfig
 from seq2seq.errors import RunError
 from seq2seq.saved.directory import CONFIG_FILE
-from seq2seq.text.vocabulary import UNITS_FILE
-from tests.seq2seq.saved.test_digest import model
+from seq2seq.text.sentencepiece import Tokenizer
+from seq2seq.text.vocabulary import UNITS_FILE, Subwords
+from tests.seq2seq.saved.test_digest import make, model
 
 __all__ = ["model"]  # the fixture: (user class, directory of a saved model) of every task
 
@@ -80,12 +82,27 @@ def test_json_that_python_cannot_read(model, content):
             path.write_bytes(whole)
 
 
-def test_loading_does_not_import_the_compiler(model):
-    """Models are built once without memory; random numbers there would import torch._dynamo."""
-    user, folder = model
+def test_loading_imports_no_compiler(tmp_path):
+    user, directory = make("generation"), tmp_path
+    user.save_pretrained(directory)
     code = (
-        f"import sys; from {user.__module__} import {user.__name__} as User; "
-        f"User.from_pretrained({str(folder)!r}, device='cpu'); "
-        "sys.exit('torch._dynamo' in sys.modules)"
+        "import sys; from seq2seq import registry\n"
+        f"registry.load(registry.TASKS[{user.task!r}].user)"
+        f".from_pretrained({str(directory)!r}, device='cpu')\n"
+        "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "units"])
+def test_pieces_of_sentencepiece_that_are_no_text(kind):
+    texts = [" ".join([word] * n) for n in range(1, 9) for word in ("gold", "silver", "iron")]
+    if kind == "units":
+        model = Subwords.train(texts, VocabularyConfig(kind="subwords", vocab_size=272)).model
+    else:
+        model = Tokenizer.train(texts, TokenizerConfig(vocab_size=272)).model
+    damaged = model.replace(b"\n\x01g", b"\n\x01\xb1")  # the piece g, as protobuf holds it
+    assert damaged != model
+    with pytest.raises(RunError, match="not a SentencePiece model, or a truncated one"):
+        Subwords(damaged) if kind == "units" else Tokenizer(damaged)

@@ -26,7 +26,9 @@ def test_columns(tag):
         *("in\tO\tW", "Rome\tB-LOC\tN", "?\tO\tM"),
     ]
     assert blocks[1].splitlines()[:3] == ["", "# kind = statement", "we\tO\tW"]
-    line = tag("--probabilities").splitlines()[3].split("\t")
+    lines = tag("--probabilities").splitlines()
+    assert lines[1].startswith("# kind_probability = 0.9")
+    line = lines[4].split("\t")
     assert line[:2] == ["Ann", "B-PER"] and 0 < float(line[2]) <= 1 and len(line) == 5
 
 

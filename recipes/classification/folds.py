@@ -1,0 +1,47 @@
+"""Cross validation: trains a configuration with data.folds once for each fold.
+
+    python recipes/classification/folds.py recipes/classification/physionet2012.yaml runs/physionet
+
+Writes runs/physionet-0, -1, ... and prints each figure of the test folds, its mean and deviation.
+Options behind the two are keys of the configuration, as for `seq2seq train`. Finished folds are not
+trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+from seq2seq import load_config
+from seq2seq.command_line.overrides import split_overrides
+from seq2seq.training.loop import train
+
+
+def main() -> None:
+    if len(sys.argv) < 3 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    path, output = sys.argv[1], sys.argv[2]
+    rest, overrides = split_overrides(sys.argv[3:])
+    if rest:
+        sys.exit(f"{rest[0]}: expected --key value")
+    count = load_config(path, overrides).data.folds
+    if not count:
+        sys.exit(f"{path}: 'data.folds' is 0; set it, or add --data.folds 5")
+    found: dict[str, list[float]] = {}
+    for fold in range(count):
+        folder = Path(f"{output}-{fold}")
+        if not (folder / "test.scores.json").exists():
+            keys = {**overrides, "output": str(folder), "data.fold": str(fold)}
+            train(load_config(path, keys), quiet=True)
+        for name, value in json.loads((folder / "test.scores.json").read_text("utf-8")).items():
+            found.setdefault(name, []).append(value)
+    for name, values in found.items():
+        shown = " ".join(f"{value:.4f}" for value in values)
+        mean, spread = statistics.mean(values), statistics.stdev(values)
+        print(f"{name:18} {mean:.4f} +- {spread:.4f}  ({shown})")
+
+
+if __name__ == "__main__":
+    main()

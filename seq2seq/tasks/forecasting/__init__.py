@@ -1,0 +1,1 @@
+"""Series to series: forecasts with point, quantiles and sampled paths."""

@@ -1,0 +1,161 @@
+"""Series as arrays: one .npz file, or a folder with a .npy file for each array, which stays on disk
+(memory-mapped), so that sets larger than the memory can be trained on.
+
+    values         (sum of T, C) floating point, NaN where missing; also (N, T, C), (sum of T,)
+    lengths        (N,) T of each series; default: one series, or N equal ones
+    names          (N,) text; default: 1, 2, ...
+    starts         (N,) datetime64, or whole numbers; default: 0
+    step           text, as pandas names it ("h", "D"), or a whole number; default: 1
+    targets        (C,) names; default: target, or target1, target2, ...
+    known          (sum of T + F, K) covariates known ahead
+    known_lengths  (N,) T + F of each series; default: ``lengths``
+    known_names    (K,)
+    static.NAME    (N,) text or numbers
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.series_set import SeriesSet
+from seq2seq.tasks.forecasting.times import step_named
+
+ARRAYS = (
+    *("values", "lengths", "names", "starts", "step", "targets"),
+    *("known", "known_lengths", "known_names"),
+)
+_STATIC = "static."
+
+
+def write_arrays(series: SeriesSet, path: str | Path) -> None:
+    """Write a set as ``read_arrays`` reads it: into one file where ``path`` ends in .npz,
+    otherwise into a folder."""
+    path = Path(path)
+    starts = series.starts
+    found: dict[str, Any] = {
+        "values": series.values,
+        "lengths": series.lengths,
+        "names": series.names.astype(str),
+        "starts": starts.astype("datetime64[ns]") if series.step.dated else starts,
+        "step": np.array(str(series.step)),
+        "targets": np.array(series.targets),
+        **{_STATIC + name: column for name, column in series.static.items()},
+    }
+    if series.known is not None and series.known_offsets is not None:
+        found["known"] = series.known
+        found["known_lengths"] = np.diff(series.known_offsets)
+        found["known_names"] = np.array(series.known_names)
+    if path.suffix == ".npz":
+        np.savez(path, **found)
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    for name, array in found.items():
+        np.save(path / f"{name}.npy", array)
+
+
+def read_arrays(path: Path) -> SeriesSet:
+    """Raises UsageError for a file that is none, an unknown array, and shapes that do not fit."""
+    arrays = _load(path)
+    unknown = [n for n in arrays if n not in ARRAYS and not n.startswith(_STATIC)]
+    if unknown or "values" not in arrays:
+        what = f"unknown array {unknown[0]!r}" if unknown else "no array 'values'"
+        raise UsageError(
+            f"{path}: {what}; expected values and some of {', '.join(ARRAYS[1:])}, static.NAME"
+        )
+    values, lengths = _values(path, arrays)
+    count, columns = len(lengths), values.shape[1]
+    step = step_named(str(arrays.get("step", "1")))
+    starts = np.asarray(arrays.get("starts", np.zeros(count, dtype=np.int64)))
+    if (starts.dtype.kind == "M") != step.dated or starts.dtype.kind not in "Miu":
+        raise UsageError(
+            f"{path}: 'starts' are {starts.dtype} and 'step' is {step}; expected dates and a step "
+            "such as h or D, or whole numbers and a whole number"
+        )
+    starts = starts.astype("datetime64[ns]" if step.dated else np.int64)
+    default = ["target"] if columns == 1 else [f"target{n + 1}" for n in range(columns)]
+    targets = tuple(str(one) for one in arrays.get("targets", default))
+    names = np.asarray(arrays.get("names", np.arange(1, count + 1))).astype(str)
+    static = {
+        n.removeprefix(_STATIC): _static(a) for n, a in arrays.items() if n.startswith(_STATIC)
+    }
+    known = arrays.get("known")
+    known_lengths = np.asarray(arrays.get("known_lengths", lengths))
+    known_names = tuple(str(one) for one in arrays.get("known_names", []))
+    for what, found, expected in (
+        ("names", len(names), count),
+        ("starts", len(starts), count),
+        ("targets", len(targets), columns),
+        ("known_lengths", len(known_lengths), count),
+        (
+            "known rows",
+            0 if known is None else len(known),
+            0 if known is None else known_lengths.sum(),
+        ),
+        ("known_names", len(known_names), 0 if known is None else known.shape[1]),
+        *((f"static.{name}", len(column), count) for name, column in static.items()),
+    ):
+        if found != expected:
+            raise UsageError(f"{path}: {found} {what}; expected {expected}")
+    if (lengths < 1).any() or (known_lengths < lengths).any():
+        raise UsageError(f"{path}: lengths must be at least 1, known_lengths at least lengths")
+    if known is not None and not bool(np.isfinite(known).all()):
+        raise UsageError(f"{path}: 'known' holds NaN or infinity; expected numbers")
+    return SeriesSet(
+        names,
+        starts,
+        step,
+        values,
+        _offsets(lengths),
+        targets,
+        known,
+        None if known is None else _offsets(known_lengths),
+        known_names,
+        static,
+    )
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        if path.is_dir():
+            files = {one.stem: one for one in sorted(path.glob("*.npy"))}
+            return {name: np.load(one, mmap_mode="r") for name, one in files.items()}
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path}: cannot be read as arrays ({error})") from None
+
+
+def _values(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(sum of T, C), and lengths (N,)"""
+    values = arrays["values"]
+    if values.dtype.kind in "iub":
+        values = values.astype(np.float64)
+    if values.dtype.kind != "f" or values.ndim not in (1, 2, 3):
+        raise UsageError(
+            f"{path}: 'values' are {values.dtype} of shape {values.shape}; expected numbers of "
+            "shape (steps, targets) or (series, steps, targets)"
+        )
+    lengths = np.array([values.shape[0]])
+    if values.ndim == 3:
+        lengths = np.full(values.shape[0], values.shape[1])
+        values = values.reshape(-1, values.shape[2])
+    elif values.ndim == 1:
+        values = values[:, None]
+    lengths = np.asarray(arrays.get("lengths", lengths)).astype(np.int64)
+    if lengths.ndim != 1 or lengths.sum() != len(values):
+        raise UsageError(
+            f"{path}: 'lengths' sum up to {lengths.sum()}; 'values' have {len(values)} rows"
+        )
+    return values, lengths
+
+
+def _static(column: np.ndarray) -> np.ndarray:
+    return column.astype(np.float64) if column.dtype.kind in "fiub" else column.astype(str)
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -1,0 +1,53 @@
+"""Training windows changed at random: turned in a plane, mirrored, with noise in their past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.tasks.forecasting.windows import Batch, Change, unchanged
+
+
+def augmentation(plane: Sequence[int], noise: float) -> Change:
+    """What training does to a batch: turns windows in the ``plane`` of two targets, if two are
+    given, and adds ``noise`` to the past, if it is not 0."""
+    if not plane and not noise:
+        return unchanged
+
+    def change(batch: Batch, random: np.random.Generator) -> Batch:
+        batch = rotated(batch, plane, random) if plane else batch
+        return noisy(batch, noise, random) if noise else batch
+
+    return change
+
+
+def rotated(batch: Batch, plane: Sequence[int], random: np.random.Generator) -> Batch:
+    """Each window turned by a random angle about the origin of the plane of two targets, one in two
+    mirrored before. Both targets must have the same scale and no shift (``model.scaling:
+    none``)."""
+    angle = random.uniform(0, 2 * np.pi, len(batch))
+    side = random.choice([-1.0, 1.0], len(batch))
+    sine, cosine = np.sin(angle), np.cos(angle)
+    rows = np.array([[cosine, -sine * side], [sine, cosine * side]])  # (2, 2, B)
+    turn = torch.from_numpy(rows.transpose(2, 0, 1).astype(np.float32))
+    first, second = plane
+
+    def turned(values: Tensor) -> Tensor:  # (B, T, C)
+        pair = torch.einsum("bij,btj->bti", turn, values[..., [first, second]])
+        values = values.clone()
+        values[..., first], values[..., second] = pair.unbind(-1)
+        return values
+
+    return replace(batch, past=turned(batch.past), future=turned(batch.future))
+
+
+def noisy(batch: Batch, noise: float, random: np.random.Generator) -> Batch:
+    """Normal noise in the past of each window, whose standard deviation is drawn between 0 and
+    ``noise``: a model learns to trust a noisy past less."""
+    deviation = random.uniform(0, noise, (len(batch), 1, 1))
+    added = deviation * random.standard_normal(batch.past.shape)
+    return replace(batch, past=batch.past + torch.from_numpy(added.astype(np.float32)))

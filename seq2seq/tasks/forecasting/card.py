@@ -1,0 +1,78 @@
+"""The model card of a forecasting model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
+from seq2seq.tasks.forecasting.config import ForecastConfig, base_of
+from seq2seq.tasks.forecasting.encoding import Encoding
+
+_USAGE = usage(
+    "Forecaster",
+    "forecaster",
+    "print(forecaster.forecast_frame(frame))  # a pandas frame with the columns named above",
+    "seq2seq forecast MODEL --input history.csv --plot forecast.png",
+)
+_KINDS = {
+    "segments": "segments of the past in, the whole horizon out (SegRNN)",
+    "autoregressive": "autoregressive, sampled paths (DeepAR)",
+    "attention": "encoder and decoder with attention over the past",
+}
+
+
+def forecast_card(
+    config: ForecastConfig,
+    encoding: Encoding,
+    parameters: int,
+    card: dict[str, Any] | None = None,
+) -> str:
+    """Write the model card as Markdown with the YAML head that the hub reads.
+
+    ``card`` is what the configuration does not know (keys: ``seq2seq.saved.card.CARD_KEYS``);
+    ``scores`` are lines of text, one a score. Raises UsageError for an unknown key in it.
+    """
+    card, model = check_card(card), config.model
+    head = {
+        "pipeline_tag": "time-series-forecasting",
+        "tags": ["time-series", "forecasting", "recurrent"],
+    }
+    base = base_of(model)
+    rows = {
+        "data": card.get("data") or config.data.train or "not recorded",
+        "targets": ", ".join(encoding.targets),
+        "known ahead": ", ".join(encoding.known_names) or None,
+        "columns": _columns(config),
+        "step": encoding.step,
+        "season": f"{encoding.season} steps",
+        "reads": f"{model.context} steps",
+        "forecasts": f"{model.horizon} steps",
+        "model": f"{_KINDS[model.kind]}; {model.cell}, {model.layers} x {model.hidden_size}",
+        "head": model.head if model.head != "point" else f"point, {model.loss}",
+        "base": None if base == "none" else f"{base}, {model.base_form}",
+        "parameters": f"{parameters:,}",
+        "seed": config.seed,
+        "training": card.get("training"),
+    }
+    lines = "\n".join(f"- {line}" for line in card.get("scores") or [])
+    return write_card(
+        head,
+        "Forecasting",
+        card,
+        "Forecasts a series: a point, quantiles and sampled paths for each step ahead.",
+        table(rows),
+        scores_section(lines, card.get("test_set")),
+        _USAGE,
+        data=config.data,
+    )
+
+
+def _columns(config: ForecastConfig) -> str:
+    data = config.data
+    uses = {
+        "time": [data.time] if data.time else [],
+        "series": data.series,
+        "known": data.known,
+        "static": data.static,
+    }
+    return "; ".join(f"{use}: {', '.join(names)}" for use, names in uses.items() if names)

@@ -1,0 +1,173 @@
+"""The commands of forecasting. ``seq2seq.cli`` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import open_text_output
+from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+
+if TYPE_CHECKING:
+    from seq2seq.tasks.forecasting.series import Forecast
+
+_EXAMPLES = """\
+Reads a table with the columns of the training data (the model's card names them), as CSV or
+Parquet, or arrays (.npz); standard input is CSV. Forecasts what follows the last row with a value;
+rows behind it hold what is known ahead. Series need not be those of training.
+
+Writes a CSV table: series, target, time, mean, median, a column for each quantile. With --json a
+line for each series: series, times, targets (mean, median, quantiles by level, paths).
+
+  seq2seq forecast MODEL --input history.csv --horizon 48
+  seq2seq forecast MODEL --input history.csv --levels 0.05,0.5,0.95 --json > forecast.jsonl
+  seq2seq forecast MODEL --input history.csv --output forecast.csv --plot forecast.png
+"""
+
+
+def _levels(text: str) -> list[float]:
+    try:
+        return [float(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: 0.1,0.5,0.9") from None
+
+
+def _add_forecast(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--input", metavar="FILE", help="the history; default: standard input")
+    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument("--json", action="store_true", help="JSON lines")
+    parser.add_argument(
+        "--horizon", type=whole(1), metavar="N", help="steps ahead; default: as trained"
+    )
+    parser.add_argument(
+        "--levels", type=_levels, metavar="LIST", help="quantile levels: 0.1,0.5,0.9"
+    )
+    parser.add_argument("--paths", type=whole(0), default=0, metavar="N", help="sampled paths")
+    parser.add_argument("--seed", type=whole(0), metavar="N", help="of sampled paths")
+    parser.add_argument(
+        "--plot", type=picture, metavar="PICTURE", help="draw the first series and its forecast"
+    )
+    add_machine(parser)
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.forecasting.reading import read_input
+
+    forecaster = load_model(options, "forecasting")
+    series = read_input(options.input, sys.stdin.buffer, forecaster.columns)
+    forecasts = forecaster.forecast(
+        series,
+        options.horizon,
+        levels=options.levels,
+        paths=options.paths,
+        seed=options.seed,
+        precision=options.precision,
+    )
+    text = _text(forecasts, options.json)
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        with open_text_output(options.output) as stream:
+            stream.write(text)
+    if options.plot:  # last: a picture that cannot be written loses no forecast
+        from seq2seq.tasks.forecasting.plots import plot_forecast
+
+        plot_forecast(series[0], forecasts[0], options.plot)
+    return 0
+
+
+def _text(forecasts: Sequence[Forecast], as_json: bool) -> str:
+    from seq2seq.tasks.forecasting.frames import frame_of, json_of
+
+    if as_json:
+        return "".join(json_of(one) + "\n" for one in forecasts)
+    return frame_of(forecasts).to_csv(index=False, float_format="%.8g")
+
+
+def _add_backtest(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--input", metavar="FILE", help="known series; default: standard input")
+    parser.add_argument(
+        "--horizon", type=whole(1), metavar="N", help="steps ahead; default: as trained"
+    )
+    parser.add_argument(
+        "--first", metavar="ORIGIN", help="steps seen before the first origin, or its date"
+    )
+    parser.add_argument(
+        "--stride", type=whole(1), metavar="N", help="steps between origins; default: the horizon"
+    )
+    parser.add_argument(
+        "--steps", type=_steps, default=[], metavar="LIST", help="score these steps ahead: 3,6,12"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write the errors of each origin as CSV")
+    parser.add_argument("--json", action="store_true", help="the scores as JSON")
+    parser.add_argument(
+        "--plot",
+        type=picture,
+        metavar="PICTURE",
+        help="draw the last forecasts of the first series",
+    )
+    add_machine(parser)
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: 3,6,12") from None
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    import json
+
+    from seq2seq.tasks.forecasting.backtest import backtest
+    from seq2seq.tasks.forecasting.evaluation import table
+    from seq2seq.tasks.forecasting.reading import read_input
+
+    forecaster = load_model(options, "forecasting")
+    series = read_input(options.input, sys.stdin.buffer, forecaster.columns)
+    first = options.first
+    found = backtest(
+        forecaster,
+        series,
+        options.horizon,
+        first=int(first) if first is not None and first.isdecimal() else first,
+        stride=options.stride,
+        precision=options.precision,
+    )
+    scores = found.scores(options.steps)
+    if options.json:
+        print(json.dumps({"windows": len(found.actual), "scores": scores}))
+    else:
+        horizon = found.actual.shape[1]
+        print(f"{len(found.actual):,} windows of {horizon} steps, {len(series):,} series")
+        for name, own in scores.items():
+            print("\n".join(["", "all steps" if name == "all" else f"step {name}", *table(own)]))
+    if options.output is not None:
+        with open_text_output(options.output) as stream:
+            stream.write(found.by_origin().to_csv(index=False, float_format="%.8g"))
+    if options.plot:
+        from seq2seq.tasks.forecasting.plots import plot_backtest
+
+        pairs, actual = found.drawn()
+        plot_backtest(pairs, options.plot, actual=actual)
+    return 0
+
+
+_BACKTEST_EXAMPLES = """\
+Forecasts known series from past origins, reads nothing behind each origin, and scores the forecasts
+beside naive ones. mse, mae and crps are in units of the standard deviation of training.
+
+  seq2seq backtest MODEL --input series.csv                     from the last origin of each series
+  seq2seq backtest MODEL --input series.csv --first 2024-05-01 --stride 24 --plot backtest.png
+  seq2seq backtest MODEL --input series.csv --first 1000 --stride 1 --steps 3,6,12,24 --json
+"""
+
+COMMANDS = (
+    Command("forecast", "forecast series", _add_forecast, _forecast, _EXAMPLES),
+    Command("backtest", "score past forecasts", _add_backtest, _backtest, _BACKTEST_EXAMPLES),
+)

@@ -1,0 +1,187 @@
+"""What turns series into a network's numbers: statistics and categories of the training series.
+It is saved with the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.calendar_features import FEATURES_EACH, resolve
+from seq2seq.tasks.forecasting.config import ForecastConfig
+from seq2seq.tasks.forecasting.series_set import SeriesSet
+from seq2seq.tasks.forecasting.times import Step, step_named
+
+SERIES = "series"  # the category that ``model.series_embedding`` makes of a series' name
+_SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Names, categories and statistics; C targets, K known covariates."""
+
+    targets: tuple[str, ...]
+    step: str  # as ``times.step_named`` reads it
+    season: int
+    calendar: tuple[str, ...]
+    target_mean: tuple[float, ...]  # (C,) of the training part
+    target_deviation: tuple[float, ...]
+    known_names: tuple[str, ...] = ()
+    known_mean: tuple[float, ...] = ()  # (K,)
+    known_deviation: tuple[float, ...] = ()
+    categories: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # mean, dev.
+    needs_static: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> int:
+        """Covariates of each step."""
+        return FEATURES_EACH * len(self.calendar) + len(self.known_names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Encoding:
+        """Raises TypeError, ValueError or KeyError for values that are none."""
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if values.keys() != fields:
+            raise KeyError(f"expected the keys {', '.join(sorted(fields))}")
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        for key in ("categories", "numbers"):
+            values[key] = {name: tuple(one) for name, one in values[key].items()}
+        step_named(values["step"])
+        return cls(**values)
+
+    def check(self, series: SeriesSet) -> None:
+        """Raises UsageError where series are not of the kind that the model was trained on: other
+        targets, another step, a column that is missing."""
+        name = str(series.names[0])
+        _same(name, "targets are", series.targets, self.targets)
+        if str(series.step) != self.step and series.lengths.max() > 1:
+            raise UsageError(
+                f"series {name!r}: the step is {series.step}; the model was trained with "
+                f"{self.step}"
+            )
+        _same(name, "known covariates are", series.known_names, self.known_names)
+        missing = [column for column in self.needs_static if column not in series.static]
+        if missing:
+            raise UsageError(
+                f"series {name!r}: no static column {missing[0]!r}; the model reads it"
+            )
+        for column in self.numbers:
+            if series.static[column].dtype.kind != "f":
+                raise UsageError(f"series {name!r}: static column {column!r} is text, not numbers")
+
+    def codes(self, series: SeriesSet) -> np.ndarray:
+        """(N, S) int64: the number of each category from 1 on; 0 for one never seen."""
+        columns = []
+        for name, known in self.categories.items():
+            own = name == SERIES and name not in series.static
+            values = (series.names if own else series.static[name]).astype(str)
+            order = np.argsort(known)
+            ordered = np.asarray(known)[order]
+            place = np.searchsorted(ordered, values).clip(max=len(known) - 1)
+            columns.append(np.where(ordered[place] == values, order[place] + 1, 0))
+        return np.stack(columns, 1) if columns else np.zeros((len(series), 0), dtype=np.int64)
+
+    def static_numbers(self, series: SeriesSet) -> np.ndarray:
+        """(N, R) float32, normalised."""
+        columns = [
+            (series.static[name] - mean) / deviation
+            for name, (mean, deviation) in self.numbers.items()
+        ]
+        found = np.stack(columns, 1) if columns else np.zeros((len(series), 0))
+        return found.astype(np.float32)
+
+
+def _same(name: str, what: str, found: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    if found != expected:
+        raise UsageError(
+            f"series {name!r}: {what} {', '.join(found) or 'none'}; the model was trained with "
+            f"{', '.join(expected) or 'none'}"
+        )
+
+
+def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) -> Encoding:
+    """The encoding of the training series, whose training parts end before ``ends`` (N,)."""
+    mean, deviation = _statistics(series.values, series.offsets, ends)
+    known_mean = known_deviation = np.zeros(0)
+    if series.known is not None and series.known_offsets is not None:
+        known_mean, known_deviation = _statistics(series.known, series.known_offsets, ends)
+    categories, numbers = {}, {}
+    for name, column in series.static.items():
+        if column.dtype.kind == "f":
+            spread = float(column.std())
+            numbers[name] = (float(column.mean()), spread if spread > 0 else 1.0)
+        else:
+            categories[name] = tuple(sorted(set(column.astype(str).tolist())))
+    if config.model.series_embedding:
+        categories[SERIES] = tuple(sorted(set(series.names.astype(str).tolist())))
+    return Encoding(
+        series.targets,
+        str(series.step),
+        config.data.season or default_season(series.step),
+        tuple(resolve(config.data.calendar, series.step)),
+        tuple(mean.tolist()),
+        tuple(deviation.tolist()),
+        series.known_names,
+        tuple(known_mean.tolist()),
+        tuple(known_deviation.tolist()),
+        categories,
+        numbers,
+        tuple(series.static),
+    )
+
+
+def default_season(step: Step) -> int:
+    """The season of series with this step; 1, none, where it has no usual one."""
+    if step.unit == "ns" and step.count < 3600 * 10**9 and 86_400 * 10**9 % step.count == 0:
+        return 86_400 * 10**9 // step.count  # a day
+    return _SEASONS.get(str(step), 1)
+
+
+def _statistics(
+    values: np.ndarray, offsets: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column over the first ``ends`` rows of each series,
+    missing values left out; 0 and 1 without any, a deviation of 1 for a constant column."""
+    count = np.zeros(values.shape[1])
+    total, squares = np.zeros_like(count), np.zeros_like(count)
+    centre: np.ndarray | None = None
+    chunk = 1 << 20  # rows at once: the array may lie on disk
+    number = np.searchsorted(offsets, np.arange(0, len(values), chunk), side="right") - 1
+    for begin, first in zip(range(0, len(values), chunk), number, strict=True):
+        rows = np.asarray(values[begin : begin + chunk], dtype=np.float64)
+        kept = _before_ends(begin, len(rows), int(first), offsets, ends)
+        rows = rows[kept]
+        there = ~np.isnan(rows)
+        if centre is None:  # near the mean: squares do not cancel
+            sums = np.where(there, rows, 0.0).sum(0)
+            centre = sums / np.maximum(there.sum(0), 1)
+        moved = np.where(there, rows - centre, 0.0)
+        count += there.sum(0)
+        total += moved.sum(0)
+        squares += (moved**2).sum(0)
+    divisor = np.maximum(count, 1)
+    shift = total / divisor
+    mean = shift if centre is None else centre + shift
+    deviation = np.sqrt(np.maximum(squares / divisor - shift**2, 0))
+    return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
+
+
+def _before_ends(
+    begin: int, count: int, first: int, offsets: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
+    """Which of ``count`` rows from ``begin`` on lie in the first ``ends`` rows of their series;
+    ``first`` is the series of the first row."""
+    rows = np.arange(begin, begin + count)
+    last = int(np.searchsorted(offsets, begin + count))
+    own = np.repeat(
+        np.arange(first, last), np.diff(np.clip(offsets[first : last + 1], begin, begin + count))
+    )
+    return rows - offsets[own] < ends[own]

@@ -1,0 +1,322 @@
+"""A trained forecasting model as its user holds it: series in, forecasts out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from seq2seq.errors import RunError, UsageError
+from seq2seq.layers.evaluating import evaluating
+from seq2seq.precision import Precision, check_precision, products
+from seq2seq.saved import directory as saved
+from seq2seq.saved.building import build_to_fit
+from seq2seq.saved.pretrained import Pretrained
+from seq2seq.tasks.forecasting.card import forecast_card
+from seq2seq.tasks.forecasting.config import ForecastConfig, base_of, check_levels, scaling_of
+from seq2seq.tasks.forecasting.encoding import Encoding
+from seq2seq.tasks.forecasting.frames import frame_of
+from seq2seq.tasks.forecasting.inputs import Sizes
+from seq2seq.tasks.forecasting.model import ForecastModel
+from seq2seq.tasks.forecasting.prediction import Asked, Predicted, predict_windows
+from seq2seq.tasks.forecasting.reading import (
+    Columns,
+    columns_of,
+    read_series,
+    series_of_frame,
+)
+from seq2seq.tasks.forecasting.rolling import Origins
+from seq2seq.tasks.forecasting.series import Forecast, Series
+from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values, pack
+from seq2seq.tasks.forecasting.times import step_named
+from seq2seq.tasks.forecasting.windows import Reach, WindowCutter
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ENCODING_FILE = "encoding.json"
+MOST_PATHS = 10_000
+
+
+class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
+    """A forecasting model with what turns series into numbers, and its configuration.
+
+    forecaster = Forecaster.from_pretrained("runs/etth1/model")
+    forecaster.forecast_frame(frame)                # a pandas frame in, a frame out
+    forecaster.forecast([series], horizon=48)[0].quantiles
+    """
+
+    task = "forecasting"
+    files = (saved.CONFIG_FILE, saved.WEIGHTS_FILE, ENCODING_FILE, saved.CARD_FILE)
+
+    def __init__(
+        self,
+        model: ForecastModel,
+        encoding: Encoding,
+        config: ForecastConfig,
+        readme: str | None = None,
+    ) -> None:
+        self.model, self.encoding, self.config, self.readme = model, encoding, config, readme
+
+    @classmethod
+    def _from_directory(cls, directory: Path) -> Forecaster:
+        values = saved.read_values(directory, cls.task, {"targets": int}, cls.files)
+        config = saved.run_config(values, directory, cls.task)
+        saved.require(directory, ENCODING_FILE, cls.files)
+        path = directory / ENCODING_FILE
+        try:
+            encoding = Encoding.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+            raise RunError(f"{path}: damaged ({error}); copy the file again") from None
+        if len(encoding.targets) != values["targets"]:
+            raise RunError(
+                f"{path}: names {len(encoding.targets)} targets, but the model has "
+                f"{values['targets']}; copy the whole directory of the model again"
+            )
+        weights = directory / saved.WEIGHTS_FILE
+        model = build_to_fit(lambda: make_model(config, encoding), weights)
+        saved.load_weights(model, weights)
+        return cls(model.eval(), encoding, config, saved.read_card(directory))
+
+    def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        text = json.dumps(self.encoding.to_dict(), ensure_ascii=False, indent=1)
+        (directory / ENCODING_FILE).write_text(text, encoding="utf-8")
+        return {"targets": len(self.encoding.targets)}
+
+    def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
+        return forecast_card(self.config, self.encoding, parameters, card)
+
+    @property
+    def columns(self) -> Columns:
+        """Which columns of a table this model reads."""
+        columns = columns_of(self.config.data)
+        return dataclasses.replace(
+            columns, targets=self.encoding.targets, step=step_named(self.encoding.step)
+        )
+
+    def read(self, location: str) -> SeriesSet:
+        """The series of a file (CSV, Parquet, NPZ) or folder, by the columns of this model."""
+        return read_series(location, self.columns)
+
+    def forecast(
+        self,
+        history: Series | Sequence[Series],
+        horizon: int | None = None,
+        *,
+        levels: Sequence[float] | None = None,
+        paths: int = 0,
+        seed: int | None = None,
+        calibrate: bool | None = None,
+        precision: Precision = "fp32",
+    ) -> list[Forecast]:
+        """Forecast the ``horizon`` steps that follow each series, by default as many as the model
+        was trained for: a list, in the order of ``history``. A series need not be one of training,
+        and may be shorter than the model's context.
+
+        ``levels`` are those of the quantiles, by default ``forecast.levels`` of the configuration;
+        ``paths`` is the number of sampled paths. These follow from ``seed``, and from name and
+        length of a series, not from the series beside it. ``calibrate=False`` leaves quantiles as
+        the network gives them.
+
+        Raises:
+            UsageError: a horizon longer than trained, for a model that forecasts the whole horizon
+                at once; series of another kind; a known covariate that does not reach to the end of
+                the horizon; values that are infinite, or that the model's head cannot have.
+            RunError: the model gives no numbers (NaN).
+        """
+        check_precision(precision)
+        asked = self._asked(horizon, levels, paths, seed, calibrate)
+        kind = type(history).__name__
+        if isinstance(history, Series):
+            history = [history]
+        listed = isinstance(history, Sequence)
+        whole = isinstance(history, SeriesSet)  # which makes its series when it is asked
+        if not listed or not (whole or all(isinstance(one, Series) for one in history)):
+            raise UsageError(f"history is {kind}; expected a Series or a list of them")
+        return self._forecast(pack(history), asked, precision)
+
+    def forecast_frame(
+        self,
+        history: DataFrame,
+        horizon: int | None = None,
+        *,
+        levels: Sequence[float] | None = None,
+        paths: int = 0,
+        seed: int | None = None,
+        calibrate: bool | None = None,
+        precision: Precision = "fp32",
+    ) -> DataFrame:
+        """``forecast`` for a pandas frame with the columns of the training data, rows in any order;
+        rows behind the last observed value of a series hold what is known ahead. Returns a frame:
+        see ``frames.frame_of``. Errors also name what ``reading`` refuses, by series and row.
+        """
+        series = series_of_frame(history, self.columns)
+        forecasts = self.forecast(
+            series,
+            horizon,
+            levels=levels,
+            paths=paths,
+            seed=seed,
+            calibrate=calibrate,
+            precision=precision,
+        )
+        return frame_of(forecasts)
+
+    def check(self, series: SeriesSet) -> None:
+        """Raises UsageError for series that this model cannot read."""
+        self.encoding.check(series)
+        model = self.config.model
+        check_values(
+            series,
+            counts=model.head == "negative_binomial",
+            positive=model.base_form == "multiplicative" or model.transform == "log",
+        )
+
+    def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
+        self.check(series)
+        _check_future(series, asked.horizon)
+        origins = series.lengths
+        where = Origins(np.arange(len(series)), origins, origins)
+        found = self.predict(series, where, asked, precision)
+        step, forecasts = series.step, []
+        for number in range(len(series)):
+            ahead = np.arange(origins[number], origins[number] + asked.horizon)
+            forecasts.append(
+                Forecast(
+                    str(series.names[number]),
+                    step.times(series.starts[number], ahead),
+                    series.targets,
+                    found.mean[number],
+                    found.median[number],
+                    asked.levels,
+                    found.quantiles[number],
+                    None if found.paths is None else found.paths[number],
+                    series.zone,
+                )
+            )
+        return forecasts
+
+    def predict(
+        self, series: SeriesSet, where: Origins, asked: Asked, precision: Precision = "fp32"
+    ) -> Predicted:
+        """Forecasts (N, H, C) from any origins, which read nothing behind them: for rolling origins
+        (see ``rolling``). ``asked`` is made by ``asked()``.
+
+        Raises RunError where the model gives no numbers.
+        """
+        model = self.model
+        device = next(model.parameters()).device
+        cutter = WindowCutter(series, self.encoding, reach_of(model, asked.horizon))
+        with torch.inference_mode(), evaluating(model), products(device, precision):
+            found = predict_windows(model, cutter, where.series, where.origins, asked)
+        wrong = ~np.isfinite(found.median).all((1, 2))
+        if wrong.any():
+            name = series.names[where.series[int(wrong.argmax())]]
+            raise RunError(f"series {str(name)!r}: the model's forecast is no number (NaN)")
+        return found
+
+    def asked(
+        self,
+        horizon: int | None = None,
+        *,
+        levels: Sequence[float] | None = None,
+        paths: int = 0,
+        seed: int | None = None,
+        calibrate: bool | None = None,
+    ) -> Asked:
+        """The arguments of ``forecast``, checked; what is left out is the configuration's."""
+        return self._asked(horizon, levels, paths, seed, calibrate)
+
+    def _asked(
+        self,
+        horizon: int | None,
+        levels: Sequence[float] | None,
+        paths: int,
+        seed: int | None,
+        calibrate: bool | None,
+    ) -> Asked:
+        trained, settings = self.config.model.horizon, self.config.forecast
+        horizon = trained if horizon is None else horizon
+        if not isinstance(horizon, int) or horizon < 1:
+            raise UsageError(f"horizon is {horizon!r}; expected a whole number of at least 1")
+        if horizon > trained and not self.model.samples:
+            raise UsageError(
+                f"horizon is {horizon}; this model forecasts {trained} steps at once, and no more: "
+                "train one with a longer 'model.horizon', or an autoregressive one"
+            )
+        chosen = [float(level) for level in (settings.levels if levels is None else levels)]
+        check_levels(chosen, "levels")
+        if not isinstance(paths, int) or not 0 <= paths <= MOST_PATHS:
+            raise UsageError(f"paths is {paths!r}; expected 0 to {MOST_PATHS}")
+        if seed is not None and (not isinstance(seed, int) or seed < 0):
+            raise UsageError(f"seed is {seed!r}; expected a whole number of at least 0")
+        used = settings.calibrate if calibrate is None else calibrate
+        return Asked(
+            tuple(chosen),
+            horizon,
+            paths,
+            settings.paths,
+            settings.seed if seed is None else seed,
+            tuple(settings.levels) if used else None,
+        )
+
+
+def places(names: Sequence[str], targets: Sequence[str], key: str) -> tuple[int, ...]:
+    """Where ``names`` stand among the targets; raises UsageError for one that is not there."""
+    for name in names:
+        if name not in targets:
+            raise UsageError(
+                f"'{key}' holds {name!r}; expected some of the targets: {', '.join(targets)}"
+            )
+    return tuple(targets.index(name) for name in names)
+
+
+def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
+    """A new model of this shape. Raises UsageError for a base whose season is longer than the
+    context."""
+    model = config.model
+    base = base_of(model)
+    if base in ("seasonal", "smoothing") and model.context < encoding.season:
+        raise UsageError(
+            f"'model.base: {base}' reads a whole season of {encoding.season} steps; "
+            f"'model.context' is {model.context}: make it as long, or set 'data.season'"
+        )
+    sizes = Sizes(
+        len(encoding.targets),
+        encoding.features,
+        tuple(len(known) for known in encoding.categories.values()),
+        len(encoding.numbers),
+        encoding.season,
+        places(model.read_base, encoding.targets, "model.read_base"),
+    )
+    return ForecastModel(model, sizes, len(config.forecast.levels))
+
+
+def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:
+    """How far the windows of a model reach."""
+    config = model.config
+    if not model.samples or horizon is None:
+        horizon = config.horizon
+    log = config.transform == "log"
+    return Reach(config.context, model.reach, horizon, scaling_of(config), log, model.samples)
+
+
+def _check_future(series: SeriesSet, horizon: int) -> None:
+    """Raises UsageError where a known covariate does not reach to the end of the horizon."""
+    if series.known_offsets is None:
+        return
+    ahead = np.diff(series.known_offsets) - series.lengths
+    if (ahead < horizon).any():
+        number = int((ahead < horizon).argmax())
+        row = int(series.lengths[number] + ahead[number])
+        time = series.step.times(series.starts[number], np.array(row))
+        raise UsageError(
+            f"series {str(series.names[number])!r}, row {row + 1} (time {time}): no values of "
+            f"{', '.join(series.known_names)}, which must be known for all {horizon} steps ahead; "
+            "add rows with them and without targets"
+        )

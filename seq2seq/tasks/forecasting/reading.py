@@ -1,0 +1,298 @@
+"""Files and pandas frames -> series. One row is one time of one series, in any order.
+
+- CSV and Parquet, also compressed (.csv.gz, .csv.xz): read with pandas.
+- NPZ, and folders of .npy files, which stay on disk: see ``arrays``.
+
+What happens to unusual input:
+
+- Rows are sorted by time. A repeated time is an error.
+- A time that is missing: ``data.gaps`` decides. Between two rows that are not a whole number of
+  steps apart: an error.
+- The forecast begins after the last row with a value in any target. Rows behind it are the future,
+  and hold what is known ahead. A missing value before it is a missing value.
+- A known covariate must have a value in every row; in rows that ``gaps: fill`` adds it is the one
+  of the row before.
+- Times with a zone: steps below a day are counted in UTC and times are given back in the zone; for
+  longer steps the date on the zone's clocks counts, and the zone is dropped.
+- Whole numbers, truth values and numbers in text are read as numbers.
+
+Every error names the series and the row, counted from 1 below the header.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.public_data import missing_hint
+from seq2seq.tasks.forecasting.arrays import ARRAYS, read_arrays
+from seq2seq.tasks.forecasting.config import ForecastDataConfig
+from seq2seq.tasks.forecasting.regular import fill_gaps, parse_times, regular_step
+from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values
+from seq2seq.tasks.forecasting.times import Step, step_named
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of a table is what; see ``ForecastDataConfig``."""
+
+    time: str | None
+    series: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    step: Step | None = None
+    gaps: Literal["error", "fill", "ignore"] = "error"
+
+
+def columns_of(data: ForecastDataConfig) -> Columns:
+    """The columns that a configuration names."""
+    return Columns(
+        data.time,
+        tuple(data.series),
+        tuple(data.targets),
+        tuple(data.known),
+        tuple(data.static),
+        None if data.step is None else step_named(data.step),
+        data.gaps,
+    )
+
+
+def read_series(location: str, columns: Columns) -> SeriesSet:
+    """The series of a file or folder. Raises UsageError for what cannot be read or makes no
+    sense."""
+    path = Path(location)
+    if not path.exists():
+        raise UsageError(f"{location}: no such file or folder{missing_hint(path)}")
+    if path.is_dir() or path.suffix == ".npz":
+        series = read_arrays(path)
+        check_values(series)
+        return series
+    return series_of_frame(_read_table(path), columns, location)
+
+
+def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> SeriesSet:
+    """The series of a file, or of a CSV table in ``stream`` where ``location`` is None."""
+    if location is not None:
+        return read_series(location, columns)
+    import pandas
+
+    try:
+        frame = pandas.read_csv(stream, skipinitialspace=True)
+    except (ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"standard input: cannot be read as a CSV table ({reason})") from None
+    return series_of_frame(frame, columns, "standard input")
+
+
+def _read_table(path: Path) -> DataFrame:
+    import pandas
+
+    kinds = [suffix.lower() for suffix in path.suffixes[-2:]]
+    try:
+        if ".parquet" in kinds:
+            return pandas.read_parquet(path)
+        if ".csv" in kinds or ".tsv" in kinds:
+            separator = "\t" if ".tsv" in kinds else ","
+            return pandas.read_csv(path, sep=separator, skipinitialspace=True)
+    except (OSError, ValueError, EOFError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"{path}: cannot be read as a table ({reason})") from None
+    raise UsageError(
+        f"{path}: ends in none of .csv, .tsv, .parquet, .npz; arrays may also be a folder of .npy "
+        f"files ({', '.join(ARRAYS)})"
+    )
+
+
+def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") -> SeriesSet:
+    """The series of a table. Raises UsageError for a column that is not there, a value that is no
+    number, and times that are not regular."""
+    if not len(frame):
+        raise UsageError(f"{where}: no rows; expected at least one")
+    _check_columns(frame, columns, where)
+    names, codes = _names(frame, columns.series, where)
+    zone = None
+    if columns.time is None:
+        times = np.arange(len(frame))
+    else:
+        times, zone = parse_times(frame[columns.time], where)
+    order = np.lexsort((times, codes))  # stable: numbered rows keep their order
+    codes, times = codes[order], times[order]
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
+    targets = columns.targets or _others(frame, columns)
+    values = _numbers(frame, targets, where)[order]
+    known = _numbers(frame, columns.known, where)[order] if columns.known else None
+    origin = _Rows(names, codes, order, where)
+    if columns.time is None or columns.gaps == "ignore":
+        times, step, zone = np.arange(len(times)) - bounds[codes], Step(1, "rows"), None
+    else:
+        step = columns.step or regular_step(times, bounds, where)
+        filled = fill_gaps(times, bounds, step, columns.gaps == "fill", origin.place)
+        if filled is not None:
+            bounds, source = filled
+            values = np.where(source[:, None] < 0, np.nan, values[source])
+            if known is not None:
+                before = np.maximum.accumulate(np.arange(len(source)) * (source >= 0))
+                known = known[source[before]]
+    starts = times[np.searchsorted(codes, np.arange(len(names)))]
+    if known is not None:
+        _check_known(known, columns.known, bounds, names, where)
+    static = _static(frame, columns, codes, order, origin)
+    return _cut_future(names, starts, step, values, bounds, targets, known, columns, static, zone)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Where sorted rows come from."""
+
+    names: np.ndarray
+    codes: np.ndarray
+    order: np.ndarray
+    where: str
+
+    def place(self, row: int) -> str:
+        """The beginning of an error about a sorted row."""
+        name = str(self.names[self.codes[row]])
+        return f"{self.where}: series {name!r}, row {self.order[row] + 1}"
+
+
+def _check_columns(frame: DataFrame, columns: Columns, where: str) -> None:
+    there = [str(column) for column in frame.columns]
+    time = [columns.time] if columns.time is not None else []
+    for name in (*time, *columns.series, *columns.targets, *columns.known, *columns.static):
+        if name not in there:
+            near = difflib.get_close_matches(name, there, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}"
+            rows = " ('data.time: null' numbers the rows)" if name == columns.time else ""
+            raise UsageError(f"{where}: no column {name!r}; {hint}{rows}")
+
+
+def _others(frame: DataFrame, columns: Columns) -> tuple[str, ...]:
+    used = {columns.time, *columns.series, *columns.known, *columns.static}
+    return tuple(str(name) for name in frame.columns if name not in used)
+
+
+def _names(frame: DataFrame, keys: Sequence[str], where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the series in the order of their first rows, and the series of each row."""
+    import pandas
+
+    if not keys:
+        return np.array(["series"]), np.zeros(len(frame), dtype=np.int64)
+    missing = frame[list(keys)].isna().any(axis=1).to_numpy()
+    if missing.any():
+        raise UsageError(f"{where}: row {int(missing.argmax()) + 1}: the series has no name")
+    text = frame[keys[0]].astype(str)
+    for key in keys[1:]:
+        text = text + "/" + frame[key].astype(str)
+    codes, names = pandas.factorize(text)
+    return np.asarray(names, dtype=str), codes.astype(np.int64)
+
+
+def _numbers(frame: DataFrame, names: Sequence[str], where: str) -> np.ndarray:
+    """Columns as (rows, columns) float64; UsageError for a value that is no number."""
+    import pandas
+
+    if not names:
+        raise UsageError(f"{where}: no target column; name it in 'data.targets'")
+    parts = []
+    for name in names:
+        column = frame[name]
+        if pandas.api.types.is_datetime64_any_dtype(column):
+            found = pandas.Series(np.nan, index=column.index)
+        else:
+            found = pandas.to_numeric(column, errors="coerce")
+        wrong = (found.isna() & column.notna()).to_numpy()
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise UsageError(
+                f"{where}: row {row + 1}: {name} is {str(column.iloc[row])!r}; expected a number "
+                "(name the columns to forecast in 'data.targets')"
+            )
+        parts.append(found.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.stack(parts, 1)
+
+
+def _check_known(
+    known: np.ndarray, columns: Sequence[str], bounds: np.ndarray, names: np.ndarray, where: str
+) -> None:
+    wrong = ~np.isfinite(known)
+    if not wrong.any():
+        return
+    row, column = (int(one) for one in np.argwhere(wrong)[0])
+    series = int(np.searchsorted(bounds, row, side="right")) - 1
+    raise UsageError(
+        f"{where}: series {str(names[series])!r}, row {row - bounds[series] + 1} of it: "
+        f"{columns[column]} is {known[row, column]:g}; a covariate known ahead needs a number in "
+        "every row"
+    )
+
+
+def _static(
+    frame: DataFrame, columns: Columns, codes: np.ndarray, order: np.ndarray, rows: _Rows
+) -> dict[str, np.ndarray]:
+    """The static columns, one value for each series."""
+    import pandas
+
+    found = {}
+    first = np.searchsorted(codes, np.arange(len(rows.names)))
+    for name in columns.static:
+        column = frame[name].iloc[order]
+        number = pandas.api.types.is_numeric_dtype(column)
+        values = column.to_numpy(dtype=np.float64) if number else column.astype(str).to_numpy(str)
+        changed = values != values[first][codes]
+        missing = column.isna().to_numpy()
+        for wrong, what in ((missing, "is missing"), (changed, "differs from its first row's")):
+            if wrong.any():
+                place = rows.place(int(wrong.argmax()))
+                raise UsageError(f"{place}: static column {name!r} {what}; expected one value")
+        found[name] = values[first]
+    return found
+
+
+def _cut_future(
+    names: np.ndarray,
+    starts: np.ndarray,
+    step: Step,
+    values: np.ndarray,
+    bounds: np.ndarray,
+    targets: tuple[str, ...],
+    known: np.ndarray | None,
+    columns: Columns,
+    static: dict[str, np.ndarray],
+    zone: str | None,
+) -> SeriesSet:
+    """Rows behind the last observed one are the future of their series."""
+    rows = np.arange(len(values))
+    seen = np.where(np.isfinite(values).any(1) | np.isinf(values).any(1), rows + 1, 0)
+    ends = np.maximum.reduceat(seen, bounds[:-1])
+    lengths = ends - bounds[:-1]
+    if (lengths <= 0).any():
+        name = str(names[int((lengths <= 0).argmax())])
+        raise UsageError(
+            f"series {name!r}: no value in {', '.join(targets)}; at least one is needed"
+        )
+    kept = rows < np.repeat(ends, np.diff(bounds))
+    series = SeriesSet(
+        names,
+        starts,
+        step,
+        values if kept.all() else values[kept],
+        np.concatenate([[0], np.cumsum(lengths)]),
+        targets,
+        known,
+        None if known is None else bounds,
+        columns.known,
+        static,
+        zone,
+    )
+    check_values(series)
+    return series

@@ -1,0 +1,150 @@
+"""The times of tables: parsed, and made regular."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.times import Step, find_step, most_common
+
+if TYPE_CHECKING:
+    from pandas import Series as Column
+
+_DAY = 86_400 * 10**9
+
+
+def parse_times(column: Column, where: str) -> tuple[np.ndarray, str | None]:
+    """A time column as int64 or datetime64[ns], and its zone where its times are instants in UTC.
+
+    Raises UsageError for a row that is no time.
+    """
+    import pandas
+
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise UsageError(f"{where}: row {int(missing.argmax()) + 1}: {column.name} is missing")
+    if pandas.api.types.is_numeric_dtype(column):
+        numbers = column.to_numpy()
+        whole = numbers.astype(np.int64)
+        wrong = whole != numbers
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise UsageError(
+                f"{where}: row {row + 1}: {column.name} is {numbers[row]}; expected a date or a "
+                "whole number"
+            )
+        return whole, None
+    if isinstance(column.dtype, pandas.PeriodDtype):
+        column = column.dt.to_timestamp()
+    if not pandas.api.types.is_datetime64_any_dtype(column):
+        column = _parsed(column, where)
+    if column.dt.tz is None:
+        return column.to_numpy().astype("datetime64[ns]"), None
+    zone = str(column.dt.tz)
+    local = column.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    distances = np.diff(np.unique(local)).astype(np.int64)
+    if len(distances) and (distances % _DAY == 0).all():
+        return local, None
+    return column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype(
+        "datetime64[ns]"
+    ), zone
+
+
+def _parsed(column: Column, where: str) -> Column:
+    """Text -> times; offsets from UTC that differ between rows (summer time) -> UTC."""
+    import pandas
+
+    text = column.astype(str)
+    for options in ({"format": "ISO8601"}, {"format": "ISO8601", "utc": True}, {}, {"utc": True}):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # no format that all rows have
+                return pandas.to_datetime(text, **options)
+        except (ValueError, OverflowError, UserWarning):
+            continue
+    found = pandas.to_datetime(text, errors="coerce", utc=True, format="mixed")
+    wrong = found.isna().to_numpy()
+    row = int(wrong.argmax()) if wrong.any() else 0
+    raise UsageError(
+        f"{where}: row {row + 1}: {column.name} is {text.iloc[row]!r}; expected a date and time "
+        "such as 2024-01-31 or 2024-01-31 13:00:00, in one format, or a whole number"
+    )
+
+
+def regular_step(times: np.ndarray, bounds: np.ndarray, where: str) -> Step:
+    """The step of the longest series; where no step fits its times, the one that most neighbours
+    have, for ``fill_gaps`` to say where it breaks; of whole numbers 1 where no series has two rows.
+
+    Raises UsageError where no series of dates has two rows.
+    """
+    longest = int(np.diff(bounds).argmax())
+    own = np.unique(times[bounds[longest] : bounds[longest + 1]])
+    dated = times.dtype.kind == "M"
+    if len(own) > 1:
+        step = find_step(own)
+        distance = int(most_common(np.diff(own).astype(np.int64)))
+        return step or Step(distance, "ns" if dated else "rows")
+    if not dated:
+        return Step(1, "rows")
+    raise UsageError(
+        f"{where}: one time does not show the step; set 'data.step' (h, D, B, MS, ...), or "
+        "'data.gaps: ignore' to number the rows"
+    )
+
+
+def fill_gaps(
+    times: np.ndarray, bounds: np.ndarray, step: Step, fill: bool, place: Callable[[int], str]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Check that the times of each series, sorted, are ``step`` apart.
+
+    None where they are; with ``fill`` else the new bounds, and for each new row the old one it
+    comes from, -1 for none. Raises UsageError for a repeated time, for a time between two steps,
+    and without ``fill`` for a missing one.
+    """
+    numbers = np.concatenate(
+        [step.numbers(times[a:b]) for a, b in itertools.pairwise(bounds)]
+        if step.unit not in ("ns", "rows")
+        else [_numbers(times, bounds, step)]
+    )
+    own = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    expected = np.arange(len(times)) - bounds[own]
+    if (numbers == expected).all():
+        return None
+    same = np.zeros(len(times), dtype=bool)
+    same[1:] = (times[1:] == times[:-1]) & (own[1:] == own[:-1])
+    if same.any():
+        row = int(same.argmax())
+        raise UsageError(
+            f"{place(row)}: time {times[row]} is repeated; expected each time once in a series "
+            "('data.series' names the columns that tell series apart)"
+        )
+    if (numbers < 0).any():
+        row = int((numbers < 0).argmax())
+        raise UsageError(
+            f"{place(row)}: time {times[row]} is no whole number of steps ({step}) after the "
+            "series' first; set 'data.step', or 'data.gaps: ignore' to number the rows"
+        )
+    if not fill:
+        row = int((numbers != expected).argmax())
+        raise UsageError(
+            f"{place(row)}: time {times[row]} comes {numbers[row] - numbers[row - 1]} steps "
+            f"({step}) after the row before; set 'data.gaps' to fill, for missing values there, or "
+            "to ignore, to number the rows"
+        )
+    lengths = numbers[bounds[1:] - 1] + 1
+    new = np.concatenate([[0], np.cumsum(lengths)])
+    source = np.full(int(new[-1]), -1)
+    source[new[own] + numbers] = np.arange(len(times))
+    return new, source
+
+
+def _numbers(times: np.ndarray, bounds: np.ndarray, step: Step) -> np.ndarray:
+    """``Step.numbers`` of all series at once, for steps of fixed length."""
+    starts = np.repeat(times[bounds[:-1]], np.diff(bounds))
+    distance = (times - starts).astype(np.int64)
+    return np.where(distance % step.count == 0, distance // step.count, -1)

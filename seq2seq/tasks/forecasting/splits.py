@@ -1,0 +1,102 @@
+"""Training, validation and test parts of series, by time: each series is cut for itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.series_set import SeriesSet
+
+REST = "rest"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of N series begin and end, in steps: validation lies between ``train`` and
+    ``validation``, test between ``validation`` and ``test``."""
+
+    train: np.ndarray  # (N,) ends
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split_series(series: SeriesSet, split: Sequence[str]) -> Parts:
+    """The parts that ``data.split`` asks for.
+
+    - Shares ("0.7", "0.1", "0.2"): of the length of each series, rounded down; the last part gets
+      what is left where the shares sum up to 1.
+    - Numbers of steps ("8640", "2880", "2880"), one of which may be "rest": from the beginning of
+      each series, or with "rest" so that the parts fill it. Steps beyond the parts are not used.
+    - Dates: where validation and test begin, and a third one where test ends.
+
+    A series too short for its parts gives what it has to test first, then to validation where the
+    first part is "rest", otherwise to training. Raises UsageError for a split of no such form.
+    """
+    lengths = series.lengths
+    words = [one.strip() for one in split]
+    if len(words) in (2, 3) and all(_is_date(word) for word in words):
+        return _by_date(series, words)
+    if len(words) not in (2, 3):
+        raise _wrong(split)
+    if all(re.fullmatch(r"0?\.[0-9]+|0(\.0*)?|1(\.0*)?", word) for word in words):
+        shares = np.array([float(word) for word in words] + [0.0] * (3 - len(words)))
+        if shares.sum() > 1 + 1e-9:
+            raise UsageError(f"'data.split' is {list(split)}; the shares sum up to more than 1")
+        ends = np.floor(lengths[:, None] * shares.cumsum() + 1e-9).astype(np.int64)
+        return Parts(ends[:, 0], ends[:, 1], ends[:, 2])
+    if all(re.fullmatch(r"[0-9]+|rest", word) for word in words) and words.count(REST) < 2:
+        return _by_length(lengths, [*words, *["0"] * (3 - len(words))])
+    raise _wrong(split)
+
+
+def _by_length(lengths: np.ndarray, words: Sequence[str]) -> Parts:
+    fixed = sum(int(word) for word in words if word != REST)
+    rest = np.maximum(lengths - fixed, 0)
+    sizes = [rest if word == REST else np.full(len(lengths), int(word)) for word in words]
+    if words[0] == REST:  # parts count from the end
+        test = np.maximum(lengths - sizes[2], 0)
+        return Parts(np.maximum(test - sizes[1], 0), test, lengths)
+    ends = [np.minimum(end, lengths) for end in np.cumsum(sizes, axis=0)]
+    return Parts(ends[0], ends[1], ends[2])
+
+
+def _by_date(series: SeriesSet, words: Sequence[str]) -> Parts:
+    if not series.step.dated:
+        raise UsageError(
+            f"'data.split' is {list(words)}: dates; the times of these series are whole numbers"
+        )
+    ends = []
+    for word in words:
+        date = np.datetime64(word).astype("datetime64[ns]")
+        ends.append(_steps_before(series, date))
+    ends += [series.lengths] * (3 - len(ends))
+    if (ends[0] > ends[1]).any() or (ends[1] > ends[2]).any():
+        raise UsageError(f"'data.split' is {list(words)}; expected dates in ascending order")
+    return Parts(ends[0], ends[1], ends[2])
+
+
+def _steps_before(series: SeriesSet, date: np.datetime64) -> np.ndarray:
+    """(N,) steps of each series that lie before a date, by bisection."""
+    low, high = np.zeros_like(series.lengths), series.lengths
+    while (low < high).any():
+        middle = (low + high) // 2
+        before = series.step.times(series.starts, middle) < date
+        low = np.where((low < high) & before, middle + 1, low)
+        high = np.where((low <= high) & ~before, np.minimum(high, middle), high)
+    return low
+
+
+def _is_date(word: str) -> bool:
+    return re.fullmatch(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?)?", word) is not None
+
+
+def _wrong(split: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"'data.split' is {list(split)}; expected training, validation and test as shares (0.7, "
+        "0.1, 0.2), as numbers of steps or 'rest' (rest, 48, 48), or as the dates on which "
+        "validation and test begin"
+    )

@@ -1,0 +1,56 @@
+"""The command ``suggest``: the next word of each line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.files import chunks, write_utf8
+from seq2seq.command_line.options import add_machine, add_model, load_model, whole
+
+_EXAMPLES = """\
+Writes the likeliest next words of each text on a line, each with its probability:
+
+  seq2seq suggest MODEL "It was "              the next word
+  seq2seq suggest MODEL "It w"                 words that begin with "w"
+  seq2seq suggest MODEL --top 3 --json < lines.txt
+"""
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument(
+        "text", metavar="TEXT", nargs="?", help="the text so far (default: lines of standard input)"
+    )
+    parser.add_argument(
+        "--top", type=whole(1), default=5, metavar="N", help="words for each text (default: 5)"
+    )
+    parser.add_argument("--json", action="store_true", help="write a JSON object a line")
+    add_machine(parser, "fp32", auto=True)
+
+
+def _run(options: argparse.Namespace) -> int:
+    generator = load_model(options, "generation")
+    write_utf8(sys.stdout)
+    if options.text is not None:
+        _write(generator, options.text, options)
+        return 0
+    for _, lines in chunks(sys.stdin.buffer, "standard input", 1):
+        _write(generator, lines[0], options)
+        sys.stdout.flush()
+    return 0
+
+
+def _write(generator: Any, text: str, options: argparse.Namespace) -> None:
+    found = generator.suggest(text, options.top, precision=options.precision)
+    if options.json:
+        words = [{"text": one.text, "probability": round(one.probability, 6)} for one in found]
+        print(json.dumps({"text": text, "suggestions": words}, ensure_ascii=False))
+    else:
+        print("\t".join(f"{one.text}\t{one.probability:.4f}" for one in found))
+
+
+COMMAND = Command("suggest", "the next word of each line", _add_options, _run, _EXAMPLES)

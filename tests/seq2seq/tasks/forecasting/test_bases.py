@@ -1,0 +1,94 @@
+"""Bases: what a network corrects."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from seq2seq.tasks.forecasting.bases import Base
+from seq2seq.tasks.forecasting.config import ForecastModelConfig
+from seq2seq.tasks.forecasting.inputs import Sizes
+
+SEASON = torch.tensor([1.0, 3.0, 2.0, 6.0])
+
+
+def base_of(kind, form="additive", context=12, horizon=5):
+    config = ForecastModelConfig(base=kind, base_form=form, context=context, horizon=horizon)
+    return Base(config, Sizes(1, 2, (), 0, season=4))
+
+
+def of(base, past, seen, features=None):
+    """Shift and factor of the windows, without covariates unless some are given."""
+    steps = past.shape[1] + base.horizon
+    return base(past, seen, torch.zeros(len(past), steps, 2) if features is None else features)
+
+
+def test_last_mean_and_velocity():
+    past = torch.arange(12.0).reshape(1, 12, 1) ** 2
+    seen = torch.ones_like(past)
+    assert of(base_of("last"), past, seen).shift[0, :, 0].tolist() == [121.0] * 17
+    assert of(base_of("mean"), past, seen).shift[0, -1, 0] == pytest.approx(float(past.mean()))
+    ahead = of(base_of("velocity"), past, seen).shift[0, 12:, 0].tolist()
+    assert ahead == [121.0 + 21 * n for n in range(1, 6)]
+
+
+def test_the_last_season_repeats_and_missing_values_come_from_before():
+    past = SEASON.repeat(3)[None, :, None] + torch.arange(12.0)[None, :, None] // 4 * 10
+    seen = torch.ones_like(past)
+    ahead = of(base_of("seasonal"), past, seen).shift[0, 12:, 0]
+    assert ahead.tolist() == [21.0, 23.0, 22.0, 26.0, 21.0]
+    seen[0, 9] = 0
+    ahead = of(base_of("seasonal"), past, seen).shift[0, 12:, 0]
+    assert ahead.tolist() == [21.0, 13.0, 22.0, 26.0, 21.0]
+
+
+@pytest.mark.parametrize("context", [12, 14])
+@pytest.mark.parametrize("form", ["additive", "multiplicative"])
+def test_smoothing_finds_level_and_season(form, context):
+    steps = torch.arange(-context, 5)
+    profile = SEASON[steps % 4]
+    series = 5 * profile if form == "multiplicative" else 5 + profile
+    past = series[:context].reshape(1, -1, 1)
+    found = of(base_of("smoothing", form, context), past, torch.ones_like(past))
+    assert torch.allclose(found.shift[0, :, 0], series, atol=1e-5)
+    if form == "multiplicative":
+        assert torch.equal(found.shift, found.factor)
+
+
+def test_smoothing_by_its_equations():
+    torch.manual_seed(0)
+    base = base_of("smoothing", "multiplicative", 8, 4)
+    past = torch.rand(1, 8, 1) + 0.5
+    seen = torch.ones_like(past)
+    seen[0, 2] = 0
+    alpha, gamma = base.rates.detach().sigmoid().tolist()
+    y = past[0, :, 0].tolist()
+    ratios = []
+    for season in (range(4), range(4, 8)):
+        own = [y[t] for t in season if t != 2]
+        ratios.append([y[t] / (sum(own) / len(own)) for t in season])
+    keep = 1 - gamma
+    profile = [
+        ratios[1][j] if j == 2 else (keep * ratios[0][j] + ratios[1][j]) / (keep + 1)
+        for j in range(4)
+    ]
+    weights = [(1 - alpha) ** (7 - t) * (t != 2) for t in range(8)]
+    level = sum(w * y[t] / profile[t % 4] for t, w in enumerate(weights)) / sum(weights)
+    expected = [level * profile[j] for j in range(4)]
+    found = of(base, past, seen).shift[0, 8:, 0]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    found.sum().backward()
+    assert bool((base.rates.grad != 0).all())
+
+
+def test_regression_is_a_profile_over_the_covariates_around_the_level():
+    base = base_of("regression")
+    with torch.no_grad():
+        base.regression.weight.copy_(torch.tensor([[2.0, -1.0]]))
+    features = torch.randn(1, 17, 2)
+    profile = 2 * features[..., :1] - features[..., 1:]
+    past = profile[:, :12] + 5
+    seen = torch.ones_like(past)
+    seen[0, 3], past[0, 3] = 0, 99.0
+    found = of(base, past, seen, features)
+    assert torch.allclose(found.shift, profile + 5, atol=1e-5)
