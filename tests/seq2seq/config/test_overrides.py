@@ -103,7 +103,12 @@ def test_numbers_and_truth_values(yaml_of, task, key, kind):
 @pytest.mark.parametrize(("task", "key", "kind"), [one for one in ALL if "list" in str(one[2])])
 def test_lists(yaml_of, task, key, kind):
     (item,) = typing.get_args(kind)
-    text, value = ("[no, 010]", ["no", "010"]) if item is str else ("[1, 2]", [item(1), item(2)])
+    if choices := typing.get_args(item):  # a list of Literal
+        text, value = f"[{', '.join(choices[:2])}]", list(choices[:2])
+    elif item is str:
+        text, value = "[no, 010]", ["no", "010"]
+    else:
+        text, value = "[1, 2]", [item(1), item(2)]
     assert found(load_config(yaml_of(task), {key: text}), key) == value
     assert found(load_config(yaml_of(task, key, text)), key) == value
 

@@ -140,7 +140,8 @@ def test_every_file_that_a_configuration_names_is_remembered(tmp_path, task, key
         if "{lang}" in text and task != "translation":
             continue
         before = inputs_of(config, {})
-        listed = task == "captioning" and key in ("data.train", "data.validation", "data.test")
+        keys = ("data.train", "data.validation", "data.test", "data.images")
+        listed = task == "captioning" and key in keys
         if listed and text == "d":
             continue
         assert len(before["files"][key]) == (2 if listed and "*" not in text else 1)
