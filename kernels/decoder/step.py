@@ -239,7 +239,7 @@ def _step(
     residual: bool,
     summed: bool,
 ) -> tuple[Tensor, DecoderState, Tensor | None]:
-    dtype = state.hidden.dtype
+    dtype, fixed = state.hidden.dtype, weights.output.scales is not None  # of int8
     if summed and weights.sentinel is not None and len(weights.layers) == 1:
         raise ValueError("prepared_step: the sentinel reads the inputs themselves; summed is True")
     sums = inputs if summed else prepared_linear(inputs, weights.inputs)
@@ -257,7 +257,7 @@ def _step(
         joined = h if x is None else torch.cat([x, h], 1)  # (N, I + H)
         gates = prepared_linear(joined, layer.linear)  # (N, C)
         gates = gates.to(dtype) if number else sums.add_(gates)
-        h, c = cell_step(kind, gates, h, c, _rough(weights, dtype))
+        h, c = cell_step(kind, gates, h, c, _rough(weights, dtype), fixed)
         hidden.append(h)
         cell.append(c)
         if layer.norm_weight is not None:
@@ -282,7 +282,7 @@ def _step(
             context.mul_(prepared_linear(x, weights.gate).to(dtype).sigmoid_())
         top = torch.cat([context, x], 1)  # (N, D + H)
     vector = prepared_linear(top, weights.output).to(dtype)  # (N, A)
-    tanh(vector, vector, rough=_rough(weights, dtype))
+    tanh(vector, vector, _rough(weights, dtype), fixed)
     next_state = DecoderState(
         _stack(hidden),
         None if state.cell is None else _stack(cell),

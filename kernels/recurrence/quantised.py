@@ -70,7 +70,7 @@ def quantised_recurrence(
         sequence = x.new_zeros(steps, batch, layer.size)
         for t in range(steps) if number == 0 else reversed(range(steps)):
             gates = prepared_linear(h, direction.hidden).add_(sums[t])  # (B, C)
-            after, cell = cell_step(layer.kind, gates, h, c, rough=False)
+            after, cell = cell_step(layer.kind, gates, h, c, rough=False, fixed=True)
             here = inside[t].unsqueeze(1)  # (B, 1)
             h = torch.where(here, after, h)
             c = None if c is None or cell is None else torch.where(here, cell, c)

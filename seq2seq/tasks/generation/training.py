@@ -260,7 +260,8 @@ def _encode(
         path for text in texts.values() if not isinstance(text, Text) for path in text.paths
     }:
         what = f"{sum(path.stat().st_size for path in files):,} bytes of files, kept in the cache"
-    say(f"encoding {what}", main)
+    if texts:  # of a stream without validation there is none
+        say(f"encoding {what}", main)
     documents = config.data.documents != "none"
     backward = config.model.direction == "backward"
     corpora = {split: encoded(text, units, documents, backward) for split, text in texts.items()}

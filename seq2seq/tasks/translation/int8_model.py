@@ -27,8 +27,9 @@ class Int8TranslationModel(nn.Module):
     float32.
 
     It keeps nothing of the model's own weights but biases, norms and attention's score vector.
-    Offers start, step and reorder to the search. A row's result does not depend on its batch: every
-    row has its own scale.
+    Offers start, step and reorder to the search. Every row has its own scale, and the sums of a
+    product are exact. What is float32 between products may differ in its last bit with the
+    batch, which rounding to 8 bits can carry further: seldom, and less than in bf16.
 
     Raises UsageError on a machine without 8-bit products, and for a model that is on a GPU.
     """

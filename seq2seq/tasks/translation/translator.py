@@ -190,8 +190,8 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
         search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
         instructions for it, and no longer exactly the same alone and in a batch. "int8", on a CPU
-        with 8-bit products, is faster still, and the same alone and in a batch; ``in_int8`` does
-        the conversion once, not in each call.
+        with 8-bit products, needs the least memory, and seldom differs alone and in a batch;
+        ``in_int8`` converts once, not in each call.
 
         ``prefixes`` are what the translations begin with, one for each text or a str for all; ""
         gives the model its freedom. The model goes on from there, and may go on with the last
