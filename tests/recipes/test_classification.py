@@ -16,6 +16,7 @@ import yaml
 from seq2seq.config import config_to_dict, load_config
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.series import read_series
+from seq2seq.tasks.classification.targets import Targets
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "classification"
 
@@ -26,7 +27,7 @@ def module(monkeypatch):
     before = set(sys.modules)
     yield importlib.import_module
     for name in set(sys.modules) - before:
-        if name in ("demo_classify", "reviews", "folds", "prepare_physionet"):
+        if name in ("demo_classify", "reviews", "folds", "prepare_physionet", "two_of_five"):
             del sys.modules[name]
 
 
@@ -116,6 +117,30 @@ def test_records_become_series(module, tmp_path, monkeypatch, capsys):
     outcomes.write_text("RecordID,SAPS-I,In-hospital_death\n132539,6,0\n")
     with pytest.raises(SystemExit, match="no outcome for record 132540"):
         prepare.main()
+
+
+def test_five_labels_judge_two(module, tmp_path, monkeypatch, capsys):
+    script = module("two_of_five")
+
+    class Five:
+        targets = Targets("label", ("0", "1", "2", "3", "4"))
+        config = load_config(FOLDER / "sst5.yaml", {"data.format": "tsv", "data.phrases": "no"})
+
+        def read(self, texts):
+            return texts
+
+        def answers(self, texts):
+            chances = {"good": [0.1, 0.1, 0.5, 0.15, 0.15], "bad": [0.3, 0.2, 0.1, 0.4, 0.0]}
+            return np.array([chances[text] for text in texts])
+
+    (tmp_path / "five.tsv").write_text("4\tgood\n0\tbad\n3\tbad\n2\tgood\n")
+    monkeypatch.setattr(script.Classifier, "from_pretrained", lambda name, device: Five())
+    monkeypatch.setattr(sys, "argv", ["two", "model", str(tmp_path / "five.tsv")])
+    script.main()
+    assert capsys.readouterr().out == "3 inputs: accuracy 0.6667\n"
+    Five.targets = Targets("label", ("no", "yes"))
+    with pytest.raises(SystemExit, match="expected 0 to 4"):
+        script.main()
 
 
 def test_folds_are_trained_one_after_the_other(module, tmp_path, monkeypatch, capsys):
