@@ -67,7 +67,8 @@ def run(location: str, models: list[str]) -> dict[str, object]:
         f"\n{len(up):,} examples on {len(np.unique(days))} days, {len(models)} models\n"
         f"  mean            {np.mean(accuracy):.2f}%, 95% interval {told(interval)} (over days)\n"
         f"  always up       {100 * always.mean():.2f}%\n"
-        f"  the difference  {np.mean(accuracy) - 100 * always.mean():+.2f}, 95% interval {told(better)}"
+        f"  the difference  {np.mean(accuracy) - 100 * always.mean():+.2f}, "
+        f"95% interval {told(better)}"
     )
     return {
         "examples": len(up),
