@@ -23,8 +23,8 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import write_utf8
 from seq2seq.command_line.overrides import split_overrides, unknown_option
 from seq2seq.command_line.paths import normalise_paths
-from seq2seq.environment import check_kernels
-from seq2seq.errors import RunError, UsageError
+from seq2seq.environment import check_kernels, has_met_others, process_rank
+from seq2seq.errors import RunError, ToldElsewhere, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -142,6 +142,13 @@ def _add_details(command: Command, parser: argparse.ArgumentParser) -> None:
 
 
 def _complain(message: object, status: int) -> int:
+    """Tell what went wrong: once, where several processes train together."""
+    if rank := process_rank():
+        # before they meet, all of a machine make the same mistake
+        same = not has_met_others() and os.environ.get("LOCAL_RANK", "0") != "0"
+        if same or isinstance(message, ToldElsewhere) or status == 130:
+            return status
+        message = f"process {rank}: {message}"
     with contextlib.suppress(BrokenPipeError):
         print(f"seq2seq: {message}", file=sys.stderr)
     return status

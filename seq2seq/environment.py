@@ -1,13 +1,27 @@
-"""What the environment must offer before anything runs."""
+"""What the environment must offer before anything runs, and this process's place among several."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 
 from seq2seq.errors import UsageError
 
 _OURS = "attention_decoder"  # stands in this project's kernels/__init__.py and in no other's
+
+
+def process_rank() -> int:
+    """The number of this process among those that train together; 0 where it is alone."""
+    world, rank = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK", "0")
+    return int(rank) if world.isdigit() and int(world) > 1 and rank.isdigit() else 0
+
+
+def has_met_others() -> bool:
+    """Whether this process of several is connected with the others."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_initialized()
 
 
 def check_kernels() -> None:

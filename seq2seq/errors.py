@@ -9,3 +9,7 @@ class UsageError(Exception):
 
 class RunError(Exception):
     """The run could not go on: a NaN loss, a full disk, a damaged model. Exit status 1."""
+
+
+class ToldElsewhere(RunError):
+    """A failure that the main process of several tells: the others end without a word."""

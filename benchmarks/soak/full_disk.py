@@ -70,13 +70,16 @@ class Disk:
         return stat.f_blocks - stat.f_bfree, stat.f_files - stat.f_ffree
 
 
-def _limits(scale: float, chance: random.Random) -> Iterator[tuple[str, list[str]]]:
-    """(kind, mount options of growing disks): all at scale 1, each drawn with probability ``scale``
-    below it."""
-    pages = [f"size={room * PAGE}" for room in range(2, 4000) if chance.random() < scale]
-    files = [f"{ROOMY},nr_inodes={room}" for room in range(3, 400) if chance.random() < scale]
-    yield "pages", pages
-    yield "files", files
+def _limits(
+    used: tuple[int, int], scale: float, chance: random.Random
+) -> Iterator[tuple[str, list[str]]]:
+    """(kind, mount options of growing disks): all sizes up to three times what a finished run
+    uses, each drawn with probability ``scale``."""
+    pages, files = used
+    rooms = [room for room in range(2, 3 * pages) if chance.random() < scale]
+    yield "pages", [f"size={room * PAGE}" for room in rooms]
+    rooms = [room for room in range(3, 3 * files) if chance.random() < scale]
+    yield "files", [f"{ROOMY},nr_inodes={room}" for room in rooms]
 
 
 def _task(
@@ -96,7 +99,7 @@ def _task(
     shutil.copytree(output, expected)
     figures: dict[str, Any] = {"refused": 0, "went_on": 0}
     failures = []
-    for kind, limits in _limits(scale, chance):
+    for kind, limits in _limits(disk.used(), scale, chance):
         figures[kind] = enough = 0
         for limit in limits:
             figures[kind] += 1

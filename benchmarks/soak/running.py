@@ -4,6 +4,7 @@ has imported everything already. And what a command may never do."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import os
@@ -70,9 +71,10 @@ def start(arguments: Sequence[str | Path], err: Path | int) -> subprocess.Popen[
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stream, env=environment)
 
 
+@functools.cache
 def warm_up() -> None:
     """Import all that training and using a model of every task import, so that forked commands
-    begin at once. They are run in forks; in this process nothing runs."""
+    begin at once. They are run in forks; in this process nothing runs. Once for all parts."""
     os.environ.update(ENVIRONMENT)
     import torch
 

@@ -120,6 +120,75 @@ def _captioning(folder: Path) -> Values:
     }  # fmt: skip
 
 
+def _classification(folder: Path) -> Values:
+    chance = random.Random(3)
+    words = {"good": ["fine", "lovely", "great"], "bad": ["dull", "awful", "poor"]}
+    for split, count in (("train", 120), ("validation", 20)):
+        lines = []
+        for _ in range(count):
+            label = chance.choice(list(words))
+            text = [*chance.choices(["the", "film", "was", "a", "plot"], k=3), *words[label][:2]]
+            lines.append(f"{label}\t{' '.join(text)}\n")
+        (folder / f"{split}.tsv").write_text("".join(lines), encoding="utf-8")
+    return {
+        "task": "classification",
+        "data": {
+            "train": f"{folder}/train.tsv", "validation": f"{folder}/validation.tsv",
+            "batch_size": 8,
+        },
+        "model": {
+            "embedding_size": 8, "encoder": {"hidden_size": 8}, "pooling": ["attention", "max"],
+            "dropout": 0.1,
+        },
+        "training": TRAINING,
+    }  # fmt: skip
+
+
+def _tagging(folder: Path) -> Values:
+    chance = random.Random(4)
+    for split, count in (("train", 60), ("validation", 12)):
+        blocks = []
+        for _ in range(count):
+            rows = [("we", "O"), (chance.choice(["met", "saw"]), "O")]
+            rows += [(chance.choice(["Ann", "Bo"]), "B-PER"), (chance.choice(".?"), "O")]
+            blocks.append("".join(f"{word}\t{label}\n" for word, label in rows))
+        (folder / f"{split}.txt").write_text("\n".join(blocks), encoding="utf-8")
+    return {
+        "task": "tagging",
+        "data": {
+            "train": f"{folder}/train.txt", "validation": f"{folder}/validation.txt",
+            "labels": ["ner=1"], "batch_size": 6,
+        },
+        "model": {
+            "embedding_size": 8, "encoder": {"hidden_size": 8}, "dropout": 0.1,
+            "characters": {"kind": "cnn", "embedding_size": 4, "hidden_size": 4},
+        },
+        "training": TRAINING,
+    }  # fmt: skip
+
+
+def _forecasting(folder: Path) -> Values:
+    chance = random.Random(5)
+    rows = ["time,y"]
+    for hour in range(24 * 10):
+        time = f"2024-01-{1 + hour // 24:02} {hour % 24:02}:00:00"
+        rows.append(f"{time},{10 + hour % 24 + chance.gauss(0, 1):.3f}")
+    (folder / "series.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return {
+        "task": "forecasting",
+        "data": {
+            "train": f"{folder}/series.csv", "split": ["2024-01-07", "2024-01-08"],
+            "batch_size": 16,
+        },
+        "model": {
+            "context": 24, "horizon": 6, "hidden_size": 8, "segment": 6, "scaling": "window",
+            "kind": "segments",
+        },
+        "training": TRAINING,
+        "forecast": {"paths": 20, "levels": [0.1, 0.5, 0.9]},
+    }  # fmt: skip
+
+
 TINY = {
     "translation": Tiny(_translation, ("translate", "{model}", "--threads", "1"), b"a b\n\nc\n"),
     "generation": Tiny(
@@ -128,5 +197,12 @@ TINY = {
     ),
     "captioning": Tiny(
         _captioning, ("caption", "{model}", "{data}/validation/0.png", "--threads", "1")
+    ),
+    "classification": Tiny(
+        _classification, ("classify", "{model}", "--threads", "1"), b"a fine film\n\n"
+    ),
+    "tagging": Tiny(_tagging, ("tag", "{model}", "--threads", "1"), b"we met Ann .\n\n"),
+    "forecasting": Tiny(
+        _forecasting, ("forecast", "{model}", "--input", "{data}/series.csv", "--threads", "1")
     ),
 }

@@ -83,8 +83,9 @@ def quantised_linear(x: Tensor, linear: QuantisedLinear, bias: Tensor | None) ->
     """x (N, I), bias (O,) -> x weight' + bias (N, O) in float32. NaN and inf in a row of x make
     NaN of its row in the result."""
     x = x.float()
-    scale = x.abs().amax(1, keepdim=True).clamp_(min=_SMALLEST).div_(127)  # (N, 1)
-    whole = torch.div(x, scale).add_(128.5).to(torch.uint8)  # (N, I), rounded
+    scratch = x.abs()  # (N, I); used again, since new memory costs more than the arithmetic
+    scale = scratch.amax(1, keepdim=True).clamp_(min=_SMALLEST).div_(127)  # (N, 1)
+    whole = torch.div(x, scale, out=scratch).add_(128.5).to(torch.uint8)  # rounded
     sums = _product(whole, linear)
     if bias is None:
         return sums.mul_(scale)

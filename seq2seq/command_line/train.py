@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.environment import process_rank
 from seq2seq.errors import UsageError
 
 _EXAMPLES = """\
@@ -75,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
         resume=options.resume,
         allow_changes=options.allow_changes,
     )
-    print(f"model saved: {directory}")
+    if process_rank() == 0:  # of several processes one speaks
+        print(f"model saved: {directory}")
     return 0
 
 

@@ -10,17 +10,23 @@ from seq2seq.errors import UsageError
 MAX_THREADS = 1024  # far beyond any machine; torch crashes when it cannot start them
 
 MAX_LAYERS = 1000  # far beyond any use; a mistyped or strangers' number must not fill the memory
+MAX_INIT_RANGE = 1e6  # of weights; torch draws no numbers beyond those of float32
 
 
-def check_layers(config: Any, where: str, prefix: str = "") -> None:
-    """Raises UsageError for a key named ``layers``, in any section, of more than MAX_LAYERS."""
+def check_model_sizes(config: Any, where: str, prefix: str = "") -> None:
+    """Raises UsageError for keys named ``layers`` and ``init_range``, in any section, that are
+    beyond any use."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            check_layers(value, where, f"{prefix}{field.name}.")
+            check_model_sizes(value, where, f"{prefix}{field.name}.")
         elif field.name == "layers" and value > MAX_LAYERS:
             raise UsageError(
                 f"{where}: '{prefix}layers' is {value}; expected at most {MAX_LAYERS:,}"
+            )
+        elif field.name == "init_range" and (value or 0) > MAX_INIT_RANGE:
+            raise UsageError(
+                f"{where}: '{prefix}init_range' is {value}; expected at most {MAX_INIT_RANGE:,.0f}"
             )
 
 

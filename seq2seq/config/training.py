@@ -4,12 +4,12 @@ have, and what a whole configuration must offer."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from seq2seq.config.checks import (
     MAX_THREADS,
     check_fractions,
-    check_layers,
+    check_model_sizes,
     check_not_negative,
     check_positive,
 )
@@ -74,9 +74,9 @@ class RunConfig(Protocol):
 
 
 def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
-    """Raises UsageError for a seed, threads, numbers of layers or keys of ``TrainingConfig`` out of
-    range."""
-    check_layers(config, where)
+    """Raises UsageError for a seed, threads, sizes of the model or keys of ``TrainingConfig`` out
+    of range."""
+    check_model_sizes(config, where)
     training = config.training
     positive = "learning_rate accumulation keep_best max_epochs plateau_patience plateau_factor"
     positive += " log_every max_steps validate_every checkpoint_every patience threads"
@@ -100,4 +100,13 @@ def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
         raise UsageError(
             f"{where}: 'training.patience' and 'training.schedule: plateau' go by validation; set "
             "'data.validation'"
+        )
+
+
+def check_streaming(config: Any, where: str) -> None:
+    """Raises UsageError for a stream (``data.streaming``) without an end of the training."""
+    if config.data.streaming and config.training.max_steps is None:
+        raise UsageError(
+            f"{where}: 'data.streaming: true' needs 'training.max_steps': nobody knows how many "
+            "batches a stream has"
         )

@@ -77,9 +77,12 @@ class Encoder(nn.Module):
             nn.LayerNorm(self.size) for _ in range(config.layers if config.layer_norm else 0)
         )
 
-    def forward(self, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """embedded (B, S, E), lengths (B,) -> outputs (B, S, D), zero past a length; final hidden
-        states (L, B, D) and cell states (LSTM) with the directions side by side."""
+    def forward(
+        self, embedded: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """embedded (B, S, E), lengths (B,), None where all are S -> outputs (B, S, D), zero past a
+        length; final hidden states (L, B, D) and cell states (LSTM) with the directions side by
+        side."""
         x, hidden, cell = embedded, [], []
         for number, layer in enumerate(self.layers):
             y, state = layer(x, lengths=lengths)

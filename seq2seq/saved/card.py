@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def check_card(card: dict[str, Any] | None) -> dict[str, Any]:
     if unknown:
         raise UsageError(f"model card: unknown key '{unknown[0]}'; known: {', '.join(CARD_KEYS)}")
     for name, value in ((card or {}).get("metrics") or {}).items():
-        if not isinstance(value, (int, float)):
+        if not isinstance(value, Real):
             raise UsageError(f"model card: metric '{name}' is {value!r}; expected a number")
     return card or {}
 

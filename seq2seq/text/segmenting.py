@@ -8,7 +8,7 @@ again; ids cannot. What comes back:
     subwords        the text as it was
     characters      the text as it was
     bytes           the text as it was
-    words           the words with single spaces
+    words           the words with single spaces, as the vocabulary parts and lowers them
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Protocol
 
 from seq2seq.errors import UsageError
 from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
+from seq2seq.text.decoders import Decoder, WordDecoder
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.text.vocabulary import UNITS_FILE, Characters, Units, Words, load_units
+from seq2seq.text.words import split_words
 
 MODEL_FILES = ("tokenizer.model", "source.model", "target.model")  # in a saved translation model
 
@@ -99,7 +101,7 @@ class _Units:
         if isinstance(self._units, Characters):
             return [_shown(character) for character in line]
         if isinstance(self._units, Words):
-            return line.split()
+            return split_words(line, self._units.lowercase, self._units.split_punctuation)
         return [self._units.piece(unit) for unit in self._units.encode(line).tolist()]
 
     def ids(self, line: str) -> list[int]:
@@ -109,15 +111,17 @@ class _Units:
         if isinstance(self._units, Characters):
             return from_subwords("".join(pieces).replace(SPACE_MARK, " "))
         if isinstance(self._units, Words):
-            return " ".join(pieces)
+            spelt = [piece.encode("utf-8", "replace") for piece in pieces]
+            decoder: Decoder = WordDecoder(spelt, (), self._units.split_punctuation)
+            return "".join(map(decoder.add, range(len(spelt))))
         unknown = [piece for piece in pieces if piece not in self._ids]
         if unknown:
             raise UsageError(f"piece {unknown[0]!r} is not in the vocabulary")
         return self.join_ids([self._ids[piece] for piece in pieces])
 
     def join_ids(self, ids: Sequence[int]) -> str:
-        decoder = self._units.decoder()
-        return "".join([decoder.add(unit) for unit in ids]) + decoder.finish()
+        written = self._units.decoder()
+        return "".join([written.add(unit) for unit in ids]) + written.finish()
 
 
 def _shown(character: str) -> str:

@@ -33,6 +33,18 @@ _SPACE = SPACE_MARK
 _WORD = re.compile(f"{_SPACE}?[^{_SPACE}]+|{_SPACE}")
 
 
+def processor_of(model: bytes) -> sentencepiece.SentencePieceProcessor | None:
+    """What SentencePiece makes of the bytes of a model file; None where they are no whole model."""
+    try:
+        # Without this check SentencePiece takes no bytes at all for "to be loaded later".
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
+        # a flipped bit may leave pieces that are no text: they would come up with the first line
+        pieces = [] if processor is None else processor.id_to_piece([*range(len(processor))])
+    except (RuntimeError, UnicodeDecodeError):
+        return None
+    return processor if pieces else None
+
+
 class Tokenizer:
     """A trained SentencePiece model with the special ids ``pad``, ``unk``, ``bos``, ``eos``.
 
@@ -50,12 +62,8 @@ class Tokenizer:
 
         Raises RunError when the bytes are no model or its special ids are others.
         """
-        try:
-            # Without this check SentencePiece takes no bytes at all for "to be loaded later".
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
-        except RuntimeError:
-            processor = None
-        if processor is None or processor.get_piece_size() == 0:
+        processor = processor_of(model)
+        if processor is None:
             raise RunError(
                 f"tokenizer {name}: not a SentencePiece model, or a truncated one "
                 f"({len(model)} bytes); copy it again or train a new one"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from seq2seq.errors import UsageError
 from seq2seq.text.phrases import Phrases, Spelling
 from seq2seq.text.vocabulary import UNK, Units, Words
+from seq2seq.text.words import CLOSING
 
 
 def unit_phrases(units: Units, required: Sequence[str], forbidden: Sequence[str]) -> Phrases | None:
@@ -22,7 +23,10 @@ def unit_phrases(units: Units, required: Sequence[str], forbidden: Sequence[str]
         if not phrase.split():
             raise UsageError(f"a phrase is blank: {phrase!r}; expected words")
     forms = {}
-    for phrase in map(_cleaned, required):
+    required, forbidden = (
+        [_cleaned(units, one) for one in given] for given in (required, forbidden)
+    )
+    for phrase in required:
         ids = _form(units, phrase)
         if UNK in ids:
             names = ", ".join(map(repr, units.unknown(phrase)[:10]))
@@ -30,18 +34,20 @@ def unit_phrases(units: Units, required: Sequence[str], forbidden: Sequence[str]
                 f"{phrase!r} must come, and the model's vocabulary lacks {names}; leave it out"
             )
         forms[phrase] = tuple(ids)
-    return Phrases(_spelling(units), forms, list(map(_cleaned, forbidden)))
+    return Phrases(_spelling(units), forms, [_cleaned(units, one) for one in forbidden])
 
 
-def _cleaned(phrase: str) -> str:
-    return unicodedata.normalize("NFC", " ".join(phrase.split()))
+def _cleaned(units: Units, phrase: str) -> str:
+    phrase = unicodedata.normalize("NFC", " ".join(phrase.split()))
+    return phrase.lower() if isinstance(units, Words) and units.lowercase else phrase
 
 
 def _spelling(units: Units) -> Spelling:
-    """A word stands after a space."""
+    """A word stands after a space, but for marks that follow a word."""
     pieces = list(units.decoder().pieces)
     if isinstance(units, Words):
-        pieces = [b" " + piece if piece else b"" for piece in pieces]
+        bare = CLOSING if units.split_punctuation else frozenset()
+        pieces = [piece if not piece or piece in bare else b" " + piece for piece in pieces]
     return Spelling(pieces)
 
 

@@ -24,6 +24,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.json_files import read_json
 from seq2seq.text.characters import SPACE_MARK, to_subwords
 from seq2seq.text.decoders import Decoder, SubwordDecoder, WordDecoder
+from seq2seq.text.sample import sample
 from seq2seq.text.words import LINE_END, split_words
 
 UNK, END = 0, 1
@@ -68,15 +69,14 @@ class Characters:
         self.ignored = {UNK}
         self._pieces = [b"\xef\xbf\xbd", b"", *(c.encode("utf-8") for c in self.characters)]
         codes = np.array([ord(c) for c in self.characters], dtype=np.uint32)
-        order = np.argsort(codes)
-        self._codes, self._ids = codes[order], (order + len(SPECIALS)).astype(np.int32)
+        self._ids = np.full(int(codes.max(initial=0)) + 2, UNK, np.int32)  # by code; last: all else
+        self._ids[codes] = np.arange(len(codes), dtype=np.int32) + len(SPECIALS)
 
     @classmethod
     def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Characters:
         counts: Counter[str] = Counter()
         for text in texts:
-            codes, numbers = np.unique(_codes(text), return_counts=True)
-            pairs = zip(codes.tolist(), numbers.tolist(), strict=True)
+            pairs = zip(*(part.tolist() for part in _counted(_codes(text))), strict=True)
             counts.update({chr(c): n for c, n in pairs})
         kept = _frequent(counts, config)
         return cls(sorted(kept), knows_unknown=len(kept) < len(counts))
@@ -86,10 +86,7 @@ class Characters:
 
     def encode(self, text: str | bytes) -> np.ndarray:
         codes = _codes(_text(text))
-        if not len(self._codes):
-            return np.full(len(codes), UNK, np.int32)
-        nearest = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
-        return np.where(self._codes[nearest] == codes, self._ids[nearest], np.int32(UNK))
+        return self._ids[np.minimum(codes, np.uint32(len(self._ids) - 1))]
 
     def unknown(self, text: str) -> list[str]:
         known = set(self.characters)
@@ -173,7 +170,7 @@ class Words:
         """The same ids, and after them one for each of ``words`` that has none: words without
         training text, whose vectors come from a file."""
         new = dict.fromkeys(w for w in words if w not in self._ids and w.split() == [w])
-        return Words([*self.words, *new])
+        return Words([*self.words, *new], self.lowercase, self.split_punctuation)
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -205,13 +202,10 @@ class Subwords:
     knows_unknown = False
 
     def __init__(self, model: bytes, name: str = SUBWORDS_FILE) -> None:
-        import sentencepiece
+        from seq2seq.text.sentencepiece import processor_of
 
-        try:
-            processor = sentencepiece.SentencePieceProcessor(model_proto=model) if model else None
-        except RuntimeError:
-            processor = None
-        if processor is None or processor.get_piece_size() == 0:
+        processor = processor_of(model)
+        if processor is None:
             raise RunError(
                 f"units {name}: not a SentencePiece model, or a truncated one ({len(model)} "
                 "bytes); copy it again"
@@ -227,7 +221,8 @@ class Subwords:
         import sentencepiece
 
         model = io.BytesIO()
-        lines = (to_subwords(line) for text in texts for line in text.split("\n") if line)
+        every = (line for text in texts for line in text.split("\n") if line)
+        lines = map(to_subwords, sample(every, config.sample_sentences))
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=lines,
@@ -344,6 +339,15 @@ def load_units(directory: Path) -> Units:
 
 def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _counted(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different codes, ascending, and how often each comes."""
+    if len(codes) < 1 << 16:
+        return np.unique(codes, return_counts=True)
+    counts = np.bincount(codes)  # a fifth of the time of sorting
+    found = np.flatnonzero(counts)
+    return found, counts[found]
 
 
 def _text(text: str | bytes) -> str:

@@ -27,6 +27,7 @@ INPUTS_FILE = "inputs.json"
 _LIBRARIES = ("datasets", "numpy", "pandas", "pillow", "sentencepiece", "torch")
 _SPLITS = ("train", "validation", "test")
 _NOT_READ = ("output", "data.cache_dir")
+_SAME_ON_CPU = {"auto", "torch"}  # backends
 # read when a run begins, or when it has ended: resuming does not read them
 _NOT_COMPARED = ("tokenizer.", "training.", "data.test")
 
@@ -90,9 +91,12 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     for key in now["files"]:
         if key not in before["files"] and not key.startswith(_NOT_COMPARED):
             found.append(f"'{key}' names files that the run was started without")
+    cpu = now["settings"].get("device") == "cpu"
     for part, what in (("versions", "version of "), ("settings", "")):
         for name, old in before[part].items():
             new = now[part].get(name, old)
+            if name == "device" or (name == "backend" and cpu and {old, new} <= _SAME_ON_CPU):
+                continue
             if new != old:
                 found.append(f"the {what}{name} is {new}, the run was started with {old}")
     for name, old in before["revisions"].items():

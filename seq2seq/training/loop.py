@@ -17,23 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from seq2seq import registry
 from seq2seq.config import RunConfig, config_from_dict, config_to_dict
-from seq2seq.errors import RunError, UsageError
+from seq2seq.errors import RunError, ToldElsewhere, UsageError
 from seq2seq.training import checkpoints
+from seq2seq.training.dealing import Dealt, deal, rounds, used
 from seq2seq.training.environment import make_accelerator, settings_of
 from seq2seq.training.inputs import INPUTS_FILE, check_same_inputs, inputs_of
 from seq2seq.training.log import RunLog
 from seq2seq.training.memory import release_free_memory
 from seq2seq.training.optimizers import make_average, make_optimizer
-from seq2seq.training.preparing import rehearse_end
+from seq2seq.training.preparing import make_folder, rehearse_end
+from seq2seq.training.processes import average_statistics, gathered, losing_none, of_main, own_seed
 from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
 from seq2seq.training.state import State
-from seq2seq.training.task import Task
+from seq2seq.training.task import Task, shares_evaluation
 from seq2seq.training.trackers import Trackers
 
 
@@ -60,51 +63,69 @@ def train(
         )
     if resume and not checkpoints.exists(last):
         raise UsageError(f"output {folder}: no checkpoint to resume from; leave out --resume")
+    kind = registry.load(registry.TASKS[config.task].training)
+    accelerator = make_accelerator(config, kind.unread_parameters(config))
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    run = _Run(config, folder, quiet, resume, allow_changes)
-    if resume:
-        run.restore(last)
-    else:
-        run.log.begin()
-    try:
-        with asking_to_stop(run.ask_to_stop):
-            run.loop()
-        return run.finish()
-    finally:
-        run.log.close()
+    with losing_none(accelerator):
+        run = _Run(config, folder, kind, accelerator, quiet, resume, allow_changes)
+        if resume:
+            run.restore(last, allow_changes)
+        else:
+            run.log.begin()
+        try:
+            with asking_to_stop(run.ask_to_stop):
+                run.loop()
+            path = run.finish()
+        finally:
+            run.log.close()
+    if accelerator.num_processes > 1:
+        accelerator.end_training()
+    return path
 
 
 class _Run:
     """Everything a run holds. The order of the methods is the order in which they run."""
 
     def __init__(
-        self, config: RunConfig, folder: Path, quiet: bool, resume: bool, allow_changes: bool
+        self,
+        config: RunConfig,
+        folder: Path,
+        kind: Any,
+        accelerator: Accelerator,
+        quiet: bool,
+        resume: bool,
+        allow_changes: bool,
     ) -> None:
         options = config.training
-        self.config, self.folder = config, folder
-        kind = registry.load(registry.TASKS[config.task].training)
-        self.accelerator = make_accelerator(config, kind.unread_parameters(config))
-        self.settings = settings_of(self.accelerator, config)
-        self.device, self.main = self.accelerator.device, self.accelerator.is_main_process
+        self.config, self.folder, self.accelerator = config, folder, accelerator
+        self.settings = settings_of(accelerator, config)
+        self.device, self.main = accelerator.device, accelerator.is_main_process
+        self.rank, self.world = accelerator.process_index, accelerator.num_processes
         set_seed(config.seed)
-        if self.main:
-            _make_folder(folder)
-            check_same_run(folder / "config.json", config)
-            inputs = inputs_of(config, self.settings)
-            path = folder / INPUTS_FILE
-            check_same_inputs(path, inputs, resume=resume, allow=allow_changes)
-        self.task: Task = kind(config, folder, self.accelerator, resume)
+        # the main process comes first and writes what the others read: vocabularies, caches
+        with accelerator.main_process_first():
+            if self.main:
+                make_folder(folder)
+                check_same_run(folder / "config.json", config)
+                inputs = inputs_of(config, self.settings)
+                path = folder / INPUTS_FILE
+                check_same_inputs(path, inputs, resume=resume, allow=allow_changes)
+            elif not (folder / INPUTS_FILE).exists():
+                raise UsageError(
+                    f"output {folder}: what the main process wrote there is not seen by process "
+                    f"{self.rank}; give --output a folder that all machines share"
+                )
+            self.task: Task = kind(config, folder, accelerator, resume)
+        if self.rank:  # the initial weights are the same in all, dropout is not
+            torch.manual_seed(own_seed(config.seed, self.rank))
         self.model = self.task.model
         self.objective, optimizer = self.accelerator.prepare(
             self.task.objective, make_optimizer(options, self.model)
         )
         average = make_average(options, self.model, self.task.average_patience)
-        self.state = State(self.model, optimizer, average, self.accelerator)
-        per_epoch = math.ceil(self.task.len_epoch(0) / options.accumulation)
-        self.total_steps = options.max_epochs * per_epoch
-        if options.max_steps:
-            self.total_steps = min(self.total_steps, options.max_steps)
+        self.state = State(self.model, optimizer, average, self.accelerator, self.task)
+        self.total_steps = self._steps()
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         self.log.track(Trackers(self.accelerator, config, folder))
         if self.main:
@@ -116,11 +137,21 @@ class _Run:
         """Save after the step at hand, and stop."""
         self.asked_to_stop = True
 
+    def _steps(self) -> int:
+        """How many optimizer steps there are at most."""
+        options, batches = self.config.training, rounds(self.task, 0, self.world)
+        if batches is None:  # of a stream; the task has seen to it that the steps are configured
+            assert options.max_steps is not None
+            return options.max_steps
+        total = options.max_epochs * math.ceil(batches / options.accumulation)
+        return min(total, options.max_steps or total)
+
     def _summary(self) -> str:
+        processes = f"{self.world} processes, " if self.world > 1 else ""
         parameters = sum(p.numel() for p in self.model.parameters())
         return (
             f"{parameters:,} parameters; {self.task.describe()}"
-            f"; {self.device.type}, {self.settings['precision']}"
+            f"; {processes}{self.device.type}, {self.settings['precision']}"
             f", backend {self.settings['backend']}, {torch.get_num_threads()} threads"
             f"; at most {self.total_steps} steps"
         )
@@ -131,7 +162,7 @@ class _Run:
         options, progress = self.config.training, self.state.progress
         self._started, self._window_started = time.monotonic(), time.monotonic()
         while progress.epoch < options.max_epochs and not self._done():
-            batches = self.task.epoch(progress.epoch, skip=progress.batch)
+            batches = deal(self.task, progress.epoch, progress.batch, self.rank, self.world)
             while group := list(islice(batches, options.accumulation)):
                 self._step(group)
                 self._after_step()
@@ -143,7 +174,7 @@ class _Run:
                     self._validate_and_save()
         if progress.step > progress.validated:
             self._validate_and_save()
-        if self.asked_to_stop:
+        if any(gathered(self.accelerator, self.asked_to_stop)):
             raise KeyboardInterrupt  # saved just now
 
     def _done(self) -> bool:
@@ -151,57 +182,62 @@ class _Run:
         tired = options.patience is not None and progress.since_best >= options.patience
         return tired or bool(options.max_steps and progress.step >= options.max_steps)
 
-    def _step(self, group: list[Any]) -> None:
+    def _step(self, group: list[Dealt]) -> None:
         """One optimizer step on the batches of ``group``: the gradient of the mean loss per
         target over all of them, on all processes."""
         options, progress, accelerator = self.config.training, self.state.progress, self.accelerator
         progress.step += 1
+        counting = [dealt.batch for dealt in group if dealt.counts]
+        factors = sum(map(self.task.rate_factor, counting))
+        own = [sum(batch.target_count for batch in counting), factors, len(counting)]
+        every = gathered(accelerator, [*own, self.asked_to_stop])
+        tokens, factors, count = (sum(values[i] for values in every) for i in range(3))
+        self._stop = any(values[3] for values in every)  # all stop at the same step, or none
         rate = learning_rate(options, progress.step, self.total_steps, progress.plateaus)
-        rate *= sum(map(self.task.rate_factor, group)) / len(group)
+        rate *= factors / count
         for parameters in self.state.optimizer.param_groups:
             parameters["lr"] = rate
-        tokens = sum(batch.target_count for batch in group)
-        everywhere, self._stop = tokens, self.asked_to_stop
-        if accelerator.num_processes > 1:  # all stop at the same step, or none
-            counts = torch.tensor([tokens, int(self._stop)], device=self.device)
-            everywhere, stops = accelerator.reduce(counts).tolist()
-            self._stop = stops > 0
-        total = self._gradients(group, everywhere)
+        total = self._gradients(group, tokens)
         norm = accelerator.clip_grad_norm_(
             self.model.parameters(), options.clip_norm or float("inf")
         )
         if not (math.isfinite(total) and math.isfinite(norm)):
-            raise RunError(
+            raise (RunError if self.main else ToldElsewhere)(
                 f"training: the loss is {total / tokens} and the gradient norm {float(norm)} at "
                 f"step {progress.step}; try a lower training.learning_rate, a smaller "
                 "training.clip_norm or training.precision fp32. The last checkpoint is intact"
             )
         self.state.optimizer.step()
         self.state.optimizer.zero_grad()
+        average_statistics(accelerator, self.model)
         if self.state.average:
             self.state.average.update(self.model)
-        progress.batch += len(group)
-        progress.tokens += everywhere
+        progress.batch = used(self.task, progress.batch, progress.epoch, len(group), self.world)
+        progress.tokens += tokens
         progress.window_loss += total
         progress.window_tokens += tokens
 
-    def _gradients(self, group: list[Any], everywhere: int) -> float:
-        """Add the gradients of the batches of ``group``, divided by the number of targets
-        ``everywhere``; returns the sum of their losses."""
-        accelerator, parts, total = self.accelerator, self.state.progress.window_parts, 0.0
+    def _gradients(self, group: list[Dealt], tokens: int) -> float:
+        """Add the gradients of the batches of ``group``, divided by the number of targets in all
+        processes; returns the sum of their losses, in all processes too."""
+        accelerator, total = self.accelerator, 0.0
+        parts: list[tuple[str, float]] = []
         self.objective.train()
-        for number, batch in enumerate(group):
+        for number, (batch, counts) in enumerate(group):
             batch = batch.to(self.device)
             last = number + 1 == len(group)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.objective):
                 loss = self.task.loss(self.objective, batch, self.state.carried)
                 # DDP takes the mean over processes; the sum over all is what is wanted
-                accelerator.backward(loss.minimised * (accelerator.num_processes / everywhere))
+                accelerator.backward(loss.minimised * (counts * self.world / tokens))
             self.state.carried = loss.carried
-            total += loss.reported.item()
-            for name, part in (loss.parts or {}).items():
-                parts[name] = parts.get(name, 0.0) + part.item()
-        return total
+            total += loss.reported.item() * counts
+            parts += [(name, x.item() * counts) for name, x in (loss.parts or {}).items()]
+        every = gathered(accelerator, [total, parts])
+        window = self.state.progress.window_parts
+        for name, part in (one for _, found in every for one in found):
+            window[name] = window.get(name, 0.0) + part
+        return sum(loss for loss, _ in every)
 
     def _after_step(self) -> None:
         options, progress = self.config.training, self.state.progress
@@ -284,13 +320,11 @@ class _Run:
 
     def _validate(self) -> dict[str, float]:
         """The figures of the validation set; the same in every process."""
-        values = torch.zeros(len(self.task.figures), dtype=torch.float64)
-        if self.main:
-            figures = self.task.validate()
-            values[:] = torch.tensor([figures[name] for name in self.task.figures])
-        if self.accelerator.num_processes > 1:
-            values = self.accelerator.reduce(values.float().to(self.device)).double().cpu()
-        return dict(zip(self.task.figures, values.tolist(), strict=True))
+        figures = self.task.validate() if self.main or shares_evaluation(self.task) else {}
+        # in single precision, as logs and scores of older versions are, which resumed runs compare
+        names = self.task.figures if figures else ()
+        rounded = {name: torch.tensor(figures[name]).item() for name in names}
+        return of_main(self.accelerator, rounded)
 
     def _elapsed(self) -> float:
         return self.state.progress.seconds + time.monotonic() - self._started
@@ -304,9 +338,9 @@ class _Run:
         self.state.progress.seconds, self._started = self._elapsed(), now
         self.state.save(self.folder / "checkpoints" / "last")
 
-    def restore(self, folder: Path) -> None:
+    def restore(self, folder: Path, allow_changes: bool) -> None:
         """Go on from a checkpoint."""
-        self.state.restore(folder)
+        self.state.restore(folder, self.config.seed, allow_changes)
         progress = self.state.progress
         self.log.resume(progress.step, progress.validated)
         self.log.say(f"resumed at step {progress.step}, epoch {progress.epoch}")
@@ -325,15 +359,16 @@ class _Run:
             self.state.average.copy_to(self.model)
         if progress.best:
             notes = self._choose()
+        training = (
+            f"{notes}; {progress.step} steps, {progress.epoch} epochs, "
+            f"{progress.tokens:,} target tokens, {progress.seconds / 60:.1f} minutes"
+        )
         if self.main:
-            training = (
-                f"{notes}; {progress.step} steps, {progress.epoch} epochs, "
-                f"{progress.tokens:,} target tokens, {progress.seconds / 60:.1f} minutes"
-            )
             self.task.save(path, training)
+        if self.main or shares_evaluation(self.task):
             for line in self.task.test(self.folder, path, training):
                 self.log.say(f"test: {line}")
-            self.log.say(f"model saved in {path} ({notes})")
+        self.log.say(f"model saved in {path} ({notes})")
         self.accelerator.wait_for_everyone()
         return path
 
@@ -354,12 +389,3 @@ class _Run:
                 return f"mean of {len(folders)} checkpoints, {task.tell(averaged)}"
             checkpoints.load_weights(self.model, best, str(self._best(step)))
         return f"step {step}, {task.tell(score)}"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"output {folder}: cannot be made ({error.strerror}); give another --output"
-        ) from None

@@ -37,6 +37,16 @@ def units_of_run(
     return units
 
 
+def make_folder(folder: Path) -> None:
+    """The folder of the run; UsageError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"output {folder}: cannot be made ({error.strerror}); give another --output"
+        ) from None
+
+
 def rehearse_end(folder: Path, save: Callable[[Path, str], None]) -> None:
     """Have ``save`` write the model into a folder of its own, and remove it: what the end of a run
     could not write, with hours of training behind it, is known before the first step.

@@ -75,8 +75,8 @@ def test_tiny_tasks_are_configurations_of_their_tasks(task, tmp_path):
     assert TINY[task].use[0] == registry.TASKS[task].command
     keys = dict(configurations.keys_of(type(config)))
     assert "training.learning_rate" in keys and "output" not in keys
-    changed = configurations.with_changes(values, {"model.embedding_size": 3, "data": 1})
-    assert changed["model"]["embedding_size"] == 3 and values["model"]["embedding_size"] == 8
+    changed = configurations.with_changes(values, {"training.max_steps": 3, "data": 1})
+    assert changed["training"]["max_steps"] == 3 and values["training"]["max_steps"] == 12
 
 
 def test_odd_lines_are_lines():

@@ -37,7 +37,7 @@ def start(values: dict, folder: Path, *options: str) -> subprocess.Popen:
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
-    for _ in range(1200):
+    for _ in range(6000):  # 5 minutes: other work may hold the processors
         if path.exists():
             return
         if process.poll() is not None:

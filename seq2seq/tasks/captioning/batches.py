@@ -112,11 +112,10 @@ def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor
 
 
 class CaptionBatches:
-    """The batches of each epoch, for one of ``world`` processes.
+    """The batches of each epoch, for all processes together.
 
     ``samples`` above 0: captions are not read but drawn from the model, so many for each image.
-    ``words``: W of CaptionBatch; 0: none. All ranks get equally many batches: where the number does
-    not divide, the first ones of the epoch are given out twice.
+    ``words``: W of CaptionBatch; 0: none.
     """
 
     def __init__(
@@ -127,27 +126,21 @@ class CaptionBatches:
         seed: int,
         samples: int = 0,
         words: int = 0,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         if not len(captions):
             raise UsageError("no image to train on; check 'data.train'")
         self._set, self._data, self._epochs, self._seed = captions, data, epochs, seed
-        self._samples, self._words, self._rank, self._world = samples, words, rank, world
-
-    def _batches(self) -> int:
-        return -(-len(self._set) // self._data.batch_images)
+        self._samples, self._words = samples, words
 
     def len_epoch(self, epoch: int) -> int:
-        """Number of batches of this rank in an epoch."""
-        return -(-self._batches() // self._world)
+        """Number of batches in an epoch."""
+        return -(-len(self._set) // self._data.batch_images)
 
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[CaptionBatch]:
-        """Batches of one epoch for this rank; the first ``skip`` are left out at no cost."""
+    def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[CaptionBatch]:
+        """Batches ``skip``, ``skip + every``, ... of one epoch; the others cost nothing."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._set))
         size = self._data.batch_images
-        for step in range(skip, self.len_epoch(epoch)):
-            number = (step * self._world + self._rank) % self._batches()
+        for number in range(skip, self.len_epoch(epoch), every):
             yield self._batch(order[number * size : (number + 1) * size], epoch, number)
 
     def _batch(self, index: np.ndarray, epoch: int, number: int) -> CaptionBatch:
@@ -167,7 +160,7 @@ class CaptionBatches:
             words=self._word_shares(index) if self._words else None,
             images=torch.from_numpy(index),
             number=(epoch, number),
-            progress=(epoch + number / self._batches()) / self._epochs,
+            progress=(epoch + number / self.len_epoch(epoch)) / self._epochs,
             target_count=(
                 len(index) * self._samples if self._samples else int((targets != IGNORE).sum())
             ),

@@ -115,7 +115,9 @@ def _find_metadata(folder: Path) -> Path:
             f"its own beside its images: move it to {folder / above[0].name}, with file names as "
             "seen from there, or give the file itself as the path"
         )
-    files = [p for name in ("*.json*", "*.csv", "*.t*") for p in sorted(folder.glob(name))]
+    files = [
+        p for name in ("*.json*", "*.csv", "*.token", "*.txt") for p in sorted(folder.glob(name))
+    ]
     instead = f"; there is {_some(files)}: give that file as the path" if files else ""
     raise UsageError(
         f"{folder}: no {METADATA[0]} in it{instead}; expected one line for each image: "

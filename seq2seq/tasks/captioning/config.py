@@ -143,7 +143,7 @@ def check(config: CaptioningConfig, where: str) -> None:
     sections = {
         "data": (data, "image_size batch_images captions_per_image max_length"),
         "data.augmentation": (data.augmentation, "size crop"),
-        "units": (config.units, "vocab_size min_count"),
+        "units": (config.units, "vocab_size min_count sample_sentences"),
         "model": (model, "embedding_size init_range"),
         "model.encoder": (encoder, "stem size positions"),
         "model.decoder": (decoder, "layers hidden_size attention_size"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from seq2seq.tasks.captioning.batches import (
     whole_images,
 )
 from seq2seq.tasks.captioning.captioner import Captioner
-from seq2seq.tasks.captioning.config import CaptioningConfig
+from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
 from seq2seq.tasks.captioning.features import Features
 from seq2seq.tasks.captioning.image_cache import cache_images
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
@@ -33,6 +34,7 @@ from seq2seq.tasks.captioning.splits import load_splits, write_held_out
 from seq2seq.text.vocabulary import END, UNK, Units
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights, units_of_run
+from seq2seq.training.processes import shared_map
 from seq2seq.training.task import Carried, Loss
 
 VALIDATION_IMAGES = 64  # encoded at once
@@ -42,6 +44,7 @@ class CaptioningTask:
     """See ``seq2seq.training.task``."""
 
     figures = ("validation_loss", "bleu4", "cider_d")
+    shares_evaluation = True
     average_patience = None
 
     @staticmethod
@@ -63,17 +66,16 @@ class CaptioningTask:
         texts = load_splits(config)
         if "held_out" in texts and main:
             write_held_out(folder, texts["held_out"])
-        with accelerator.main_process_first():
-            # the main process comes first and writes them, the others read what it wrote
-            keep = resume or not accelerator.is_main_process
-            before = None if first is None else first.units
-            captions = (_clean(config, x) for of_one in texts["train"]["captions"] for x in of_one)
-            self.units = units_of_run(config.units, folder / "tokenizer", captions, before, keep)
-            count = sum(len(rows) for rows in texts.values())
-            say(f"preparing {count:,} images and their captions", main)
-            self.sets = {
-                split: _prepare(config, split, rows, self.units) for split, rows in texts.items()
-            }
+        # the main process comes first and writes them, the others read what it wrote
+        keep = resume or not main
+        before = None if first is None else first.units
+        captions = (_clean(config, x) for of_one in texts["train"]["captions"] for x in of_one)
+        self.units = units_of_run(config.units, folder / "tokenizer", captions, before, keep)
+        count = sum(len(rows) for rows in texts.values())
+        say(f"preparing {count:,} images and their captions", main)
+        self.sets = {
+            split: _prepare(config, split, rows, self.units) for split, rows in texts.items()
+        }
         self._selection = "held_out" if "held_out" in self.sets else "validation"
         self.has_validation = self._selection in self.sets
         drawn = options.objective == "self_critical"
@@ -84,8 +86,6 @@ class CaptioningTask:
             config.seed,
             samples=options.samples if drawn else 0,
             words=min(config.model.words, len(self.units)) if options.word_loss else 0,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
         )
         pretrained = config.model.encoder.pretrained and not (resume or first)
         self.model = CaptioningModel(config.model, len(self.units), pretrained)
@@ -128,8 +128,8 @@ class CaptioningTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[CaptionBatch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[CaptionBatch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: CaptionBatch, carried: Carried) -> Loss:
         if self.config.training.objective == "self_critical":
@@ -163,29 +163,42 @@ class CaptioningTask:
         }
 
     def _evaluate(self, captions: CaptionSet, beam: int) -> tuple[CaptionScores, float]:
-        """Each image is encoded once for loss and captions."""
         decoding = dataclasses.replace(self.config.decoding, beam_size=beam)
+        size = min(VALIDATION_IMAGES, -(-len(captions) // self.accelerator.num_processes))
+        starts = range(0, len(captions), size)
+        groups = [list(range(start, min(start + size, len(captions)))) for start in starts]
         total, tokens, found = 0.0, 0, []
-        with evaluating(self.model), torch.inference_mode(), self.accelerator.autocast():
-            weights = self.model.decoding_weights()
-            for index, encoded in self._encoded(captions):
-                cross, count = self._cross_entropy_of(captions, index, encoded)
-                total, tokens = total + cross, tokens + count
-                best = self.captioner.caption_encoded(encoded, decoding, weights)
-                found += [captions_of[0].text for captions_of in best]
-        self.hypotheses = found
+        work = partial(self._captioned, captions, decoding)
+        for cross, count, texts in shared_map(self.accelerator, work, groups):
+            total, tokens = total + cross, tokens + count
+            found += texts
+        self.hypotheses: list[str] = found
         return score_captions(found, captions.captions), total / max(1, tokens)
 
-    def _encoded(self, captions: CaptionSet) -> Iterator[tuple[np.ndarray, Encoded]]:
+    def _captioned(
+        self, captions: CaptionSet, decoding: CaptionDecodingConfig, groups: Sequence[list[int]]
+    ) -> list[tuple[float, int, list[str]]]:
+        """Loss, number of units and written captions of each group of images, of which each is
+        encoded once for loss and captions."""
+        found = []
+        with evaluating(self.model), torch.inference_mode(), self.accelerator.autocast():
+            weights = self.model.decoding_weights()
+            for group in groups:
+                index = np.array(group)
+                encoded = self._encoded(captions, index)
+                cross, count = self._cross_entropy_of(captions, index, encoded)
+                best = self.captioner.caption_encoded(encoded, decoding, weights)
+                found.append((cross, count, [captions_of[0].text for captions_of in best]))
+        return found
+
+    def _encoded(self, captions: CaptionSet, index: np.ndarray) -> Encoded:
         device = self.accelerator.device
-        for start in range(0, len(captions), VALIDATION_IMAGES):
-            index = np.arange(start, min(start + VALIDATION_IMAGES, len(captions)))
-            source, lengths = captions.source(index)
-            source = source.to(device)
-            if source.dtype == torch.uint8:
-                source = whole_images(source, self.config.data)
-            lengths = None if lengths is None else lengths.to(device)
-            yield index, self.model.encode(source, lengths)
+        source, lengths = captions.source(index)
+        source = source.to(device)
+        if source.dtype == torch.uint8:
+            source = whole_images(source, self.config.data)
+        lengths = None if lengths is None else lengths.to(device)
+        return self.model.encode(source, lengths)
 
     def _cross_entropy_of(
         self, captions: CaptionSet, index: np.ndarray, encoded: Encoded
@@ -219,6 +232,8 @@ class CaptioningTask:
         if split is None:
             return []
         scores, _ = self._evaluate(self.sets[split], self.config.decoding.beam_size)
+        if not self.accelerator.is_main_process:
+            return []
         names = [Path(path).name for path in self.sets[split].paths]
         lines = [
             json.dumps({"image": name, "caption": text}, ensure_ascii=False)

@@ -30,18 +30,16 @@ class Batch:
 
 
 class Batches:
-    """Every example once an epoch. Of several processes each takes its share of the batches."""
+    """Every example once an epoch, for all processes together."""
 
-    def __init__(
-        self, source: Source, targets: np.ndarray, size: int, seed: int, rank: int, world: int
-    ) -> None:
+    def __init__(self, source: Source, targets: np.ndarray, size: int, seed: int) -> None:
         self.source, self.targets, self.size, self.seed = source, targets, size, seed
-        self.rank, self.world = rank, world
 
     def len_epoch(self, epoch: int) -> int:
-        return math.ceil(math.ceil(len(self.source) / self.size) / self.world)
+        return math.ceil(len(self.source) / self.size)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        """Batches ``skip``, ``skip + every``, ... of one epoch; the others are not collated."""
         draw = np.random.default_rng([self.seed, epoch])
         order = draw.permutation(len(self.source))
         batches = []
@@ -50,14 +48,10 @@ class Batches:
             pool = pool[np.argsort(self.source.lengths[pool], kind="stable")]
             batches += [pool[at : at + self.size] for at in range(0, len(pool), self.size)]
         turns = draw.permutation(len(batches))
-        short = -len(turns) % self.world  # every process takes as many: the first come again
-        turns = np.concatenate([turns, turns[:short]])
-        for number, turn in enumerate(turns[self.rank :: self.world]):
-            if number >= skip:
-                rows = batches[turn]
-                own = np.random.default_rng([self.seed, epoch, number, self.rank])
-                inputs = self.source.collate(rows, own)
-                yield Batch(inputs, torch.from_numpy(self.targets[rows]))
+        for number in range(skip, len(turns), every):
+            rows = batches[turns[number]]
+            own = np.random.default_rng([self.seed, epoch, number, 0])
+            yield Batch(self.source.collate(rows, own), torch.from_numpy(self.targets[rows]))
 
 
 def by_length(source: Source, size: int) -> Iterator[np.ndarray]:

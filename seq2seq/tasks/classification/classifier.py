@@ -16,6 +16,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
+from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.classification.batches import by_length
 from seq2seq.tasks.classification.calibration import probabilities
@@ -89,8 +90,9 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
             expected = shape.units + shape.kept
             saved.check_vocabulary(directory / UNITS_FILE, len(units), expected, "shape")
         targets = Targets(config.data.target, tuple(map(str, values["labels"])))
-        model = ClassificationModel(config.model, shape, config.units.frozen)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights, frozen = directory / saved.WEIGHTS_FILE, config.units.frozen
+        model = build_to_fit(lambda: ClassificationModel(config.model, shape, frozen), weights)
+        saved.load_weights(model, weights)
         return cls(model.eval(), units, targets, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
@@ -146,6 +148,10 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
             for answer, item, weights in zip(answers, items, attention, strict=True)
         ]
         return results[0] if single else results
+
+    def read(self, inputs: Any) -> Source:
+        """Inputs as numbers. Raises UsageError for one of another kind or size than the model's."""
+        return self._source([self._read(one, number) for number, one in enumerate(inputs, 1)])
 
     def answers(self, source: Source, precision: Precision = "fp32") -> np.ndarray:
         """Probabilities (N, K), or numbers (N,), of inputs that are numbers already."""

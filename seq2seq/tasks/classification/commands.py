@@ -191,14 +191,14 @@ def _object(answer: Classified, explain: bool) -> dict[str, Any]:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from seq2seq.tasks.classification.examples import read_examples, source_of
+    from seq2seq.tasks.classification.examples import read_examples
     from seq2seq.tasks.classification.scores import confusion, score, told
 
     classifier = load_model(options, "classification")
     data, targets = classifier.config.data, classifier.targets
     labelled = read_examples(options.data, data)
     truth = targets.encode(labelled)
-    source = source_of(labelled.inputs, data, classifier.units)
+    source = classifier.read(labelled.inputs)
     started = time.perf_counter()
     answers = classifier.answers(source, options.precision)
     seconds = time.perf_counter() - started

@@ -241,6 +241,11 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
             f"{where}: 'units.vectors' are of words; 'data.kind' is {data.kind!r} and "
             f"'units.kind' {units.kind!r}"
         )
+    if units.lowercase or units.split_punctuation:
+        raise UsageError(
+            f"{where}: 'units.lowercase' and 'units.split_punctuation' are of text generation; set "
+            "'data.lowercase' and 'data.split: simple'"
+        )
     if units.frozen and not (units.vectors or training.start_from):
         raise UsageError(f"{where}: 'units.frozen' needs 'units.vectors' to begin with")
     if model.encoder.decay and (data.kind != "series" or model.encoder.cell != "gru"):

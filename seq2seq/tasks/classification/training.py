@@ -70,12 +70,12 @@ class ClassificationTask:
             )
         units, vectors, kept = None, None, 0
         if data.kind == "text":
-            with accelerator.main_process_first():
-                before = None if first is None else first.units
-                keep = resume or not main
-                units, vectors, kept = units_with_vectors(
-                    config, folder / "tokenizer", splits["train"].inputs, before, keep
-                )
+            # the main process comes first and writes them, the others read what it wrote
+            before = None if first is None else first.units
+            keep = resume or not main
+            units, vectors, kept = units_with_vectors(
+                config, folder / "tokenizer", splits["train"].inputs, before, keep
+            )
         if first:
             kept = first.model.shape.kept
         self.sources = {name: source_of(one.inputs, data, units) for name, one in splits.items()}
@@ -119,7 +119,7 @@ class ClassificationTask:
         self.model.spread.fill_(spread)
 
     def _batches(self) -> Batches:
-        truth, accelerator = self.truth["train"], self.accelerator
+        truth = self.truth["train"]
         if self.config.data.target == "number":
             centre, spread = float(self.model.centre), float(self.model.spread)
             truth = ((truth - centre) / spread).astype(np.float32)
@@ -128,8 +128,6 @@ class ClassificationTask:
             truth,
             self.config.data.batch_size,
             self.config.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
         )
 
     def _weights(self) -> Tensor | None:
@@ -151,8 +149,8 @@ class ClassificationTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss, reported = objective(batch.inputs, batch.targets)
@@ -224,6 +222,7 @@ class ClassificationTask:
         (run / f"{split}.scores.json").write_text(values, "utf-8")
         told_figures = f"{split}, {len(named):,} examples: {told(figures)}"
         card: dict[str, Any] = {"scores": [told_figures], "test_set": named.name}
+        card["metrics"] = {name.replace("macro_", ""): value for name, value in figures.items()}
         if self.targets.kind == "label" and len(self.targets.names) <= _MOST_SHOWN:
             table = confusion(answers, self.truth[split], self.targets.names)
             card["notes"] = f"True labels (rows) and answers (columns):\n\n```\n{table}\n```"

@@ -4,17 +4,21 @@ It is saved with the model."""
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seq2seq.errors import UsageError
+from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.tasks.forecasting.calendar_features import features_of, resolve
 from seq2seq.tasks.forecasting.config import ForecastConfig
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.times import Step, step_named
 
+ENCODING_FILE = "encoding.json"
 SERIES = "series"  # the category that ``model.series_embedding`` makes of a series' name
 _SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
 
@@ -55,7 +59,21 @@ class Encoding:
         for key in ("categories", "numbers"):
             values[key] = {name: tuple(one) for name, one in values[key].items()}
         step_named(values["step"])
-        return cls(**values)
+        found = cls(**values)
+        found._check_sizes()
+        return found
+
+    def _check_sizes(self) -> None:
+        """Raises ValueError where statistics are no numbers, or not one for each column."""
+        for names, *statistics in (
+            (self.targets, self.target_mean, self.target_deviation),
+            (self.known_names, self.known_mean, self.known_deviation),
+        ):
+            for numbers in statistics:
+                if len(numbers) != len(names) or not np.isfinite(numbers).all():
+                    raise ValueError("a mean or deviation is missing or no number")
+        if not isinstance(self.season, int) or self.season < 1 or not self.targets:
+            raise ValueError(f"season is {self.season!r}, targets are {self.targets!r}")
 
     def check(self, series: SeriesSet) -> None:
         """Raises UsageError where series are not of the kind that the model was trained on: other
@@ -97,6 +115,21 @@ class Encoding:
         ]
         found = np.stack(columns, 1) if columns else np.zeros((len(series), 0))
         return found.astype(np.float32)
+
+
+def save_encoding(encoding: Encoding, directory: Path) -> None:
+    """Write the encoding into a folder."""
+    text = json.dumps(encoding.to_dict(), ensure_ascii=False, indent=1)
+    (directory / ENCODING_FILE).write_text(text, encoding="utf-8")
+
+
+def load_encoding(directory: Path) -> Encoding:
+    """The encoding in a folder. Raises RunError where it cannot be read."""
+    path = directory / ENCODING_FILE
+    try:
+        return Encoding.from_dict(read_json(path))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        raise RunError(f"{path}: damaged ({error}); copy the file again") from None
 
 
 def _same(name: str, what: str, found: tuple[str, ...], expected: tuple[str, ...]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,12 @@ from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
 from seq2seq.tasks.forecasting.config import ForecastConfig, base_of, check_levels, scaling_of
-from seq2seq.tasks.forecasting.encoding import Encoding
+from seq2seq.tasks.forecasting.encoding import (
+    ENCODING_FILE,
+    Encoding,
+    load_encoding,
+    save_encoding,
+)
 from seq2seq.tasks.forecasting.frames import frame_of
 from seq2seq.tasks.forecasting.inputs import Sizes
 from seq2seq.tasks.forecasting.model import ForecastModel
@@ -39,7 +43,6 @@ from seq2seq.tasks.forecasting.windows import Reach, WindowCutter
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-ENCODING_FILE = "encoding.json"
 MOST_PATHS = 10_000
 
 
@@ -68,15 +71,12 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         values = saved.read_values(directory, cls.task, {"targets": int}, cls.files)
         config = saved.run_config(values, directory, cls.task)
         saved.require(directory, ENCODING_FILE, cls.files)
-        path = directory / ENCODING_FILE
-        try:
-            encoding = Encoding.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
-            raise RunError(f"{path}: damaged ({error}); copy the file again") from None
+        encoding = load_encoding(directory)
         if len(encoding.targets) != values["targets"]:
+            found = len(encoding.targets)
             raise RunError(
-                f"{path}: names {len(encoding.targets)} targets, but the model has "
-                f"{values['targets']}; copy the whole directory of the model again"
+                f"{directory / ENCODING_FILE}: names {found} targets; the model has "
+                f"{values['targets']}: copy the whole directory of the model again"
             )
         weights = directory / saved.WEIGHTS_FILE
         model = build_to_fit(lambda: make_model(config, encoding), weights)
@@ -84,8 +84,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         return cls(model.eval(), encoding, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
-        text = json.dumps(self.encoding.to_dict(), ensure_ascii=False, indent=1)
-        (directory / ENCODING_FILE).write_text(text, encoding="utf-8")
+        save_encoding(self.encoding, directory)
         return {"targets": len(self.encoding.targets)}
 
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:

@@ -17,7 +17,13 @@ from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
 from seq2seq.tasks.forecasting.config import ForecastConfig
-from seq2seq.tasks.forecasting.encoding import learn_encoding
+from seq2seq.tasks.forecasting.encoding import (
+    ENCODING_FILE,
+    Encoding,
+    learn_encoding,
+    load_encoding,
+    save_encoding,
+)
 from seq2seq.tasks.forecasting.evaluation import (
     evaluate,
     naive_forecasts,
@@ -64,9 +70,10 @@ class ForecastTask:
             first = Forecaster.from_pretrained(options.start_from, device="cpu")
         say(f"reading {config.data.train}", accelerator.is_main_process)
         self.sets = _Sets(config)
-        encoding = (
-            first.encoding if first else learn_encoding(config, self.sets.train, self.sets.ends)
-        )
+        with accelerator.main_process_first():
+            # the main process comes first and writes it, the others read what it wrote
+            keep = resume or not accelerator.is_main_process
+            encoding = self._encoding(folder, first, keep)
         self.model = make_model(config, encoding).to(accelerator.device)
         if first:
             copy_weights(first.model, self.model, options.start_from)
@@ -82,6 +89,19 @@ class ForecastTask:
         if self.validation is not None and accelerator.is_main_process:
             self._say_naive(self.validation)
 
+    def _encoding(self, folder: Path, first: Forecaster | None, keep: bool) -> Encoding:
+        """The encoding of the run, saved in its folder: with ``keep`` the one that is there, else
+        that of the model to start from, else a new one."""
+        if keep and (folder / ENCODING_FILE).exists():
+            return load_encoding(folder)
+        encoding = (
+            first.encoding
+            if first
+            else learn_encoding(self.config, self.sets.train, self.sets.ends)
+        )
+        save_encoding(encoding, folder)
+        return encoding
+
     def _batches(self) -> TrainingBatches:
         data, series = self.config.data, self.sets.train
         context = self.config.model.context
@@ -93,8 +113,6 @@ class ForecastTask:
             self.config.seed,
             data.windows_per_epoch,
             data.sampling == "series",
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
             augmentation(places(data.rotate, series.targets, "data.rotate"), data.noise),
         )
 
@@ -139,8 +157,8 @@ class ForecastTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss = objective(batch)

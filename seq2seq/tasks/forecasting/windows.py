@@ -194,7 +194,7 @@ class Windows:
 
 
 class TrainingBatches:
-    """The batches of each epoch, for one of ``world`` processes. All follows from ``seed``."""
+    """The batches of each epoch. All follows from ``seed``."""
 
     def __init__(
         self,
@@ -203,8 +203,6 @@ class TrainingBatches:
         seed: int,
         each_epoch: int | None = None,
         by_series: bool = False,
-        rank: int = 0,
-        world: int = 1,
         change: Change = unchanged,
     ) -> None:
         """``change``: see ``augmentation``."""
@@ -214,29 +212,26 @@ class TrainingBatches:
                 "longer series, or a larger training share in 'data.split'"
             )
         self._windows, self._size, self._seed = windows, batch_size, seed
-        self._by_series, self._rank, self._world = by_series, rank, world
-        self._change = change
+        self._by_series, self._change = by_series, change
         whole = min(len(windows), MOST_EACH_EPOCH)
         self._drawn = by_series or each_epoch is not None or whole < len(windows)
         self.count = each_epoch or whole  # windows of an epoch
 
     def len_epoch(self, epoch: int) -> int:
-        return max(1, -(-self.count // self._size) // self._world)
+        return -(-self.count // self._size)
 
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch; the first ``skip`` are left out at no cost."""
+    def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Each ``every``-th batch of one epoch; the first ``skip`` are left out at no cost."""
         order = self._order(epoch)
-        for number in range(skip, self.len_epoch(epoch)):
-            begin = (number * self._world + self._rank) * self._size
+        for number in range(skip, self.len_epoch(epoch), every):
+            begin = number * self._size
             batch = self._windows.batch(order[begin : begin + self._size])
             yield self._change(batch, np.random.default_rng([self._seed, epoch, begin]))
 
     def _order(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self._seed, epoch])
         if not self._drawn:
-            order = random.permutation(len(self._windows))
-            least = self._size * self._world if self._world > 1 else 1
-            return order if len(order) >= least else np.resize(order, least)
+            return random.permutation(len(self._windows))
         if not self._by_series:
             return random.integers(0, len(self._windows), self.count)
         counts = self._windows.counts

@@ -23,6 +23,7 @@ from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check
 
 if TYPE_CHECKING:
     from seq2seq.tasks.generation.config import LanguageConfig
+    from seq2seq.tasks.generation.mapped import LargeText
     from seq2seq.tasks.generation.perplexity import TextScore
     from seq2seq.tasks.generation.text import Text
 
@@ -189,7 +190,7 @@ def _perplexity(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(config: LanguageConfig, path: str | None) -> Text:
+def _text(config: LanguageConfig, path: str | None) -> Text | LargeText:
     from seq2seq.tasks.generation.text import as_documents, read
     from seq2seq.tasks.generation.training import load_texts
 

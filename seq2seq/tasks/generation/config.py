@@ -9,7 +9,7 @@ from typing import Any, Literal
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import Cell
 from seq2seq.config.paths import PathText
-from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.config.training import TrainingConfig, check_run, check_streaming
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
@@ -39,6 +39,9 @@ class TextConfig:
     validation_streams: int = 1  # the end of each of so many equal parts of it (char-rnn: 50)
     batch_size: int = 64  # streams read side by side
     bptt: int = 128  # steps that the gradient goes back
+    cache_dir: PathText | None = None  # of ids of texts larger than memory; default: datasets' own
+    streaming: bool = False  # read ``train`` again every epoch, keep nothing of it on disk
+    shuffle_buffer: int = 100_000  # lines, or rows of a dataset, whose documents are shuffled
 
 
 @dataclass
@@ -126,9 +129,11 @@ def check(config: LanguageConfig, where: str) -> None:
     positive = {
         "data.validation_streams": data.validation_streams,
         "data.batch_size": data.batch_size,
+        "data.shuffle_buffer": data.shuffle_buffer,
         "data.bptt": data.bptt,
         "units.vocab_size": config.units.vocab_size,
         "units.min_count": config.units.min_count,
+        "units.sample_sentences": config.units.sample_sentences,
         "model.layers": model.layers,
         "model.hidden_size": model.hidden_size,
         "model.embedding_size": model.embedding_size,
@@ -151,9 +156,21 @@ def check(config: LanguageConfig, where: str) -> None:
     check_positive(positive, where)
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
-    has_validation = bool(data.validation) or (data.validation_share > 0 and not data.hub)
+    held_out = data.validation_share > 0 and not (data.hub or data.streaming)
+    has_validation = bool(data.validation) or held_out
     check_run(config, where, has_validation)
     check_generation(config.generation, f"{where}: 'generation.", "'")
+    check_streaming(config, where)
+    if training.sampled_softmax and data.streaming:
+        raise UsageError(
+            f"{where}: 'training.sampled_softmax' goes by how often each unit comes, which nobody "
+            "knows of a stream; leave out 'data.streaming'"
+        )
+    if data.documents == "file" and data.streaming:
+        raise UsageError(
+            f"{where}: a stream has lines and no files; set 'data.documents' to another value than "
+            "'file', or leave out 'data.streaming'"
+        )
     if data.documents == "file" and data.hub:
         raise UsageError(f"{where}: 'data.documents: file' is for files; 'data.hub' is set")
     if training.sampled_softmax and training.label_smoothing:

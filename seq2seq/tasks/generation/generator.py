@@ -28,6 +28,7 @@ from seq2seq.tasks.generation.config import (
 from seq2seq.tasks.generation.directions import check_scores, check_writes
 from seq2seq.tasks.generation.laid_out import LaidOut
 from seq2seq.tasks.generation.likeliest import likeliest_units
+from seq2seq.tasks.generation.mapped import LargeText, encoded
 from seq2seq.tasks.generation.model import LanguageModel
 from seq2seq.tasks.generation.perplexity import (
     Cache,
@@ -42,7 +43,7 @@ from seq2seq.tasks.generation.session import Session, sampling
 from seq2seq.tasks.generation.stepping import LanguageSteps
 from seq2seq.tasks.generation.streaming import Generated, Reason, Writer
 from seq2seq.tasks.generation.suggesting import Suggestion, suggest
-from seq2seq.tasks.generation.text import Text, as_documents, encode_text
+from seq2seq.tasks.generation.text import Text, as_documents
 from seq2seq.text.vocabulary import END, Units, save_units
 
 MAX_ROWS = 256  # written side by side; more are written one group after the other
@@ -342,7 +343,7 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
 
     def perplexity(
         self,
-        text: str | bytes | Text,
+        text: str | bytes | Text | LargeText,
         *,
         cold_window: int | None = None,
         rows: int = 1,
@@ -352,9 +353,9 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
     ) -> TextScore:
         """How well the model predicts a text; see ``perplexity.evaluate``."""
         check_scores(self.config)
-        if not isinstance(text, Text):
+        if isinstance(text, (str, bytes)):
             text = as_documents([text], self.config.data.documents, "the text")
-        corpus = encode_text(text, self.units, self.has_end, self.backward)
+        corpus = encoded(text, self.units, self.has_end, self.backward)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
         if not self.units.knows_unknown:  # else <unk> is a unit like any other, as in WikiText-2

@@ -121,6 +121,7 @@ def evaluate(
     cold_window: int | None = None,
     cache: Cache | None = None,
     dynamic: Dynamic | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> TextScore:
     """Score every unit of a text that has one before it.
 
@@ -128,6 +129,9 @@ def evaluate(
     more, so many stretches of it are read side by side; each one first reads the ``warm_up``
     units before it, which are not scored. ``cold_window``: each stretch of so many units is read
     from an empty state instead, with no overlap.
+
+    ``share`` (r, W): only what falls to process r of W is scored; ``total`` and ``tokens`` of the
+    result are of that, to be summed over the processes.
 
     The weights are as before in the end, with ``dynamic`` too.
 
@@ -139,11 +143,18 @@ def evaluate(
     total = 0.0
     with evaluating(model), _restored(model, dynamic is not None) as first:
         for number in range(0, len(segments), side_by_side):
-            group = segments[number : number + side_by_side]
+            group = segments[number : number + side_by_side][share[0] :: share[1]]
+            if not group:
+                continue
             values = _read(model, group, corpus.documents, device, cache, dynamic, first)
             total += float(values.sum())
     _check_number(total, cache, dynamic)
-    count = sum(s.end - s.scored for s in segments)
+    own = (
+        s
+        for n in range(0, len(segments), side_by_side)
+        for s in segments[n : n + side_by_side][share[0] :: share[1]]
+    )
+    count = sum(s.end - s.scored for s in own)
     return TextScore(total, count, corpus.characters, corpus.words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +17,25 @@ from seq2seq.errors import UsageError
 from seq2seq.tasks.generation.cloze_model import ClozeModel, make_model
 from seq2seq.tasks.generation.config import LanguageConfig
 from seq2seq.tasks.generation.generator import TextGenerator
+from seq2seq.tasks.generation.mapped import LargeText, cache_folder, encoded, split_large
 from seq2seq.tasks.generation.model import LanguageState
 from seq2seq.tasks.generation.objectives import LanguageLoss
 from seq2seq.tasks.generation.perplexity import TextScore, evaluate, evaluate_cloze
 from seq2seq.tasks.generation.sampled_vocabulary import SampledVocabulary
-from seq2seq.tasks.generation.text import Corpus, Text, encode_text, load_text, split_text
+from seq2seq.tasks.generation.stream import StreamedWindows
+from seq2seq.tasks.generation.text import (
+    Corpus,
+    Split,
+    Text,
+    large_files,
+    load_text,
+    split_text,
+)
 from seq2seq.tasks.generation.windows import Window, Windows
 from seq2seq.text.vocabulary import Units
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights, units_of_run
+from seq2seq.training.processes import gathered
 from seq2seq.training.task import Carried, Loss
 
 VALIDATION_ROWS = 64  # read side by side, each after so many units that are not scored:
@@ -35,6 +46,8 @@ class LanguageTask:
     """See ``seq2seq.training.task``."""
 
     figures = ("validation_loss", "bits_per_character", "perplexity")
+    shares_rows = True  # of streams, whose state is carried
+    shares_evaluation = True
 
     @staticmethod
     def unread_parameters(config: LanguageConfig) -> bool:
@@ -53,24 +66,19 @@ class LanguageTask:
         main = accelerator.is_main_process
         say(f"reading {config.data.hub or config.data.train}", main)
         texts = load_texts(config)
-        with accelerator.main_process_first():
-            # the main process comes first and writes them, the others read what it wrote
-            keep = resume or not accelerator.is_main_process
-            before = None if first is None else first.units
-            # of bytes, which need no training, there are none
-            documents = (d for d in texts["train"].documents() if isinstance(d, str))
-            self.units = units_of_run(config.units, folder / "tokenizer", documents, before, keep)
+        place = accelerator.process_index, accelerator.num_processes
+        stream = StreamedWindows(config, *place) if config.data.streaming else None
+        # the main process comes first and writes them, the others read what it wrote
+        keep = resume or not main
+        before = None if first is None else first.units
+        self.units = units_of_run(
+            config.units, folder / "tokenizer", _learned_from(config, texts, stream), before, keep
+        )
         self.corpora = _encode(config, texts, self.units, main)
         self.has_validation = "validation" in self.corpora
-        self.windows = Windows(
-            self.corpora["train"],
-            config.data.batch_size,
-            config.data.bptt,
-            config.seed,
-            options.variable_bptt,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
+        self.windows = stream or self._windows(place)
+        if stream is not None:
+            stream.use(self.units)
         self.model = make_model(config.model, len(self.units)).to(accelerator.device)
         if first:
             copy_weights(first.model, self.model, options.start_from)
@@ -82,17 +90,28 @@ class LanguageTask:
             self._sampled(options.sampled_softmax),
         )
 
+    def _windows(self, place: tuple[int, int]) -> Windows:
+        data, variable = self.config.data, self.config.training.variable_bptt
+        train, seed = self.corpora["train"], self.config.seed
+        return Windows(train, data.batch_size, data.bptt, seed, variable, *place)
+
     def _sampled(self, size: int) -> SampledVocabulary | None:
         if not size:
             return None
         counts = np.zeros(len(self.units), np.int64)
         for piece in self.corpora["train"].pieces:
-            counts += np.bincount(piece, minlength=len(counts))
+            for at in range(0, len(piece), 1 << 24):  # a piece may be larger than memory
+                counts += np.bincount(piece[at : at + (1 << 24)], minlength=len(counts))
         return SampledVocabulary(torch.from_numpy(counts), size)
 
     def describe(self) -> str:
-        data, train = self.config.data, self.corpora["train"]
+        data = self.config.data
         sizes = ", ".join(f"{name} {corpus.tokens:,}" for name, corpus in self.corpora.items())
+        if isinstance(self.windows, StreamedWindows):
+            stream = f"a stream, {data.shuffle_buffer:,} lines at a time"
+            sizes = f"{stream}, {sizes}" if sizes else stream
+            return f"{self.units.kind}: {sizes}; vocabulary {len(self.units):,}"
+        train = self.corpora["train"]
         streams = f"{self.windows.streams} streams"
         if self.windows.streams < data.batch_size:
             streams += f" (not {data.batch_size}: the text is short)"
@@ -101,11 +120,20 @@ class LanguageTask:
             f"{min(data.bptt, max(1, (train.tokens - 1) // self.windows.streams))}"
         )
 
-    def len_epoch(self, epoch: int) -> int:
+    def len_epoch(self, epoch: int) -> int | None:
         return self.windows.len_epoch(epoch)
 
     def epoch(self, epoch: int, skip: int) -> Iterator[Window]:
         return self.windows.epoch(epoch, skip=skip)
+
+    def stream_state(self) -> dict[str, Any] | None:
+        if isinstance(self.windows, StreamedWindows):
+            return self.windows.stream.state()
+        return None
+
+    def load_stream_state(self, state: dict[str, Any]) -> None:
+        if isinstance(self.windows, StreamedWindows):
+            self.windows.stream.load(state)
 
     def loss(self, objective: nn.Module, batch: Window, carried: Carried) -> Loss:
         state = None
@@ -137,10 +165,17 @@ class LanguageTask:
         }
 
     def _evaluate(self, corpus: Corpus) -> TextScore:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
         with self.accelerator.autocast():
-            if isinstance(self.model, ClozeModel):
+            if isinstance(self.model, ClozeModel):  # by each process
                 return evaluate_cloze(self.model, corpus, VALIDATION_ROWS, WARM_UP)
-            return evaluate(self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP)
+            score = evaluate(
+                self.model, corpus, rows=VALIDATION_ROWS, warm_up=WARM_UP, share=(rank, world)
+            )
+        corpus.release()
+        parts = gathered(self.accelerator, [score.total, score.tokens])
+        total, tokens = (sum(part[i] for part in parts) for i in range(2))
+        return dataclasses.replace(score, total=total, tokens=tokens)
 
     def score(self, figures: dict[str, float]) -> float:
         return -figures["validation_loss"]
@@ -159,6 +194,8 @@ class LanguageTask:
         if "test" not in self.corpora:
             return []
         result = self._evaluate(self.corpora["test"])
+        if not self.accelerator.is_main_process:
+            return []
         values: dict[str, Any] = {
             "nats": result.nats,
             "bits_per_character": result.bits_per_character,
@@ -175,32 +212,58 @@ class LanguageTask:
         return lines
 
 
-def load_texts(config: LanguageConfig) -> dict[str, Text]:
+def load_texts(config: LanguageConfig) -> dict[str, Text | LargeText]:
     """Training text, and validation and test text where there are any."""
-    data, raw = config.data, config.units.kind == "bytes"
-    texts = {"train": load_text(data, "train", raw)}
+    data = config.data
+    texts = {} if data.streaming else {"train": _load(config, "train")}
     if data.validation:
-        texts["validation"] = load_text(data, "validation", raw)
-    elif data.validation_share and not data.hub:
-        texts["train"], texts["validation"] = split_text(
-            texts["train"], data.validation_share, data.validation_streams
-        )
+        texts["validation"] = _load(config, "validation")
+    elif data.validation_share and not (data.hub or data.streaming):
+        train, cut = texts["train"], (data.validation_share, data.validation_streams)
+        if isinstance(train, LargeText):
+            texts["train"], texts["validation"] = split_large(train, *cut)
+        else:
+            texts["train"], texts["validation"] = split_text(train, *cut)
     if data.test:
-        texts["test"] = load_text(data, "test", raw)
+        texts["test"] = _load(config, "test")
     return texts
 
 
+def _learned_from(
+    config: LanguageConfig, texts: dict[str, Text | LargeText], stream: StreamedWindows | None
+) -> Iterator[str]:
+    """What a vocabulary is learned from; of bytes, which need no training, there is nothing."""
+    if stream is not None:
+        yield from stream.first_lines(config.units.sample_sentences)
+    else:
+        yield from (d for d in texts["train"].documents() if isinstance(d, str))
+
+
+def _load(config: LanguageConfig, split: Split) -> Text | LargeText:
+    """In memory, or as files where they are too large for it."""
+    data, raw = config.data, config.units.kind == "bytes"
+    paths = large_files(data, split)
+    if paths is None:
+        return load_text(data, split, raw)
+    name = f"'data.{split}': {getattr(data, split)}"
+    return LargeText(tuple(paths), data.documents, raw, name, cache_folder(data.cache_dir))
+
+
 def _encode(
-    config: LanguageConfig, texts: dict[str, Text], units: Units, main: bool
+    config: LanguageConfig, texts: dict[str, Text | LargeText], units: Units, main: bool
 ) -> dict[str, Corpus]:
     """The texts as ids; UsageError for one with nothing to predict."""
-    size = sum(len(document) for text in texts.values() for document in text.documents())
-    say(f"encoding {size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}", main)
+    small = [text for text in texts.values() if isinstance(text, Text)]
+    size = sum(len(document) for text in small for document in text.documents())
+    what = f"{size:,} {'bytes' if config.units.kind == 'bytes' else 'characters'}"
+    if files := {
+        path for text in texts.values() if not isinstance(text, Text) for path in text.paths
+    }:
+        what = f"{sum(path.stat().st_size for path in files):,} bytes of files, kept in the cache"
+    say(f"encoding {what}", main)
     documents = config.data.documents != "none"
     backward = config.model.direction == "backward"
-    corpora = {
-        split: encode_text(text, units, documents, backward) for split, text in texts.items()
-    }
+    corpora = {split: encoded(text, units, documents, backward) for split, text in texts.items()}
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
             raise UsageError(

@@ -17,6 +17,8 @@ from seq2seq.errors import UsageError
 from seq2seq.tasks.generation.text import Corpus
 from seq2seq.text.vocabulary import END
 
+_RELEASED = 64  # windows after which pages of a mapped text leave this process's memory
+
 
 @dataclass(frozen=True)
 class Window:
@@ -57,11 +59,9 @@ class Windows:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self._text = np.concatenate(corpus.pieces)
-        self._starts = np.zeros(len(self._text), dtype=bool)  # empty state before this input
-        self._starts[np.cumsum([0, *(len(piece) for piece in corpus.pieces[:-1])])] = True
-        if corpus.documents:
-            self._starts |= self._text == END
+        self._corpus = corpus
+        self._text = np.concatenate(corpus.pieces) if corpus.whole is None else corpus.whole
+        firsts = np.cumsum([0, *(len(piece) for piece in corpus.pieces[:-1])])
         if len(self._text) < 2 * world:
             raise UsageError(
                 f"the training text has {len(self._text)} units; at least {2 * world} are needed"
@@ -73,7 +73,9 @@ class Windows:
                 f"'data.batch_size' is {batch_size}; the {world} processes need a multiple"
             )
         self._bptt, self._seed, self._variable = bptt, seed, variable
-        self._mine = slice(rank * self.streams // world, (rank + 1) * self.streams // world)
+        self._rows = range(rank * self.streams // world, (rank + 1) * self.streams // world)
+        length = (len(self._text) - 1) // self.streams
+        self._firsts = [divmod(int(first), length) for first in firsts]  # stream, step
 
     def cuts(self, epoch: int) -> np.ndarray:
         """Where the windows of an epoch begin, within a stream; last, where they end."""
@@ -97,18 +99,28 @@ class Windows:
         cuts = self.cuts(epoch)
         length = int(cuts[-1])
         size = self.streams * length
-        shape = (self.streams, length)
-        inputs = self._text[:size].reshape(shape)[self._mine]  # (B, L)
-        targets = self._text[1 : size + 1].reshape(shape)[self._mine]
-        starts = self._starts[:size].reshape(shape)[self._mine]
+        shape, mine = (self.streams, length), slice(self._rows.start, self._rows.stop)
+        inputs = self._text[:size].reshape(shape)[mine]  # (B, L)
+        targets = self._text[1 : size + 1].reshape(shape)[mine]
         for number in range(skip, len(cuts) - 1):
-            part = slice(int(cuts[number]), int(cuts[number + 1]))
-            resets = starts[:, part]
-            if number == 0:
-                resets = resets[:, 1:]  # at the first step the state is empty as it is
+            first, last = int(cuts[number]), int(cuts[number + 1])
+            starts = self._starts(inputs[:, first:last], first)
+            # at the first step of all the state is empty as it is
+            resets = starts[:, 1:] if number == 0 else starts
             yield Window(
-                torch.from_numpy(inputs[:, part].astype(np.int64)),
-                torch.from_numpy(targets[:, part].astype(np.int64)),
-                torch.from_numpy(starts[:, part].copy()) if resets.any() else None,
+                torch.from_numpy(inputs[:, first:last].astype(np.int64)),
+                torch.from_numpy(targets[:, first:last].astype(np.int64)),
+                torch.from_numpy(starts) if resets.any() else None,
                 number,
             )
+            if number % _RELEASED == 0:
+                self._corpus.release()
+
+    def _starts(self, inputs: np.ndarray, first: int) -> np.ndarray:
+        """Where the state is empty before an input of the window (B, T) at step ``first``: at the
+        beginning of a document or of a piece."""
+        starts = inputs == END if self._corpus.documents else np.zeros(inputs.shape, dtype=bool)
+        for stream, step in self._firsts:
+            if stream in self._rows and first <= step < first + inputs.shape[1]:
+                starts[stream - self._rows.start, step - first] = True
+        return starts

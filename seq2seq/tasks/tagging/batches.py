@@ -24,7 +24,6 @@ from seq2seq.tasks.tagging.vocabulary import (
 )
 
 IGNORE = -100  # labels that the loss leaves out: padding, and labels that training never saw
-_POOL = 30  # batches among which sentences are sorted by length
 
 
 class Words(NamedTuple):
@@ -76,6 +75,20 @@ def encode_words(sentences: Sequence[Sequence[str]], vocabulary: TaggingVocabula
     )
 
 
+def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Batches of at most ``size`` sentences whose ``lengths`` ascend, as their places: sentences of
+    one length, but for batches that would hold less than a quarter of ``size``. See
+    ``model._unequal`` for what that is good for."""
+    batches: list[list[int]] = [[]]
+    for place, length in enumerate(lengths):
+        last = batches[-1]
+        full = len(last) == size or (4 * len(last) >= size and lengths[last[-1]] != length)
+        if full:
+            batches.append([])
+        batches[-1].append(place)
+    return batches if batches[0] else []
+
+
 class LabelIds:
     """Labels as ids: of each column, and of whole sentences."""
 
@@ -112,11 +125,10 @@ class LabelIds:
 
 
 class TaggingBatches:
-    """The batches of each epoch, for one of ``world`` processes.
+    """The batches of each epoch, for all processes together.
 
-    Sentences of like length are together: each epoch is shuffled, and every so many batches are
-    sorted by length. All ranks get equally many batches: where the number does not divide, the
-    first ones of the epoch are given out twice.
+    Sentences of one length are together (``by_length``); which, and the order of batches, differs
+    from epoch to epoch.
     """
 
     def __init__(
@@ -125,44 +137,33 @@ class TaggingBatches:
         vocabulary: TaggingVocabulary,
         config: TaggingConfig,
         with_vectors: set[str],
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         """``with_vectors``: words that have a vector in a file."""
         self._sentences, self._vocabulary, self._config = sentences, vocabulary, config
         self._size, self._seed = config.data.batch_size, config.seed
-        self._rank, self._world = rank, world
         self._lengths = np.array([len(one.words) for one in sentences])
+        self._cuts = by_length(sorted(self._lengths.tolist()), self._size)
         self._labels = LabelIds(vocabulary, config.model.scheme)
         counts = word_counts(sentences, config.model.lowercase, with_vectors)
         rare = [w for w, n in counts.items() if n == 1 and w not in with_vectors]
         self._rare = np.array(sorted({vocabulary.word_id(word) for word in rare}), np.int64)
 
-    def _batches(self) -> int:
-        return -(-len(self._sentences) // self._size)
-
     def len_epoch(self, epoch: int) -> int:
-        """Number of batches of this rank in an epoch."""
-        return -(-self._batches() // self._world)
+        """Number of batches in an epoch."""
+        return len(self._cuts)
 
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[TaggingBatch]:
-        """Batches of one epoch for this rank; the first ``skip`` are left out at no cost."""
+    def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[TaggingBatch]:
+        """Batches ``skip``, ``skip + every``, ... of one epoch; the others cost nothing."""
         order = self._order(epoch)
-        for step in range(skip, self.len_epoch(epoch)):
-            number = (step * self._world + self._rank) % self._batches()
+        for number in range(skip, len(order), every):
             yield self._batch(order[number], epoch, number)
 
     def _order(self, epoch: int) -> list[np.ndarray]:
         """The sentences of each batch."""
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation(len(self._sentences))
-        pool = self._size * _POOL
-        pools = [order[at : at + pool] for at in range(0, len(order), pool)]
-        batches = []
-        for one in pools:
-            ordered = one[np.argsort(self._lengths[one], kind="stable")]
-            batches += [ordered[at : at + self._size] for at in range(0, len(one), self._size)]
-        return [batches[number] for number in random.permutation(len(batches))]
+        order = order[np.argsort(self._lengths[order], kind="stable")]
+        return [order[self._cuts[number]] for number in random.permutation(len(self._cuts))]
 
     def _batch(self, index: np.ndarray, epoch: int, number: int) -> TaggingBatch:
         sentences = [self._sentences[i] for i in index]

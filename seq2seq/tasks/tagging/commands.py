@@ -119,8 +119,8 @@ def _tag(options: argparse.Namespace) -> int:
                 precision=options.precision,
             )
             for number, one in enumerate(found):
-                rows = given[number].rows if given else None
-                text = json_line(one) if options.json else columns.write(one, rows)
+                block = given[number] if given else None
+                text = json_line(one) if options.json else columns.write(one, block)
                 sink.write(text.encode("utf-8", "replace"))
                 if drawn is None and one.tokens:
                     drawn = one

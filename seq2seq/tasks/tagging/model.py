@@ -109,7 +109,7 @@ class TaggingModel(nn.Module):
     def forward(self, words: Words) -> Emissions:
         vectors = nn.functional.embedding(words.places, self.vectors(words))  # (B, T, E)
         inputs = drop_steps(vectors, self.dropout, self.variational, self.training)
-        outputs, hidden, _ = self.encoder(inputs, words.lengths)  # (B, T, D), (L, B, D)
+        outputs, hidden, _ = self.encoder(inputs, _unequal(words))  # (B, T, D), (L, B, D)
         whole = None
         if self.pooling is not None and self.sentence is not None:
             pooled, _ = self.pooling(outputs, words.lengths, hidden[-1])
@@ -117,6 +117,15 @@ class TaggingModel(nn.Module):
             whole = _whole(whole.squeeze(1))
         outputs = drop_steps(outputs, self.dropout, self.variational, self.training)
         return Emissions(tuple(_whole(head(outputs)) for head in self.heads), whole)
+
+
+def _unequal(words: Words) -> Tensor | None:
+    """The lengths, None where all are equal: recurrences then need no masks, and on a CPU take half
+    the time. On a GPU, finding out would be a wait."""
+    lengths = words.lengths
+    if lengths.device.type == "cpu" and bool((lengths == words.places.shape[1]).all()):
+        return None
+    return lengths
 
 
 def _whole(x: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ class SpanScore:
     right: int
 
 
+_OF_SPANS = ("f1", "precision", "recall")
+
+
 @dataclass(frozen=True)
 class LabelScores:
     """Scores of one column: percentage of words with the right label; for spans their scores, all
@@ -41,6 +44,12 @@ class LabelScores:
     def main(self) -> float:
         """F1 of spans, else accuracy."""
         return self.accuracy if self.spans is None else self.spans.f1
+
+    def metrics(self) -> dict[str, float]:
+        """The figures by the names of the hub's metrics."""
+        spans = self.spans
+        of_spans = {} if spans is None else {name: getattr(spans, name) for name in _OF_SPANS}
+        return {**of_spans, "accuracy": self.accuracy}
 
     def __str__(self) -> str:
         if self.spans is None:

@@ -14,7 +14,7 @@ from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
-from seq2seq.tasks.tagging.batches import Words, encode_words
+from seq2seq.tasks.tagging.batches import Words, by_length, encode_words
 from seq2seq.tasks.tagging.card import tagging_card
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import Emissions, TaggingModel
@@ -56,8 +56,9 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         vocabulary = TaggingVocabulary.load(directory)
         path, size = directory / VOCABULARY_FILE, len(vocabulary.words)
         saved.check_vocabulary(path, size, values["vocab_size"], "vocab_size")
-        model = TaggingModel(config.model, vocabulary)
-        saved.load_weights(model, directory / saved.WEIGHTS_FILE)
+        weights = directory / saved.WEIGHTS_FILE
+        model = saved.build_to_fit(lambda: TaggingModel(config.model, vocabulary), weights)
+        saved.load_weights(model, weights)
         return cls(model.eval(), vocabulary, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
@@ -140,8 +141,8 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         spans = {column.name for column in self.vocabulary.columns if column.spans}
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
+            for places in by_length([len(texts[n][1]) for n in order], batch_size):
+                batch = [order[place] for place in places]
                 words = encode_words(
                     [[t.text for t in texts[n][1]] for n in batch], self.vocabulary
                 )

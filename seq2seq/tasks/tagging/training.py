@@ -16,7 +16,13 @@ from torch import nn
 
 from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
-from seq2seq.tasks.tagging.batches import LabelIds, TaggingBatch, TaggingBatches, encode_words
+from seq2seq.tasks.tagging.batches import (
+    LabelIds,
+    TaggingBatch,
+    TaggingBatches,
+    by_length,
+    encode_words,
+)
 from seq2seq.tasks.tagging.columns import write_pairs
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import TaggingModel
@@ -61,16 +67,14 @@ class TaggingTask:
         if options.start_from and not resume:
             first = Tagger.from_pretrained(options.start_from, device="cpu")
         vectors = _vectors(config)
-        with accelerator.main_process_first():
-            keep = resume or not self.main
-            self.vocabulary = self._vocabulary(folder / "tokenizer", first, vectors, keep)
+        # the main process comes first and writes it, the others read what it wrote
+        keep = resume or not self.main
+        self.vocabulary = self._vocabulary(folder / "tokenizer", first, vectors, keep)
         self.batches = TaggingBatches(
             self.sets["train"],
             self.vocabulary,
             config,
             set(vectors.words) if vectors else set(),
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
         )
         self.model = TaggingModel(config.model, self.vocabulary)
         if vectors and not first:
@@ -133,10 +137,10 @@ class TaggingTask:
             ]
             if unseen and self.main:
                 _log.warning(
-                    "%s, line %d: the label '%s' of '%s' is not in the training data, nor are %d "
-                    "more here: they count as mistakes",
+                    "%s, line %d: the label '%s' of '%s' is not in the training data; labels that "
+                    "are not, %d in this file, count as mistakes",
                     *(getattr(self.config.data, split), unseen[0][1], unseen[0][0], name),
-                    len(unseen) - 1,
+                    len(unseen),
                 )
 
     def describe(self) -> str:
@@ -152,8 +156,8 @@ class TaggingTask:
     def len_epoch(self, epoch: int) -> int:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[TaggingBatch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[TaggingBatch]:
+        return self.batches.epoch(epoch, skip, every)
 
     def loss(self, objective: nn.Module, batch: TaggingBatch, carried: Carried) -> Loss:
         loss, parts = objective(batch.words, batch.labels, batch.sentence_labels)
@@ -187,8 +191,9 @@ class TaggingTask:
         found: list[Any] = [None] * len(sentences)
         total, words = 0.0, 0
         with torch.no_grad(), evaluating(objective), self.accelerator.autocast():
-            for start in range(0, len(order), VALIDATION_SENTENCES):
-                rows = order[start : start + VALIDATION_SENTENCES]
+            sizes = [len(sentences[row].words) for row in order]
+            for places in by_length(sizes, VALIDATION_SENTENCES):
+                rows = [order[place] for place in places]
                 chosen = [sentences[row] for row in rows]
                 encoded = encode_words([one.words for one in chosen], self.vocabulary)
                 batch = self.label_ids.batch(chosen, encoded).to(device)
@@ -241,6 +246,7 @@ class TaggingTask:
         (run / f"{split}.columns").write_text(columns, encoding="utf-8")
         location = getattr(self.config.data, split)
         card: dict[str, Any] = {"scores": told, "test_set": location, "training": training}
+        card["metrics"] = next(iter(scores.values())).metrics() if scores else {}
         self.tagger.save_pretrained(model, card=card)
         return told
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from seq2seq.tasks.tagging.columns import Block
 from seq2seq.tasks.tagging.schemes import OUTSIDE, split_label
 from seq2seq.tasks.tagging.tagged import Tagged
 
@@ -23,15 +24,16 @@ class ColumnWriter:
         self._name, self._probabilities, self._coloured = sentence_name, probabilities, coloured
         self._colours: dict[str, int] = {}
 
-    def write(self, tagged: Tagged, given: Sequence[Sequence[str]] | None = None) -> str:
-        """One sentence. ``given``: the columns of each word that its labels are added to."""
-        lines = []
+    def write(self, tagged: Tagged, given: Block | None = None) -> str:
+        """One sentence. ``given``: the columns that its labels are added to."""
+        comments = {} if given is None else given.comments
+        lines = [f"# {name} = {text}" for name, text in comments.items() if name != self._name]
         if tagged.sentence_label is not None:
             lines.append(f"# {self._name} = {tagged.sentence_label}")
             if self._probabilities:
                 lines.append(f"# {self._name}_probability = {tagged.sentence_probability:.4f}")
         for place, token in enumerate(tagged.tokens):
-            cells = list(given[place]) if given else [token.text]
+            cells = list(given.rows[place]) if given else [token.text]
             marks = [labels[place] for labels in tagged.labels.values()]
             for name, labels in tagged.labels.items():
                 cells.append(labels[place])

@@ -113,13 +113,12 @@ def plan_batches(
 
 
 class TrainingBatches:
-    """The batches of each epoch, for one of ``world`` processes.
+    """The batches of each epoch, for all processes together.
 
     With ``sampling`` above 0 each batch is tokenised anew by Tokenizer.sample_batch. The budget
     of a batch counts tokens without sampling, so that sampling changes neither the number of
     sentences in a batch nor of batches in an epoch; sampled batches are larger (by 3, 29 and 86%
-    for a unigram model at 0.5, 0.2 and 0.1). All ranks get equally many batches: where
-    the number does not divide, the first ones of the epoch are given out twice.
+    for a unigram model at 0.5, 0.2 and 0.1).
     """
 
     def __init__(
@@ -130,11 +129,7 @@ class TrainingBatches:
         data: DataConfig,
         sampling: float,
         seed: int,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
-        if not 0 <= rank < world:
-            raise ValueError(f"rank {rank} of a world of {world}; expected 0 <= rank < world")
         if len(corpus) == 0:
             dropped = ", ".join(f"{count} {why}" for why, count in corpus.dropped.items() if count)
             raise UsageError(
@@ -147,19 +142,16 @@ class TrainingBatches:
         self._data = data
         self._sampling = sampling
         self._seed = seed
-        self._rank = rank
-        self._world = world
         self._planned: tuple[int, list[np.ndarray]] | None = None
 
     def len_epoch(self, epoch: int) -> int:
-        """Number of batches of this rank in an epoch."""
-        return -(-len(self._plan(epoch)) // self._world)
+        """Number of batches in an epoch."""
+        return len(self._plan(epoch))
 
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """Batches of one epoch for this rank; the first ``skip`` are left out at no cost."""
+    def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Batches ``skip``, ``skip + every``, ... of one epoch; the others cost nothing."""
         plan = self._plan(epoch)
-        for step in range(skip, self.len_epoch(epoch)):
-            number = (step * self._world + self._rank) % len(plan)
+        for number in range(skip, len(plan), every):
             yield self._batch(plan[number], epoch, number)
 
     def _plan(self, epoch: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Literal
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import DecoderConfig, EncoderConfig
 from seq2seq.config.paths import PathText
-from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.config.training import TrainingConfig, check_run, check_streaming
 from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import UsageError
 
@@ -45,6 +45,8 @@ class DataConfig:
     batch_tokens: int = 4096  # budget of a batch: sentences x longest (source or target)
     batch_sentences: int = 1024  # and at most so many sentences
     cache_dir: PathText | None = None  # default: the datasets library's own cache folder
+    streaming: bool = False  # read ``train`` again every epoch, keep nothing of it on disk
+    shuffle_buffer: int = 100_000  # pairs of a stream that are shuffled (and batched) together
 
 
 @dataclass
@@ -117,7 +119,9 @@ def check(config: TranslationConfig, where: str) -> None:
     positive = {
         "data.batch_tokens": config.data.batch_tokens,
         "data.batch_sentences": config.data.batch_sentences,
+        "data.shuffle_buffer": config.data.shuffle_buffer,
         "tokenizer.vocab_size": config.tokenizer.vocab_size,
+        "tokenizer.sample_sentences": config.tokenizer.sample_sentences,
         "model.embedding_size": model.embedding_size,
         "model.encoder.layers": model.encoder.layers,
         "model.encoder.hidden_size": model.encoder.hidden_size,
@@ -152,6 +156,17 @@ def check(config: TranslationConfig, where: str) -> None:
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(config.data.validation))
+    check_streaming(config, where)
+    if config.data.streaming and training.objective != "cross_entropy":
+        raise UsageError(
+            f"{where}: 'training.objective: {training.objective}' looks the references up, which a "
+            "stream does not keep; leave out 'data.streaming'"
+        )
+    if config.data.streaming and config.data.filter.deduplicate:
+        raise UsageError(
+            f"{where}: 'data.filter.deduplicate' would have to remember the whole stream; leave "
+            "out 'data.streaming', or deduplicate the data beforehand"
+        )
     if model.tied_embeddings == "all" and not config.tokenizer.shared:
         raise UsageError(
             f"{where}: 'model.tied_embeddings: all' needs one vocabulary for both languages; "

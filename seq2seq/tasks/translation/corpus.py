@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow.compute
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.processors import cores
 from seq2seq.tasks.translation.config import FilterConfig, TranslationConfig
 from seq2seq.text.files import quiet
 from seq2seq.text.sentencepiece import Tokenizer
 
 _VERSION = 2  # of the columns below: another number makes caches of older code void
-# SentencePiece holds its training text in memory; so many pairs are plenty for any vocabulary.
-_TOKENIZER_PAIRS = 2_000_000
+_ROWS_A_WORKER = 100_000  # fewer pairs are tokenised in less time than a process takes to begin
 
 
 @dataclass
@@ -61,9 +61,9 @@ def build_tokenizers(
         return source, _load("target_model", options.target_model)
     if options.target_model is not None:
         raise UsageError("'tokenizer.target_model' is set but 'tokenizer.model' is not; set both")
-    if len(pairs) > _TOKENIZER_PAIRS:
+    if len(pairs) > options.sample_sentences:
         rows = np.random.default_rng(config.seed).choice(
-            len(pairs), _TOKENIZER_PAIRS, replace=False, shuffle=False
+            len(pairs), options.sample_sentences, replace=False, shuffle=False
         )
         pairs = pairs.select(np.sort(rows))
     if options.shared:
@@ -90,6 +90,7 @@ def tokenize_pairs(
     digest = hashlib.sha256(repr((_VERSION, pairs._fingerprint)).encode())
     for tokenizer in (source_tokenizer, target_tokenizer):
         digest.update(hashlib.sha256(tokenizer.model).digest())
+    fingerprint = digest.hexdigest()[:32]
     ids = datasets.List(datasets.Value("int32"))
     features = datasets.Features({**pairs.features, "source_ids": ids, "target_ids": ids})
     try:
@@ -99,7 +100,8 @@ def tokenize_pairs(
                 batched=True,
                 fn_kwargs={"source": source_tokenizer, "target": target_tokenizer},
                 features=features,
-                new_fingerprint=digest.hexdigest()[:32],
+                new_fingerprint=fingerprint,
+                num_proc=_workers(pairs, fingerprint),
                 desc="tokenising",
             )
     except OSError as error:
@@ -107,6 +109,23 @@ def tokenize_pairs(
             f"the tokenised corpus cannot be written ({error.strerror or error}); set "
             "'data.cache_dir' to a folder with room"
         ) from error
+    return _kept(tokenized, filter)
+
+
+def tokenize_rows(
+    rows: list[dict[str, str]], source: Tokenizer, target: Tokenizer, filter: FilterConfig
+) -> Corpus:
+    """The same of some pairs in memory."""
+    columns = {side: [row[side] for row in rows] for side in ("source", "target")}
+    ids = _tokenize(columns, source, target)
+    kinds = {name: pyarrow.list_(pyarrow.int32()) for name in ids}
+    arrays = {name: pyarrow.array(ids[name], kind) for name, kind in kinds.items()}
+    table = pyarrow.table({**{name: pyarrow.array(columns[name]) for name in columns}, **arrays})
+    return _kept(datasets.Dataset(table), filter)
+
+
+def _kept(tokenized: datasets.Dataset, filter: FilterConfig | None) -> Corpus:
+    """Pairs with their ids, of which those are kept that the filter lets pass."""
     source_lengths = _lengths(tokenized, "source_ids")
     target_lengths = _lengths(tokenized, "target_ids")
     if filter is None:
@@ -115,6 +134,18 @@ def tokenize_pairs(
     if not keep.all():
         tokenized = tokenized.select(np.flatnonzero(keep))
     return Corpus(tokenized, source_lengths[keep], target_lengths[keep], dropped)
+
+
+def _workers(pairs: datasets.Dataset, fingerprint: str) -> int | None:
+    """How many processes tokenise; None: this one. What is cached is taken as it was written."""
+    for file in pairs.cache_files[:1]:
+        folder = Path(file["filename"]).parent
+        if (folder / f"cache-{fingerprint}.arrow").exists():
+            return None
+        for part in folder.glob(f"cache-{fingerprint}_00000_of_*.arrow"):
+            return int(part.stem.rsplit("_", 1)[1])
+    workers = min(cores(), len(pairs) // _ROWS_A_WORKER)
+    return workers if workers > 1 else None
 
 
 def _tokenize(

@@ -11,11 +11,12 @@ import time
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import open_output, progress, same_file
-from seq2seq.command_line.options import add_model, given, whole
+from seq2seq.command_line.options import add_model, whole
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import Given
 from seq2seq.tasks.translation.translate_command import WINDOW, translate_lines
 from seq2seq.tasks.translation.translate_options import (
+    check_drawing,
     decoding_options,
     drawing_options,
     load_translator,
@@ -91,9 +92,7 @@ def _check_evaluate(options: argparse.Namespace) -> None:
         raise UsageError("evaluate: --source is missing: the text that MODEL is to translate")
     if options.hypotheses is not None and (options.source or options.output):
         raise UsageError("evaluate: --source and --output go with MODEL, not with --hypotheses")
-    drawn = list(given(options, ("temperature", "top_k", "top_p", "min_p", "seed")))
-    if drawn and (options.mbr is None or options.mbr_over == "beam"):
-        raise UsageError(f"--{drawn[0].replace('_', '-')} goes with --mbr N over samples")
+    check_drawing(options, [])
     inputs = [options.source, *options.reference]
     if any(same_file(name, options.output) for name in inputs):
         raise UsageError(f"--output {options.output}: is an input, and would be overwritten")

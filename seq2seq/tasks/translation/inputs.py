@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import parse_json
 
 COLUMNS = ("text", "prefix", "require", "forbid")
 _BETWEEN = "|"  # between the phrases of a column
@@ -76,7 +76,7 @@ def _row(line: str, columns: Sequence[str], where: str) -> dict[str, Any]:
 
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError as error:
         raise UsageError(f"{where}: no JSON ({error}); expected an object with 'text'") from None
     if not isinstance(values, dict) or not isinstance(values.get("text"), str):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
 from seq2seq.tasks.translation.pairs import load_pairs
 from seq2seq.tasks.translation.scores import score
 from seq2seq.tasks.translation.sequence_objectives import SequenceReward, TextReward
+from seq2seq.tasks.translation.streaming import StreamedBatches
 from seq2seq.tasks.translation.translator import Translator
 from seq2seq.text.characters import is_blank
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.training.log import say
+from seq2seq.training.memory import release_free_memory
 from seq2seq.training.preparing import copy_weights
+from seq2seq.training.processes import shared_map
 from seq2seq.training.task import Carried, Loss
 
 
@@ -34,6 +38,7 @@ class TranslationTask:
     """See ``seq2seq.training.task``."""
 
     figures = ("validation_loss", "bleu")
+    shares_evaluation = True
     average_patience = None
 
     @staticmethod
@@ -49,33 +54,26 @@ class TranslationTask:
         self.config, self.accelerator = config, accelerator
         main = accelerator.is_main_process
         say(f"reading {config.data.hub or config.data.train}", main)
-        with accelerator.main_process_first():
-            pairs = load_pairs(config.data, "train")
-            first = None if resume else _first_model(options.start_from)
-            # the main process comes first and writes them, the others read what it wrote
-            keep = resume or not accelerator.is_main_process
-            self.tokenizers = _tokenizers(config, folder / "tokenizer", pairs, first, keep)
-            say(f"tokenising {len(pairs):,} pairs", main)
-            self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
-            self.validation = None
-            if config.data.validation:
-                validation = load_pairs(config.data, "validation")
-                _check_not_blank(validation, "validation")
-                self.validation = tokenize_pairs(validation, *self.tokenizers, None)
-            # read now: a wrong path must not wait for the end of training to be noticed
-            self.test_pairs = load_pairs(config.data, "test") if config.data.test else None
-            if self.test_pairs is not None:
-                _check_not_blank(self.test_pairs, "test")
+        stream = StreamedBatches(config) if config.data.streaming else None
+        pairs = load_pairs(config.data, "train") if stream is None else None
+        first = None if resume else _first_model(options.start_from)
+        # the main process comes first and writes them, the others read what it wrote
+        keep = resume or not main
+        learn = partial(_learn, config, pairs, stream)
+        self.tokenizers = _tokenizers(config, folder / "tokenizer", learn, first, keep)
+        self.batches = stream or self._tokenised(pairs, main)
+        if stream is not None:
+            stream.use(self.tokenizers)
+        self.validation = None
+        if config.data.validation:
+            validation = load_pairs(config.data, "validation")
+            _check_not_blank(validation, "validation")
+            self.validation = tokenize_pairs(validation, *self.tokenizers, None)
+        # read now: a wrong path must not wait for the end of training to be noticed
+        self.test_pairs = load_pairs(config.data, "test") if config.data.test else None
+        if self.test_pairs is not None:
+            _check_not_blank(self.test_pairs, "test")
         self.has_validation = self.validation is not None
-        self.batches = TrainingBatches(
-            self.corpus,
-            *self.tokenizers,
-            config.data,
-            config.tokenizer.sampling,
-            config.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
         sizes = [len(tokenizer) for tokenizer in self.tokenizers]
         self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
         if first:
@@ -92,19 +90,39 @@ class TranslationTask:
         reward = TextReward(options.reward, self.tokenizers[1], references)
         return SequenceReward(self.model, reward, options, self.config.decoding)
 
-    def describe(self) -> str:
-        dropped = ", ".join(f"{n} {why}" for why, n in self.corpus.dropped.items() if n)
-        return (
-            f"{len(self.corpus):,} training pairs"
-            + (f" (dropped: {dropped})" if dropped else "")
-            + f"; vocabulary {' and '.join(str(len(t)) for t in dict.fromkeys(self.tokenizers))}"
-        )
+    def _tokenised(self, pairs: Dataset, main: bool) -> TrainingBatches:
+        config = self.config
+        say(f"tokenising {len(pairs):,} pairs", main)
+        self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
+        sampling = config.tokenizer.sampling
+        return TrainingBatches(self.corpus, *self.tokenizers, config.data, sampling, config.seed)
 
-    def len_epoch(self, epoch: int) -> int:
+    def describe(self) -> str:
+        if isinstance(self.batches, StreamedBatches):
+            data = f"a stream, {self.config.data.shuffle_buffer:,} training pairs at a time"
+        else:
+            dropped = ", ".join(f"{n} {why}" for why, n in self.corpus.dropped.items() if n)
+            data = f"{len(self.corpus):,} training pairs"
+            data += f" (dropped: {dropped})" if dropped else ""
+        sizes = " and ".join(str(len(t)) for t in dict.fromkeys(self.tokenizers))
+        return f"{data}; vocabulary {sizes}"
+
+    def len_epoch(self, epoch: int) -> int | None:
         return self.batches.len_epoch(epoch)
 
-    def epoch(self, epoch: int, skip: int) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip=skip)
+    def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
+        if isinstance(self.batches, StreamedBatches):
+            return self.batches.epoch(epoch, skip)
+        return self.batches.epoch(epoch, skip, every)
+
+    def stream_state(self) -> dict[str, Any] | None:
+        if isinstance(self.batches, StreamedBatches):
+            return self.batches.stream.state()
+        return None
+
+    def load_stream_state(self, state: dict[str, Any]) -> None:
+        if isinstance(self.batches, StreamedBatches):
+            self.batches.stream.load(state)
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         pairs = (batch.source, batch.source_lengths, batch.target_input, batch.target_output)
@@ -121,7 +139,7 @@ class TranslationTask:
         """BLEU, and the mean loss per target token (nats, without smoothing)."""
         assert self.validation is not None  # as has_validation says
         pairs = self.validation.pairs
-        hypotheses = self.translator().translate(
+        hypotheses = self._translated(
             list(pairs["source"]),
             beam_size=self.config.training.validation_beam,
             precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
@@ -130,23 +148,36 @@ class TranslationTask:
         bleu = score(hypotheses, references, metrics=("bleu",), bootstrap=0)["bleu"].value
         return {"validation_loss": self._validation_loss(), "bleu": bleu}
 
+    def _translated(self, sources: list[str], **settings: Any) -> list[str]:
+        """By all processes, each some of the sources."""
+        translate = partial(self.translator().translate, **settings)
+        return shared_map(self.accelerator, translate, sources)
+
     @torch.no_grad()
     def _validation_loss(self) -> float:
+        assert self.validation is not None
+        order = self.validation.target_lengths.argsort(kind="stable")
+        batches = [order[start : start + 64].tolist() for start in range(0, len(order), 64)]
+        total, tokens = 0.0, 0
+        for loss, count in shared_map(self.accelerator, self._losses, batches):
+            total, tokens = total + loss, tokens + count
+        return total / max(1, tokens)
+
+    def _losses(self, batches: Sequence[list[int]]) -> list[tuple[float, int]]:
+        """Summed over the targets of each batch of validation pairs, and how many these are."""
         objective = CrossEntropy(self.model, 0.0).eval()
         assert self.validation is not None
-        table = self.validation.pairs
-        order = self.validation.target_lengths.argsort(kind="stable")
-        total, tokens = 0.0, 0
-        for start in range(0, len(order), 64):
-            rows = table[order[start : start + 64].tolist()]
+        found = []
+        for numbers in batches:
+            rows = self.validation.pairs[numbers]
             batch = collate(rows["source_ids"], rows["target_ids"]).to(self.accelerator.device)
             with self.accelerator.autocast():
-                total += objective(
+                loss = objective(
                     batch.source, batch.source_lengths, batch.target_input, batch.target_output
                 ).item()
-            tokens += batch.target_count
+            found.append((loss, batch.target_count))
         self.objective.train()
-        return total / max(1, tokens)
+        return found
 
     def score(self, figures: dict[str, float]) -> float:
         return figures["bleu"]
@@ -166,7 +197,9 @@ class TranslationTask:
         if self.test_pairs is None:
             return []
         pairs = self.test_pairs
-        hypotheses = self.translator().translate(list(pairs["source"]))
+        hypotheses = self._translated(list(pairs["source"]))
+        if not self.accelerator.is_main_process:
+            return []
         scores = score(hypotheses, list(pairs["target"]))
         lines = "".join(f"{text}\n" for text in hypotheses)
         (run / "test.hypotheses").write_text(lines, encoding="utf-8")
@@ -182,10 +215,14 @@ def _first_model(path: str | None) -> Translator | None:
 
 
 def _tokenizers(
-    config: TranslationConfig, folder: Path, pairs: Any, first: Translator | None, keep: bool
+    config: TranslationConfig,
+    folder: Path,
+    learn: Callable[[], tuple[Tokenizer, Tokenizer]],
+    first: Translator | None,
+    keep: bool,
 ) -> tuple[Tokenizer, Tokenizer]:
-    """With ``keep`` those that the folder holds; else those of the model to start from, or else new
-    ones (or configured ones); saved."""
+    """With ``keep`` those that the folder holds; else those of the model to start from, or else
+    what ``learn`` gives; saved."""
     names = ["shared"] if config.tokenizer.shared else ["source", "target"]
     paths = [folder / f"{name}.model" for name in names]
     if keep and all(path.exists() for path in paths):
@@ -199,14 +236,29 @@ def _tokenizers(
                 f"has {'one vocabulary' if not config.tokenizer.shared else 'two vocabularies'}"
             )
     else:
-        if config.tokenizer.model is None:
-            kind, size = config.tokenizer.kind, config.tokenizer.vocab_size
-            say(f"learning {size:,} subwords ({kind}) from {len(pairs):,} pairs")
-        tokenizers = build_tokenizers(config, pairs)
+        tokenizers = learn()
+        release_free_memory()  # of SentencePiece, which takes the most of a run
     folder.mkdir(parents=True, exist_ok=True)
     for path, tokenizer in zip(paths, dict.fromkeys(tokenizers), strict=True):
         tokenizer.save(path)
     return tokenizers
+
+
+def _learn(
+    config: TranslationConfig, pairs: Dataset | None, stream: StreamedBatches | None
+) -> tuple[Tokenizer, Tokenizer]:
+    """New tokenizers, or configured ones."""
+    options, whole = config.tokenizer, ""
+    if stream is not None:
+        pairs = stream.first_pairs(1 if options.model else options.sample_sentences)
+        whole = "the first "
+    assert pairs is not None
+    if options.model is None:
+        most = options.sample_sentences
+        some = f"{most:,} (tokenizer.sample_sentences) of " if len(pairs) > most else ""
+        what = f"{options.vocab_size:,} subwords ({options.kind})"
+        say(f"learning {what} from {some}{whole}{len(pairs):,} pairs")
+    return build_tokenizers(config, pairs)
 
 
 def _check_not_blank(pairs: Dataset, split: str) -> None:

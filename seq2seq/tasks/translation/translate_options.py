@@ -125,21 +125,14 @@ def condition_options(parser: argparse.ArgumentParser) -> None:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raises UsageError for options of ``translate`` that do not go together."""
-    draws = options.samples is not None or (options.mbr is not None and options.mbr_over != "beam")
-    drawn = list(given(options, ("temperature", "top_k", "top_p", "min_p", "seed")))
-    if not draws and drawn:
-        raise UsageError(f"--{_dashed(drawn[0])} goes with --samples N")
-    beam = ("beam_size", "length_penalty", "coverage_penalty", "beam_groups", "diversity")
-    searched = list(given(options, (*beam, "prefix", "columns", "require", "forbid")))
-    searched += ["n_best"] * (options.n_best > 1)
-    for name in ("prefix_column", "json_lines", "copy_unknown"):
-        searched += [name] * getattr(options, name)
-    searched += list(given(options, ("attention_plot", "alignments")))
     if options.samples is not None and options.mbr is not None:
         raise UsageError("--samples does not go with --mbr, which draws samples of its own")
-    if draws and searched:
-        option = "--samples" if options.samples is not None else "--mbr"
-        raise UsageError(f"--{_dashed(searched[0])} does not go with {option}")
+    searched = list(given(options, ("prefix", "columns", "require", "forbid")))
+    searched += ["n_best"] * (options.n_best > 1)
+    for name in ("prefix_column", "json_lines"):
+        searched += [name] * getattr(options, name)
+    searched += list(given(options, ("attention_plot", "alignments")))
+    check_drawing(options, searched)
     if options.mbr is not None and (options.attention_plot or options.alignments):
         raise UsageError("--attention-plot and --alignments do not go with --mbr")
     if options.split_sentences:
@@ -153,6 +146,20 @@ def check_options(options: argparse.Namespace) -> None:
                 f"--{_dashed(shaped[0])} does not go with --split-sentences: it would be of "
                 "sentences, not of lines"
             )
+
+
+def check_drawing(options: argparse.Namespace, searched: list[str]) -> None:
+    """Raises UsageError for options of drawing where nothing is drawn, and for those of a search,
+    such as ``searched``, where it is."""
+    draws = options.samples is not None or (options.mbr is not None and options.mbr_over != "beam")
+    drawn = list(given(options, ("temperature", "top_k", "top_p", "min_p", "seed")))
+    if not draws and drawn:
+        raise UsageError(f"--{_dashed(drawn[0])} goes with --samples N, or --mbr N over samples")
+    beam = ("beam_size", "length_penalty", "coverage_penalty", "beam_groups", "diversity")
+    searched = [*given(options, beam), *["copy_unknown"] * options.copy_unknown, *searched]
+    if draws and searched:
+        option = "--samples" if options.samples is not None else "--mbr"
+        raise UsageError(f"--{_dashed(searched[0])} does not go with {option}")
 
 
 def _dashed(name: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 import resource
+import subprocess
+import sys
 
 import pytest
-import torch
-from safetensors.torch import save_file
-from torch import nn
 
+from seq2seq.config.vocabulary import TokenizerConfig, VocabularyConfig
 from seq2seq.errors import RunError
-from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.directory import CONFIG_FILE
-from seq2seq.text.vocabulary import UNITS_FILE
-from tests.seq2seq.saved.test_digest import model
+from seq2seq.text.sentencepiece import Tokenizer
+from seq2seq.text.vocabulary import UNITS_FILE, Subwords
+from tests.seq2seq.saved.test_digest import make, model
 
 __all__ = ["model"]  # the fixture: (user class, directory of a saved model) of every task
 
@@ -82,11 +82,27 @@ def test_json_that_python_cannot_read(model, content):
             path.write_bytes(whole)
 
 
-def test_parts_that_read_values_while_they_are_built(tmp_path):
-    class Backbone(nn.Linear):
-        def __init__(self):
-            super().__init__(2, 2)
-            self.rates = torch.linspace(0, 1, 3).tolist()  # as some of timm's do
+def test_loading_imports_no_compiler(tmp_path):
+    user, directory = make("generation"), tmp_path
+    user.save_pretrained(directory)
+    code = (
+        "import sys; from seq2seq import registry\n"
+        f"registry.load(registry.TASKS[{user.task!r}].user)"
+        f".from_pretrained({str(directory)!r}, device='cpu')\n"
+        "print([name for name in ('torch._dynamo', 'sympy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
-    save_file(Backbone().state_dict(), tmp_path / "model.safetensors")
-    assert build_to_fit(Backbone, tmp_path / "model.safetensors").rates == [0, 0.5, 1]
+
+@pytest.mark.parametrize("kind", ["tokenizer", "units"])
+def test_pieces_of_sentencepiece_that_are_no_text(kind):
+    texts = [" ".join([word] * n) for n in range(1, 9) for word in ("gold", "silver", "iron")]
+    if kind == "units":
+        model = Subwords.train(texts, VocabularyConfig(kind="subwords", vocab_size=272)).model
+    else:
+        model = Tokenizer.train(texts, TokenizerConfig(vocab_size=272)).model
+    damaged = model.replace(b"\n\x01g", b"\n\x01\xb1")  # the piece g, as protobuf holds it
+    assert damaged != model
+    with pytest.raises(RunError, match="not a SentencePiece model, or a truncated one"):
+        Subwords(damaged) if kind == "units" else Tokenizer(damaged)

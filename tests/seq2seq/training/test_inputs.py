@@ -78,6 +78,14 @@ def test_another_library_backend_or_precision_is_refused(begun, monkeypatch):
         assert status == 2 and "the precision is bf16, the run was started with fp32" in err
 
 
+@pytest.mark.parametrize(("first", "then"), [("", "torch"), ("torch", "auto")])
+def test_two_names_of_what_runs_on_a_cpu_are_no_change(toy, run, monkeypatch, first, then):
+    for backend, more in ((first, ()), (then, ("--resume", "--training.max_steps", "3"))):
+        monkeypatch.setenv("KERNELS_BACKEND", backend)
+        status, _, err = run("train", "toy.yaml", "--quiet", "--output", "a", *SHORT, *more)
+        assert status == 0 and "warning" not in err, err
+
+
 def test_a_run_of_before_resumes_with_a_warning(begun):
     Path("a/inputs.json").unlink()
     status, _, err = begun()

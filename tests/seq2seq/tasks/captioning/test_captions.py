@@ -172,7 +172,8 @@ def test_metadata_below(tmp_path):
 
 def test_metadata_of_another_name(tmp_path):
     place = folder(tmp_path, [row("a.png", "x")], name="captions.jsonl")
-    refused(place, "no metadata.jsonl", "captions.jsonl: give that file")
+    (place / "train.tar").touch()  # no such file
+    refused(place, "no metadata.jsonl", "there is", "captions.jsonl: give that file")
 
 
 def test_two_metadata_files(tmp_path):

@@ -131,6 +131,11 @@ def test_series_and_images_on_the_command_line(run, tmp_path, texts):
     (tmp_path / "run.yaml").write_text(json.dumps(values))
     assert run("train", tmp_path / "run.yaml", "--quiet")[0] == 0
     model = tmp_path / "run" / "model"
+    np.savez(tmp_path / "wide.npz", values=np.zeros((2, 3, 5)), labels=["slow", "fast"])
+    status, _, err = run("evaluate-classes", model, tmp_path / "wide.npz")
+    assert status == 2 and "5 features and 0 static ones; this model reads 2 and 2" in err
+    status, out, err = run("evaluate-classes", model, tmp_path / "train.npz")
+    assert status == 0 and "20 inputs" in err
     status, out, err = run("classify", model, tmp_path / "train.npz")
     assert status == 0 and len(out.splitlines()) == 20, err
     line = b'{"values": [[1, 2], [3, 4]], "static": [1, 1]}\n'

@@ -12,8 +12,8 @@ import torch
 
 from seq2seq.errors import RunError, UsageError
 from seq2seq.saved.directory import CONFIG_FILE
+from seq2seq.tasks.forecasting.encoding import ENCODING_FILE
 from seq2seq.tasks.forecasting.forecaster import (
-    ENCODING_FILE,
     Forecaster,
     make_model,
     reach_of,
@@ -206,7 +206,13 @@ def test_a_damaged_encoding_is_named(tmp_path):
     forecaster.save_pretrained(tmp_path)
     path = tmp_path / ENCODING_FILE
     values = json.loads(path.read_text())
-    for damage in ({"season": "x", "extra": 1}, {**values, "targets": ["a"]}, []):
+    for damage in (
+        {"season": "x", "extra": 1},
+        {**values, "targets": ["a"]},
+        {**values, "season": "x"},
+        {**values, "target_mean": ["x", "y"]},
+        [],
+    ):
         path.write_text(json.dumps(damage))
         with pytest.raises(RunError, match=ENCODING_FILE):
             Forecaster.from_pretrained(tmp_path)

@@ -85,6 +85,19 @@ def test_a_run_can_start_from_a_model(here, tmp_path):
         assert torch.allclose(value, weights[1][key], atol=1e-6), key
 
 
+def test_a_run_that_started_from_a_model_resumes_with_its_statistics(here, tmp_path, hourly):
+    model = {"scaling": "global"}
+    train(here("first", model), quiet=True)
+    frame, _ = hourly
+    frame["y"] = 7 * frame["y"] + 3
+    frame.to_csv("series.csv", index=False)
+    training = {"start_from": "first/model", "schedule": "constant", "validate_every": 1}
+    train(here("whole", model, {**training, "max_steps": 4}), quiet=True)
+    train(here("part", model, {**training, "max_steps": 2}), quiet=True)
+    train(here("part", model, {**training, "max_steps": 4}), quiet=True, resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "part")
+
+
 def test_sets_of_their_own_and_counts(tmp_path, monkeypatch, hourly):
     monkeypatch.chdir(tmp_path)
     frame, values = hourly

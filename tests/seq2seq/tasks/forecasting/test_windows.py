@@ -122,15 +122,15 @@ def test_an_epoch_holds_each_window_once_and_goes_on_where_it_stopped():
     assert [batch.past[:, -1, 0].tolist() for batch in batches.epoch(1)] != epoch
 
 
-def test_processes_share_an_epoch():
+def test_every_second_batch_of_an_epoch():
     series = counted(40)
-    windows = Windows(cutter_of(series), np.zeros(1, int), series.lengths)
-    whole = list(TrainingBatches(windows, 4, 1).epoch(0))
-    parts = [TrainingBatches(windows, 4, 1, rank=rank, world=2) for rank in (0, 1)]
-    assert parts[0].len_epoch(0) == parts[1].len_epoch(0) == len(whole) // 2
-    for rank, part in enumerate(parts):
-        for number, batch in enumerate(part.epoch(0)):
-            assert torch.equal(batch.past, whole[2 * number + rank].past)
+    batches = TrainingBatches(Windows(cutter_of(series), np.zeros(1, int), series.lengths), 4, 1)
+    whole = list(batches.epoch(0))
+    for first in (0, 1):
+        found = list(batches.epoch(0, first, 2))
+        assert len(found) == len(whole[first::2]) > 1
+        for batch, wanted in zip(found, whole[first::2], strict=True):
+            assert torch.equal(batch.past, wanted.past)
 
 
 def test_series_are_drawn_equally_often():

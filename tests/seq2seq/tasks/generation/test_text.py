@@ -14,6 +14,7 @@ from seq2seq.tasks.generation.text import (
     Corpus,
     Text,
     as_documents,
+    count_words,
     encode_text,
     load_text,
     split_text,
@@ -210,3 +211,11 @@ def test_a_text_shorter_than_one_window_is_one_stream():
     assert sum(window.target_count for window in windows.epoch(0)) == 39
     with pytest.raises(UsageError, match="at least 2"):
         Windows(corpus_of([5]), 64, 128, seed=1)
+
+
+def test_words_of_a_long_text_are_counted_as_those_of_a_short_one():
+    every = "".join(map(chr, range(128)))
+    text = (every + " a  b\n" + every[::-1]) * 400
+    for long in (text, text.encode(), "x" + text + "x", text + "é"):
+        ends = long.count("\n" if isinstance(long, str) else b"\n")
+        assert len(long) > 1 << 16 and count_words(long) == len(long.split()) + ends

@@ -56,8 +56,9 @@ def test_running_text_and_its_characters(tag):
 
 
 def test_columns_are_kept(tag, tmp_path):
-    text = "we\tx\ty\nsaw\tx\ty\nDi\tx\ty\n\nBo\tx\ty\n"
+    text = "# id = 7\n# kind = ?\nwe\tx\ty\nsaw\tx\ty\nDi\tx\ty\n\nBo\tx\ty\n"
     out = tag("--columns", stdin=text.encode())
+    assert out.startswith("# id = 7\n# kind = statement\nwe\tx\ty\tO\tW\n")
     rows = [line.split("\t") for line in out.splitlines() if line and not line.startswith("#")]
     assert rows[2] == ["Di", "x", "y", "B-PER", "N"] and len(rows) == 4
     path = tmp_path / "labels.txt"

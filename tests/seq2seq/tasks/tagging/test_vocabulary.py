@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seq2seq import RunError
 from seq2seq.config import config_from_dict
-from seq2seq.tasks.tagging.batches import IGNORE, LabelIds, TaggingBatches, encode_words
+from seq2seq.tasks.tagging.batches import IGNORE, LabelIds, TaggingBatches, by_length, encode_words
 from seq2seq.tasks.tagging.sentences import Sentence
 from seq2seq.tasks.tagging.vocabulary import (
     SHAPES,
@@ -137,10 +139,9 @@ def test_batches_of_an_epoch_and_what_is_hidden():
     )
     for batch in epoch:  # digits become 0, so all words but w0 and one00x would be one word each
         assert ((batch.words.ids == 0) == 0).any()
-    halves = [TaggingBatches(sentences, words, config, set(), rank, 2) for rank in (0, 1)]
-    assert halves[0].len_epoch(0) == halves[1].len_epoch(0) == 7
-    seen = [b.words.ids.tolist() for one in halves for b in one.epoch(0)]
-    assert len(seen) == 14
+    for skip in (0, 1):
+        seen = [b.words.ids.tolist() for b in batches.epoch(0, skip, 2)]
+        assert seen == [b.words.ids.tolist() for b in epoch[skip::2]]
 
 
 def test_words_that_training_has_once_are_hidden():
@@ -151,3 +152,16 @@ def test_words_that_training_has_once_are_hidden():
     hidden = {words.words[i - 1] for i in batch.words.ids.tolist() if i}
     assert hidden == {"common", "rome"}  # of rome there is a vector
     assert batch.words.ids.tolist().count(0) == 1
+
+
+@given(st.lists(st.integers(1, 6), max_size=60), st.integers(1, 9))
+def test_sentences_of_one_length_are_together(lengths, size):
+    lengths = sorted(lengths)
+    batches = by_length(lengths, size)
+    assert [place for batch in batches for place in batch] == list(range(len(lengths)))
+    for number, batch in enumerate(batches):
+        assert 0 < len(batch) <= size
+        begun = [lengths[place] for place in batch[: -(-size // 4)]]
+        assert len({lengths[place] for place in batch}) == 1 or len(set(begun)) > 1
+        last = number + 1 == len(batches)
+        assert last or 4 * len(batch) >= size

@@ -118,9 +118,9 @@ def corpus():
     return tokenize_pairs(pairs, source, target, None), source, target
 
 
-def batches(corpus, sampling=0.0, seed=1, tokens=300, **world):
+def batches(corpus, sampling=0.0, seed=1, tokens=300):
     data = DataConfig(batch_tokens=tokens, batch_sentences=32)
-    return TrainingBatches(*corpus, data, sampling, seed, **world)
+    return TrainingBatches(*corpus, data, sampling, seed)
 
 
 def test_batches_hold_the_pairs_of_the_corpus(corpus):
@@ -186,25 +186,13 @@ def test_another_seed_samples_otherwise(corpus):
     assert not same(first, second)
 
 
-@pytest.mark.parametrize("world", [2, 3, 7])
-def test_ranks_share_an_epoch_out(corpus, world):
-    alone = batches(corpus, 0.1)
-    ranks = [batches(corpus, 0.1, rank=rank, world=world) for rank in range(world)]
-    count = alone.len_epoch(0)
-    assert {rank.len_epoch(0) for rank in ranks} == {-(-count // world)}
-    shares = [list(rank.epoch(0)) for rank in ranks]
-    assert {len(share) for share in shares} == {-(-count // world)}
-    dealt = [batch for step in zip(*shares, strict=True) for batch in step]
-    assert all(same(a, b) for a, b in zip(alone.epoch(0), dealt[:count], strict=True))
-    # What does not divide is filled up from the start of the epoch.
-    assert all(same(a, b) for a, b in zip(dealt, dealt[count:], strict=False))
-
-
-def test_fewer_batches_than_ranks(corpus):
-    tiny = Corpus(corpus[0].pairs.select([0]), np.array([5]), np.array([5]))
-    for rank in range(3):
-        training = batches((tiny, *corpus[1:]), rank=rank, world=3)
-        assert [batch.indices.tolist() for batch in training.epoch(0)] == [[0]]
+@pytest.mark.parametrize("every", [2, 3, 7, 1000])
+def test_each_of_so_many_is_what_it_is_among_all(corpus, every):
+    training = batches(corpus, 0.1)
+    alone = list(training.epoch(0))
+    for skip in (0, 1, 5):
+        some = list(training.epoch(0, skip, every))
+        assert all(same(a, b) for a, b in zip(alone[skip::every], some, strict=True))
 
 
 def test_an_over_long_sentence_is_alone(corpus):
@@ -213,8 +201,6 @@ def test_an_over_long_sentence_is_alone(corpus):
 
 
 def test_wrong_uses(corpus):
-    with pytest.raises(ValueError, match="rank 2 of a world of 2"):
-        batches(corpus, rank=2, world=2)
     empty = Corpus(corpus[0].pairs.select([]), np.array([]), np.array([]), {"empty": 0, "ratio": 9})
     with pytest.raises(UsageError, match=r"no training pair is left \(dropped: 9 ratio\)"):
         batches((empty, *corpus[1:]))

@@ -1,3 +1,5 @@
+import json
+
 import datasets
 import numpy as np
 import pytest
@@ -181,11 +183,35 @@ def test_wrong_tokenizer_options(pairs, tmp_path):
 
 
 def test_a_huge_corpus_is_sampled_for_the_tokenizer(monkeypatch):
-    monkeypatch.setattr(corpus_module, "_TOKENIZER_PAIRS", 10)
     pairs = datasets.Dataset.from_dict({"source": ["ab"] * 50, "target": ["cd"] * 50})
     seen = []
     monkeypatch.setattr(
         Tokenizer, "train", classmethod(lambda cls, lines, _: seen.append(len(list(lines))))
     )
-    build_tokenizers(config(), pairs)
-    assert seen == [20]
+    build_tokenizers(config(sample_sentences=10), pairs)
+    build_tokenizers(config(sample_sentences=50), pairs)
+    assert seen == [20, 100]
+
+
+def test_several_processes_give_the_same_tokens(monkeypatch, tmp_path):
+    """In parts of their own in the cache; what one process has cached is taken as it is."""
+    texts = [f"a b {n}" for n in range(40)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps({"en": t, "de": t[::-1]}) + "\n" for t in texts))
+    data = DataConfig(train=str(path), cache_dir=str(tmp_path / "cache"))
+    tokenizer = characters(texts)
+    monkeypatch.setattr(corpus_module, "cores", lambda: 2)
+    found = {}
+    for workers, rows in ((1, 100), (2, 10)):
+        monkeypatch.setattr(corpus_module, "_ROWS_A_WORKER", rows)
+        pairs = load_pairs(data, "train")
+        corpus = tokenize_pairs(pairs, tokenizer, tokenizer, FilterConfig(max_length=8))
+        found[workers] = corpus.pairs[:]
+        assert len(corpus.pairs.cache_files) == workers
+        for file in list(tmp_path.rglob("cache-*.arrow")):
+            assert workers == 1 or "_of_00002" in file.name
+            again = tokenize_pairs(pairs, tokenizer, tokenizer, FilterConfig(max_length=8))
+            assert len(again.pairs.cache_files) == workers
+        for file in list(tmp_path.rglob("cache-*.arrow")):
+            file.unlink()
+    assert found[1] == found[2] and found[1]["source"]

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from seq2seq.errors import RunError, UsageError
-from seq2seq.tasks.translation import pairs as sources
+from seq2seq.tasks.translation import pair_files
 from seq2seq.tasks.translation.config import DataConfig
 from seq2seq.tasks.translation.pairs import load_pairs
 from seq2seq.text.files import decode_lines, read_lines
@@ -101,7 +101,7 @@ def test_a_file_is_read_once_and_again_when_it_changes(load, tmp_path, monkeypat
     store(path, b"en\tde\na\tb\n")
     first = load(train=str(path))
     with monkeypatch.context() as patch:
-        patch.setattr(sources, "decode_lines", lambda *_: pytest.fail("read once more"))
+        patch.setattr(pair_files, "decode_lines", lambda *_: pytest.fail("read once more"))
         second = load(train=str(path))
     assert rows(second) == rows(first) == [("a", "b")]
     assert second._fingerprint == first._fingerprint

@@ -1,0 +1,152 @@
+"""Speed of classification on CPU: words a second, beside the same network written on torch.nn.
+
+    python benchmarks/classification.py --output benchmarks/classification-cpu-amd.json
+
+The model is that of recipes/classification/sst2.yaml with random weights: the arithmetic is that of
+trained ones. Text is made up: sentences as long as the treebank has them (19 words), words as
+frequent as in natural text. The other contender is what most classifiers do: torch.nn.LSTM on
+packed sequences in batches sorted by length, pooled by maximum and attention. Both begin with text
+and end with labels.
+
+Contenders take turns in one process; a figure is the median of several rounds, per second of CPU
+time (on a shared machine wall time measures the neighbours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seq2seq import Classifier
+from seq2seq.config import load_config
+from seq2seq.tasks.classification.model import ClassificationModel, Shape
+from seq2seq.tasks.classification.targets import Targets
+from seq2seq.text.vocabulary import UNK, train_units
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "classification" / "sst2.yaml"
+SENTENCES, MEAN_LENGTH, WORDS = 2000, 19, 20_000
+BATCH = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results = measure(options.rounds)
+    for name, value in results.items():
+        print(f"{name:40} {value:10,.0f}")
+    if options.output:
+        record = {
+            "processor": _processor(),
+            "torch": torch.__version__,
+            "threads": options.threads,
+            "unit": "words per second of CPU time, median",
+            "classify": results,
+        }
+        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
+    """Words per second of CPU time of each contender."""
+    texts = made_up(sentences)
+    words = sum(len(text.split()) for text in texts)
+    classifier = make_classifier(texts)
+    plain = Plain(classifier)
+    contenders: dict[str, Callable[[], object]] = {
+        "Classifier.classify, fp32": lambda: classifier.classify(texts, batch_size=BATCH),
+        "Classifier.classify, bf16": lambda: classifier.classify(
+            texts, batch_size=BATCH, precision="bf16"
+        ),
+        "torch.nn, fp32": lambda: plain.classify(texts),
+    }
+    assert [one.label for one in classifier.classify(texts)] == plain.classify(texts)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            started = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - started)
+    return {name: words / statistics.median(times) for name, times in seconds.items()}
+
+
+def made_up(count: int) -> list[str]:
+    """Sentences of made-up words whose frequencies follow Zipf's law."""
+    random = np.random.default_rng(0)
+    words = [f"word{number}" for number in range(WORDS)]
+    shares = 1 / np.arange(1, WORDS + 1)
+    shares /= shares.sum()
+    sizes = random.poisson(MEAN_LENGTH - 1, count) + 1
+    return [" ".join(random.choice(words, size, p=shares)) for size in sizes]
+
+
+def make_classifier(texts: list[str]) -> Classifier:
+    torch.manual_seed(0)
+    config = load_config(RECIPE, {"units.vectors": "", "data.format": "auto", "data.phrases": "no"})
+    units = train_units(texts, config.units)
+    model = ClassificationModel(config.model, Shape(2, units=len(units))).eval()
+    for parameter in model.output.parameters():
+        nn.init.normal_(parameter, std=10.0)  # labels that rounding does not change
+    return Classifier(model, units, Targets("label", ("negative", "positive")), config)
+
+
+class Plain:
+    """The same network on torch.nn, with the weights of ``classifier``."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        model = classifier.model
+        layer = model.encoder.layers[0]
+        self.lstm = nn.LSTM(
+            layer.input_size, layer.hidden_size, batch_first=True, bidirectional=True
+        )
+        self.lstm.load_state_dict(layer.state_dict())
+        self.model, self.names = model, classifier.targets.names
+        self.ids = {classifier.units.piece(n): n for n in range(len(classifier.units))}
+
+    @torch.inference_mode()
+    def classify(self, texts: list[str]) -> list[str]:
+        read = [[self.ids.get(w, UNK) for w in text.lower().split()] for text in texts]
+        order = sorted(range(len(read)), key=lambda n: -len(read[n]))
+        found = [""] * len(texts)
+        for at in range(0, len(order), BATCH):
+            rows = order[at : at + BATCH]
+            for row, label in zip(rows, self._batch([read[n] for n in rows]), strict=True):
+                found[row] = label
+        return found
+
+    def _batch(self, read: list[list[int]]) -> list[str]:
+        lengths = torch.tensor([len(ids) for ids in read])
+        padded = nn.utils.rnn.pad_sequence([torch.tensor(ids) for ids in read], batch_first=True)
+        embedded = nn.functional.embedding(padded, self.model.embedding.weight)  # (B, S, E)
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True)
+        outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        beyond = (torch.arange(padded.shape[1]) >= lengths[:, None])[..., None]  # (B, S, 1)
+        most = outputs.masked_fill(beyond, float("-inf")).amax(1)
+        pooling = self.model.pooling
+        scores = pooling.query(pooling.hidden(outputs).tanh()).masked_fill(beyond, float("-inf"))
+        attended = (scores.softmax(1) * outputs).sum(1)
+        logits = self.model.output(torch.cat([most, attended], -1))
+        return [self.names[n] for n in logits.softmax(-1).argmax(-1).tolist()]
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

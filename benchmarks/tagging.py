@@ -1,0 +1,193 @@
+"""Speed of tagging on CPU: words a second, beside the same network written on torch.nn.
+
+    python benchmarks/tagging.py --output benchmarks/tagging-cpu-amd.json
+
+The model is that of recipes/tagging/conll2003.yaml with random weights: the arithmetic is that of
+trained ones, and the labels are as many. Text is made up: sentences as long as CoNLL-2003's, words
+as frequent as in natural text. The other contender is what most taggers do: torch.nn.LSTM on
+packed sequences, the characters of each word of the batch, Viterbi as a loop over steps.
+
+Contenders take turns in one process; a figure is the median of several rounds, per second of CPU
+time (on a shared machine wall time measures the neighbours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from seq2seq import Tagger
+from seq2seq.config import load_config
+from seq2seq.tasks.tagging.model import TaggingModel
+from seq2seq.tasks.tagging.vocabulary import TaggingVocabulary, make_column, shape_of
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "tagging" / "conll2003.yaml"
+SENTENCES, MEAN_LENGTH, WORDS = 2000, 13.5, 20_000
+TYPES = ("LOC", "MISC", "ORG", "PER")
+BATCH = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="write the results as JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results = measure(options.rounds)
+    for name, value in results.items():
+        print(f"{name:40} {value:10,.0f}")
+    if options.output:
+        record = {
+            "processor": _processor(),
+            "torch": torch.__version__,
+            "threads": options.threads,
+            "unit": "words per second of CPU time, median",
+            "tag": results,
+        }
+        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
+    """Words per second of CPU time of each contender."""
+    texts = made_up(sentences)
+    words = sum(map(len, texts))
+    tagger = make_tagger(texts)
+    plain = Plain(tagger)
+    contenders: dict[str, Callable[[], object]] = {
+        "Tagger.tag, fp32": lambda: tagger.tag(texts, batch_size=BATCH),
+        "Tagger.tag, bf16": lambda: tagger.tag(texts, batch_size=BATCH, precision="bf16"),
+        "Tagger.tag with probabilities, fp32": lambda: tagger.tag(
+            texts, batch_size=BATCH, probabilities=True
+        ),
+        "torch.nn, characters of each word, fp32": lambda: plain.tag(texts),
+    }
+    assert [one.labels["ner"] for one in tagger.tag(texts)] == plain.tag(texts)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            started = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - started)
+    return {name: words / statistics.median(times) for name, times in seconds.items()}
+
+
+def made_up(count: int) -> list[list[str]]:
+    """Sentences of made-up words whose frequencies follow Zipf's law."""
+    random = np.random.default_rng(0)
+    letters = list("etaoinshrdlucmfwygpbvk")
+    lengths = random.poisson(4, WORDS) + 1
+    words = ["".join(random.choice(letters, length)) for length in lengths]
+    words = [word.capitalize() if n % 5 == 0 else word for n, word in enumerate(words)]
+    shares = 1 / np.arange(1, WORDS + 1)
+    shares /= shares.sum()
+    sizes = random.geometric(1 / MEAN_LENGTH, count)
+    return [list(random.choice(words, size, p=shares)) for size in sizes]
+
+
+def make_tagger(texts: list[list[str]]) -> Tagger:
+    torch.manual_seed(0)
+    config = load_config(RECIPE, {"model.vectors": ""})
+    labels = ["O", *(f"{tag}-{kind}" for kind in TYPES for tag in "BI")]
+    known = sorted({word.lower() for text in texts for word in text})
+    vocabulary = TaggingVocabulary(
+        words=known,
+        trained=len(known),
+        characters="".join(sorted({c for text in texts for word in text for c in word})),
+        columns=[make_column("ner", labels, "bioes")],
+        sentence_labels=None,
+        lowercase=True,
+        longest=config.model.characters.longest,
+    )
+    model = TaggingModel(config.model, vocabulary).eval()
+    for parameter in model.heads[0].chain.parameters():
+        nn.init.normal_(parameter)
+    return Tagger(model, vocabulary, config)
+
+
+class Plain:
+    """The same network on torch.nn, with the weights of ``tagger``."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        model = tagger.model
+        layer = model.encoder.layers[0]
+        self.lstm = nn.LSTM(
+            layer.input_size, layer.hidden_size, batch_first=True, bidirectional=True
+        )
+        self.lstm.load_state_dict(layer.state_dict())
+        self.model, self.vocabulary, self.head = model, tagger.vocabulary, model.heads[0]
+        chain = self.head.chain
+        lowest = -1e4
+        self.start = chain.start.masked_fill(~chain.allowed_start, lowest)
+        self.between = chain.transitions.masked_fill(~chain.allowed, lowest)
+        self.end = chain.end.masked_fill(~chain.allowed_end, lowest)
+
+    @torch.inference_mode()
+    def tag(self, texts: list[list[str]]) -> list[list[str]]:
+        order = sorted(range(len(texts)), key=lambda n: -len(texts[n]))
+        found: list[list[str]] = [[] for _ in texts]
+        for at in range(0, len(order), BATCH):
+            rows = order[at : at + BATCH]
+            for row, labels in zip(rows, self._batch([texts[n] for n in rows]), strict=True):
+                found[row] = labels
+        return found
+
+    def _batch(self, texts: list[list[str]]) -> list[list[str]]:
+        lengths = torch.tensor([len(text) for text in texts])
+        flat = [word for text in texts for word in text]
+        spelled = [self.vocabulary.character_ids(word) for word in flat]
+        longest = max(map(len, spelled))
+        letters = torch.tensor([ids + [0] * (longest - len(ids)) for ids in spelled])
+        sizes = torch.tensor([len(ids) for ids in spelled])
+        parts = [
+            self.model.embedding(torch.tensor([self.vocabulary.word_id(w) for w in flat])),
+            self.model.characters(letters, sizes),
+            self.model.shapes(torch.tensor([shape_of(word) for word in flat])),
+        ]
+        vectors = torch.cat(parts, -1).split(lengths.tolist())
+        padded = nn.utils.rnn.pad_sequence(list(vectors), batch_first=True)  # (B, T, E)
+        packed = pack_padded_sequence(padded, lengths, batch_first=True)
+        outputs, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
+        best = self._viterbi(self.head.linear(outputs), lengths)
+        labels = self.vocabulary.columns[0].labels
+        bio = {"S": "B", "E": "I"}
+        return [[bio.get(labels[i][0], labels[i][0]) + labels[i][1:] for i in row] for row in best]
+
+    def _viterbi(self, emissions: Tensor, lengths: Tensor) -> list[list[int]]:
+        """Step by step, and back row by row, as most implementations do."""
+        score = self.start + emissions[:, 0]
+        back = []
+        for step in range(1, emissions.shape[1]):
+            all_scores = score.unsqueeze(2) + self.between + emissions[:, step].unsqueeze(1)
+            value, index = all_scores.max(1)
+            score = torch.where((step < lengths).unsqueeze(1), value, score)
+            back.append(index)
+        last = (score + self.end).argmax(1)
+        found = []
+        for row, length in enumerate(lengths.tolist()):
+            path = [int(last[row])]
+            for index in reversed(back[: length - 1]):
+                path.append(int(index[row, path[-1]]))
+            found.append(path[::-1])
+        return found
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
