@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 
 import ball
+import demo_forecast
 import numpy as np
 import pandas
 import prepare_series
@@ -134,3 +135,18 @@ def test_balls_fly_and_bounce():
     drop = np.diff(height[high][:, :4], 2, axis=1).mean() * ball.RATE**2
     assert -12 < drop < -8
     assert height[:, -10:].max() < height.max()  # bounces take energy
+
+
+def test_demo_from_end_to_end_at_a_fraction_of_its_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ball, "PATHS", {"train": 20, "validation": 6, "test": 8})
+    short = {"training.max_steps": "4", "training.device": "cpu", "data.windows_per_epoch": "256"}
+    load = demo_forecast.load_config
+    monkeypatch.setattr(
+        demo_forecast, "load_config", lambda path, changed: load(path, {**changed, **short})
+    )
+    demo_forecast.fly(tmp_path)
+    said = capsys.readouterr().out
+    assert "8 balls never seen, 0.48 s of each, then the next 0.6 s" in said
+    assert "constant velocity" in said and "80% intervals hold" in said
+    assert (tmp_path / "ball" / "balls.png").stat().st_size > 0
+    assert (tmp_path / "ball" / "model" / "model.safetensors").exists()
