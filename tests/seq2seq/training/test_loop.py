@@ -193,8 +193,8 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(corpus, tmp_pat
 
     original = loop._Run.restore
 
-    def poisoned(run, folder):
-        original(run, folder)
+    def poisoned(run, folder, allow_changes):
+        original(run, folder, allow_changes)
         with torch.no_grad():
             run.model.projection.bias[5] = float("nan")
 
