@@ -316,6 +316,6 @@ def _check_future(series: SeriesSet, horizon: int) -> None:
         time = series.step.times(series.starts[number], np.array(row))[()]
         raise UsageError(
             f"series {str(series.names[number])!r}, row {row + 1} (time {shown(time)}): no values "
-            f"of {', '.join(series.known_names)}, which must be known for all {horizon} steps ahead; "
-            "add rows with them and without targets"
+            f"of {', '.join(series.known_names)}, which must be known for all {horizon} steps "
+            "ahead; add rows with them and without targets"
         )
