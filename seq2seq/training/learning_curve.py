@@ -132,7 +132,8 @@ def _draw_loss(axes: Axes, curves: dict[str, Curve]) -> None:
             linewidth=1.6,
             label="validation",
         )
-    axes.set_ylabel("loss (nats)")
+    # tasks that answer with numbers have losses of other units, such as the pinball loss
+    axes.set_ylabel("loss" if "mse" in curves else "loss (nats)")
     axes.legend(frameon=False)
 
 

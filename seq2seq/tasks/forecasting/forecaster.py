@@ -37,7 +37,7 @@ from seq2seq.tasks.forecasting.reading import (
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series import Forecast, Series
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values, pack
-from seq2seq.tasks.forecasting.times import step_named
+from seq2seq.tasks.forecasting.times import shown, step_named
 from seq2seq.tasks.forecasting.windows import Reach, WindowCutter
 
 if TYPE_CHECKING:
@@ -313,9 +313,9 @@ def _check_future(series: SeriesSet, horizon: int) -> None:
     if (ahead < horizon).any():
         number = int((ahead < horizon).argmax())
         row = int(series.lengths[number] + ahead[number])
-        time = series.step.times(series.starts[number], np.array(row))
+        time = series.step.times(series.starts[number], np.array(row))[()]
         raise UsageError(
-            f"series {str(series.names[number])!r}, row {row + 1} (time {time}): no values of "
-            f"{', '.join(series.known_names)}, which must be known for all {horizon} steps ahead; "
-            "add rows with them and without targets"
+            f"series {str(series.names[number])!r}, row {row + 1} (time {shown(time)}): no values "
+            f"of {', '.join(series.known_names)}, which must be known for all {horizon} steps "
+            "ahead; add rows with them and without targets"
         )

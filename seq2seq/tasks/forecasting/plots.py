@@ -96,12 +96,17 @@ def plot_backtest(
         ax.set_ylabel(series.targets[target])
         ax.spines[["top", "right"]].set_visible(False)
     if series.step.dated:
+        import pandas
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-        locator = AutoDateLocator()
+        zone = None if series.zone is None else pandas.Timestamp(0, tz=series.zone).tzinfo
+        locator = AutoDateLocator(tz=zone)
         axes[-1].xaxis.set_major_locator(locator)
-        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes[0].legend(loc="upper left", frameon=False, ncols=4, fontsize="small")
+        axes[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))
+    handles, labels = axes[0].get_legend_handles_labels()  # below: it never hides a value
+    figure.legend(
+        handles, labels, loc="outside lower left", frameon=False, ncols=6, fontsize="small"
+    )
     axes[0].set_title(title or f"{series.name}: {len(forecast.times)} steps ahead")
     return save_figure(figure, path)
 

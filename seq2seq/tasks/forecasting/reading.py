@@ -1,6 +1,6 @@
 """Files and pandas frames -> series. One row is one time of one series, in any order.
 
-- CSV and Parquet, also compressed (.csv.gz, .csv.xz): read with pandas.
+- CSV and Parquet, also compressed (.csv.gz, .csv.xz): see ``tables``.
 - NPZ, and folders of .npy files, which stay on disk: see ``arrays``.
 
 What happens to unusual input:
@@ -35,6 +35,7 @@ from seq2seq.tasks.forecasting.arrays import ARRAYS, read_arrays
 from seq2seq.tasks.forecasting.config import ForecastDataConfig
 from seq2seq.tasks.forecasting.regular import fill_gaps, parse_times, regular_step
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values
+from seq2seq.tasks.forecasting.tables import read_stream, read_table
 from seq2seq.tasks.forecasting.times import Step, step_named
 
 if TYPE_CHECKING:
@@ -84,10 +85,8 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
     """The series of a file, or of a CSV table in ``stream`` where ``location`` is None."""
     if location is not None:
         return read_series(location, columns)
-    import pandas
-
     try:
-        frame = pandas.read_csv(stream, skipinitialspace=True)
+        frame = read_stream(stream)
     except (ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"standard input: cannot be read as a CSV table ({reason})") from None
@@ -95,18 +94,13 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
 
 
 def _read_table(path: Path) -> DataFrame:
-    import pandas
-
-    kinds = [suffix.lower() for suffix in path.suffixes[-2:]]
     try:
-        if ".parquet" in kinds:
-            return pandas.read_parquet(path)
-        if ".csv" in kinds or ".tsv" in kinds:
-            separator = "\t" if ".tsv" in kinds else ","
-            return pandas.read_csv(path, sep=separator, skipinitialspace=True)
+        frame = read_table(path)
     except (OSError, ValueError, EOFError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"{path}: cannot be read as a table ({reason})") from None
+    if frame is not None:
+        return frame
     raise UsageError(
         f"{path}: ends in none of .csv, .tsv, .parquet, .npz; arrays may also be a folder of .npy "
         f"files ({', '.join(ARRAYS)})"
@@ -124,7 +118,7 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
     if columns.time is None:
         times = np.arange(len(frame))
     else:
-        times, zone = parse_times(frame[columns.time], where)
+        times, zone = parse_times(frame[columns.time], where, columns.step)
     order = np.lexsort((times, codes))  # stable: numbered rows keep their order
     codes, times = codes[order], times[order]
     bounds = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])

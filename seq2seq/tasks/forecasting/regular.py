@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.times import Step, find_step, most_common
+from seq2seq.tasks.forecasting.times import Step, find_step, most_common, shown
 
 if TYPE_CHECKING:
     from pandas import Series as Column
@@ -18,11 +18,27 @@ if TYPE_CHECKING:
 _DAY = 86_400 * 10**9
 
 
-def parse_times(column: Column, where: str) -> tuple[np.ndarray, str | None]:
+def parse_times(
+    column: Column, where: str, step: Step | None = None
+) -> tuple[np.ndarray, str | None]:
     """A time column as int64 or datetime64[ns], and its zone where its times are instants in UTC.
 
-    Raises UsageError for a row that is no time.
+    Whole numbers that are all days, 20240131, are dates, unless ``step`` is one of whole numbers.
+    Raises UsageError for a row that is no time, and for times that are not of the kind that
+    ``step`` counts.
     """
+    times, zone = _times(column, where, step is None or step.dated)
+    dated = times.dtype.kind == "M"
+    if step is not None and dated != step.dated:
+        found, expected = ("dates", "whole numbers")[:: 1 if dated else -1]
+        raise UsageError(
+            f"{where}: {column.name} holds {found} ({column.iloc[0]}); the step is {step}, which "
+            f"goes with {expected}"
+        )
+    return times, zone
+
+
+def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | None]:
     import pandas
 
     missing = column.isna().to_numpy()
@@ -38,7 +54,7 @@ def parse_times(column: Column, where: str) -> tuple[np.ndarray, str | None]:
                 f"{where}: row {row + 1}: {column.name} is {numbers[row]}; expected a date or a "
                 "whole number"
             )
-        return whole, None
+        return _days(whole) if days else whole, None
     if isinstance(column.dtype, pandas.PeriodDtype):
         column = column.dt.to_timestamp()
     if not pandas.api.types.is_datetime64_any_dtype(column):
@@ -55,12 +71,31 @@ def parse_times(column: Column, where: str) -> tuple[np.ndarray, str | None]:
     ), zone
 
 
+def _days(numbers: np.ndarray) -> np.ndarray:
+    """Numbers such as 20240131 -> dates, if all of them are days from 1900 to 2100; else as they
+    are."""
+    import pandas
+
+    if not len(numbers) or numbers.min() < 19000101 or numbers.max() > 21001231:
+        return numbers
+    found = pandas.to_datetime(pandas.Series(numbers).astype(str), format="%Y%m%d", errors="coerce")
+    return numbers if found.isna().any() else found.to_numpy().astype("datetime64[ns]")
+
+
 def _parsed(column: Column, where: str) -> Column:
-    """Text -> times; offsets from UTC that differ between rows (summer time) -> UTC."""
+    """Text -> times; offsets from UTC that differ between rows (summer time) -> UTC.
+
+    With dots the day comes first, 31.01.2024; with slashes the month, 01/31/2024, and where that
+    does not fit all rows the day.
+    """
     import pandas
 
     text = column.astype(str)
-    for options in ({"format": "ISO8601"}, {"format": "ISO8601", "utc": True}, {}, {"utc": True}):
+    dots = bool(text.iloc[:1].str.match(r"\s*\d{1,2}\.\d{1,2}\.\d").all())
+    attempts: list[dict[str, Any]] = [{"format": "ISO8601"}, {"format": "ISO8601", "utc": True}]
+    for first in (True,) if dots else (False, True):
+        attempts += [{"dayfirst": first}, {"dayfirst": first, "utc": True}]
+    for options in attempts:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # no format that all rows have
@@ -72,7 +107,8 @@ def _parsed(column: Column, where: str) -> Column:
     row = int(wrong.argmax()) if wrong.any() else 0
     raise UsageError(
         f"{where}: row {row + 1}: {column.name} is {text.iloc[row]!r}; expected a date and time "
-        "such as 2024-01-31 or 2024-01-31 13:00:00, in one format, or a whole number"
+        "such as 2024-01-31, 31.01.2024 or 2024-01-31 13:00:00, in one format, or a whole "
+        "number"
     )
 
 
@@ -120,19 +156,19 @@ def fill_gaps(
     if same.any():
         row = int(same.argmax())
         raise UsageError(
-            f"{place(row)}: time {times[row]} is repeated; expected each time once in a series "
-            "('data.series' names the columns that tell series apart)"
+            f"{place(row)}: time {shown(times[row])} is repeated; expected each time once in a "
+            "series ('data.series' names the columns that tell series apart)"
         )
     if (numbers < 0).any():
         row = int((numbers < 0).argmax())
         raise UsageError(
-            f"{place(row)}: time {times[row]} is no whole number of steps ({step}) after the "
-            "series' first; set 'data.step', or 'data.gaps: ignore' to number the rows"
+            f"{place(row)}: time {shown(times[row])} is no whole number of steps ({step}) after "
+            "the series' first; set 'data.step', or 'data.gaps: ignore' to number the rows"
         )
     if not fill:
         row = int((numbers != expected).argmax())
         raise UsageError(
-            f"{place(row)}: time {times[row]} comes {numbers[row] - numbers[row - 1]} steps "
+            f"{place(row)}: time {shown(times[row])} comes {numbers[row] - numbers[row - 1]} steps "
             f"({step}) after the row before; set 'data.gaps' to fill, for missing values there, or "
             "to ignore, to number the rows"
         )

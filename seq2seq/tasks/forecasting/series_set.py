@@ -14,7 +14,7 @@ import numpy as np
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.series import Series
-from seq2seq.tasks.forecasting.times import Step
+from seq2seq.tasks.forecasting.times import Step, shown
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = Fa
 def _place(series: SeriesSet, row: int, column: int, value: float, expected: str) -> str:
     number = int(np.searchsorted(series.offsets, row, side="right")) - 1
     row -= int(series.offsets[number])
-    time = series.step.times(series.starts[number], np.array(row))
+    time = series.step.times(series.starts[number], np.array(row))[()]
     return (
-        f"series {str(series.names[number])!r}, row {row + 1} (time {time}): "
+        f"series {str(series.names[number])!r}, row {row + 1} (time {shown(time)}): "
         f"{series.targets[column]} is {value:g}; expected {expected}"
     )

@@ -141,6 +141,16 @@ def _calendar_steps(times: np.ndarray) -> list[Step]:
     return found
 
 
+def shown(time: np.generic) -> str:
+    """A time as errors name it: a number, a date, or date and time."""
+    if not isinstance(time, np.datetime64):
+        return str(time)
+    for unit in ("D", "m", "s"):
+        if time == time.astype(f"datetime64[{unit}]"):
+            return str(time.astype(f"datetime64[{unit}]")).replace("T", " ")
+    return str(time).replace("T", " ").rstrip("0")
+
+
 def most_common(values: np.ndarray) -> int:
     """The most frequent value; the smallest of those that are equally frequent."""
     kinds, counts = np.unique(values, return_counts=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import numpy as np
@@ -12,6 +13,7 @@ from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.arrays import write_arrays
 from seq2seq.tasks.forecasting.reading import Columns, read_input, read_series, series_of_frame
 from seq2seq.tasks.forecasting.series_set import pack
+from seq2seq.tasks.forecasting.times import step_named
 from tests.seq2seq.tasks.forecasting.models import make_series
 
 SHOPS = Columns("day", ("shop",), ("sales",), ("price",), ("kind",))
@@ -74,6 +76,67 @@ def test_arrays_are_read_as_they_were_written(tmp_path, name):
         assert np.array_equal(one.times, other.times)
         assert np.array_equal(one.values, other.values, equal_nan=True)
         assert np.array_equal(one.known, other.known)
+
+
+SPREADSHEET = "day;shop;sales;price;kind\r\n{0};a;1,5;10;x\r\n{1};a;2;10,25;x\r\n"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "stream"])
+def test_spreadsheets_with_semicolons_and_decimal_commas(tmp_path, ending, mark):
+    content = mark + SPREADSHEET.format("31.01.2024", "01.02.2024").encode()
+    if ending == "stream":
+        series = read_input(None, io.BytesIO(content), SHOPS)
+    else:
+        path = tmp_path / f"a.{ending}"
+        path.write_bytes(gzip.compress(content) if ending == "csv.gz" else content)
+        series = read_series(str(path), SHOPS)
+    assert series[0].values[:, 0].tolist() == [1.5, 2] and series[0].known.tolist() == [
+        [10],
+        [10.25],
+    ]
+    assert str(series[0].times[1]).startswith("2024-02-01") and str(series.step) == "D"
+
+
+def test_semicolons_with_decimal_points_and_commas_in_text(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("day;shop;sales;price;kind\n2024-01-01;a;1.5;10;x, y\n2024-01-02;a;2;9;x, y\n")
+    series = read_series(str(path), SHOPS)
+    assert series[0].values[:, 0].tolist() == [1.5, 2] and series[0].static == {"kind": "x, y"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "times", "step"),
+    [
+        (["01.01.2024", "01.02.2024", "01.03.2024"], ["2024-01-01", "2024-03-01"], "MS"),
+        (["1.12.2024 13:00", "1.12.2024 14:00"], ["2024-12-01T13", "2024-12-01T14"], "h"),
+        (["01/01/2024", "02/01/2024", "03/01/2024"], ["2024-01-01", "2024-03-01"], "MS"),
+        (["12/01/2024", "13/01/2024", "14/01/2024"], ["2024-01-12", "2024-01-14"], "D"),
+        ([20240131, 20240201, 20240202], ["2024-01-31", "2024-02-02"], "D"),
+        ([20240131, 20240132, 20240133], [20240131, 20240133], "1"),  # no days: numbers
+        ([2020, 2021, 2022], [2020, 2022], "1"),
+    ],
+)
+def test_dates_as_countries_write_them(rows, times, step):
+    frame = pd.DataFrame({"day": rows, "y": np.arange(len(rows))})
+    series = series_of_frame(frame, Columns("day"))
+    assert str(series.step) == step
+    found = [str(series[0].times[n]) if step != "1" else series[0].times[n] for n in (0, -1)]
+    assert all(
+        one.startswith(time) if step != "1" else one == time
+        for one, time in zip(found, times, strict=True)
+    )
+
+
+def test_times_of_another_kind_than_the_step():
+    numbers = pd.DataFrame({"day": [1704067200, 1704153600], "y": [1, 2]})
+    with pytest.raises(UsageError, match=r"day holds whole numbers .*the step is D.*dates"):
+        series_of_frame(numbers, Columns("day", step=step_named("D")))
+    dates = pd.DataFrame({"day": ["2024-01-01", "2024-01-02"], "y": [1, 2]})
+    with pytest.raises(UsageError, match=r"day holds dates .*the step is 1.*whole numbers"):
+        series_of_frame(dates, Columns("day", step=step_named("1")))
+    days = pd.DataFrame({"day": [20240101, 20240102], "y": [1, 2]})  # as a model of numbers reads
+    assert series_of_frame(days, Columns("day", step=step_named("1")))[0].times[0] == 20240101
 
 
 def test_plain_arrays(tmp_path):
@@ -174,7 +237,7 @@ def replaced(old, new):
         (replaced("5,12,y", ",12,y").replace("b,6", "b,"), "series 'b': no value in sales"),
         (
             replaced("2024-01-04,a", "2024-01-04 07:00,a"),
-            r"series .a., row 6: time 2024-01-04T07.*no whole number",
+            r"series .a., row 6: time 2024-01-04 07.*no whole number",
         ),
         ("day,shop,sales,price,kind\n", "no rows"),
         (
