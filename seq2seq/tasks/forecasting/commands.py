@@ -125,7 +125,7 @@ def _backtest(options: argparse.Namespace) -> int:
     import json
 
     from seq2seq.tasks.forecasting.backtest import backtest
-    from seq2seq.tasks.forecasting.evaluation import table
+    from seq2seq.tasks.forecasting.evaluation import as_json, table
     from seq2seq.tasks.forecasting.reading import read_input
 
     forecaster = load_model(options, "forecasting")
@@ -141,7 +141,8 @@ def _backtest(options: argparse.Namespace) -> int:
     )
     scores = found.scores(options.steps)
     if options.json:
-        print(json.dumps({"windows": len(found.actual), "scores": scores}))
+        told = {name: as_json(own) for name, own in scores.items()}
+        print(json.dumps({"windows": len(found.actual), "scores": told}))
     else:
         horizon = found.actual.shape[1]
         print(f"{len(found.actual):,} windows of {horizon} steps, {len(series):,} series")

@@ -98,6 +98,14 @@ def _mase_scales(series: SeriesSet, index: np.ndarray, season: int, ends: np.nda
     return np.stack(scales)[place]
 
 
+def as_json(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """The scores for a JSON file, which has no NaN: null, such as mase of a constant series."""
+    return {
+        kind: {name: value if np.isfinite(value) else None for name, value in own.items()}
+        for kind, own in scores.items()
+    }
+
+
 def table(scores: Scores) -> list[str]:
     """The scores as lines: a head, the model, the naive forecasts; and a verdict."""
     names = [name for name in _SHOWN if name in scores["model"]]

@@ -108,8 +108,16 @@ def _read_table(path: Path) -> DataFrame:
 
 
 def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") -> SeriesSet:
-    """The series of a table. Raises UsageError for a column that is not there, a value that is no
-    number, and times that are not regular."""
+    """The series of a table; a column may also be a level of the frame's index. Raises UsageError
+    for a column that is not there, a value that is no number, and times that are not regular."""
+    import pandas
+
+    if not isinstance(frame, pandas.DataFrame):
+        raise UsageError(f"history is {type(frame).__name__}; expected a pandas DataFrame")
+    indexed = {columns.time, *columns.series, *columns.static} & set(frame.index.names)
+    levels = [name for name in indexed if name is not None and name not in frame.columns]
+    if levels:
+        frame = frame.reset_index(levels)
     if not len(frame):
         raise UsageError(f"{where}: no rows; expected at least one")
     _check_columns(frame, columns, where)
@@ -168,6 +176,8 @@ def _check_columns(frame: DataFrame, columns: Columns, where: str) -> None:
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}"
             rows = " ('data.time: null' numbers the rows)" if name == columns.time else ""
             raise UsageError(f"{where}: no column {name!r}; {hint}{rows}")
+        if there.count(name) > 1:
+            raise UsageError(f"{where}: {there.count(name)} columns {name!r}; expected one")
 
 
 def _others(frame: DataFrame, columns: Columns) -> tuple[str, ...]:

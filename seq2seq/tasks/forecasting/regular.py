@@ -161,6 +161,11 @@ def fill_gaps(
         )
     if (numbers < 0).any():
         row = int((numbers < 0).argmax())
+        if expected[row] == 0:  # the first of its series: a Sunday for business days
+            raise UsageError(
+                f"{place(row)}: time {shown(times[row])} is none that the step {step} has; set "
+                "'data.step', or 'data.gaps: ignore' to number the rows"
+            )
         raise UsageError(
             f"{place(row)}: time {shown(times[row])} is no whole number of steps ({step}) after "
             "the series' first; set 'data.step', or 'data.gaps: ignore' to number the rows"

@@ -25,6 +25,7 @@ from seq2seq.tasks.forecasting.encoding import (
     save_encoding,
 )
 from seq2seq.tasks.forecasting.evaluation import (
+    as_json,
     evaluate,
     naive_forecasts,
     scaled_errors,
@@ -272,7 +273,12 @@ class ForecastTask:
             np.minimum(windows.first, windows.ends),  # where the scored part begins
             self.deviation,
         )
-        values = {"split": split, "windows": len(where.series), "horizon": horizon, **scores}
+        values = {
+            "split": split,
+            "windows": len(where.series),
+            "horizon": horizon,
+            **as_json(scores),
+        }
         (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
         lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]

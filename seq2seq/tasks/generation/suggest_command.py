@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from typing import Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, write_utf8
 from seq2seq.command_line.options import add_machine, add_model, load_model, whole
+
+_log = logging.getLogger(__name__)
 
 _EXAMPLES = """\
 Writes the likeliest next words of each text on a line, each with its probability:
@@ -46,6 +49,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _write(generator: Any, text: str, options: argparse.Namespace) -> None:
     found = generator.suggest(text, options.top, precision=options.precision)
+    if not found:
+        _log.warning("no word fits after %r; its line stays empty", text)
     if options.json:
         words = [{"text": one.text, "probability": round(one.probability, 6)} for one in found]
         print(json.dumps({"text": text, "suggestions": words}, ensure_ascii=False))

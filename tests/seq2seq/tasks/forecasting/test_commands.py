@@ -80,7 +80,7 @@ def test_mistakes_name_what_is_wrong(saved, run):
     assert "no column 'time'" in error(stdin=b"day,name,a,b\n1,x,1,2\n")
     table = pd.read_csv("history.csv")
     table.loc[3, "time"] = table.loc[2, "time"]
-    assert "series 'new s0', row 4: time 2024-03-01T07" in error(
+    assert "series 'new s0', row 4: time 2024-03-01 07:00" in error(
         stdin=table.to_csv(index=False).encode()
     )
 

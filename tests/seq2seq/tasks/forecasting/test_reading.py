@@ -139,6 +139,25 @@ def test_times_of_another_kind_than_the_step():
     assert series_of_frame(days, Columns("day", step=step_named("1")))[0].times[0] == 20240101
 
 
+def test_columns_may_be_the_index_of_a_frame():
+    frame = table()
+    for keys in (["day"], ["shop", "day"]):
+        found = series_of_frame(frame.set_index(keys), SHOPS)
+        for one, other in zip(found, read(), strict=True):
+            assert one.name == other.name and np.array_equal(one.times, other.times)
+            assert np.array_equal(one.values, other.values, equal_nan=True)
+    with pytest.raises(UsageError, match="2 columns 'sales'"):
+        series_of_frame(pd.concat([frame, frame[["sales"]]], axis=1), SHOPS)
+    with pytest.raises(UsageError, match="history is str; expected a pandas DataFrame"):
+        series_of_frame("t.csv", SHOPS)
+
+
+def test_a_first_time_that_the_step_does_not_have():
+    days = pd.DataFrame({"day": ["2024-01-01", "2024-02-01"], "y": [1, 2]})
+    with pytest.raises(UsageError, match="row 1: time 2024-01-01 is none that the step ME has"):
+        series_of_frame(days, Columns("day", step=step_named("ME")))
+
+
 def test_plain_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", values=np.arange(24).reshape(2, 6, 2))
     series = read_series(str(tmp_path / "a.npz"), Columns(None))

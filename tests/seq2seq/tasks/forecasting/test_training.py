@@ -13,7 +13,7 @@ from seq2seq.config import config_from_dict, config_to_dict
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.calibration import correlated, learn_offsets, learn_ranks
 from seq2seq.tasks.forecasting.config import base_of, scaling_of
-from seq2seq.tasks.forecasting.evaluation import verdict
+from seq2seq.tasks.forecasting.evaluation import as_json, verdict
 from seq2seq.tasks.forecasting.forecaster import Forecaster
 from seq2seq.tasks.forecasting.segments import parallel_step
 from seq2seq.training.loop import train
@@ -128,6 +128,11 @@ def test_a_loss_to_a_naive_forecast_is_said():
     )
     scores["model"]["mae"] = 1.2
     assert verdict(scores).startswith("mean absolute error 20.0% below the best naive forecast")
+
+
+def test_scores_that_are_no_number_are_null_in_json():
+    scores = {"model": {"mae": 2.0, "mase": float("nan")}}  # of a constant series
+    assert json.dumps(as_json(scores), allow_nan=False) == '{"model": {"mae": 2.0, "mase": null}}'
 
 
 @pytest.mark.parametrize("kind", ["gru", "lstm", "tanh", "relu"])

@@ -106,6 +106,9 @@ def test_trained_models_suggest_what_fits(sentences, tmp_path, kind, run):
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["text"] for row in rows] == ["The cat ", "The do"]
     assert rows[0]["suggestions"][0]["text"] == "meows"
+    if kind == "words":
+        status, out, err = run("suggest", model, "The zzzz")
+        assert status == 0 and out == "\n" and "no word fits after 'The zzzz'" in err
 
 
 def test_misuse():
