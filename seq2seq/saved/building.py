@@ -1,21 +1,23 @@
 """A saved model is built only as far as its weights go.
 
 A damaged or foreign config.json may ask for any size. While the model is built, its parameters are
-counted and compared with what the file of the weights holds, before they are filled with numbers.
+counted and compared with what the file of the weights holds, before they are filled with numbers;
+so is every tensor, a buffer say, before memory is taken for it.
 (Torch's meta device would do that, too, but its first use imports a second's worth of modules.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from seq2seq.errors import RunError
 
@@ -40,19 +42,23 @@ def build_to_fit(build: Callable[[], Model], path: Path) -> Model:
     largest = _MORE * sum(map(math.prod, stored.values())) + _SMALL
     count = numbers = 0
 
-    def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal count, numbers
-        if parameter is not None:
-            count, numbers = count + 1, numbers + parameter.numel()
+    def check(count: int, numbers: int) -> None:
         if count > most or numbers > largest:
             raise RunError(
                 f"{path}: the model that config.json describes has far more weights than the "
                 f"{len(stored)} tensors there; the weights do not belong to the model"
             )
 
+    def counted(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal count, numbers
+        if parameter is not None:
+            count, numbers = count + 1, numbers + parameter.numel()
+        check(count, numbers)
+
     hook = register_module_parameter_registration_hook(counted)
     try:
-        return build()
+        with _BeforeTensors(lambda size: check(0, size)):
+            return build()
     except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
@@ -61,6 +67,26 @@ def build_to_fit(build: Callable[[], Model], path: Path) -> Model:
         ) from None
     finally:
         hook.remove()
+
+
+class _BeforeTensors(TorchFunctionMode):
+    """Tells ``check`` how many numbers each new tensor is to have, before it is made."""
+
+    def __init__(self, check: Callable[[int], None]) -> None:
+        super().__init__()
+        self._check = check
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in (torch.zeros, torch.ones, torch.empty, torch.full):
+            shape = args[0] if args and isinstance(args[0], Sequence) else args
+            self._check(math.prod(shape))
+        elif function is torch.eye:
+            self._check(args[0] * args[-1])
+        elif function is torch.arange:
+            self._check(int(max(map(abs, args))))
+        return function(*args, **(kwargs or {}))
 
 
 def stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from seq2seq.errors import UsageError
+from seq2seq.text.characters import is_blank
 
 if TYPE_CHECKING:
     from seq2seq.tasks.translation.translations import Translation
@@ -34,9 +35,10 @@ def output_lines(
     return f"{score}{translations[0].text}\n"
 
 
-def warn_of_missing(number: int, translations: list[Translation]) -> None:
-    """Say which phrases the best translation of a line was to hold and does not."""
-    if translations[0].missing:
+def warn_of_missing(number: int, text: str, translations: list[Translation]) -> None:
+    """Say which phrases the best translation of a line was to hold and does not. A blank line has
+    an empty translation, as it should."""
+    if translations[0].missing and not is_blank(text):
         names = ", ".join(map(repr, translations[0].missing))
         logging.getLogger("seq2seq").warning(
             "line %d: the translation does not hold %s, which it was to; a longer one may "

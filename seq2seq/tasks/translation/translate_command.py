@@ -125,7 +125,7 @@ def _translate(options: argparse.Namespace) -> int:
                 for number, (text, found) in enumerate(
                     zip(texts.texts, translated, strict=True), first
                 ):
-                    warn_of_missing(number, found)
+                    warn_of_missing(number, text, found)
                     line = output_lines(number, text, found, options)
                     sink.write(line.encode("utf-8", "replace"))
             sink.flush()

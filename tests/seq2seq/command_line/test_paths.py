@@ -18,7 +18,7 @@ from seq2seq.command_line.paths import FILES, FOLDERS, normalise_paths
 from seq2seq.config import load_config
 from seq2seq.errors import RunError, UsageError
 from seq2seq.training.loop import train
-from tests.seq2seq.saved.test_digest import make
+from tests.seq2seq.saved.models import make
 
 LATIN = os.fsdecode(b"b\xe4r")
 SHORT = ("--training.max_steps", "2", "--training.validate_every", "2")

@@ -11,7 +11,7 @@ from seq2seq import registry
 from seq2seq.config import config_from_dict
 from seq2seq.errors import UsageError
 from seq2seq.saved.card import write_card
-from tests.seq2seq.saved.test_digest import make
+from tests.seq2seq.saved.models import make
 
 HEAD = {"pipeline_tag": "text-classification", "tags": ["text-classification", "recurrent"]}
 

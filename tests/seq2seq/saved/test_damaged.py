@@ -15,7 +15,8 @@ from seq2seq.errors import RunError
 from seq2seq.saved.directory import CONFIG_FILE
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.text.vocabulary import UNITS_FILE, Subwords
-from tests.seq2seq.saved.test_digest import make, model
+from tests.seq2seq.saved.models import make
+from tests.seq2seq.saved.test_digest import model
 
 __all__ = ["model"]  # the fixture: (user class, directory of a saved model) of every task
 
@@ -58,7 +59,8 @@ def test_more_layers_than_there_are_weights(model):
     user, directory = model
     values = json.loads((directory / CONFIG_FILE).read_text("utf-8"))
     section = values["config"]["model"]
-    section = section if "layers" in section else section["decoder"]
+    if "layers" not in section:
+        section = section.get("decoder", section["encoder"])
     section["layers"] = 900
     (directory / CONFIG_FILE).write_text(json.dumps(values))
     with pytest.raises(RunError, match="weights do not belong to the model"):

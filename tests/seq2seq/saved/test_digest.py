@@ -9,28 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seq2seq import registry
-from seq2seq.config import config_from_dict
 from seq2seq.errors import RunError
 from seq2seq.saved.directory import CONFIG_FILE, WEIGHTS_DIGEST, WEIGHTS_FILE
-
-
-def make(task):
-    if task == "translation":
-        from tests.seq2seq.tasks.translation.models import make_translator
-
-        return make_translator()
-    if task == "captioning":
-        from tests.seq2seq.tasks.captioning.models import make as make_captioner
-
-        return make_captioner()
-    from seq2seq.tasks.generation.generator import TextGenerator
-    from seq2seq.tasks.generation.model import LanguageModel
-    from seq2seq.text.vocabulary import Characters
-
-    units = Characters("abc ", knows_unknown=False)
-    model = {"hidden_size": 4, "embedding_size": 4, "layers": 1}
-    config = config_from_dict({"task": "generation", "model": model})
-    return TextGenerator(LanguageModel(config.model, len(units)), units, config)
+from tests.seq2seq.saved.models import make
 
 
 @pytest.fixture(params=list(registry.TASKS))

@@ -12,7 +12,8 @@ import pytest
 from seq2seq.errors import RunError, UsageError
 from tests.seq2seq.saved import fake_hub
 from tests.seq2seq.saved.fake_hub import Repository
-from tests.seq2seq.saved.test_digest import make, model
+from tests.seq2seq.saved.models import make
+from tests.seq2seq.saved.test_digest import model
 
 __all__ = ["model"]  # the fixture: (user class, directory of a saved model) of every task
 

@@ -22,7 +22,7 @@ from seq2seq.text.files import read_lines
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.text.vocabulary import Subwords
 from seq2seq.training.loop import train
-from tests.seq2seq.saved.test_digest import make
+from tests.seq2seq.saved.models import make
 
 UNSEEN = [
     "\u200b",
