@@ -116,10 +116,10 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
     ) -> Any:
         """The answer for one input (``Classified``), or a list of them for a list of inputs.
 
-        An input is a text; or a series: a ``Series``, an array (steps, features) with NaN where
-        nothing was measured, or a mapping with ``values``, ``times`` and ``static``; or an image:
-        a file, a Pillow image or an array (P, P) of bytes. A text without words is answered too:
-        with what the model says of nothing.
+        An input is a text; or a series: a ``Series`` (``averaged`` already), an array (steps,
+        features) with NaN where nothing was measured, or a mapping with ``values``, ``times`` and
+        ``static``; or an image: a file, a Pillow image or an array (P, P) of bytes. A text without
+        words is answered too: with what the model says of nothing.
 
         ``explain`` asks for the attention weights. ``threshold``: of several labels those at least
         as likely are given. Both that and ``batch_size`` are by default as in the configuration.

@@ -122,7 +122,9 @@ def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
             if kind == "image":
                 yield [line for line in lines if line]
             else:
-                yield [_of_json(line, number + n) for n, line in enumerate(lines)]
+                width = classifier.config.data.bin
+                numbered = enumerate(lines, number)
+                yield [_of_json(line, n, width) for n, line in numbered if line.strip()]
     else:
         for name in files:
             yield from _of_file(name, classifier)
@@ -134,10 +136,10 @@ def _open(name: str | None) -> Any:
     return open_input(name)
 
 
-def _of_json(line: str, number: int) -> Any:
-    from seq2seq.tasks.classification.series import series_of_json
+def _of_json(line: str, number: int, width: float) -> Any:
+    from seq2seq.tasks.classification.series import averaged, series_of_json
 
-    return series_of_json(line, f"standard input, line {number}")[0]
+    return averaged(series_of_json(line, f"standard input, line {number}")[0], width)
 
 
 def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:

@@ -39,23 +39,33 @@ def load_splits(config: ClassificationConfig) -> dict[str, Labelled]:
     """``train``, and ``validation`` and ``test`` where there are any.
 
     With ``data.folds`` the test set is a part of the training set, without ``data.validation`` the
-    validation set a share of what is left; in both each label has its share. A label with one
-    example stays in training.
+    validation set a share of what is left; in both each label has its share. An example with a
+    label that no other example has stays in training. With ``data.phrases`` whole sentences are
+    divided, so that no phrase of a held-out sentence is trained on.
     """
     data = config.data
     if not data.train:
         raise UsageError("'data.train' is not set; expected a file of examples with labels")
-    splits = {"train": read_examples(data.train, data, training=True)}
+    divided = bool(data.folds) or (not data.validation and data.validation_share > 0)
+    examples = read_examples(data.train, data, training=True)
+    whole = read_examples(data.train, data) if data.phrases and divided else examples
+    splits = {"train": examples}
     for split in ("validation", "test"):
         if path := getattr(data, split):
             splits[split] = read_examples(path, data)
-    train = splits["train"]
+    train = whole
     if data.folds:
         parts = split_rows(train.targets, data.target, data.folds, config.seed)
-        splits["test"] = train.select(np.flatnonzero(parts == data.fold).tolist())
-        train = train.select(np.flatnonzero(parts != data.fold).tolist())
+        held = _known_elsewhere(parts == data.fold, train, data)
+        if not held.any():
+            raise UsageError(f"{train.name}: fold {data.fold} of {data.folds} has no example")
+        splits["test"] = train.select(np.flatnonzero(held).tolist())
+        train = train.select(np.flatnonzero(~held).tolist())
     if not data.validation and data.validation_share:
         train, splits["validation"] = _held_out(train, config)
+    if whole is not examples:  # phrases of the sentences that are left
+        lines = set(whole.places) - set(train.places)
+        train = examples.select(n for n, line in enumerate(examples.places) if line not in lines)
     splits["train"] = train
     if data.target == "label":
         _warn_of_rare(train)
@@ -65,10 +75,7 @@ def load_splits(config: ClassificationConfig) -> dict[str, Labelled]:
 def _held_out(train: Labelled, config: ClassificationConfig) -> tuple[Labelled, Labelled]:
     parts = max(2, round(1 / config.data.validation_share))
     part = split_rows(train.targets, config.data.target, parts, config.seed + 1)
-    held = part == 0
-    if config.data.target == "label":
-        counts = counts_of("label", train.targets)
-        held &= np.array([counts[str(target)] > 1 for target in train.targets])
+    held = _known_elsewhere(part == 0, train, config.data)
     if not held.any() or held.all():
         raise UsageError(
             f"{train.name}: {len(train)} examples are too few to hold out a share of "
@@ -79,6 +86,21 @@ def _held_out(train: Labelled, config: ClassificationConfig) -> tuple[Labelled, 
         train.select(np.flatnonzero(~held).tolist()),
         train.select(np.flatnonzero(held).tolist()),
     )
+
+
+def _known_elsewhere(held: np.ndarray, train: Labelled, data: ClassDataConfig) -> np.ndarray:
+    """``held`` (N,) without the rows that have a label which no other row has: such labels would
+    be unknown to training, and a file would be refused for a division that it did not make."""
+    if data.target == "number":
+        return held
+    names = [one if isinstance(one, list) else [one] for one in train.targets]
+    known = {name for row in np.flatnonzero(~held) for name in names[row]}
+    kept = held.copy()
+    for row in np.flatnonzero(held):
+        if not known.issuperset(names[row]):
+            kept[row] = False
+            known.update(names[row])
+    return kept
 
 
 def _warn_of_rare(train: Labelled) -> None:

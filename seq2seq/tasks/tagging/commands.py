@@ -188,7 +188,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     told = []
     for number, column in enumerate(tagger.vocabulary.columns):
         gold = [one.labels[number] for one in sentences]
-        scores = score_labels(gold, [one.labels[column.name] for one in found])
+        scores = score_labels(gold, [one.labels[column.name] for one in found], column.spans)
         values[column.name] = dataclasses.asdict(scores)
         told += [f"{column.name}: {scores}", *_indented(scores.table())]
     if data.sentence_label is not None:

@@ -64,12 +64,21 @@ class LabelScores:
         return "\n".join(f"{name:{width}}  F1 {_told(one)}" for name, one in self.types.items())
 
 
-def score_labels(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> LabelScores:
-    """Score the labels of sentences. Raises UsageError for other numbers of them."""
+def score_labels(
+    gold: Sequence[Sequence[str]],
+    predicted: Sequence[Sequence[str]],
+    spans: bool | None = None,
+) -> LabelScores:
+    """Score the labels of sentences. Raises UsageError for other numbers of them.
+
+    ``spans``: whether the labels write spans; None: whether ``gold`` does. A model knows it better
+    than a file, which may hold no span at all, or a stray label beside its spans.
+    """
     if len(gold) != len(predicted):
         raise UsageError(f"{len(gold)} sentences with labels, {len(predicted)} predicted")
     words = right = 0
-    spans = are_spans({label for labels in gold for label in labels})
+    if spans is None:
+        spans = are_spans({label for labels in gold for label in labels})
     golds, founds, rights = Counter[str](), Counter[str](), Counter[str]()
     for number, (one, other) in enumerate(zip(gold, predicted, strict=True), start=1):
         if len(one) != len(other):

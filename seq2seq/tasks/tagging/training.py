@@ -27,12 +27,14 @@ from seq2seq.tasks.tagging.columns import write_pairs
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.model import TaggingModel
 from seq2seq.tasks.tagging.objectives import TaggingLoss
+from seq2seq.tasks.tagging.schemes import OUTSIDE, are_spans
 from seq2seq.tasks.tagging.scores import LabelScores, score_labels, score_sentences
 from seq2seq.tasks.tagging.sentences import Sentence, load_sentences
 from seq2seq.tasks.tagging.tagger import Tagger
 from seq2seq.tasks.tagging.vocabulary import (
     UNKNOWN_WORD,
     VOCABULARY_FILE,
+    Column,
     TaggingVocabulary,
     build_vocabulary,
 )
@@ -116,6 +118,7 @@ class TaggingTask:
         for number, column in enumerate(self.vocabulary.columns):
             counts = Counter(x for one in self.sets["train"] for x in one.labels[number])
             self._warn_of(column.name, counts, lambda one, number=number: one.labels[number])
+            self._warn_of_stray(column, counts)
         if self.vocabulary.sentence_labels is not None:
             counts = Counter(str(one.sentence_label) for one in self.sets["train"])
             name = str(self.config.data.sentence_label)
@@ -142,6 +145,17 @@ class TaggingTask:
                     *(getattr(self.config.data, split), unseen[0][1], unseen[0][0], name),
                     len(unseen),
                 )
+
+    def _warn_of_stray(self, column: Column, counts: Counter[str]) -> None:
+        """Say which labels keep a column from being one of spans, where most of them write some."""
+        labels = [label for label in counts if label != OUTSIDE]
+        stray = sorted(label for label in labels if not are_spans([label]))
+        if OUTSIDE in counts and 0 < 2 * len(stray) < len(labels) and self.main:
+            _log.warning(
+                "%s: '%s' has labels of spans and others (%s): all are learnt as plain labels and "
+                "scored by accuracy; mend these to get F1 of spans",
+                *(self.config.data.train, column.name, ", ".join(stray[:5])),
+            )
 
     def describe(self) -> str:
         sizes = ", ".join(
@@ -208,7 +222,8 @@ class TaggingTask:
         scores = {}
         for number, column in enumerate(self.vocabulary.columns):
             gold = [one.labels[number] for one in sentences]
-            scores[column.name] = score_labels(gold, [one[0][column.name].labels for one in found])
+            answers = [one[0][column.name].labels for one in found]
+            scores[column.name] = score_labels(gold, answers, column.spans)
         accuracy = None
         if self.vocabulary.sentence_labels is not None:
             gold_whole = [str(one.sentence_label) for one in sentences]

@@ -127,7 +127,7 @@ def test_series_and_images_on_the_command_line(run, tmp_path, texts):
 
     write_npz(tmp_path / "train.npz", 20, 1, irregular=False)
     values = series_settings(tmp_path, tmp_path / "run", False, max_steps=2, validate_every=2)
-    values["data"]["validation_share"] = 0.5
+    values["data"] |= {"validation_share": 0.5, "bin": 2.0}
     (tmp_path / "run.yaml").write_text(json.dumps(values))
     assert run("train", tmp_path / "run.yaml", "--quiet")[0] == 0
     model = tmp_path / "run" / "model"
@@ -139,6 +139,10 @@ def test_series_and_images_on_the_command_line(run, tmp_path, texts):
     status, out, err = run("classify", model, tmp_path / "train.npz")
     assert status == 0 and len(out.splitlines()) == 20, err
     line = b'{"values": [[1, 2], [3, 4]], "static": [1, 1]}\n'
+    (tmp_path / "one.jsonl").write_bytes(line)
+    binned = run("classify", model, tmp_path / "one.jsonl", "--json")[1]
+    status, out, err = run("classify", model, "--json", stdin=line + b"\n")
+    assert out == binned, err  # standard input is put into bins, too; an empty line is no series
     status, out, err = run("classify", model, stdin=line)
     assert status == 0 and out.split("\t")[0] in ("slow", "fast"), err
     status, _, err = run("classify", model, stdin=b'{"values": [[1], [3]], "static": [1, 1]}\n')

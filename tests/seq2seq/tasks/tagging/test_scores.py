@@ -116,3 +116,13 @@ def test_in_words():
 def test_other_numbers_are_errors(found):
     with pytest.raises(UsageError, match="predicted"):
         score_labels([["O", "B-X"]], found)
+
+
+@pytest.mark.parametrize("gold", [["O", "O"], ["B-PER", "X"]])
+def test_a_column_of_spans_has_f1_whatever_the_file_holds(gold):
+    """A file without a span, or with a stray label, would be scored by accuracy alone."""
+    assert score_labels([gold], [["B-PER", "O"]]).spans is None
+    found = score_labels([gold], [["B-PER", "O"]], spans=True)
+    assert found.spans is not None and found.spans.found == 1
+    assert found.main == (100 if gold[0] == "B-PER" else 0)
+    assert score_labels([gold], [gold], spans=False).spans is None

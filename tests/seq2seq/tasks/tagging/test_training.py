@@ -142,3 +142,33 @@ def test_without_data(folder):
     values["data"]["train"] = None
     with pytest.raises(UsageError, match=r"'data.train' is not set"):
         run(values)
+
+
+@pytest.mark.parametrize("last", ["left O", "Ann X"])
+def test_validation_without_spans_or_with_a_stray_label(tmp_path, last):
+    """Both ended in a division by zero at the first validation."""
+    (tmp_path / "train.txt").write_text("Ann B-PER\nleft O\n\n" * 8)
+    (tmp_path / "other.txt").write_text(f"now O\n{last}\n")
+    values = {
+        "task": "tagging",
+        "output": str(tmp_path / "run"),
+        "data": {"train": str(tmp_path / "train.txt"), "validation": str(tmp_path / "other.txt")},
+        "model": {"embedding_size": 4, "encoder": {"hidden_size": 4}},
+        "training": {"max_epochs": 1},
+    }
+    run(values)
+    assert records(tmp_path / "run")[-1]["span_f1"] == 0
+
+
+def test_a_stray_label_among_spans_is_told(tmp_path, caplog):
+    (tmp_path / "train.txt").write_text("Ann B-PER\nBo I-PER\nleft O\n\n" * 4 + "now Typo\n")
+    values = {
+        "task": "tagging",
+        "output": str(tmp_path / "run"),
+        "data": {"train": str(tmp_path / "train.txt")},
+        "model": {"embedding_size": 4, "encoder": {"hidden_size": 4}},
+        "training": {"max_epochs": 1},
+    }
+    with caplog.at_level(logging.WARNING, logger="seq2seq"):
+        run(values)
+    assert "labels of spans and others (Typo)" in caplog.text
