@@ -34,7 +34,7 @@ def calibrated(
     quantiles: Tensor,  # (B, Q, H, C)
     levels: Tensor,  # (Q,)
     calibration: Sequence[float] | None,
-    factor: Tensor,  # (B, H, C)
+    unit: Tensor,  # (B, H, C): of the offsets, the factor times the window's width
 ) -> Tensor:
     """The quantiles with their offsets, ascending. Between calibrated levels an offset is
     interpolated, beyond them it is that of the outermost one, and so is that of the last step for
@@ -43,7 +43,7 @@ def calibrated(
         offsets = _at(model.offsets.double().cpu(), calibration, levels)  # (Q, H', C)
         steps = torch.arange(quantiles.shape[2]).clamp_max(offsets.shape[1] - 1)
         offsets = offsets[:, steps].to(quantiles.device, quantiles.dtype)
-        quantiles = quantiles + offsets * factor.unsqueeze(1)
+        quantiles = quantiles + offsets * unit.unsqueeze(1)
     quantiles = quantiles.sort(1).values
     if model.config.head == "negative_binomial":
         quantiles = quantiles.clamp_min(0)

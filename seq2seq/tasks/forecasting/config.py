@@ -108,6 +108,8 @@ class ForecastSettings:
     levels: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.5, 0.75, 0.9])
     # quantiles and paths follow the errors on the validation set; see ``calibration``
     calibrate: bool = True
+    # window: offsets of the quantiles follow how unsteady the past is; see ``widths``
+    widths: Literal["fixed", "window"] = "fixed"
     paths: int = 200  # sampled for quantiles, by autoregressive models
     seed: int = 1  # of sampled paths
 

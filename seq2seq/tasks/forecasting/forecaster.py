@@ -293,7 +293,8 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
         encoding.season,
         places(model.read_base, encoding.targets, "model.read_base"),
     )
-    return ForecastModel(model, sizes, len(config.forecast.levels))
+    settings = config.forecast
+    return ForecastModel(model, sizes, len(settings.levels), settings.widths == "window")
 
 
 def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:

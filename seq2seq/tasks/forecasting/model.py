@@ -15,6 +15,7 @@ from seq2seq.tasks.forecasting.config import ForecastModelConfig
 from seq2seq.tasks.forecasting.heads import Head, make_head
 from seq2seq.tasks.forecasting.inputs import Inputs, Sizes, StaticVector, apart, rows_of, together
 from seq2seq.tasks.forecasting.segments import SegmentNetwork
+from seq2seq.tasks.forecasting.widths import MEASURES
 from seq2seq.tasks.forecasting.windows import Batch
 
 
@@ -32,14 +33,20 @@ class ForecastModel(nn.Module):
         z = (value - shift) / factor, of the base -> network -> P numbers a value -> head
 
     ``head`` says what the numbers mean. ``offsets`` and ``ranks`` are calibration's (see
-    ``calibration``), zero and one before it.
+    ``calibration``), zero and one before it; so are ``powers`` and ``typical`` (see ``widths``),
+    which are None without ``forecast.widths: window``.
     """
 
     offsets: Tensor  # (Q, H, C)
     ranks: Tensor  # (H, H)
+    powers: Tensor | None  # (2, C)
+    typical: Tensor | None  # (2, C)
 
-    def __init__(self, config: ForecastModelConfig, sizes: Sizes, levels: int) -> None:
-        """``levels``: Q, how many quantiles are calibrated."""
+    def __init__(
+        self, config: ForecastModelConfig, sizes: Sizes, levels: int, widths: bool = False
+    ) -> None:
+        """``levels``: Q, how many quantiles are calibrated; ``widths``: by widths of each window's
+        own."""
         super().__init__()
         self.config, self.sizes = config, sizes
         self.head: Head = make_head(config)
@@ -60,6 +67,9 @@ class ForecastModel(nn.Module):
         offsets = torch.zeros(levels, config.horizon, sizes.targets)
         self.register_buffer("offsets", offsets)
         self.register_buffer("ranks", torch.eye(config.horizon))
+        empty = torch.zeros(MEASURES, sizes.targets) if widths else None
+        self.register_buffer("powers", empty)
+        self.register_buffer("typical", None if empty is None else empty.clone())
 
     @property
     def samples(self) -> bool:

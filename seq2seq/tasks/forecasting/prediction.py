@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seq2seq.tasks.forecasting.calibration import calibrated, correlated
 from seq2seq.tasks.forecasting.model import ForecastModel, Outlook
+from seq2seq.tasks.forecasting.widths import widths
 from seq2seq.tasks.forecasting.windows import Batch, WindowCutter
 
 BLOCK = 64  # windows that are computed at once
@@ -42,17 +43,19 @@ def predict(
         paths = model.sample(batch, uniform).movedim(2, 1)  # (B, P, H, C)
         mean = paths.mean(1)
         quantiles = _between(paths.sort(1).values, levels.to(paths))
-        quantiles = calibrated(model, quantiles, levels, calibration, torch.ones_like(mean))
+        unit = widths(model, batch).expand_as(mean)
+        quantiles = calibrated(model, quantiles, levels, calibration, unit)
         return Prediction(mean, quantiles, paths)
     outlook = model.ahead(batch)
     factor = outlook.factor * batch.scale.unsqueeze(1)
     parameters = outlook.parameters.float()
     mean = outlook.shift + outlook.factor * model.head.mean(parameters, factor)
-    quantiles = _quantiles(model, outlook, factor, levels, calibration)
+    unit = outlook.factor * widths(model, batch)  # of the offsets
+    quantiles = _quantiles(model, outlook, factor, unit, levels, calibration)
     drawn = None
     if uniform is not None:
         ranks = correlated(uniform.movedim(2, 1), model.ranks)  # (B, P, H, C)
-        drawn = _drawn(model, outlook, factor, ranks, calibration)
+        drawn = _drawn(model, outlook, factor, unit, ranks, calibration)
     return Prediction(mean, quantiles, drawn)
 
 
@@ -70,6 +73,7 @@ def _quantiles(
     model: ForecastModel,
     outlook: Outlook,
     factor: Tensor,
+    unit: Tensor,
     levels: Tensor,
     calibration: Sequence[float] | None,
 ) -> Tensor:
@@ -80,19 +84,20 @@ def _quantiles(
         at = level.to(parameters).expand(outlook.shift.shape)
         z = model.head.quantiles(parameters, at, factor)
         found.append(outlook.shift + outlook.factor * z)
-    return calibrated(model, torch.stack(found, 1), levels, calibration, outlook.factor)
+    return calibrated(model, torch.stack(found, 1), levels, calibration, unit)
 
 
 def _drawn(
     model: ForecastModel,
     outlook: Outlook,
     factor: Tensor,
+    unit: Tensor,
     ranks: Tensor,
     calibration: Sequence[float] | None,
 ) -> Tensor:
     """Paths (B, P, H, C): each value the calibrated quantile at its rank (B, P, H, C)."""
     grid = torch.tensor(_GRID, dtype=torch.float64)
-    values = _quantiles(model, outlook, factor, grid, calibration)  # (B, 103, H, C)
+    values = _quantiles(model, outlook, factor, unit, grid, calibration)  # (B, 103, H, C)
     grid = grid.to(ranks)
     ranks = ranks.clamp(_GRID[0], _GRID[-1])
     high = torch.searchsorted(grid, ranks.contiguous()).clamp(1, len(_GRID) - 1)

@@ -40,6 +40,7 @@ from seq2seq.tasks.forecasting.rolling import Origins, actual_values, origins_of
 from seq2seq.tasks.forecasting.scores import check_installed
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.splits import split_series
+from seq2seq.tasks.forecasting.widths import learn_widths, unsteadiness, width_of
 from seq2seq.tasks.forecasting.windows import Batch, TrainingBatches, WindowCutter, Windows
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
@@ -210,13 +211,20 @@ class ForecastTask:
         if self.validation is None or not settings.calibrate:
             return
         levels = sorted({0.5, *settings.levels})
-        errors = self._errors(levels)
+        errors, measured = self._errors(levels)
+        middle = levels.index(0.5)
+        if self.model.powers is not None and self.model.typical is not None:
+            powers, typical = learn_widths(measured, torch.from_numpy(errors[:, middle]))
+            self.model.powers.copy_(powers)
+            self.model.typical.copy_(typical)
+            errors = errors / width_of(measured, powers, typical)[:, None, None].numpy()
         kept = [number for number, level in enumerate(levels) if level in settings.levels]
         self.model.offsets.copy_(learn_offsets(errors[:, kept], settings.levels))
-        self.model.ranks.copy_(learn_ranks(errors[:, levels.index(0.5)]))
+        self.model.ranks.copy_(learn_ranks(errors[:, middle]))
 
-    def _errors(self, levels: list[float]) -> np.ndarray:
-        """(N, Q, H, C): (value - predicted quantile) / factor on the validation set."""
+    def _errors(self, levels: list[float]) -> tuple[np.ndarray, torch.Tensor]:
+        """On the validation set: (value - predicted quantile) / factor (N, Q, H, C), and how
+        unsteady the windows are (N, 2, C)."""
         assert self.validation is not None
         horizon = self.config.model.horizon
         series = self.validation.cutter.series
@@ -229,12 +237,13 @@ class ForecastTask:
         errors = actual - found.quantiles
         if self.config.model.transform == "log":
             errors = np.log(actual) - np.log(found.quantiles)
-        return (errors / self._factors(where)[:, None]).astype(np.float32)
+        factors, measured = self._factors(where)
+        return (errors / factors[:, None]).astype(np.float32), measured
 
-    def _factors(self, where: Origins) -> np.ndarray:
-        """(N, H, C): the unit of the model's errors, of each step."""
+    def _factors(self, where: Origins) -> tuple[np.ndarray, torch.Tensor]:
+        """(N, H, C): the unit of the model's errors, of each step; and ``unsteadiness``."""
         assert self.validation is not None
-        cutter, parts = self.validation.cutter, []
+        cutter, parts, measured = self.validation.cutter, [], []
         with torch.inference_mode():
             for begin in range(0, len(where.series), VALIDATION_BATCH):
                 part = slice(begin, begin + VALIDATION_BATCH)
@@ -244,7 +253,8 @@ class ForecastTask:
                 normal = self.model.base(batch.past, batch.observed, batch.features)
                 factor = normal.factor[:, batch.past.shape[1] :].double().cpu().numpy()
                 parts.append(factor * scale[:, None])
-        return np.concatenate(parts)
+                measured.append(unsteadiness(batch, self.config.model.context).cpu())
+        return np.concatenate(parts), torch.cat(measured)
 
     def test(self, run: Path, model: Path, training: str) -> list[str]:
         """Score the test part beside the naive forecasts; keep scores in the run's folder. Where

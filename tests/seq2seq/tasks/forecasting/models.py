@@ -71,19 +71,21 @@ def make_series(
     return found
 
 
-def make_config(**model):
+def make_config(widths: str = "fixed", **model):
     values = {
         "task": "forecasting",
         "data": {"season": 4, "targets": ["a", "b"], "known": ["price"], "series": ["name"]},
         "model": {**SIZES, **model},
-        "forecast": {"paths": 20, "levels": [0.1, 0.5, 0.9]},
+        "forecast": {"paths": 20, "levels": [0.1, 0.5, 0.9], "widths": widths},
     }
     return config_from_dict(values)
 
 
-def make_forecaster(seed: int = 0, series: list[Series] | None = None, **model) -> Forecaster:
+def make_forecaster(
+    seed: int = 0, series: list[Series] | None = None, widths: str = "fixed", **model
+) -> Forecaster:
     """A model with random weights and calibration."""
-    config = make_config(**model)
+    config = make_config(widths, **model)
     packed = pack(series or make_series())
     encoding = learn_encoding(config, packed, packed.lengths - 8)
     torch.manual_seed(seed)
@@ -94,4 +96,7 @@ def make_forecaster(seed: int = 0, series: list[Series] | None = None, **model) 
         made.offsets.copy_(0.1 * torch.randn_like(made.offsets))
         steps = torch.arange(made.config.horizon)
         made.ranks.copy_(0.6 ** (steps[:, None] - steps).abs())
+        if made.powers is not None and made.typical is not None:
+            made.powers.fill_(0.4)
+            made.typical.fill_(2.0)
     return Forecaster(made, encoding, config)

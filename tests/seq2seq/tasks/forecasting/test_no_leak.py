@@ -34,7 +34,7 @@ def changed_after(series, origins):
 @pytest.mark.parametrize("name", MODELS)
 def test_values_behind_the_origin_change_no_forecast(name):
     series = make_series()
-    forecaster = make_forecaster(**MODELS[name])
+    forecaster = make_forecaster(widths="window", **MODELS[name])
     asked = forecaster.asked(paths=3)
     where = Origins(np.arange(3), ORIGINS, ORIGINS + 5)
     before, after, cut = (
