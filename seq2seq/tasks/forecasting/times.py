@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -141,8 +141,8 @@ def _calendar_steps(times: np.ndarray) -> list[Step]:
     return found
 
 
-def shown(time: np.generic) -> str:
-    """A time as errors name it: a number, a date, or date and time."""
+def shown(time: Any) -> str:
+    """A time, a scalar of numpy, as errors name it: a number, a date, or date and time."""
     if not isinstance(time, np.datetime64):
         return str(time)
     for unit in ("D", "m", "s"):
