@@ -82,9 +82,9 @@ class _BeforeTensors(TorchFunctionMode):
         if function in (torch.zeros, torch.ones, torch.empty, torch.full):
             shape = args[0] if args and isinstance(args[0], Sequence) else args
             self._check(math.prod(shape))
-        elif function is torch.eye:
+        elif function is torch.eye and args:
             self._check(args[0] * args[-1])
-        elif function is torch.arange:
+        elif function is torch.arange and args:
             self._check(int(max(map(abs, args))))
         return function(*args, **(kwargs or {}))
 
