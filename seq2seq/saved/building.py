@@ -69,6 +69,9 @@ def build_to_fit(build: Callable[[], Model], path: Path) -> Model:
         hook.remove()
 
 
+_MAKERS = (torch.zeros, torch.ones, torch.empty, torch.full, torch.rand, torch.randn)
+
+
 class _BeforeTensors(TorchFunctionMode):
     """Tells ``check`` how many numbers each new tensor is to have, before it is made."""
 
@@ -79,7 +82,7 @@ class _BeforeTensors(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if function in (torch.zeros, torch.ones, torch.empty, torch.full):
+        if function in _MAKERS:
             shape = args[0] if args and isinstance(args[0], Sequence) else args
             self._check(math.prod(shape))
         elif function is torch.eye and args:

@@ -38,8 +38,6 @@ def peak_mb():
 
 def test_sizes_that_the_weights_do_not_have(model):
     user, directory = model
-    if user.task == "forecasting":
-        pytest.xfail("not done: one of its sizes still takes 8 GB before the model is refused")
     text = (directory / CONFIG_FILE).read_text("utf-8")
     before = peak_mb()
     for path in sizes(json.loads(text)["config"]["model"]):
