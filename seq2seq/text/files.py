@@ -131,3 +131,12 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         datasets.enable_progress_bars()
+
+
+def os_error_in(error: BaseException) -> OSError | None:
+    """The error of the system that led to another one; None without any. `datasets` answers a full
+    disk with "I/O operation on closed file", since it writes once more while it tidies up."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, OSError):
+        inner = inner.__cause__ or inner.__context__
+    return inner

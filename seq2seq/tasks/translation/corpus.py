@@ -15,7 +15,7 @@ import pyarrow.compute
 from seq2seq.errors import RunError, UsageError
 from seq2seq.processors import cores
 from seq2seq.tasks.translation.config import FilterConfig, TranslationConfig
-from seq2seq.text.files import quiet
+from seq2seq.text.files import os_error_in, quiet
 from seq2seq.text.sentencepiece import Tokenizer
 
 _VERSION = 2  # of the columns below: another number makes caches of older code void
@@ -104,9 +104,11 @@ def tokenize_pairs(
                 num_proc=_workers(pairs, fingerprint),
                 desc="tokenising",
             )
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if (cause := os_error_in(error)) is None:
+            raise
         raise RunError(
-            f"the tokenised corpus cannot be written ({error.strerror or error}); set "
+            f"the tokenised corpus cannot be written ({cause.strerror or cause}); set "
             "'data.cache_dir' to a folder with room"
         ) from error
     return _kept(tokenized, filter)

@@ -16,7 +16,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.translation.config import DataConfig
 from seq2seq.tasks.translation.pair_files import find_column, format_of, from_object, read_pairs
-from seq2seq.text.files import quiet
+from seq2seq.text.files import os_error_in, quiet
 
 _FEATURES = datasets.Features(
     {"source": datasets.Value("string"), "target": datasets.Value("string")}
@@ -107,8 +107,10 @@ def _load_files(config: DataConfig, paths: list[str]) -> datasets.Dataset:
         )
     except datasets.exceptions.DatasetGenerationError as error:
         raise _cause(error, config) from None
-    except OSError as error:
-        raise _cache_error(config, error) from None
+    except (OSError, ValueError) as error:
+        if (cause := os_error_in(error)) is None:
+            raise
+        raise _cache_error(config, cause) from None
 
 
 def _rows(
@@ -149,8 +151,10 @@ def _load_hub(config: DataConfig, split: str) -> datasets.Dataset:
             cache_file_name=str(cache / f"{key}.arrow"),
             new_fingerprint=key,
         )
-    except OSError as error:
-        raise _cache_error(config, error) from None
+    except (OSError, ValueError) as error:
+        if (cause := os_error_in(error)) is None:
+            raise
+        raise _cache_error(config, cause) from None
 
 
 def _stream_hub(config: DataConfig, split: str) -> datasets.IterableDataset:

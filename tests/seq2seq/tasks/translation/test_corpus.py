@@ -215,3 +215,19 @@ def test_several_processes_give_the_same_tokens(monkeypatch, tmp_path):
         for file in list(tmp_path.rglob("cache-*.arrow")):
             file.unlink()
     assert found[1] == found[2] and found[1]["source"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_full_disk_is_named_also_where_datasets_says_something_else(monkeypatch, wrapped):
+    def write(self, *arguments, **options):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            if wrapped:
+                raise ValueError("I/O operation on closed file")  # noqa: B904
+            raise
+
+    pairs = datasets.Dataset.from_dict({"source": ["a dog"], "target": ["ein hund"]})
+    monkeypatch.setattr(datasets.Dataset, "map", write)
+    with pytest.raises(RunError, match=r"cannot be written \(No space left on device\).*cache_dir"):
+        tokenize_pairs(pairs, TOKENIZER, TOKENIZER, None)
