@@ -7,10 +7,8 @@ Everything is written under ``--output`` (runs/demo-caption).
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from meaning import exact_meaning, parse
 from scenes import Scene
 
 from seq2seq import Captioner, load_config
-from seq2seq.errors import RunError, UsageError
+from seq2seq.command_line import demo_script
 from seq2seq.plotting import can_draw
 from seq2seq.tasks.captioning.config import CaptioningConfig
 from seq2seq.tasks.captioning.plots import attention_overlay, contact_sheet
@@ -32,18 +30,9 @@ SHEET = 30  # images of the contact sheet
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="seq2seq demo captioning", description="Train and show a small captioning model."
+    demo_script.main(
+        "captioning", "Train and show a small captioning model.", "runs/demo-caption", run
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo-caption"))
-    arguments = parser.parse_args()
-    try:
-        run(arguments.output)
-    except (UsageError, RunError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run(output: Path) -> None:

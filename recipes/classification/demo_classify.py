@@ -7,16 +7,14 @@ Everything is written under ``--output`` (runs/demo-classify).
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import reviews
 
 from seq2seq import Classifier, load_config
-from seq2seq.errors import RunError, UsageError
+from seq2seq.command_line import demo_script
 from seq2seq.plotting import can_draw
 from seq2seq.training.loop import train
 
@@ -26,19 +24,12 @@ SHOWN = 6
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="seq2seq demo classification",
-        description="Train a small model that judges made-up reviews; show which words decided.",
+    demo_script.main(
+        "classification",
+        "Train a small model that judges made-up reviews; show which words decided.",
+        "runs/demo-classify",
+        run,
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo-classify"))
-    arguments = parser.parse_args()
-    try:
-        run(arguments.output)
-    except (UsageError, RunError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run(output: Path) -> None:

@@ -8,9 +8,7 @@ Everything is written under ``--output`` (runs/demo-forecast). Where
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import ball
 import numpy as np
 
 from seq2seq import Forecaster, load_config
-from seq2seq.errors import RunError, UsageError
+from seq2seq.command_line import demo_script
 from seq2seq.plotting import can_draw
 from seq2seq.tasks.forecasting.backtest import backtest
 from seq2seq.tasks.forecasting.config import ForecastConfig
@@ -34,21 +32,16 @@ SEEN = 12  # positions, half a second
 NAIVE = {"constant velocity": constant_velocity, "parabola": parabola}
 
 
+def run(output: Path) -> None:
+    fly(output)
+    if SUNSPOTS.exists():
+        shine(output)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="seq2seq demo forecasting", description="Train and show a small forecasting model."
+    demo_script.main(
+        "forecasting", "Train and show a small forecasting model.", "runs/demo-forecast", run
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo-forecast"))
-    arguments = parser.parse_args()
-    try:
-        fly(arguments.output)
-        if SUNSPOTS.exists():
-            shine(arguments.output)
-    except (UsageError, RunError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def fly(output: Path) -> None:

@@ -7,17 +7,15 @@ Everything is written under ``--output`` (runs/demo-generate).
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import library
 
 from seq2seq import TextGenerator, load_config
-from seq2seq.errors import RunError, UsageError
+from seq2seq.command_line import demo_script
 from seq2seq.training.loop import train
 
 RECIPE = Path(__file__).parent
@@ -26,19 +24,9 @@ PROMPT = "    def __init__(self"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="seq2seq demo generation",
-        description="Train and show a small model of Python's source.",
+    demo_script.main(
+        "generation", "Train and show a small model of Python's source.", "runs/demo-generate", run
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo-generate"))
-    arguments = parser.parse_args()
-    try:
-        run(arguments.output)
-    except (UsageError, RunError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run(output: Path) -> None:

@@ -7,16 +7,15 @@ Everything is written under ``--output`` (runs/demo-tag).
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import messages
 
 from seq2seq import Tagged, Tagger, load_config
-from seq2seq.errors import RunError, UsageError
+from seq2seq.command_line import demo_script
+from seq2seq.errors import UsageError
 from seq2seq.tasks.tagging.scores import LabelScores, score_labels, score_sentences
 from seq2seq.training.loop import train
 
@@ -26,18 +25,9 @@ SHOWN = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="seq2seq demo tagging", description="Train and show a small model that finds names."
+    demo_script.main(
+        "tagging", "Train and show a small model that finds names.", "runs/demo-tag", run
     )
-    parser.add_argument("--output", type=Path, default=Path("runs/demo-tag"))
-    arguments = parser.parse_args()
-    try:
-        run(arguments.output)
-    except (UsageError, RunError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run(output: Path) -> None:

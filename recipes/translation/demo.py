@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import corpus
 from grammar.lexicon import months
 
 from seq2seq import Translator, load_config, score
-from seq2seq.errors import RunError, UsageError
+from seq2seq.command_line import demo_script
 from seq2seq.plotting import can_draw
 from seq2seq.tasks.translation.config import TranslationConfig
 from seq2seq.tasks.translation.plots import plot_attention
@@ -38,13 +37,8 @@ def main() -> None:
     parser.add_argument("--no-attention", action="store_true", help="a decoder without attention")
     parser.add_argument("--output", type=Path, default=Path("runs/demo"), help="(runs/demo)")
     arguments = parser.parse_args()
-    try:
+    with demo_script.exit_statuses():
         run(arguments.output, attention=not arguments.no_attention)
-    except (UsageError, RunError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def run(output: Path, attention: bool) -> None:

@@ -124,6 +124,12 @@ def cell(text: object) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
+def listed_scores(card: dict[str, Any]) -> str:
+    """The section of scores that are lines of text, one a score."""
+    lines = "\n".join(f"- {line}" for line in card.get("scores") or [])
+    return scores_section(lines, card.get("test_set"))
+
+
 def scores_section(lines: str, test_set: str | None) -> str:
     """The scores, under a heading that says what they were measured on."""
     if not lines:

@@ -177,7 +177,7 @@ class Phrases:
 
 
 def missing(text: str, required: Sequence[str]) -> list[str]:
-    """Those of the phrases that do not stand in a text."""
+    """The phrases that do not stand in the text."""
     return [phrase for phrase in required if not _stands(text.encode(), phrase.encode(), 0)]
 
 

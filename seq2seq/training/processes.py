@@ -55,7 +55,7 @@ def shared_map(
 
 
 def own_seed(seed: int, rank: int, step: int = 0) -> int:
-    """Of the random generator of one process: dropout in one is not that in another."""
+    """The seed of one process's generator: processes draw different dropout masks."""
     return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seq2seq.config.images import ImageEncoderConfig
-from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
+from seq2seq.saved.card import check_card, listed_scores, table, usage, write_card
 from seq2seq.tasks.captioning.config import CaptioningConfig
 
 _USAGE = usage(
@@ -41,14 +41,13 @@ def caption_card(
         "seed": config.seed,
         "training": card.get("training"),
     }
-    lines = "\n".join(f"- {line}" for line in card.get("scores") or [])
     return write_card(
         head,
         "Image captioning",
         card,
         "Describes an image in a sentence: an image encoder and a recurrent decoder.",
         table(rows),
-        scores_section(lines, card.get("test_set")),
+        listed_scores(card),
         _USAGE,
         data=data,
     )

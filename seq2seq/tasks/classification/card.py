@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
+from seq2seq.saved.card import check_card, listed_scores, table, usage, write_card
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.targets import Targets
 
@@ -58,13 +58,12 @@ def classification_card(
         "training": card.get("training"),
     }
     python, command = _PYTHON[data.kind]
-    lines = "\n".join(f"- {line}" for line in card.get("scores") or [])
     return write_card(
         head,
         "Classification",
         card,
         "A recurrent network that reads a sequence and gives it a label, or a number.",
         table(rows),
-        scores_section(lines, card.get("test_set")),
+        listed_scores(card),
         usage("Classifier", "classifier", python, command),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
+from seq2seq.saved.card import check_card, listed_scores, table, usage, write_card
 from seq2seq.tasks.forecasting.config import ForecastConfig, base_of
 from seq2seq.tasks.forecasting.encoding import Encoding
 
@@ -54,14 +54,13 @@ def forecast_card(
         "seed": config.seed,
         "training": card.get("training"),
     }
-    lines = "\n".join(f"- {line}" for line in card.get("scores") or [])
     return write_card(
         head,
         "Forecasting",
         card,
         "Forecasts a series: a point, quantiles and sampled paths for each step ahead.",
         table(rows),
-        scores_section(lines, card.get("test_set")),
+        listed_scores(card),
         _USAGE,
         data=config.data,
     )

@@ -172,7 +172,7 @@ def encode_text(text: Text, units: Units, documents: bool, backward: bool = Fals
 
 
 def unscored_characters(first: int, units: Units) -> int:
-    """Of the first unit of a piece, which nothing stands before."""
+    """How many characters the first unit of a piece writes, with nothing before it; at least 1."""
     return len(units.decoder().add(first).strip("\ufffd")) or 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from seq2seq.saved.card import check_card, scores_section, table, usage, write_card
+from seq2seq.saved.card import check_card, listed_scores, table, usage, write_card
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.schemes import types_of
 from seq2seq.tasks.tagging.vocabulary import Column, TaggingVocabulary
@@ -51,14 +51,13 @@ def tagging_card(
         "seed": config.seed,
         "training": card.get("training"),
     }
-    lines = "\n".join(f"- {line}" for line in card.get("scores") or [])
     return write_card(
         head,
         "Sequence labelling",
         card,
         "Labels each word of a sentence: word vectors, characters and a recurrent encoder.",
         table(rows),
-        scores_section(lines, card.get("test_set")),
+        listed_scores(card),
         _USAGE,
     )
 

@@ -103,7 +103,7 @@ class TaggingTask:
     def _vocabulary(
         self, folder: Path, first: Tagger | None, vectors: WordVectors | None, keep: bool
     ) -> TaggingVocabulary:
-        """That of the run's folder with ``keep``, that of the model to start from, or a new one."""
+        """The run's vocabulary, read with ``keep``; else that of the first model, or a new one."""
         if keep and (folder / VOCABULARY_FILE).exists():
             return TaggingVocabulary.load(folder)
         built = build_vocabulary(self.sets["train"], self.config, vectors)

@@ -24,7 +24,7 @@ class Conditions:
     constraints: list[Phrases | None] | None = None
 
     def take(self, positions: Sequence[int]) -> Conditions:
-        """Those of the texts at ``positions``."""
+        """The conditions of the texts at ``positions``."""
         return Conditions(
             None if self.beginnings is None else [self.beginnings[i] for i in positions],
             None if self.constraints is None else [self.constraints[i] for i in positions],

@@ -79,7 +79,7 @@ def _paths(config: DataConfig, location: str) -> list[str]:
 
 
 def _arguments(config: DataConfig, paths: list[str]) -> dict[str, Any]:
-    """Of ``_rows``."""
+    """The arguments that ``_rows`` is called with."""
     stats = [Path(path).stat() for path in paths]
     # Every argument is part of the cache's key: a changed file, or another choice of columns,
     # is another dataset. Times are text so that no library takes lists for shards.

@@ -217,7 +217,7 @@ def _plot_attention(
     precision: Any,
     path: str,
 ) -> None:
-    """Of the first text that is not blank, with what its translation begins with and holds."""
+    """Draws the first text that is not blank, with what its translation begins with and holds."""
     from seq2seq.tasks.translation.plots import plot_attention
 
     at = next(i for i, text in enumerate(texts.texts) if not is_blank(text))

@@ -342,9 +342,9 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         precision: DecodingPrecision = "fp32",
         first_line: int = 1,
     ) -> list[list[Translation]]:
-        """Of ``samples`` translations of each text, drawn as ``sample`` draws them, the different
-        ones by their expected chrF against all, best first (Eikema & Aziz 2020); ``score`` is
-        that, 0 to 100. ``mbr.by_expected_utility`` does the same with an n-best list.
+        """Draws ``samples`` translations of each text as ``sample`` does. Returns the different
+        ones, sorted by their expected chrF against all, best first (Eikema & Aziz 2020). ``score``
+        is that chrF, 0 to 100. ``mbr.by_expected_utility`` does the same with an n-best list.
         """
         drawn = self.sample(
             texts,
