@@ -209,7 +209,11 @@ class TaggingTask:
             for places in by_length(sizes, VALIDATION_SENTENCES):
                 rows = [order[place] for place in places]
                 chosen = [sentences[row] for row in rows]
-                encoded = encode_words([one.words for one in chosen], self.vocabulary)
+                encoded = encode_words(
+                    [one.words for one in chosen],
+                    self.vocabulary,
+                    [one.features for one in chosen],
+                )
                 batch = self.label_ids.batch(chosen, encoded).to(device)
                 emissions = self.model(batch.words)
                 loss, _ = objective.of_emissions(
@@ -294,6 +298,12 @@ def _check_same_labels(
     if names[0] != names[1] or (first.sentence_labels is None) != (built.sentence_labels is None):
         raise UsageError(
             f"training.start_from {name}: labels {names[0]}, and 'data.labels' {names[1]}; "
+            "expected the same"
+        )
+    beside = [[feature.name for feature in one.features] for one in (first, built)]
+    if beside[0] != beside[1]:
+        raise UsageError(
+            f"training.start_from {name}: features {beside[0]}, and 'data.features' {beside[1]}; "
             "expected the same"
         )
     unknown = sorted(set(built.sentence_labels or ()) - set(first.sentence_labels or ()))
