@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.rules import Excludes
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -208,9 +209,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _data(options: argparse.Namespace, tagger: Tagger) -> TaggingDataConfig:
     """How the data is read: as the model's own, but for what the options say."""
     from seq2seq.tasks.tagging.config import label_sources
+    from seq2seq.tasks.tagging.sentences import format_of
 
     data = tagger.config.data
     if options.words is not None:
+        if (form := format_of(options.data, data.format)) != "columns":
+            raise UsageError(
+                f"evaluate-tags: --words goes with DATA in columns, and {options.data} is "
+                f"{form}: there it does nothing"
+            )
         data = dataclasses.replace(data, words=options.words)
     if options.labels is not None:
         data = dataclasses.replace(data, labels=options.labels)
@@ -232,6 +239,16 @@ def _write(sink: IO[bytes], text: str) -> None:
 
 
 COMMANDS = (
-    Command("tag", "label the words of sentences", _add_tag, _tag, _TAG_EXAMPLES),
+    Command(
+        "tag",
+        "label the words of sentences",
+        _add_tag,
+        _tag,
+        _TAG_EXAMPLES,
+        rules=(
+            Excludes(("--split",), ("--columns",)),
+            Excludes(("--colour",), ("--json",)),
+        ),
+    ),
     Command("evaluate-tags", "score labels", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
 )
