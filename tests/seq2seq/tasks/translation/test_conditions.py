@@ -106,11 +106,22 @@ def test_what_is_missing_is_said(run, saved):
         (["--samples", "2", "--require", "a"], "", "--require does not go with --samples"),
         (["--mbr", "4", "--forbid", "a"], "", "--forbid does not go with --mbr"),
         (["--beam-groups", "2", "--beam-size", "3"], "a dog", "groups cannot share equally"),
+        (["--beam-groups", "2", "--beam-size", "1"], "", "--beam-groups goes with --beam-size"),
+        (["--length-penalty", "2", "--beam-size", "1"], "", "--length-penalty goes with --beam-"),
+        (["--diversity", "2"], "", "translate: --diversity goes with --beam-groups"),
     ],
 )  # fmt: skip
 def test_wrong_use(run, saved, arguments, line, message):
     status, _, err = run("translate", saved, *arguments, stdin=f"{line}\n".encode())
     assert status == 2 and message in err, err
+
+
+def test_a_blank_line_of_json_is_a_blank_text(run, saved):
+    lines = b'{"text": "a dog"}\n\n \t\n{"text": ""}\n{"text": "a dog"}\n'
+    status, out, err = run("translate", saved, "--json-lines", stdin=lines)
+    found = out.split("\n")
+    assert (status, err) == (0, "") and len(found) == 6
+    assert found[0] == found[4] != "" and found[1:4] == ["", "", ""]
 
 
 def test_diverse_beams(run, saved, translator):
