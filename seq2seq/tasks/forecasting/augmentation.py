@@ -12,15 +12,15 @@ from torch import Tensor
 from seq2seq.tasks.forecasting.windows import Batch, Change, unchanged
 
 
-def augmentation(plane: Sequence[int], noise: float) -> Change:
+def augmentation(plane: Sequence[int], noise: float, free: float = 0.0) -> Change:
     """What training does to a batch: turns windows in the ``plane`` of two targets, if two are
-    given, and adds ``noise`` to the past, if it is not 0."""
+    given, and adds ``noise`` to the past, if it is not 0, except in a share ``free`` of them."""
     if not plane and not noise:
         return unchanged
 
     def change(batch: Batch, random: np.random.Generator) -> Batch:
         batch = rotated(batch, plane, random) if plane else batch
-        return noisy(batch, noise, random) if noise else batch
+        return noisy(batch, noise, random, free) if noise else batch
 
     return change
 
@@ -45,9 +45,11 @@ def rotated(batch: Batch, plane: Sequence[int], random: np.random.Generator) -> 
     return replace(batch, past=turned(batch.past), future=turned(batch.future))
 
 
-def noisy(batch: Batch, noise: float, random: np.random.Generator) -> Batch:
+def noisy(batch: Batch, noise: float, random: np.random.Generator, free: float = 0.0) -> Batch:
     """Normal noise in the past of each window, whose standard deviation is drawn between 0 and
-    ``noise``: a model learns to trust a noisy past less."""
+    ``noise``: a model learns to trust a noisy past less. A share ``free`` of windows has none."""
     deviation = random.uniform(0, noise, (len(batch), 1, 1))
+    if free:
+        deviation = deviation * (random.random((len(batch), 1, 1)) >= free)
     added = deviation * random.standard_normal(batch.past.shape)
     return replace(batch, past=batch.past + torch.from_numpy(added.astype(np.float32)))

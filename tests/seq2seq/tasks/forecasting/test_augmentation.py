@@ -24,6 +24,16 @@ def batch():
     return cutter.cut(np.array([0, 1, 2, 0]), np.full(4, 20), np.full(4, 25))[0]
 
 
+def test_a_share_of_windows_stays_free_of_noise(batch):
+    rows = [batch] * 50
+    random = np.random.default_rng(1)
+    change = augmentation((), 0.3, 0.75)
+    same = [(change(one, random).past == one.past).all((1, 2)) for one in rows]
+    assert 0.65 < float(torch.cat(same).double().mean()) < 0.85  # 200 windows
+    random = np.random.default_rng(1)
+    assert not any(bool((augmentation((), 0.3)(b, random).past == b.past).any()) for b in rows)
+
+
 def test_turned_windows_keep_all_distances(batch):
     change = augmentation((0, 1), 0.0)
     found = change(batch, np.random.default_rng(1))
