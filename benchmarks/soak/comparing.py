@@ -51,4 +51,8 @@ def _progress(run: Path) -> dict[str, Any]:
 
 
 def _without_clock(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in CLOCK}
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in CLOCK and not key.endswith("_per_second")
+    }

@@ -43,7 +43,7 @@ from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
 from seq2seq.training.state import State
-from seq2seq.training.task import Task, shares_evaluation
+from seq2seq.training.task import Task, counted, shares_evaluation
 from seq2seq.training.trackers import Trackers
 
 
@@ -261,7 +261,7 @@ class _Run:
                         f"loss_{name}": total / progress.window_tokens
                         for name, total in progress.window_parts.items()
                     },
-                    "tokens_per_second": round(
+                    f"{counted(self.task)}_per_second": round(
                         progress.window_tokens / max(1e-9, now - self._window_started)
                     ),
                     "learning_rate": self.state.optimizer.param_groups[0]["lr"],

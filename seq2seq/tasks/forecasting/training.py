@@ -55,6 +55,7 @@ class ForecastTask:
 
     figures = ("validation_loss", "mse", "mae")
     average_patience = None
+    counted = "values"
 
     @staticmethod
     def unread_parameters(config: ForecastConfig) -> bool:
