@@ -55,6 +55,9 @@ class ForecastDataConfig:
     # in scaled units
     noise: float = 0.0
     noise_free: float = 0.0  # the share of windows that stay as they are
+    # training windows are stretched about the mean of their past, each target by a factor whose
+    # logarithm has this standard deviation
+    stretch: float = 0.0
     validation_stride: int | None = None  # steps between scored origins; default: the horizon
     validation_windows: int = 10_000  # at most, evenly spread over all
     test_stride: int | None = None
@@ -147,7 +150,8 @@ def check(config: ForecastConfig, where: str) -> None:
         check_positive(found, where)
     shares = {"model.dropout": model.dropout, "data.noise_free": data.noise_free}
     check_fractions(shares, where)
-    check_not_negative({"forecast.seed": forecast.seed, "data.noise": data.noise}, where)
+    floors = {"forecast.seed": forecast.seed, "data.noise": data.noise}
+    check_not_negative({**floors, "data.stretch": data.stretch}, where)
     for key, levels in {"model.levels": model.levels, "forecast.levels": forecast.levels}.items():
         check_levels(levels, f"{where}: '{key}'")
     for name in data.calendar:
@@ -163,6 +167,12 @@ def check(config: ForecastConfig, where: str) -> None:
             "expected two targets of one unit, and 'model.scaling: none'"
         )
     _check_model(model, where)
+    loose = model.base_form == "multiplicative" or model.head == "negative_binomial"
+    if data.stretch and loose:
+        raise UsageError(
+            f"{where}: 'data.stretch' is {data.stretch}; windows are stretched by any factor, and "
+            "counts and multiplicative bases need what that breaks; set it to 0"
+        )
     if forecast.widths == "recent":
         _check_recent(config, where)
     check_run(config, where, has_validation=True)

@@ -117,7 +117,10 @@ class ForecastTask:
             data.windows_per_epoch,
             data.sampling == "series",
             augmentation(
-                places(data.rotate, series.targets, "data.rotate"), data.noise, data.noise_free
+                places(data.rotate, series.targets, "data.rotate"),
+                data.noise,
+                data.noise_free,
+                data.stretch,
             ),
         )
 
