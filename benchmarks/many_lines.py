@@ -3,10 +3,10 @@
     python benchmarks/many_lines.py --lines 100000 --output benchmarks/many-lines-cpu.json
 
 A small model with random weights (its translations are cut at 12 subwords, or ``--subwords``)
-translates made-up lines of 1 to 12 words: a small file, the large one, the small one again, each by a process of its own
-with one thread. A file of one line is the price of starting. Reported are lines per second
-of CPU time without the start, and the resident memory when a tenth of the lines are written, at
-half of them and at the end, as read from /proc once in a quarter of a second.
+translates made-up lines of 1 to 12 words: a small file, the large one, the small one again, each
+by a process of its own with one thread. A file of one line is the price of starting. Reported are
+lines per second of CPU time without the start, and the resident memory when a tenth of the lines
+are written, at half of them and at the end, as read from /proc once in a quarter of a second.
 """
 
 from __future__ import annotations
