@@ -208,3 +208,16 @@ def test_the_result_can_be_used_outside_of_the_search() -> None:
     weight = torch.ones(4, requires_grad=True)
     (attention * weight).sum().backward()
     assert weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("width", [5, 63, 8001])
+def test_a_row_sums_to_the_same_wherever_it_stands(width: int) -> None:
+    logits = 3 * torch.randn(37, width, generator=torch.Generator().manual_seed(2))
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            together = scan(logits)[1]
+            assert torch.equal(together, torch.cat([scan(row.unsqueeze(0))[1] for row in logits]))
+    finally:
+        torch.set_num_threads(threads)
