@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.decoding.active_beams import ActiveBeams
-from seq2seq.decoding.candidates import candidates
+from seq2seq.decoding.candidates import best_of_sources, candidates
 from seq2seq.decoding.constrained import Offered, constrain
 from seq2seq.decoding.constraints import without_barred
 from seq2seq.decoding.forcing import force, forced_now
@@ -37,6 +37,14 @@ def extend(
         allowed = without_repeats(allowed, live.prefix, options.no_repeat_ngram)
     if live.constraints is not None:
         allowed = without_barred(allowed, live.constraints, live.states)
+    allow_eos = step >= options.min_length
+    alone = options.groups == 1 and live.constraints is None and options.beginnings is None
+    if alone:  # nothing has to know what else there was
+        barred = options.forbidden if allow_eos else options.forbidden | {options.eos}
+        other = None if allowed is logits else allowed
+        most = 2 * options.beam_size
+        *best, sound = best_of_sources(logits, live.log_p, most, barred=barred, allowed=other)
+        return _with_ends(options, *best), sound
     # What earlier groups took may push so many tokens down.
     passed = (options.groups - 1) * options.beam_size
     gains, tokens, sound = candidates(
@@ -44,7 +52,7 @@ def extend(
         options.beam_size + passed,
         eos=options.eos,
         forbidden=options.forbidden,
-        allow_eos=step >= options.min_length,
+        allow_eos=allow_eos,
         allowed=None if allowed is logits else allowed,
     )  # (N, C), (N, C), (N,)
     forced_rows: list[int] = []
@@ -76,11 +84,16 @@ def _best(
         position = ranked.sort(dim=1, descending=True, stable=True).indices[:, :most]  # (b, 2K)
         ordered = total.gather(1, position)
     token = tokens.flatten(1).gather(1, position)  # (b, 2K)
+    return _with_ends(options, ordered, token, position // width)
+
+
+def _with_ends(options: Options, ordered: Tensor, token: Tensor, row: Tensor) -> Extensions:
+    """ordered (log P, descending), token, row (b, 2K)"""
     ends = (token == options.eos) & (ordered > -torch.inf)  # (b, 2K)
     # An eos below the K best is neither finished nor continued.
     ordered[:, options.beam_size :].masked_fill_(ends[:, options.beam_size :], -torch.inf)
     ends[:, options.beam_size :] = False
-    return Extensions(ordered, token, position // width, ends)
+    return Extensions(ordered, token, row, ends)
 
 
 def _best_of_groups(options: Options, live: ActiveBeams, offered: Offered) -> Extensions:

@@ -97,7 +97,7 @@ def test_evaluate_refuses_what_a_beam_would_use(run):
     for extra, message in (
         (("--mbr", 8, "--beam-size", 4), "--beam-size does not go with --mbr"),
         (("--mbr", 8, "--copy-unknown"), "--copy-unknown does not go with --mbr"),
-        (("--seed", 8), "--seed goes with --samples N, or --mbr N over samples"),
+        (("--seed", 8), "--seed goes with --mbr N over samples"),
     ):
         status, _, err = run("evaluate", "no/model/needed", *files, *extra)
         assert status == 2 and message in err, err
