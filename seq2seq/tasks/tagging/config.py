@@ -71,6 +71,9 @@ class TaggingTrainingConfig(TrainingConfig):
     learning_rate: float = 2e-3
     clip_norm: float = 5.0
     ema_decay: float = 0.998
+    # At the end, choose what is added to the score of each span for the best F1 on the validation
+    # set; see ``span_bonus``.
+    tune_spans: bool = False
     sentence_weight: float = 0.2  # of the loss of the sentence's label, beside 1 for the words'
 
 
@@ -123,6 +126,10 @@ def check(config: TaggingConfig, where: str) -> None:
     if characters.kind == "cnn" and characters.width % 2 == 0:
         raise UsageError(
             f"{where}: 'model.characters.width' is {characters.width}; expected an odd number"
+        )
+    if config.training.tune_spans and not data.validation:
+        raise UsageError(
+            f"{where}: 'training.tune_spans' needs 'data.validation', which is not set"
         )
     _check_names(config, where)
     check_run(config, where, has_validation=bool(data.validation))
