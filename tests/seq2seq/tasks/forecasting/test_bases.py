@@ -62,7 +62,7 @@ def test_steady_velocity_learns_to_average_where_the_past_is_noisy():
         optimizer.step()
     smooth, line = noisy_line(0.0)
     past, _ = noisy_line(0.1)
-    rates = [float(base.rate(one.diff(dim=1), True).mean()) for one in (past, smooth)]
+    rates = [float(base.rate(one.diff(dim=1), True).detach().mean()) for one in (past, smooth)]
     assert rates[0] < 0.7 < rates[1]
     ahead = of(base, past, torch.ones_like(past), torch.zeros(64, 17, 0)).shift[:, 12:]
     step = line[:, -1:] - line[:, -2:-1]
