@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-CLOCK = ("seconds", "tokens_per_second")  # of records and states: what depends on the time
+CLOCK = ("seconds",)  # of records and states: what depends on the time; as all *_per_second
 TENSORS = ("checkpoints/last/tensors.safetensors", "model/model.safetensors")
 
 

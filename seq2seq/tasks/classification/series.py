@@ -17,6 +17,7 @@ in the order of the training data; JSON has none, and goes by their order.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -183,17 +184,14 @@ def _npz(path: str, columns: Columns | None) -> tuple[Rows, Columns | None]:
                     f"{path}: '{key}' has {len(names)} names; '{array}' has "
                     f"{arrays[array].shape[-1]} columns"
                 )
-            wanted = (
-                (columns.features if key == "features" else columns.static) if columns else None
-            )
+            known = columns or Columns(())
+            wanted = known.features if key == "features" else known.static
             order = _order(names, wanted or None, f"{path}, '{key}'")
             arrays[array] = arrays[array][..., order]
             found[key] = tuple(names[n] for n in order)
-    named = (
-        Columns(found["features"], found.get("static_features", ()))
-        if found.get("features")
-        else None
-    )
+    named = None
+    if "features" in found:
+        named = Columns(found["features"], found.get("static_features", ()))
     return _npz_rows(path, arrays), named
 
 
@@ -284,6 +282,8 @@ def series_of_json(line: str, where: str) -> tuple[Series, dict[str, Any]]:
 def _csv(
     path: str, config: ClassDataConfig, columns: Columns | None
 ) -> tuple[Rows, Columns | None]:
+    if columns is not None and columns.static:  # also of a model that read another form
+        config = dataclasses.replace(config, static=list(columns.static))
     rows = csv_rows(read_lines(path))
     try:
         header = next(rows)

@@ -12,7 +12,7 @@ from seq2seq import UsageError
 from seq2seq.config import config_from_dict
 from seq2seq.config.images import ImageEncoderConfig
 from seq2seq.tasks.classification.batches import Batches
-from seq2seq.tasks.classification.calibration import fit_temperature, probabilities
+from seq2seq.tasks.classification.calibration import at_limit, fit_temperature, probabilities
 from seq2seq.tasks.classification.config import (
     ClassDataConfig,
     ClassEncoderConfig,
@@ -210,6 +210,8 @@ def test_temperature_finds_what_logits_were_scaled_by(kind):
         truth = torch.from_numpy((draw.random(chances.shape) < chances).astype(np.float32))
     # the standard error of the fitted temperature is about 1 / sqrt(examples)
     assert fit_temperature(logits * 3, truth, kind) == pytest.approx(3, rel=0.05)
+    sure = (truth if kind == "labels" else torch.eye(logits.shape[1])[truth]) * 2.0 - 1
+    assert at_limit(fit_temperature(sure, truth, kind)) and not at_limit(3.0)
 
 
 def test_scores():

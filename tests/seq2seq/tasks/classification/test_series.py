@@ -117,6 +117,8 @@ def test_features_are_read_by_name(tmp_path):
     named = read_series(npz, CONFIG, columns=columns)
     np.testing.assert_array_equal(named.inputs[0].values, np.array(VALUES[0], np.float32))
     assert named.columns == columns and named.select([1]).columns == columns
+    plain = ClassDataConfig(kind="series")  # a model that was trained on NPZ reads a CSV
+    assert read_series(csv, plain, columns=columns).inputs[0].static.tolist() == [30]
     arrays["features"] = ["y"]
     np.savez(npz, **arrays)
     with pytest.raises(UsageError, match="'features' has 1 names; 'values' has 2 columns"):
