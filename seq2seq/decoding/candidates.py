@@ -96,8 +96,8 @@ def best_of_sources(
     total = log_p.gather(1, row).unsqueeze(2) + (
         values - normaliser.view(b, rows).gather(1, row).unsqueeze(2)
     )
-    for token in barred:
-        total = total.masked_fill(tokens == token, -torch.inf)
+    for one in barred:
+        total = total.masked_fill(tokens == one, -torch.inf)
     total, position = _top(total.flatten(1), count)  # (b, M) ascending by row, then token
     total, order = total.sort(dim=1, descending=True, stable=True)
     position = position.gather(1, order)
