@@ -14,12 +14,6 @@ time (on a shared machine wall time measures the neighbours).
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from benchmarks.contest import cpu_time, parser, report, words_per_second
 from seq2seq import Classifier
 from seq2seq.config import load_config
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
@@ -39,24 +34,9 @@ BATCH = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="write the results as JSON")
-    options = parser.parse_args()
+    options = parser(__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(options.threads)
-    results = measure(options.rounds)
-    for name, value in results.items():
-        print(f"{name:40} {value:10,.0f}")
-    if options.output:
-        record = {
-            "processor": _processor(),
-            "torch": torch.__version__,
-            "threads": options.threads,
-            "unit": "words per second of CPU time, median",
-            "classify": results,
-        }
-        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    report("classify", measure(options.rounds), options.output)
 
 
 def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
@@ -65,21 +45,15 @@ def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
     words = sum(len(text.split()) for text in texts)
     classifier = make_classifier(texts)
     plain = Plain(classifier)
-    contenders: dict[str, Callable[[], object]] = {
-        "Classifier.classify, fp32": lambda: classifier.classify(texts, batch_size=BATCH),
-        "Classifier.classify, bf16": lambda: classifier.classify(
-            texts, batch_size=BATCH, precision="bf16"
+    contenders = {
+        "Classifier.classify, fp32": cpu_time(lambda: classifier.classify(texts, batch_size=BATCH)),
+        "Classifier.classify, bf16": cpu_time(
+            lambda: classifier.classify(texts, batch_size=BATCH, precision="bf16")
         ),
-        "torch.nn, fp32": lambda: plain.classify(texts),
+        "torch.nn, fp32": cpu_time(lambda: plain.classify(texts)),
     }
     assert [one.label for one in classifier.classify(texts)] == plain.classify(texts)
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            started = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - started)
-    return {name: words / statistics.median(times) for name, times in seconds.items()}
+    return words_per_second(contenders, words, rounds)
 
 
 def made_up(count: int) -> list[str]:
@@ -139,13 +113,6 @@ class Plain:
         attended = (scores.softmax(1) * outputs).sum(1)
         logits = self.model.output(torch.cat([most, attended], -1))
         return [self.names[n] for n in logits.softmax(-1).argmax(-1).tolist()]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

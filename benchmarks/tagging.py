@@ -1,24 +1,24 @@
 """Speed of tagging on CPU: words a second, beside the same network written on torch.nn.
 
     python benchmarks/tagging.py --output benchmarks/tagging-cpu-amd.json
+    python benchmarks/tagging.py --flair PYTHON --output benchmarks/tagging-flair-cpu-amd.json
+
+PYTHON is an interpreter that imports flair; this script installs nothing.
 
 The model is that of recipes/tagging/conll2003.yaml with random weights: the arithmetic is that of
 trained ones, and the labels are as many. Text is made up: sentences as long as CoNLL-2003's, words
 as frequent as in natural text. The other contender is what most taggers do: torch.nn.LSTM on
 packed sequences, the characters of each word of the batch, Viterbi as a loop over steps.
 
-Contenders take turns in one process; a figure is the median of several rounds, per second of CPU
-time (on a shared machine wall time measures the neighbours).
+flair's SequenceTagger has the same sizes, but for an LSTM over characters (it has no convolution),
+and takes its turns in a process of its own. Its ``Sentence`` objects are made in the time measured,
+as ``Tagged`` objects are here. See ``contest`` for how time is measured.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from benchmarks.contest import cpu_time, parser, report, words_per_second
 from seq2seq import Tagger
 from seq2seq.config import load_config
 from seq2seq.tasks.tagging.model import TaggingModel
@@ -38,48 +39,33 @@ BATCH = 64
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="write the results as JSON")
-    options = parser.parse_args()
+    found = parser(__doc__.splitlines()[0])
+    found.add_argument("--flair", metavar="PYTHON", help="an interpreter that imports flair")
+    options = found.parse_args()
     torch.set_num_threads(options.threads)
-    results = measure(options.rounds)
-    for name, value in results.items():
-        print(f"{name:40} {value:10,.0f}")
-    if options.output:
-        record = {
-            "processor": _processor(),
-            "torch": torch.__version__,
-            "threads": options.threads,
-            "unit": "words per second of CPU time, median",
-            "tag": results,
-        }
-        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    report("tag", measure(options.rounds, flair=options.flair), options.output)
 
 
-def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
+def measure(rounds: int, sentences: int = SENTENCES, flair: str | None = None) -> dict[str, float]:
     """Words per second of CPU time of each contender."""
     texts = made_up(sentences)
     words = sum(map(len, texts))
     tagger = make_tagger(texts)
     plain = Plain(tagger)
-    contenders: dict[str, Callable[[], object]] = {
-        "Tagger.tag, fp32": lambda: tagger.tag(texts, batch_size=BATCH),
-        "Tagger.tag, bf16": lambda: tagger.tag(texts, batch_size=BATCH, precision="bf16"),
-        "Tagger.tag with probabilities, fp32": lambda: tagger.tag(
-            texts, batch_size=BATCH, probabilities=True
+    contenders = {
+        "Tagger.tag, fp32": cpu_time(lambda: tagger.tag(texts, batch_size=BATCH)),
+        "Tagger.tag, bf16": cpu_time(lambda: tagger.tag(texts, batch_size=BATCH, precision="bf16")),
+        "Tagger.tag with probabilities, fp32": cpu_time(
+            lambda: tagger.tag(texts, batch_size=BATCH, probabilities=True)
         ),
-        "torch.nn, characters of each word, fp32": lambda: plain.tag(texts),
+        "torch.nn, characters of each word, fp32": cpu_time(lambda: plain.tag(texts)),
     }
     assert [one.labels["ner"] for one in tagger.tag(texts)] == plain.tag(texts)
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            started = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - started)
-    return {name: words / statistics.median(times) for name, times in seconds.items()}
+    if flair is None:
+        return words_per_second(contenders, words, rounds)
+    with Flair(flair, tagger, texts) as peer:
+        named = f"flair {peer.version}, fp32"
+        return words_per_second({**contenders, named: peer.seconds}, words, rounds)
 
 
 def made_up(count: int) -> list[list[str]]:
@@ -182,11 +168,48 @@ class Plain:
         return found
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+class Flair:
+    """flair's SequenceTagger in a process of its own, of the sizes of ``tagger``."""
+
+    def __init__(self, python: str, tagger: Tagger, texts: list[list[str]]) -> None:
+        model, vocabulary = tagger.config.model, tagger.vocabulary
+        given = {
+            "sentences": texts,
+            "known": vocabulary.words,
+            "word_size": model.embedding_size,
+            "characters": vocabulary.characters,
+            "character_embedding": model.characters.embedding_size,
+            "character_size": model.characters.hidden_size,
+            "hidden_size": model.encoder.hidden_size,
+            "labels": vocabulary.columns[0].labels,
+            "batch_size": BATCH,
+            "threads": torch.get_num_threads(),
+        }
+        command = [python, str(Path(__file__).with_name("flair_tagger.py"))]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.version = json.loads(self._ask(json.dumps(given)))["flair"]
+
+    def __enter__(self) -> Flair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def seconds(self) -> float:
+        """CPU time of one round."""
+        return float(self._ask("tag"))
+
+    def _ask(self, line: str) -> str:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"flair ended with status {self.process.wait()}")
+        return answer
 
 
 if __name__ == "__main__":

@@ -31,7 +31,14 @@ from seq2seq.training.log import RunLog
 from seq2seq.training.memory import release_free_memory
 from seq2seq.training.optimizers import make_average, make_optimizer
 from seq2seq.training.preparing import make_folder, rehearse_end
-from seq2seq.training.processes import average_statistics, gathered, losing_none, of_main, own_seed
+from seq2seq.training.processes import (
+    average_statistics,
+    gathered,
+    keep_buffers_apart,
+    losing_none,
+    of_main,
+    own_seed,
+)
 from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
@@ -123,6 +130,7 @@ class _Run:
         self.objective, optimizer = self.accelerator.prepare(
             self.task.objective, make_optimizer(options, self.model)
         )
+        keep_buffers_apart(self.objective)
         average = make_average(options, self.model, self.task.average_patience)
         self.state = State(self.model, optimizer, average, self.accelerator, self.task)
         self.total_steps = self._steps()

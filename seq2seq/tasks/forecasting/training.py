@@ -116,7 +116,12 @@ class ForecastTask:
             self.config.seed,
             data.windows_per_epoch,
             data.sampling == "series",
-            augmentation(places(data.rotate, series.targets, "data.rotate"), data.noise),
+            augmentation(
+                places(data.rotate, series.targets, "data.rotate"),
+                data.noise,
+                data.noise_free,
+                data.stretch,
+            ),
         )
 
     def _cutter(self, series: SeriesSet) -> WindowCutter:

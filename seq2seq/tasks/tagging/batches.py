@@ -27,7 +27,8 @@ IGNORE = -100  # labels that the loss leaves out: padding, and labels that train
 
 
 class Words(NamedTuple):
-    """B sentences of at most T words, of which U are distinct; C characters in the longest."""
+    """B sentences of at most T words, of which U are distinct; C characters in the longest; F
+    features beside each word."""
 
     ids: Tensor  # (U,)
     shapes: Tensor  # (U,)
@@ -35,6 +36,7 @@ class Words(NamedTuple):
     character_lengths: Tensor  # (U,)
     places: Tensor  # (B, T) rows of the above, 0 past a length
     lengths: Tensor  # (B,)
+    features: Tensor  # (B, T, F), 0 past a length
 
     def to(self, device: torch.device) -> Words:
         return Words(*(part.to(device) for part in self))
@@ -53,14 +55,22 @@ class TaggingBatch:
         return TaggingBatch(self.words.to(device), labels, whole, self.target_count)
 
 
-def encode_words(sentences: Sequence[Sequence[str]], vocabulary: TaggingVocabulary) -> Words:
-    """Sentences of at least one word each, as the model reads them."""
+Features = Sequence[Sequence[str]]  # of one sentence: the values of each feature
+
+
+def encode_words(
+    sentences: Sequence[Sequence[str]],
+    vocabulary: TaggingVocabulary,
+    features: Sequence[Features] = (),
+) -> Words:
+    """Sentences of at least one word each, as the model reads them; ``features`` of each sentence,
+    where the vocabulary has some."""
     rows: dict[str, int] = {}
     longest = max(map(len, sentences))
     places = np.zeros((len(sentences), longest), np.int64)
     for number, sentence in enumerate(sentences):
         places[number, : len(sentence)] = [rows.setdefault(w, len(rows)) for w in sentence]
-    ids, shapes, spelled = zip(*map(vocabulary.features, rows), strict=True)
+    ids, shapes, spelled = zip(*map(vocabulary.parts, rows), strict=True)
     lengths = np.array([len(letters) for letters in spelled], np.int64)
     characters = np.zeros((len(rows), int(lengths.max())), np.int64)
     for row, letters in enumerate(spelled):
@@ -72,7 +82,20 @@ def encode_words(sentences: Sequence[Sequence[str]], vocabulary: TaggingVocabula
         torch.from_numpy(lengths),
         torch.from_numpy(places),
         torch.tensor([len(sentence) for sentence in sentences]),
+        torch.from_numpy(_feature_ids(features, vocabulary, places.shape)),
     )
+
+
+def _feature_ids(
+    features: Sequence[Features], vocabulary: TaggingVocabulary, shape: tuple[int, ...]
+) -> np.ndarray:
+    """(B, T, F) for sentences of the ``shape`` (B, T)"""
+    ids = np.zeros((*shape, len(vocabulary.features)), np.int64)
+    if vocabulary.features:
+        for row, columns in enumerate(features):
+            for number, values in enumerate(columns):
+                ids[row, : len(values), number] = vocabulary.feature_ids(number, values)
+    return ids
 
 
 def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -167,9 +190,15 @@ class TaggingBatches:
 
     def _batch(self, index: np.ndarray, epoch: int, number: int) -> TaggingBatch:
         sentences = [self._sentences[i] for i in index]
-        words = encode_words([one.words for one in sentences], self._vocabulary)
+        words = encode_words(
+            [one.words for one in sentences],
+            self._vocabulary,
+            [one.features for one in sentences],
+        )
         random = np.random.default_rng([self._seed, epoch, number])
-        return self._labels.batch(sentences, words._replace(ids=self._hide(words.ids, random)))
+        words = words._replace(ids=self._hide(words.ids, random))
+        words = words._replace(features=self._hide_features(words.features, random))
+        return self._labels.batch(sentences, words)
 
     def _hide(self, ids: Tensor, random: np.random.Generator) -> Tensor:
         """Some of the distinct words as unknown (U,)"""
@@ -178,3 +207,11 @@ class TaggingBatches:
         rate = np.maximum(rate, model.word_dropout)
         hidden = torch.from_numpy(random.random(len(ids)) < rate)
         return ids.masked_fill(hidden, UNKNOWN)
+
+    def _hide_features(self, features: Tensor, random: np.random.Generator) -> Tensor:
+        """Some values as unknown (B, T, F)"""
+        rate = self._config.model.feature_dropout
+        if not features.numel() or rate == 0:
+            return features
+        hidden = torch.from_numpy(random.random(tuple(features.shape)) < rate)
+        return features.masked_fill(hidden, UNKNOWN)

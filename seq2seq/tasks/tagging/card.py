@@ -44,6 +44,7 @@ def tagging_card(
         "encoder": f"{'bidirectional ' if encoder.bidirectional else ''}{encoder.cell}, "
         f"{encoder.layers} x {encoder.hidden_size}",
         "words": f"{vocabulary.trained:,} of the training text, {kept:,} more with vectors",
+        "features beside the words": ", ".join(f.name for f in vocabulary.features) or None,
         "characters": model.characters.kind,
         "pretrained vectors": model.vectors or "none",
         "conditional random field": {"spans": "of spans", "all": "yes", "none": "no"}[model.crf],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.tagging.sentences import Sentence
@@ -18,12 +18,26 @@ _CONLLU_WIDTH = 10
 
 @dataclass
 class Block:
-    """The lines of one sentence: the fields of each word, and what comments say of the whole."""
+    """The lines of one sentence: the fields of each word, and what comments say of the whole.
+
+    ``others`` are all lines that are no word, each with the number of words above it: comments,
+    ``-DOCSTART-``, and what CoNLL-U has beside the words.
+    """
 
     line: int  # where it begins
     rows: list[list[str]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)  # of each row
     comments: dict[str, str] = field(default_factory=dict)
+    others: list[Other] = field(default_factory=list)
+
+
+class Other(NamedTuple):
+    """A line that is no word."""
+
+    place: int  # words above it
+    text: str
+    fields: list[str]  # of a line in columns, none of a comment
+    name: str | None = None  # NAME of a comment ``# NAME = VALUE``
 
 
 def read_columns(
@@ -33,20 +47,24 @@ def read_columns(
     words: int,
     sources: Mapping[str, str],
     sentence_label: str | None,
+    features: Mapping[str, str],
 ) -> Iterator[Sentence]:
-    """The sentences of a file. ``sources``: name of a label column -> its place; see
-    ``sentences.load_sentences`` for the rest and for the errors."""
+    """The sentences of a file. ``sources``: name of a label column -> its place; ``features`` the
+    same of what stands beside the words; see ``sentences.load_sentences`` for the rest and for
+    the errors."""
     places: list[int] | None = None
     for block in blocks(lines, path, form):
         if places is None:
             word_place = word_column(block, form, words, path)
             places = [
-                _within(block, name, _place(name, place, form, path), path)
+                _within(block, name, _place(name, place, form, path, "labels"), path)
                 for name, place in sources.items()
             ]
-            _check_different(word_place, places, f"{path}, line {block.lines[0]}")
-        for row, line in zip(block.rows, block.lines, strict=True):
-            _check_row(row, line, path, word_place, places, list(sources))
+            beside = feature_columns(block, form, features, path)
+            _check_different(word_place, [*places, *beside], f"{path}, line {block.lines[0]}")
+            needed = {word_place: "word", **_named("label", sources, places)}
+            needed |= _named("feature", features, beside)
+        check_rows(block, path, needed)
         label = None
         if sentence_label is not None:
             label = block.comments.get(sentence_label)
@@ -60,12 +78,28 @@ def read_columns(
             [[row[place] for row in block.rows] for place in places],
             label,
             block.line,
+            columns_of(block, beside),
         )
 
 
 def word_column(block: Block, form: Literal["columns", "conllu"], words: int, path: str) -> int:
     """The column of the words, counted from 0, of which ``words`` is the number as configured."""
     return _within(block, "words", _CONLLU["form"] if form == "conllu" else words, path)
+
+
+def feature_columns(
+    block: Block, form: Literal["columns", "conllu"], features: Mapping[str, str], path: str
+) -> list[int]:
+    """The columns of what the model reads beside the words, counted from 0."""
+    return [
+        _within(block, name, _place(name, place, form, path, "features"), path)
+        for name, place in features.items()
+    ]
+
+
+def columns_of(block: Block, places: Sequence[int]) -> list[list[str]]:
+    """What stands in some columns, of all words."""
+    return [[row[place] for row in block.rows] for place in places]
 
 
 def write_pairs(sentences: Iterable[Sentence], found: Iterable[Sequence[Sequence[str]]]) -> str:
@@ -79,52 +113,61 @@ def write_pairs(sentences: Iterable[Sentence], found: Iterable[Sequence[Sequence
 
 
 def blocks(
-    lines: Iterable[str], path: str, form: Literal["columns", "conllu"] = "columns"
+    lines: Iterable[str],
+    path: str,
+    form: Literal["columns", "conllu"] = "columns",
+    wordless: bool = False,
 ) -> Iterator[Block]:
-    """Sentences as fields, all of as many as the file's first line."""
+    """Sentences as fields, all of as many as the file's first word has; ``wordless``: also what
+    stands between blank lines and holds no word."""
     block: Block | None = None
     width = _CONLLU_WIDTH if form == "conllu" else None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
-            if block is not None and block.rows:
+            if block is not None and (block.rows or wordless):
                 yield block
             block = None
             continue
         block = block or Block(number)
-        comment = None if block.rows else _COMMENT.fullmatch(line)
+        above = len(block.rows)
+        comment = None if above else _COMMENT.fullmatch(line)
         if comment or (form == "conllu" and line.startswith("#")):
             if comment:
                 block.comments[comment[1]] = comment[2].strip()
+            block.others.append(Other(above, line, [], comment[1] if comment else None))
             continue
         fields = [f.strip() for f in line.split("\t")] if "\t" in line else line.split()
-        width = width or len(fields)
         if fields[0] == DOCUMENT:
+            block.others.append(Other(above, line, fields))
             continue
+        width = width or len(fields)
         if len(fields) != width:
             expected = "CoNLL-U has" if form == "conllu" else "the first line has"
             raise UsageError(
                 f"{path}, line {number}: {len(fields)} columns ({line[:60]!r}); {expected} {width}"
             )
         if form == "conllu" and not fields[0].isdecimal():
-            continue  # 1-2: a word of several tokens; 1.1: one that was left out
+            # 1-2: a word of several tokens; 1.1: one that was left out
+            block.others.append(Other(above, line, fields))
+            continue
         block.rows.append(fields)
         block.lines.append(number)
-    if block is not None and block.rows:
+    if block is not None and (block.rows or wordless):
         yield block
 
 
-def _place(name: str, place: str, form: str, path: str) -> int:
-    """Where the column of a label stands."""
+def _place(name: str, place: str, form: str, path: str, key: Literal["labels", "features"]) -> int:
+    """Where the column of a label or a feature stands."""
     if form == "conllu" and (place or name) in _CONLLU:
         return _CONLLU[place or name]
-    if not place and form == "columns":
+    if not place and form == "columns" and key == "labels":
         return -1
     try:
         return int(place)
     except ValueError:
         known = f", or one of {', '.join(_CONLLU)}" if form == "conllu" else ""
         raise UsageError(
-            f"{path}: 'data.labels' has '{name}{'=' if place else ''}{place}'; expected "
+            f"{path}: 'data.{key}' has '{name}{'=' if place else ''}{place}'; expected "
             f"{name}=NUMBER, a column counted from 0{known}"
         ) from None
 
@@ -134,7 +177,7 @@ def _within(block: Block, name: str, place: int, path: str) -> int:
     if not -width <= place < width:
         raise UsageError(
             f"{path}, line {block.lines[0]}: {width} columns, and {name} should stand in column "
-            f"{place} (counted from 0); see 'data.words' and 'data.labels'"
+            f"{place} (counted from 0); see 'data.words', 'data.labels' and 'data.features'"
         )
     return place % width
 
@@ -142,16 +185,18 @@ def _within(block: Block, name: str, place: int, path: str) -> int:
 def _check_different(words: int, places: list[int], where: str) -> None:
     if len({words, *places}) < len(places) + 1:
         raise UsageError(
-            f"{where}: words in column {words}, labels in {places}: two read the same column; "
-            "see 'data.words' and 'data.labels'"
+            f"{where}: words in column {words}, labels and features in {places}: two read the same "
+            "column; see 'data.words', 'data.labels' and 'data.features'"
         )
 
 
-def _check_row(
-    row: list[str], line: int, path: str, words: int, places: list[int], names: list[str]
-) -> None:
-    if not row[words]:
-        raise UsageError(f"{path}, line {line}: no word in column {words}")
-    for name, place in zip(names, places, strict=True):
-        if not row[place]:
-            raise UsageError(f"{path}, line {line}: no label '{name}' in column {place}")
+def _named(kind: str, names: Iterable[str], places: Iterable[int]) -> dict[int, str]:
+    return {place: f"{kind} '{name}'" for name, place in zip(names, places, strict=True)}
+
+
+def check_rows(block: Block, path: str, columns: Mapping[int, str]) -> None:
+    """Raise UsageError where a column is empty that must not be; ``columns``: what stands there."""
+    for row, line in zip(block.rows, block.lines, strict=True):
+        for place, name in columns.items():
+            if not row[place]:
+                raise UsageError(f"{path}, line {line}: no {name} in column {place}")

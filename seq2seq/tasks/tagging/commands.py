@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ sentence; spans are in BIO. A label of the whole sentence stands above it: # int
   echo "Phil Simmons took four ." | seq2seq tag MODEL
   seq2seq tag MODEL --split words --json < notes.txt > spans.jsonl     running text, character spans
   seq2seq tag MODEL --columns --input test.conll                       add columns to columns
+  seq2seq tag MODEL --columns --features pos=1 --input test.conll      a model that reads pos, too
   seq2seq tag MODEL --input notes.txt --plot first.png                 draw the first sentence
 """
 
@@ -58,8 +60,10 @@ def _add_tag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         action="store_true",
-        help="the input is in columns, which are kept; words stand where the model's data had them",
+        help="the input is in columns, which are kept; words and features stand where the model's "
+        "data had them, but for --words and --features",
     )
+    _add_places(parser)
     parser.add_argument("--json", action="store_true", help="JSON lines, spans by character")
     parser.add_argument(
         "--probabilities", action="store_true", help="of each label; with --json of spans, too"
@@ -79,11 +83,21 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="sentences with labels")
     parser.add_argument("--output", metavar="FILE", help="write words, labels and those found here")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
-    parser.add_argument("--words", type=int, metavar="N", help="column of the words, from 0")
+    _add_places(parser)
     parser.add_argument(
         "--labels", nargs="+", metavar="NAME=WHERE", help="where labels stand: as in data.labels"
     )
     _add_common(parser)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--words", type=int, metavar="N", help="column of the words, from 0")
+    parser.add_argument(
+        "--features",
+        nargs="+",
+        metavar="NAME=WHERE",
+        help="where features stand that the model reads: as in data.features",
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +124,14 @@ def _tag(options: argparse.Namespace) -> int:
         open_output(options.output) as sink,
         progress(None, shown and not source.isatty()) as advance,
     ):
-        for sentences, given in _sentences(source, options, tagger):
+        for sentences, given, beside in _sentences(source, options, tagger):
             found = tagger.tag(
                 sentences,
                 split=options.split,
                 probabilities=options.probabilities,
                 batch_size=options.batch_size,
                 precision=options.precision,
+                features=beside,
             )
             for number, one in enumerate(found):
                 block = given[number] if given else None
@@ -137,25 +152,57 @@ def _tag(options: argparse.Namespace) -> int:
 
 def _sentences(
     source: Any, options: argparse.Namespace, tagger: Tagger
-) -> Iterator[tuple[list[Any], list[Block] | None]]:
-    """Sentences of a part of the input; with --columns the blocks they stand in."""
+) -> Iterator[tuple[list[Any], list[Block] | None, list[dict[str, list[str]]] | None]]:
+    """Sentences of a part of the input; with --columns the blocks they stand in, and the features
+    beside the words."""
     name = options.input or "standard input"
     size = 1 if source.isatty() else _SENTENCES
     if not options.columns:
+        _check_words_alone(options, tagger)
         for _, texts in chunks(source, name, size):
-            yield texts, None
+            yield texts, None, None
         return
-    from seq2seq.tasks.tagging.columns import blocks, word_column
+    from seq2seq.tasks.tagging.columns import (
+        blocks,
+        check_rows,
+        columns_of,
+        feature_columns,
+        word_column,
+    )
+    from seq2seq.tasks.tagging.config import feature_sources
     from seq2seq.tasks.tagging.sentences import format_of
     from seq2seq.text.files import decode_lines
 
+    data = _data(options, tagger)
+    features = feature_sources(data)
     form: Literal["columns", "conllu"] = "columns"
     if format_of(name, tagger.config.data.format) == "conllu":
         form = "conllu"
-    rest = blocks(decode_lines(source, name), name, form)
+    rest = blocks(decode_lines(source, name), name, form, wordless=not options.json)
+    place, beside = 0, [0] * len(features)
     while part := list(islice(rest, size)):
-        place = word_column(part[0], form, tagger.config.data.words, name)
-        yield [[row[place] for row in block.rows] for block in part], part
+        for block in part:
+            if block.rows:
+                place = word_column(block, form, data.words, name)
+                beside = feature_columns(block, form, features, name)
+                needed = dict(zip(beside, (f"feature '{x}'" for x in features), strict=True))
+                check_rows(block, name, {place: "word", **needed})
+        words = [columns_of(block, [place])[0] for block in part]
+        given = [dict(zip(features, columns_of(block, beside), strict=True)) for block in part]
+        yield words, part, given if features else None
+
+
+def _check_words_alone(options: argparse.Namespace, tagger: Tagger) -> None:
+    """Sentences without columns hold no features."""
+    names = [feature.name for feature in tagger.vocabulary.features]
+    if names:
+        listed, first = ", ".join(f"'{name}'" for name in names), names[0]
+        raise UsageError(
+            f"{options.model}: the model reads {listed} beside each word, and lines of text have "
+            f"words alone; give --columns and a file with a column for it, and --features "
+            f"{first}=N if that is not where 'data.features' has it "
+            f"({' '.join(tagger.config.data.features)}, counted from 0)"
+        )
 
 
 def _coloured(options: argparse.Namespace) -> bool:
@@ -166,16 +213,24 @@ def _coloured(options: argparse.Namespace) -> bool:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from seq2seq.tasks.tagging.scores import score_labels, score_sentences
-    from seq2seq.tasks.tagging.sentences import load_sentences
+    from seq2seq.tasks.tagging.sentences import format_of, load_sentences
 
     tagger: Tagger = load_model(options, "tagging")
     data = _data(options, tagger)
+    form = format_of(options.data, data.format)
+    if options.words is not None and form != "columns":
+        raise UsageError(
+            f"evaluate-tags: --words goes with DATA in columns, and {options.data} is {form}: "
+            "there it does nothing"
+        )
     sentences = load_sentences(options.data, data)
+    names = [feature.name for feature in tagger.vocabulary.features]
     started = time.perf_counter()
     found = tagger.tag(
         [one.words for one in sentences],
         batch_size=options.batch_size,
         precision=options.precision,
+        features=[dict(zip(names, one.features, strict=True)) for one in sentences],
     )
     seconds = time.perf_counter() - started
     words = sum(len(one.words) for one in sentences)
@@ -207,19 +262,21 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _data(options: argparse.Namespace, tagger: Tagger) -> TaggingDataConfig:
     """How the data is read: as the model's own, but for what the options say."""
-    from seq2seq.tasks.tagging.config import label_sources
+    from seq2seq.tasks.tagging.config import feature_sources, label_sources
 
     data = tagger.config.data
-    if options.words is not None:
-        data = dataclasses.replace(data, words=options.words)
-    if options.labels is not None:
-        data = dataclasses.replace(data, labels=options.labels)
-    names = [column.name for column in tagger.vocabulary.columns]
-    if list(label_sources(data)) != names:
-        raise UsageError(
-            f"--labels {' '.join(options.labels)}: the model labels {', '.join(names)}; expected "
-            "NAME=WHERE for each, in this order"
-        )
+    given = {name: getattr(options, name, None) for name in ("words", "labels", "features")}
+    data = dataclasses.replace(data, **{k: v for k, v in given.items() if v is not None})
+    for key, verb, of, known in (
+        ("labels", "labels", label_sources, tagger.vocabulary.columns),
+        ("features", "reads", feature_sources, tagger.vocabulary.features),
+    ):
+        names = [column.name for column in known]
+        if list(of(data)) != names:
+            raise UsageError(
+                f"--{key} {' '.join(given[key] or ())}: the model {verb} "
+                f"{', '.join(names) or 'words alone'}; expected NAME=WHERE for each, in this order"
+            )
     return data
 
 
@@ -232,6 +289,17 @@ def _write(sink: IO[bytes], text: str) -> None:
 
 
 COMMANDS = (
-    Command("tag", "label the words of sentences", _add_tag, _tag, _TAG_EXAMPLES),
+    Command(
+        "tag",
+        "label the words of sentences",
+        _add_tag,
+        _tag,
+        _TAG_EXAMPLES,
+        rules=(
+            Needs(("--words", "--features"), ("--columns",)),
+            Excludes(("--split",), ("--columns",)),
+            Excludes(("--colour",), ("--json",)),
+        ),
+    ),
     Command("evaluate-tags", "score labels", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
 )

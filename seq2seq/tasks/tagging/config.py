@@ -25,6 +25,9 @@ class TaggingDataConfig:
     # What to learn, NAME=WHERE each: a column (-1: last) or a key of JSON; conllu knows upos, xpos,
     # lemma, feats, deprel. A bare NAME is the key NAME, or the last column.
     labels: list[str] = field(default_factory=lambda: ["label"])
+    # What the model reads beside the words, NAME=WHERE each, as ``labels``: parts of speech, say. A
+    # bare NAME is a key of JSON, or a name that conllu knows.
+    features: list[str] = field(default_factory=list)
     # a label of the whole sentence: the key of JSON, or NAME of a line ``# NAME = label`` above it
     sentence_label: str | None = None
     batch_size: int = 16  # sentences
@@ -48,6 +51,7 @@ class TaggingModelConfig:
     lowercase: bool = True
     characters: CharacterConfig = field(default_factory=CharacterConfig)
     shape_size: int = 10  # width of what is known of capitals, digits and marks; 0: nothing
+    feature_size: int = 20  # width of the vector of each of ``data.features``
     encoder: TaggingEncoderConfig = field(default_factory=TaggingEncoderConfig)
     scheme: Literal["bio", "bioes"] = "bioes"  # how spans are learnt; written are always BIO
     crf: Literal["spans", "all", "none"] = "spans"  # label columns with learned transitions
@@ -57,6 +61,7 @@ class TaggingModelConfig:
     dropout_kind: Literal["plain", "variational"] = "variational"
     character_dropout: float = 0.0  # of the characters' vectors
     word_dropout: float = 0.0  # words read as unknown
+    feature_dropout: float = 0.02  # values of features read as unknown
     singletons: float = 0.5  # of words that training text has once, and no vector: the same
 
 
@@ -66,6 +71,9 @@ class TaggingTrainingConfig(TrainingConfig):
     learning_rate: float = 2e-3
     clip_norm: float = 5.0
     ema_decay: float = 0.998
+    # At the end, choose what is added to the score of each span for the best F1 on the validation
+    # set; see ``span_bonus``.
+    tune_spans: bool = False
     sentence_weight: float = 0.2  # of the loss of the sentence's label, beside 1 for the words'
 
 
@@ -87,6 +95,7 @@ def check(config: TaggingConfig, where: str) -> None:
         "data.batch_size": data.batch_size,
         "model.embedding_size": model.embedding_size,
         "model.min_count": model.min_count,
+        "model.feature_size": model.feature_size,
         "model.characters.embedding_size": characters.embedding_size,
         "model.characters.hidden_size": characters.hidden_size,
         "model.characters.width": characters.width,
@@ -108,6 +117,7 @@ def check(config: TaggingConfig, where: str) -> None:
             "model.dropout": model.dropout,
             "model.character_dropout": model.character_dropout,
             "model.word_dropout": model.word_dropout,
+            "model.feature_dropout": model.feature_dropout,
         },
         where,
     )
@@ -117,13 +127,26 @@ def check(config: TaggingConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'model.characters.width' is {characters.width}; expected an odd number"
         )
+    if config.training.tune_spans and not data.validation:
+        raise UsageError(
+            f"{where}: 'training.tune_spans' needs 'data.validation', which is not set"
+        )
     _check_names(config, where)
     check_run(config, where, has_validation=bool(data.validation))
 
 
 def label_sources(data: TaggingDataConfig) -> dict[str, str]:
     """Name of each label column -> where it stands, "" where only a name is given."""
-    parts = [label.partition("=") for label in data.labels]
+    return _sources(data.labels)
+
+
+def feature_sources(data: TaggingDataConfig) -> dict[str, str]:
+    """The same for what the model reads beside the words."""
+    return _sources(data.features)
+
+
+def _sources(columns: list[str]) -> dict[str, str]:
+    parts = [column.partition("=") for column in columns]
     return {name.strip(): place.strip() for name, _, place in parts}
 
 
@@ -132,11 +155,19 @@ _POOLING = ("last", "mean", "max", "attention")
 
 def _check_names(config: TaggingConfig, where: str) -> None:
     data, pooling = config.data, config.model.pooling
-    names = list(label_sources(data))
-    wrong = [name for name in names if not name.replace("_", "").replace("-", "").isalnum()]
-    if wrong or len(names) < len(data.labels) or not names:
+    names, features = list(label_sources(data)), list(feature_sources(data))
+    columns = (("labels", names, data.labels), ("features", features, data.features))
+    for key, found, given in columns:
+        wrong = [name for name in found if not name.replace("_", "").replace("-", "").isalnum()]
+        if wrong or len(found) < len(given) or (key == "labels" and not found):
+            raise UsageError(
+                f"{where}: 'data.{key}' is {given}; expected NAME or NAME=WHERE, each name once"
+            )
+    both = sorted(set(names) & set(features))
+    if both:
         raise UsageError(
-            f"{where}: 'data.labels' is {data.labels}; expected NAME or NAME=WHERE, each name once"
+            f"{where}: '{both[0]}' stands in 'data.labels' and 'data.features'; a model cannot "
+            "read what it is to learn"
         )
     if data.sentence_label in names:
         raise UsageError(

@@ -5,7 +5,7 @@
 
 Labels stand under the key that ``data.labels`` names: one for each word, or spans of characters
 of ``text``, which the simple tokeniser splits into words. ``tag --json`` writes such spans. The
-label of the whole sentence is text under its own key.
+label of the whole sentence is text under its own key. Features are lists, a value for each word.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ from seq2seq.text.splitting import Token, split_words
 
 
 def read_json(
-    lines: Iterable[str], path: str, sources: Mapping[str, str], sentence_label: str | None
+    lines: Iterable[str],
+    path: str,
+    sources: Mapping[str, str],
+    sentence_label: str | None,
+    features: Mapping[str, str],
 ) -> Iterator[Sentence]:
     """The sentences of a file; blank lines are left out. Raises UsageError, naming file and line,
     for what is no such object, other numbers of words and labels, and spans that overlap or begin
@@ -52,7 +56,11 @@ def read_json(
                 raise UsageError(
                     f"{where}: '{sentence_label}' is {whole!r}; expected the label of the sentence"
                 )
-        yield Sentence([token.text for token in tokens], labels, whole, number)
+        beside = [
+            _feature(values, name, place or name, len(tokens), where)
+            for name, place in features.items()
+        ]
+        yield Sentence([token.text for token in tokens], labels, whole, number, beside)
 
 
 def _tokens(values: dict[str, Any], where: str) -> tuple[list[Token], str | None]:
@@ -98,6 +106,18 @@ def _labels(
     if text is None:
         raise UsageError(f"{where}: spans in '{key}' need 'text'; with 'tokens' give labels")
     return _from_characters(found, tokens, f"{where}: '{key}'")
+
+
+def _feature(values: dict[str, Any], name: str, key: str, words: int, where: str) -> list[str]:
+    found = values.get(key)
+    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
+        raise UsageError(
+            f"{where}: '{key}' is {found!r:.80}; expected a list of text, a value for each word "
+            f"('{name}' of 'data.features')"
+        )
+    if len(found) != words:
+        raise UsageError(f"{where}: {words} words and {len(found)} values in '{key}'")
+    return found
 
 
 def _from_characters(spans: list[Any], tokens: list[Token], where: str) -> list[str]:

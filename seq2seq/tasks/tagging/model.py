@@ -1,9 +1,10 @@
 """The tagging model: words and their characters, a recurrent encoder, heads that label.
 
-Words are vectors of their own, of their characters and of their shape, side by side. A
-bidirectional LSTM reads them (Huang et al. 2015); each label column has a linear layer and, for
-spans, a conditional random field (Lample et al. 2016; Ma & Hovy 2016). A label of the whole
-sentence is predicted from the encoder's pooled outputs by the same model (Liu & Lane 2016).
+Words are vectors of their own, of their characters, of their shape and of the features given beside
+them (parts of speech, say), side by side. A bidirectional LSTM reads them (Huang et al. 2015); each
+label column has a linear layer and, for spans, a conditional random field (Lample et al. 2016; Ma &
+Hovy 2016). A label of the whole sentence is predicted from the encoder's pooled outputs by the same
+model (Liu & Lane 2016).
 
 Letters for sizes: B sentences, T words, U distinct words, E the vector of a word, D the encoder's
 outputs, K labels.
@@ -79,9 +80,12 @@ class TaggingModel(nn.Module):
             size += self.characters.size
         self.shapes: nn.Embedding | None = None
         if config.shape_size:
-            self.shapes = nn.Embedding(len(SHAPES), config.shape_size)
-            nn.init.normal_(self.shapes.weight, std=0.1)
+            self.shapes = _small(len(SHAPES), config.shape_size)
             size += config.shape_size
+        self.features = ModuleList(
+            _small(len(feature.values) + 1, config.feature_size) for feature in vocabulary.features
+        )
+        size += config.feature_size * len(self.features)
         self.encoder = Encoder(config.encoder, size, config.dropout, self.variational)
         self.heads = ModuleList(
             Head(
@@ -108,6 +112,9 @@ class TaggingModel(nn.Module):
 
     def forward(self, words: Words) -> Emissions:
         vectors = nn.functional.embedding(words.places, self.vectors(words))  # (B, T, E)
+        ids = words.features.unbind(2)  # F times (B, T)
+        beside = [layer(column) for layer, column in zip(self.features, ids, strict=True)]
+        vectors = torch.cat([vectors, *map(_whole, beside)], -1) if beside else vectors
         inputs = drop_steps(vectors, self.dropout, self.variational, self.training)
         outputs, hidden, _ = self.encoder(inputs, _unequal(words))  # (B, T, D), (L, B, D)
         whole = None
@@ -117,6 +124,13 @@ class TaggingModel(nn.Module):
             whole = _whole(whole.squeeze(1))
         outputs = drop_steps(outputs, self.dropout, self.variational, self.training)
         return Emissions(tuple(_whole(head(outputs)) for head in self.heads), whole)
+
+
+def _small(count: int, size: int) -> nn.Embedding:
+    """An embedding of few values, that begins small."""
+    embedding = nn.Embedding(count, size)
+    nn.init.normal_(embedding.weight, std=0.1)
+    return embedding
 
 
 def _unequal(words: Words) -> Tensor | None:

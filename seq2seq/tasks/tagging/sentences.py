@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
-from seq2seq.tasks.tagging.config import TaggingDataConfig, label_sources
+from seq2seq.tasks.tagging.config import TaggingDataConfig, feature_sources, label_sources
 from seq2seq.tasks.tagging.schemes import are_spans, convert, is_valid
 from seq2seq.text.files import decode_lines, open_binary
 
@@ -23,12 +23,14 @@ _log = logging.getLogger("seq2seq")
 @dataclass(frozen=True)
 class Sentence:
     """Words, their labels in each column (names as in ``data.labels``), and the label of the
-    whole; ``line`` is where it begins in its file."""
+    whole; ``line`` is where it begins in its file; ``features`` are what stands beside the words in
+    each column of ``data.features``."""
 
     words: list[str]
     labels: list[list[str]]
     sentence_label: str | None
     line: int
+    features: list[list[str]] = field(default_factory=list)
 
 
 def format_of(path: str | Path, form: str = "auto") -> Format:
@@ -52,8 +54,8 @@ def load_sentences(path: str | Path, data: TaggingDataConfig) -> list[Sentence]:
     left out ones (1.1) are skipped. JSON lines: see ``json_lines``.
 
     Raises UsageError, naming file and line: a file that is missing, empty or not UTF-8, a line with
-    more or fewer columns than the first, without a word or without a label, a sentence without the
-    label of the whole. A sequence that BIO forbids is repaired as conlleval reads it, with one
+    more or fewer columns than the first, without a word, a label or a feature, a sentence without
+    the label of the whole. A sequence that BIO forbids is repaired as conlleval reads it, with one
     warning a file.
     """
     path = Path(normal_path(str(path)))
@@ -68,16 +70,18 @@ def load_sentences(path: str | Path, data: TaggingDataConfig) -> list[Sentence]:
 
 
 def _read(lines: Iterator[str], path: Path, data: TaggingDataConfig) -> Iterator[Sentence]:
-    form = format_of(path, data.format)
+    form, labels, features = (
+        format_of(path, data.format),
+        label_sources(data),
+        feature_sources(data),
+    )
     if form == "json":
         from seq2seq.tasks.tagging.json_lines import read_json
 
-        return read_json(lines, str(path), label_sources(data), data.sentence_label)
+        return read_json(lines, str(path), labels, data.sentence_label, features)
     from seq2seq.tasks.tagging.columns import read_columns
 
-    return read_columns(
-        lines, str(path), form, data.words, label_sources(data), data.sentence_label
-    )
+    return read_columns(lines, str(path), form, data.words, labels, data.sentence_label, features)
 
 
 def _in_bio(sentences: list[Sentence], path: str, names: list[str]) -> list[Sentence]:

@@ -17,6 +17,7 @@ from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.tagging.batches import Words, by_length, encode_words
 from seq2seq.tasks.tagging.card import tagging_card
 from seq2seq.tasks.tagging.config import TaggingConfig
+from seq2seq.tasks.tagging.given_features import Beside, values_of
 from seq2seq.tasks.tagging.model import Emissions, TaggingModel
 from seq2seq.tasks.tagging.schemes import in_bio
 from seq2seq.tasks.tagging.tagged import Labels, Tagged, make_tagged
@@ -77,6 +78,7 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         probabilities: bool = ...,
         batch_size: int = ...,
         precision: Precision = ...,
+        features: Beside | None = ...,
     ) -> Tagged: ...
 
     @overload
@@ -88,6 +90,7 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         probabilities: bool = ...,
         batch_size: int = ...,
         precision: Precision = ...,
+        features: Sequence[Beside] | None = ...,
     ) -> list[Tagged]: ...
 
     def tag(
@@ -98,6 +101,7 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         probabilities: bool = False,
         batch_size: int = 64,
         precision: Precision = "fp32",
+        features: Beside | Sequence[Beside] | None = None,
     ) -> Tagged | list[Tagged]:
         """Label one sentence, a text, or each of a list of sentences, in the order given.
 
@@ -110,8 +114,13 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         a sentence do not depend on those beside it; probabilities may differ in the last digits of
         float32. ``precision="bf16"`` multiplies in bfloat16.
 
+        A model that reads more than words (``data.features``) needs ``features``: for one sentence
+        ``{"pos": ["NNP", "VBZ"]}``, a value for each word; for a list of sentences a list of those.
+        Values that training text lacks are read as unknown.
+
         Raises:
-            UsageError: something that is no sentence; a setting out of range.
+            UsageError: something that is no sentence; a setting out of range; features that the
+                model needs and are not given, that it does not know, or of another number.
             RunError: the device is out of memory.
         """
         check_precision(precision)
@@ -119,23 +128,27 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
             raise UsageError(f"split is {split!r}; expected 'spaces' or 'words'")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f"batch_size is {batch_size!r}; expected a whole number above 0")
+        settings = (split, probabilities, batch_size, precision)
         if isinstance(sentences, str):
-            return self._tag([sentences], split, probabilities, batch_size, precision)[0]
+            one = None if features is None else [features]
+            return self._tag([sentences], one, *settings)[0]
         many: object = sentences
         if not isinstance(many, Sequence) or isinstance(many, bytes):
             kind = type(many).__name__
             raise UsageError(f"sentences is {kind}; expected a text, or a list of sentences")
-        return self._tag(sentences, split, probabilities, batch_size, precision)
+        return self._tag(sentences, features, *settings)
 
     def _tag(
         self,
         sentences: Sequence[Text],
+        features: object,
         split: Split,
         probabilities: bool,
         batch_size: int,
         precision: Precision,
     ) -> list[Tagged]:
         texts = [_tokens(one, split) for one in sentences]
+        beside = values_of(features, self.vocabulary, [len(tokens) for _, tokens in texts])
         order = sorted((n for n, (_, t) in enumerate(texts) if t), key=lambda n: len(texts[n][1]))
         results: dict[int, Tagged] = {}
         spans = {column.name for column in self.vocabulary.columns if column.spans}
@@ -144,7 +157,9 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
             for places in by_length([len(texts[n][1]) for n in order], batch_size):
                 batch = [order[place] for place in places]
                 words = encode_words(
-                    [[t.text for t in texts[n][1]] for n in batch], self.vocabulary
+                    [[t.text for t in texts[n][1]] for n in batch],
+                    self.vocabulary,
+                    [beside[n] for n in batch] if beside else (),
                 )
                 try:
                     words = words.to(device)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from seq2seq.errors import RunError
 from seq2seq.json_files import read_json
-from seq2seq.tasks.tagging.config import TaggingConfig, label_sources
+from seq2seq.tasks.tagging.config import TaggingConfig, feature_sources, label_sources
 from seq2seq.tasks.tagging.schemes import Scheme, are_spans, labels_of, types_of
 from seq2seq.tasks.tagging.sentences import Sentence
 from seq2seq.text.vectors import WordVectors
 
 VOCABULARY_FILE = "vocabulary.json"
-UNKNOWN = 0  # the id of unknown words and characters
+UNKNOWN = 0  # the id of unknown words, characters and values of features
 UNKNOWN_WORD = "<unk>"
 _REMEMBERED = 200_000  # words
 
@@ -37,9 +37,17 @@ class Column:
     spans: bool
 
 
+@dataclass(frozen=True)
+class Feature:
+    """What the model reads beside the words: its name, and the values that training text has."""
+
+    name: str
+    values: list[str]
+
+
 @dataclass
 class TaggingVocabulary:
-    """Ids of words, their characters and shapes, and the labels of each column.
+    """Ids of words, their characters, shapes and features, and the labels of each column.
 
     Words 1 to ``trained`` are those of the training text, the others have a vector in a file alone.
     """
@@ -51,16 +59,25 @@ class TaggingVocabulary:
     sentence_labels: list[str] | None
     lowercase: bool
     longest: int  # characters of a word that are read
+    features: list[Feature] = field(default_factory=list)
     _ids: dict[str, int] = field(init=False, repr=False)
     _letters: dict[str, int] = field(init=False, repr=False)
     _seen: dict[str, tuple[int, int, list[int]]] = field(init=False, repr=False, compare=False)
+    _values: list[dict[str, int]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._ids = {word: n for n, word in enumerate(self.words, start=1)}
         self._letters = {letter: n for n, letter in enumerate(self.characters, start=1)}
         self._seen = {}
+        self._values = [{x: n for n, x in enumerate(f.values, start=1)} for f in self.features]
 
-    def features(self, word: str) -> tuple[int, int, list[int]]:
+    def feature_ids(self, number: int, values: Sequence[str]) -> list[int]:
+        """Ids of values of the feature of that number; those that training text lacks are
+        unknown."""
+        known = self._values[number]
+        return [known.get(value, UNKNOWN) for value in values]
+
+    def parts(self, word: str) -> tuple[int, int, list[int]]:
         """Id, shape and characters of a word; those of words seen before are remembered."""
         found = self._seen.get(word)
         if found is None:
@@ -86,6 +103,9 @@ class TaggingVocabulary:
         """Write vocabulary.json."""
         values: dict[str, object] = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         values["columns"] = [asdict(column) for column in self.columns]
+        values["features"] = [asdict(feature) for feature in self.features]
+        if not self.features:
+            del values["features"]  # the file is then as it was before there were features
         path = directory / VOCABULARY_FILE
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -102,7 +122,8 @@ class TaggingVocabulary:
         try:
             values = read_json(path)
             columns = [Column(**column) for column in values.pop("columns")]
-            return cls(columns=columns, **values)
+            features = [Feature(**feature) for feature in values.pop("features", [])]
+            return cls(columns=columns, features=features, **values)
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -126,6 +147,10 @@ def build_vocabulary(
         make_column(name, (x for one in sentences for x in one.labels[n]), model.scheme)
         for n, name in enumerate(names)
     ]
+    features = [
+        Feature(name, sorted({x for one in sentences for x in one.features[n]}))
+        for n, name in enumerate(feature_sources(config.data))
+    ]
     whole = None
     if config.data.sentence_label is not None:
         whole = sorted({str(one.sentence_label) for one in sentences})
@@ -137,6 +162,7 @@ def build_vocabulary(
         sentence_labels=whole,
         lowercase=model.lowercase,
         longest=model.characters.longest,
+        features=features,
     )
 
 

@@ -66,6 +66,39 @@ def test_columns_are_kept(tag, tmp_path):
     assert path.read_text() == out
 
 
+def test_lines_that_are_no_word_stand_where_they_stood(tag):
+    text = "# newdoc\n\n-DOCSTART- -X-\n\n# id = 7\n# kind = ?\n# more = 1\nwe x\nsaw x\n\n\nDi x\n"
+    out = tag("--columns", "--probabilities", stdin=text.encode())
+    lines = ["\t".join(line.split("\t")[:3]) for line in out.splitlines()]
+    assert lines[0] == "#\tnewdoc\tO"  # in columns, no comment: it has the width of a word
+    out = tag("--columns", stdin=text.partition("\n\n")[2].encode())
+    blocks = out.split("\n\n")
+    assert blocks[0] == "-DOCSTART-\t-X-\tO\t_"
+    assert blocks[1].splitlines() == [
+        *("# id = 7", "# kind = statement", "# more = 1", "we\tx\tO\tW", "saw\tx\tO\tV"),
+    ]
+    assert blocks[2].splitlines()[-1] == "Di\tx\tB-PER\tN"
+    assert tag("--columns", stdin=out.encode()).splitlines()[0] == "-DOCSTART-\t-X-\tO\t_\tO\t_"
+    values = tag("--columns", "--json", stdin=text.encode()).splitlines()
+    assert len(values) == 3 and all(json.loads(line)["tokens"] for line in values)
+
+
+def test_conllu_is_kept(tag, tmp_path):
+    rest = "\t_" * 8
+    rows = [
+        *("# newdoc", "# text = we'm Di", f"1-2\twe'm{rest}", f"1\twe{rest}", f"2\tmet{rest}"),
+        *(f"2.1\tleft{rest}", f"3\tDi{rest}", "", "# end"),
+    ]
+    path = tmp_path / "in.conllu"
+    path.write_text("\n".join(rows))
+    lines = tag("--columns", "--input", path).splitlines()
+    assert lines == [
+        *("# newdoc", "# text = we'm Di", "# kind = statement", f"1-2\twe'm{rest}\tO\t_"),
+        *(f"1\twe{rest}\tO\tW", f"2\tmet{rest}\tO\tV", f"2.1\tleft{rest}\tO\t_"),
+        *(f"3\tDi{rest}\tB-PER\tN", "", "# end", ""),
+    ]
+
+
 def test_pictures(tag, tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "spans.svg"
@@ -103,6 +136,8 @@ def test_other_columns(run, model, tmp_path):
     assert out.startswith("ner: F1")
     status, _, err = run("evaluate-tags", model, path, "--labels", "pos=1")
     assert status == 2 and "the model labels ner, pos" in err
+    status, _, err = run("evaluate-tags", model, tmp_path / "a.jsonl", "--words", "3")
+    assert status == 2 and "--words goes with DATA in columns" in err
 
 
 @pytest.mark.parametrize(
@@ -112,6 +147,9 @@ def test_other_columns(run, model, tmp_path):
         (("--batch-size", "0"), "no whole number of at least 1"),
         (("--plot", "a.txt"), "no name of a picture"),
         (("--split", "lines"), "invalid choice"),
+        (("--words", "1"), "--words: says where columns stand; expected --columns, too"),
+        (("--features", "a=1"), "--features: says where columns stand"),
+        (("--columns", "--features", "a=1"), "--features a=1: the model reads words alone"),
     ],
 )
 def test_mistakes(run, model, options, message):

@@ -7,6 +7,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 
 from seq2seq import Tagger, UsageError
 from seq2seq.config import config_from_dict
@@ -134,6 +135,32 @@ def test_labels_that_cannot_be_learnt_are_told(folder, caplog):
 def test_wrong_configurations(folder, section, key, value, message):
     values = settings(folder, **{f"{section}__{key}": value})
     with pytest.raises(UsageError, match=message):
+        config_from_dict(values)
+
+
+def test_spans_are_tuned_for_f1(folder):
+    """A bonus for each span, added to the labels that begin one, and no worse on validation."""
+    values = settings(folder, training__max_steps=8, training__ema_decay=0.0)
+    plain = Tagger.from_pretrained(run(values))
+    values["output"] = str(folder / "tuned")
+    values["training"]["tune_spans"] = True
+    tuned = Tagger.from_pretrained(run(values))
+    scores = [
+        json.loads((folder / name / "validation.scores.json").read_text())["ner"]["spans"]["f1"]
+        for name in ("run", "tuned")
+    ]
+    moved = (tuned.model.heads[0].linear.bias - plain.model.heads[0].linear.bias).detach()
+    labels = plain.vocabulary.columns[0].labels
+    begins = [label[0] in "BS" for label in labels]
+    bonus = moved[begins.index(True)]
+    assert scores[1] > scores[0] and bonus != 0
+    for one, begin in zip(moved.tolist(), begins, strict=True):
+        assert one == pytest.approx(float(bonus) if begin else 0.0, abs=1e-6)
+    assert torch.equal(tuned.model.heads[1].linear.bias, plain.model.heads[1].linear.bias)
+    card = (folder / "tuned" / "model" / "README.md").read_text()
+    assert "ner: bonus of a span" in card
+    values["data"]["validation"] = None
+    with pytest.raises(UsageError, match=r"'training.tune_spans' needs 'data.validation'"):
         config_from_dict(values)
 
 
