@@ -270,7 +270,7 @@ def _data(options: argparse.Namespace, tagger: Tagger) -> TaggingDataConfig:
         names = [column.name for column in known]
         if list(of(data)) != names:
             raise UsageError(
-                f"--{key} {' '.join(given[key])}: the model {verb} "
+                f"--{key} {' '.join(given[key] or [])}: the model {verb} "
                 f"{', '.join(names) or 'words alone'}; expected NAME=WHERE for each, in this order"
             )
     return data
