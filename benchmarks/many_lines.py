@@ -2,11 +2,11 @@
 
     python benchmarks/many_lines.py --lines 100000 --output benchmarks/many-lines-cpu.json
 
-A small model with random weights (its translations are cut at 12 subwords) translates made-up lines
-of 1 to 12 words: a small file, the large one, the small one again, each by a process of its own
-with one thread. A file of one line is the price of starting. Reported are lines per second
-of CPU time without the start, and the resident memory when a tenth of the lines are written, at
-half of them and at the end, as read from /proc once in a quarter of a second.
+A small model with random weights (its translations are cut at 12 subwords, or ``--subwords``)
+translates made-up lines of 1 to 12 words: a small file, the large one, the small one again, each
+by a process of its own with one thread. A file of one line is the price of starting. Reported are
+lines per second of CPU time without the start, and the resident memory when a tenth of the lines
+are written, at half of them and at the end, as read from /proc once in a quarter of a second.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--small", type=int, default=5_000)
+    parser.add_argument("--subwords", type=int, default=12, help="of a translation")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        make_model(place / "model")
+        make_model(place / "model", options.subwords)
         one, small, large = (
             make_lines(place / f"{count}.txt", count) for count in (1, options.small, options.lines)
         )
@@ -58,7 +59,7 @@ def main() -> None:
         options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
-def make_model(folder: Path) -> None:
+def make_model(folder: Path, subwords: int) -> None:
     import torch
 
     from seq2seq import Translator
@@ -75,7 +76,7 @@ def make_model(folder: Path) -> None:
                 "decoder": {"hidden_size": 128},
                 "embedding_size": 64,
             },
-            "decoding": {"max_length_ratio": 0.0, "max_length_extra": 12, "beam_size": 1},
+            "decoding": {"max_length_ratio": 0.0, "max_length_extra": subwords, "beam_size": 1},
         }
     )
     draw = random.Random(0)

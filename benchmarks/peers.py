@@ -12,9 +12,10 @@ All train on the same subwords (8,000, joint) with batches of 64 sentences: bidi
 started, of a long run less that of a short one, so that imports and reading do not count. The
 contenders take turns; the median over the rounds is reported.
 
-Decoding uses the models that the training left, so train long enough (``--steps``) that they
-end their sentences; speeds are in target subwords a second, which do not depend on how long the
-translations are. Memory is the largest resident size of the process.
+Decoding uses one model of each toolkit, which the training left, so train long enough
+(``--steps``) that they end their sentences; speeds are in target subwords a second, which do not
+depend on how long the translations are. ``--decode-only`` times no training: a model that is not in
+the work folder is trained first. Memory is the largest resident size of the process.
 
 ``--preload LIBRARY`` also times each peer with LD_PRELOAD, e.g. a library that makes MKL take its
 AVX-512 path on AMD.
@@ -50,12 +51,14 @@ class Contender(NamedTuple):
     """A toolkit in one precision: commands for the work folder."""
 
     name: str
+    toolkit: str  # decodes one model in every precision
     # (folder of the run, steps) -> command that trains from the beginning
     train: Callable[[Path, int], list[str]]
     # (folder of a run, text, output, beam) -> command that translates
     translate: Callable[[Path, Path, Path, int], list[str]]
     environment: dict[str, str]
     pieces: bool  # whether it reads and writes subwords instead of text
+    trains: bool = True
 
 
 def main() -> None:
@@ -74,8 +77,9 @@ def main() -> None:
             if python:
                 contenders.append(make(work, python, label, environment))
     record: dict[str, Any] = {"machine": machine(), "threads": options.threads}
-    record["training"] = time_training(contenders, work, options)
-    report(record["training"], "target subwords a second of CPU time, training")
+    if not options.decode_only:
+        record["training"] = time_training(contenders, work, options)
+        report(record["training"], "target subwords a second of CPU time, training")
     if not options.train_only:
         for beam in options.beams:
             found = time_decoding(contenders, work, beam, options)
@@ -92,7 +96,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--opennmt", help="an interpreter with OpenNMT-py")
     parser.add_argument("--joeynmt", help="an interpreter with JoeyNMT")
     parser.add_argument("--preload", type=Path, help="a library to preload for the peers, too")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="ours")
+    parser.add_argument(
+        "--precisions", nargs="+", default=["fp32", "bf16"], help="ours; int8 decodes only"
+    )
     parser.add_argument("--beams", nargs="+", type=int, default=[5, 1])
     parser.add_argument("--steps", type=int, default=1500, help="of a long run")
     parser.add_argument("--short", type=int, default=100, help="steps of the run that is taken off")
@@ -100,6 +106,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--decode-only", action="store_true")
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
@@ -184,7 +191,8 @@ def ours(work: Path, precision: str) -> Contender:
             "--batch-size", str(BATCH), "--precision", precision,
         ]  # fmt: skip
 
-    return Contender(f"this project, {precision}", train, translate, {}, pieces=False)
+    name, trains = f"this project, {precision}", precision != "int8"
+    return Contender(name, "this project", train, translate, {}, pieces=False, trains=trains)
 
 
 def opennmt(work: Path, python: str, label: str, environment: dict[str, str]) -> Contender:
@@ -214,7 +222,7 @@ def opennmt(work: Path, python: str, label: str, environment: dict[str, str]) ->
             "-batch_size", str(BATCH), "-batch_type", "sents", "-max_length", "80",
         ]  # fmt: skip
 
-    return Contender(f"OpenNMT-py{label}", train, translate, environment, pieces=True)
+    return Contender(f"OpenNMT-py{label}", "OpenNMT-py", train, translate, environment, pieces=True)
 
 
 def joeynmt(work: Path, python: str, label: str, environment: dict[str, str]) -> Contender:
@@ -268,7 +276,7 @@ def joeynmt(work: Path, python: str, label: str, environment: dict[str, str]) ->
         command = f'"{python}" -W ignore -m joeynmt translate "{path}" < "{text}" > "{output}"'
         return ["/bin/sh", "-c", command]
 
-    return Contender(f"JoeyNMT{label}", train, translate, environment, pieces=True)
+    return Contender(f"JoeyNMT{label}", "JoeyNMT", train, translate, environment, pieces=True)
 
 
 # ---------------------------------------------------------------- timing
@@ -281,6 +289,7 @@ def time_training(
     text = (work / "train.pieces.de").read_text("utf-8").splitlines()
     subwords = sum(len(line.split()) + 1 for line in text) / len(text)  # a sentence
     targets = (options.steps - options.short) * BATCH * subwords
+    contenders = [one for one in contenders if one.trains]
     found: dict[str, list[tuple[Run, Run]]] = {one.name: [] for one in contenders}
     for number in range(options.rounds):
         for one in contenders:
@@ -288,8 +297,30 @@ def time_training(
             for steps in (options.short, options.steps):
                 folder = _folder(work, one, f"{number}-{steps}")
                 runs.append(timed(one.train(folder, steps), one, folder, options.threads))
+                (folder / _DONE).touch()
             found[one.name].append((runs[0], runs[1]))
     return {name: summary(pairs, targets) for name, pairs in found.items()}
+
+
+def trained(
+    one: Contender, contenders: list[Contender], work: Path, options: argparse.Namespace
+) -> Path:
+    """The folder of the model of this toolkit, which is trained where it is not there: by the
+    toolkit's last contender, the fastest."""
+    of_toolkit = [other for other in contenders if other.toolkit == one.toolkit and other.trains]
+    name = f"0-{options.steps}"
+    for trainer in of_toolkit:
+        folder = work / _slug(trainer.name) / name
+        if (folder / _DONE).exists():
+            return folder
+    trainer = of_toolkit[-1]
+    folder = _folder(work, trainer, name)
+    timed(trainer.train(folder, options.steps), trainer, folder, options.threads)
+    (folder / _DONE).touch()
+    return folder
+
+
+_DONE = "trained"  # a file that marks the folder of a model
 
 
 def time_decoding(
@@ -300,7 +331,7 @@ def time_decoding(
     subwords: dict[str, float] = {}
     for _ in range(options.rounds):
         for one in contenders:
-            folder = work / _slug(one.name) / f"0-{options.steps}"
+            folder = trained(one, contenders, work, options)
             pair, counts = [], []
             for name in ("short", "test"):
                 text = work / f"{name}.{'pieces.' if one.pieces else ''}en"

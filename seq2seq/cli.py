@@ -23,6 +23,7 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import write_utf8
 from seq2seq.command_line.overrides import split_overrides, unknown_option
 from seq2seq.command_line.paths import normalise_paths
+from seq2seq.command_line.rules import check_rules
 from seq2seq.environment import check_kernels, has_met_others, process_rank
 from seq2seq.errors import RunError, ToldElsewhere, UsageError
 
@@ -82,10 +83,12 @@ def _run(arguments: list[str]) -> int:
     if unknown:
         names = list(parsers[options.command]._option_string_actions)
         raise UsageError(f"{options.command}: {unknown_option(unknown[0], names)}")
+    one = commands[options.command]
+    check_rules(one.name, one.rules, parsers[one.name], options, arguments[1:])
     normalise_paths(parsers[options.command], options)
     check_kernels()
     options.overrides = overrides
-    return commands[options.command].run(options)
+    return one.run(options)
 
 
 def all_commands() -> dict[str, Command]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-CLOCK = ("seconds", "tokens_per_second")  # of records and states: what depends on the time
+CLOCK = ("seconds",)  # of records and states: what depends on the time; as all *_per_second
 TENSORS = ("checkpoints/last/tensors.safetensors", "model/model.safetensors")
 
 
@@ -51,4 +51,8 @@ def _progress(run: Path) -> dict[str, Any]:
 
 
 def _without_clock(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in CLOCK}
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in CLOCK and not key.endswith("_per_second")
+    }

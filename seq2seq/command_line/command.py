@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from seq2seq.command_line.rules import Rule
+
 
 @dataclass(frozen=True)
 class Command:
@@ -18,3 +20,4 @@ class Command:
     run: Callable[[argparse.Namespace], int]
     examples: str = ""  # shown below the options in --help
     details: Callable[[], str] | None = None  # shown below them, made for --help
+    rules: tuple[Rule, ...] = ()  # options that do nothing without, or beside, others

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.rules import Needs
 
 _EXAMPLES = """\
   seq2seq data                                   what there is
@@ -41,4 +42,11 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command("data", "bring the data of a recipe", _add_options, _run, _EXAMPLES)
+COMMAND = Command(
+    "data",
+    "bring the data of a recipe",
+    _add_options,
+    _run,
+    _EXAMPLES,
+    rules=(Needs(("--output",), ("SET",)),),
+)

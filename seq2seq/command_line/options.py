@@ -77,6 +77,24 @@ def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def check_beam(options: argparse.Namespace, beam_size: int, groups: int) -> None:
+    """Raises UsageError for given options of a beam that do nothing in a search of this beam size
+    and so many groups, as the options or the model's configuration say."""
+    if options.diversity is not None and groups == 1:
+        raise UsageError(
+            f"{options.command}: --diversity goes with --beam-groups N of at least 2; without it "
+            "does nothing"
+        )
+    if beam_size > 1:
+        return
+    for name, off in (("length_penalty", 0), ("beam_groups", 1)):
+        if (getattr(options, name) or off) != off:
+            raise UsageError(
+                f"{options.command}: --{name.replace('_', '-')} goes with --beam-size K of at "
+                "least 2; in greedy search it does nothing"
+            )
+
+
 def load_model(options: argparse.Namespace, task: str) -> Any:
     """The model that the options of ``add_model`` and ``add_machine`` name, as a user of this task
     holds it."""

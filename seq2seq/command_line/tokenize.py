@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SENTENCEPIECE = ("unigram", "bpe", "char")
 _UNITS = ("subwords", "words", "characters", "bytes")
+_COUNTED = ("words", "characters")  # kinds whose units are counted
 
 _EXAMPLES = """\
   seq2seq tokenize train joint.model --input train.en train.de --kind bpe --vocab-size 8000
@@ -174,7 +175,7 @@ def _train(options: argparse.Namespace) -> int:
         if path.suffix != ".model":
             raise UsageError(f"{path}: {kind} is written into one file; name it {path}.model")
         if options.min_count is not None:
-            raise UsageError(f"tokenize train: --min-count goes with {_UNITS[1]} and {_UNITS[2]}")
+            raise UsageError(f"tokenize train: --min-count goes with {' and '.join(_COUNTED)}")
         coverage = options.character_coverage
         config = TokenizerConfig(
             kind=kind,
@@ -193,10 +194,19 @@ def _train(options: argparse.Namespace) -> int:
                 "tokenize train: --no-byte-fallback and --character-coverage go with "
                 f"{', '.join(_SENTENCEPIECE)}"
             )
+        if options.min_count is not None and kind not in _COUNTED:
+            raise UsageError(
+                f"tokenize train: --min-count goes with --kind {' or '.join(_COUNTED)}, not {kind}"
+            )
         units = train_units(
             (line + "\n" for line in lines),
             VocabularyConfig(kind=kind, vocab_size=size, min_count=options.min_count or 1),
         )
+        if kind == "bytes" and size < len(units):
+            raise UsageError(
+                f"tokenize train: --vocab-size {size} does not go with --kind bytes, which has "
+                f"{len(units)} pieces"
+            )
         save_units(units, path)
         count = len(units)
     print(f"{path}: {count:,} pieces ({kind})")

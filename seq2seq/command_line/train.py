@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.rules import Needs
 from seq2seq.environment import process_rank
-from seq2seq.errors import UsageError
 
 _EXAMPLES = """\
 Any key of the configuration can be given as an option by its dotted name:
@@ -64,8 +64,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from seq2seq.config import load_config
 
-    if options.allow_changes and not options.resume:
-        raise UsageError("train: --allow-changes goes with --resume")
     config = load_config(options.config, options.overrides)  # before torch: mistakes answer at once
 
     from seq2seq.training.loop import train
@@ -81,4 +79,12 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-COMMAND = Command("train", "train a model from a YAML file", _add_options, _run, _EXAMPLES, _keys)
+COMMAND = Command(
+    "train",
+    "train a model from a YAML file",
+    _add_options,
+    _run,
+    _EXAMPLES,
+    details=_keys,
+    rules=(Needs(("--allow-changes",), ("--resume",)),),
+)

@@ -14,6 +14,15 @@ The search of a source is over as soon as
 - it is at its maximum length, or nothing can be continued. What is then live is cut: such
   hypotheses fill up the n best after the finished ones.
 
+Hypotheses are ranked by  score = log P(Y | X) / lp(Y) + cp(X; Y)  (Wu et al. 2016, equation 14):
+
+    lp = ((5 + |Y|) / 6) ** length_penalty, |Y| counting eos
+    cp = coverage_penalty * sum_s log(min(sum_t a_ts, 1)) over the positions of the source
+
+log P is the model's own, over its whole vocabulary, whatever may not be emitted. Finished
+hypotheses come before cut ones; of equally probable extensions the one of the better
+hypothesis, then the lower token, goes first.
+
 Sources do not influence each other, and a source that is done leaves the batch at once.
 Everything stays on the device but one small vector per step, which says who is done
 (constraints, where there are any, are looked at on the host).
@@ -37,7 +46,6 @@ from seq2seq.decoding.history import History
 from seq2seq.decoding.hypothesis import Hypothesis
 from seq2seq.decoding.nbest import NBest
 from seq2seq.decoding.search_options import Options, check_sources, group_options
-from seq2seq.errors import UsageError
 
 
 def beam_search(
@@ -64,12 +72,8 @@ def beam_search(
     diversity: float = 0.5,
     return_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The n best hypotheses of each source, best first.
-
-    They are ranked by  score = log P(Y | X) / lp(Y) + cp(X; Y)  (Wu et al. 2016, equation 14):
-
-        lp = ((5 + |Y|) / 6) ** length_penalty, |Y| counting eos
-        cp = coverage_penalty * sum_s log(min(sum_t a_ts, 1)) over the positions of the source
+    """The n best hypotheses of each source, best first; the head of this file says how they are
+    searched and ranked.
 
     model, state      the contract of ARCHITECTURE.md; state of ``model.start``, B rows
     sources           B
@@ -92,10 +96,6 @@ def beam_search(
                       gives its n_best / groups best (rounded up), and n_best of these come back
     return_attention  keep the attention of each hypothesis
 
-    log P is the model's own, over its whole vocabulary, whatever may not be emitted. Finished
-    hypotheses come before cut ones; of equally probable extensions the one of the better
-    hypothesis, then the lower token, goes first.
-
     Raises UsageError for options out of range and for a coverage penalty with a model without
     attention; RunError for logits that give no probabilities (NaN); ValueError for arguments
     whose shapes do not fit.
@@ -116,28 +116,40 @@ def beam_search(
         groups=groups,
         diversity=diversity,
     )
-    if groups > 1 and any(one is not None for one in constraints or ()):
-        raise UsageError("constraints and groups do not go together; set groups to 1")
     if beginnings is not None:
         check_beginnings(beginnings, limits, frozenset({bos, eos, pad}))
     if not sources:
         return []
-    prefix = None
-    if prompts is not None and no_repeat_ngram:
-        prefix = _side_by_side(prompts, max_lengths.device)  # (B, t)
+    if not no_repeat_ngram:
+        prompts = None
     with torch.inference_mode():
-        live = ActiveBeams.start(
-            repeated(limits, groups) or [],
-            max_lengths.repeat_interleave(groups),
-            repeated_rows(source_lengths, groups),
-            bos,
-            options.n_best,
-            repeated_rows(prefix, groups),
-            constraints,
-        )
+        live = _first(options, bos, limits, max_lengths, source_lengths, prompts, constraints)
         state = repeated_state(model, state, sources, groups, max_lengths.device)
         history, over = _search(model, state, live, options, return_attention)
     return joined(_hypotheses(history, over, sources * groups), groups, n_best)
+
+
+def _first(
+    options: Options,
+    bos: int,
+    limits: list[int],
+    max_lengths: Tensor,
+    source_lengths: Tensor | None,
+    prompts: Sequence[Sequence[int]] | None,
+    constraints: Sequence[Constraint | None] | None,
+) -> ActiveBeams:
+    """All sources, once for each group, before the first step."""
+    groups = options.groups
+    prefix = None if prompts is None else _side_by_side(prompts, max_lengths.device)  # (B, t)
+    return ActiveBeams.start(
+        repeated(limits, groups) or [],
+        max_lengths.repeat_interleave(groups),
+        repeated_rows(source_lengths, groups),
+        bos,
+        options.n_best,
+        repeated_rows(prefix, groups),
+        repeated(constraints, groups),
+    )
 
 
 def _search(

@@ -9,7 +9,7 @@ goes to the banks that have met most. A hypothesis may end only once all is met.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -46,6 +46,12 @@ class Extension(NamedTuple):
     token: int
     ends: bool
     bank: int
+    penalty: float = 0.0  # taken off log P where extensions are ranked
+
+    @property
+    def order(self) -> tuple[float, int, int]:
+        """The best first; of equals by row, then token."""
+        return self.penalty - self.log_p, self.row, self.token
 
 
 def without_barred(
@@ -75,10 +81,12 @@ def extensions(
     log_p: Sequence[float],
     found: Iterable[tuple[int, int, float]],
     eos: int,
+    penalties: Mapping[int, float],
 ) -> list[Extension]:
     """All that may be chosen among ``found`` (row, token, log P of the token), best first.
 
-    ``log_p`` are those of the R hypotheses. Equals stand in the order of row, then token.
+    ``log_p`` are those of the R hypotheses, ``penalties`` those of tokens (left out: 0). Equals
+    stand in the order of row, then token.
     """
     every = {}
     for row, token, gain in found:
@@ -91,8 +99,10 @@ def extensions(
             bank = constraint.progress(states[row])
         else:
             bank = constraint.progress(constraint.advance(states[row], token))
-        every[row, token] = Extension(total, row, token, token == eos, bank)
-    return sorted(every.values(), key=lambda one: (-one.log_p, one.row, one.token))
+        every[row, token] = Extension(
+            total, row, token, token == eos, bank, penalties.get(token, 0.0)
+        )
+    return sorted(every.values(), key=lambda one: one.order)
 
 
 def allocate(ranked: Sequence[Extension], places: int) -> list[Extension]:
@@ -116,4 +126,4 @@ def choose(ranked: Sequence[Extension], places: int) -> list[Extension]:
     """Those that end among the first ``places``, and the ``places`` that do not end, best first."""
     ending = [one for one in allocate(ranked, places) if one.ends]
     going = allocate([one for one in ranked if not one.ends], places)
-    return sorted([*ending, *going], key=lambda one: (-one.log_p, one.row, one.token))
+    return sorted([*ending, *going], key=lambda one: one.order)

@@ -7,6 +7,7 @@ other; a group ranks an extension by token y by
 
 (their equation 5 with Hamming diversity). log P itself stays the model's own. The first group is
 a plain beam search of K / G. A group is searched like a source of its own, and ends by itself.
+The constraints of a source (``constraints.py``) are those of each of its groups.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ class Taken:
     def count(self, turn: Tensor, tokens: Tensor) -> Tensor:
         """How often each of tokens (n, M) has been chosen, for the groups ``turn`` (n,)."""
         return self._counts[self._row[turn]].gather(1, tokens)
+
+    def counts(self, position: int) -> Tensor:
+        """How often each token of the vocabulary (V,) has been chosen, for the group at
+        ``position``."""
+        return self._counts[self._row[position]]
 
     def add(self, turn: Tensor, tokens: Tensor, live: Tensor) -> None:
         """The groups ``turn`` chose tokens (n, M) where ``live`` (n, M)."""

@@ -48,6 +48,10 @@ def load_segmenter(path: Path, side: str | None = None) -> Segmenter:
 
     Raises UsageError where there is none, RunError for a damaged one.
     """
+    if side is not None and (path.is_file() or (path / UNITS_FILE).exists()):
+        raise UsageError(
+            f"{path}: --side goes with a saved model of two vocabularies; this is one vocabulary"
+        )
     if path.is_file():
         return _Sentences(Tokenizer.load(path))
     if (path / UNITS_FILE).exists():

@@ -24,6 +24,7 @@ from seq2seq.text.phrases import Spelling
 from seq2seq.text.subword_sampling import DropoutSampler, Subwords, UnigramSampler, model_kind
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
+MAX_LINE = 1 << 16  # bytes; subwords are not trained on longer lines
 
 # Control characters are layout, not language; lone surrogates are no characters at all.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
@@ -105,11 +106,17 @@ class Tokenizer:
                 # Sums of several threads depend on who comes first; one thread repeats itself.
                 num_threads=1,
                 # Longer lines are skipped, in bytes: whole paragraphs still count.
-                max_sentence_length=1 << 16,
+                max_sentence_length=MAX_LINE,
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise _training_error(str(error), config) from error
+            raise training_error(
+                str(error),
+                "tokenizer",
+                config.vocab_size,
+                4 + 256 * config.byte_fallback,
+                "lower 'tokenizer.character_coverage'",
+            ) from error
         return cls(model.getvalue())
 
     @classmethod
@@ -265,22 +272,28 @@ def _clean(text: str) -> str:
     return " ".join(text.split())
 
 
-def _training_error(message: str, config: TokenizerConfig) -> Exception:
-    """Say in terms of the configuration what SentencePiece says in terms of its source code."""
-    size = f"'tokenizer.vocab_size' is {config.vocab_size}"
+def training_error(message: str, section: str, size: int, least: int, remedy: str) -> Exception:
+    """Say in terms of the configuration what SentencePiece says in terms of its source code.
+
+    ``section`` is that of the keys, "tokenizer"; ``size`` the vocabulary asked for; ``least`` what
+    special tokens and bytes need; ``remedy`` what else helps where it is too small."""
+    key = f"{section}.vocab_size"
+    told = f"'{key}' is {size}"
     if found := re.search(r"too high .* value <= (\d+)", message):
         return UsageError(
-            f"{size}; the training text yields at most {found[1]} subwords; "
-            f"set 'tokenizer.vocab_size: {found[1]}' or less"
+            f"{told}; the training text yields at most {found[1]} subwords; "
+            f"set '{key}: {found[1]}' or less"
         )
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
         return UsageError(
-            f"{size}; the characters, bytes and special tokens alone need {found[1]}; set at "
-            f"least 'tokenizer.vocab_size: {found[1]}' or lower 'tokenizer.character_coverage'"
+            f"{told}; the characters, bytes and special tokens alone need {found[1]}; set at "
+            f"least '{key}: {found[1]}' or {remedy}"
         )
-    if "(vocab_size) >= (0)" in message:
-        least = 4 + 256 * config.byte_fallback
-        return UsageError(f"{size}; special tokens and bytes alone need {least}; set it above that")
+    if "(vocab_size) >= (0)" in message or "insert_id(" in message:
+        return UsageError(f"{told}; special tokens and bytes alone need {least}; set it above that")
     if "sentences_.empty()" in message or "all_chars_count" in message:
-        return UsageError("the tokenizer has no text to train on: every training sentence is blank")
-    return RunError(f"the tokenizer could not be trained: {message}")
+        return UsageError(
+            f"the subwords have no text to train on: every training sentence is blank, or longer "
+            f"than {MAX_LINE:,} bytes"
+        )
+    return RunError(f"the subwords could not be trained: {message}")

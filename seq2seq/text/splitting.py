@@ -3,6 +3,7 @@
 It needs no model and no language: letters and digits stay together, with the apostrophes, hyphens,
 points and commas inside them; every other visible character stands alone. ``n't``, ``'s`` and the
 like are split off as in the Penn Treebank, on which most English vectors and corpora were made.
+Classification and tagging use it; language models, which write what they read, go by ``words``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import contextlib
 import io
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -220,6 +219,8 @@ class Subwords:
     def train(cls, texts: Iterable[str], config: VocabularyConfig) -> Subwords:
         import sentencepiece
 
+        from seq2seq.text.sentencepiece import MAX_LINE, training_error
+
         model = io.BytesIO()
         every = (line for text in texts for line in text.split("\n") if line)
         lines = map(to_subwords, sample(every, config.sample_sentences))
@@ -242,17 +243,14 @@ class Subwords:
                 pad_id=-1,
                 # Sums of several threads depend on who comes first; one thread repeats itself.
                 num_threads=1,
-                max_sentence_length=1 << 16,
+                max_sentence_length=MAX_LINE,
                 minloglevel=2,
             )
         except RuntimeError as error:
-            message = str(error).splitlines()[-1]
-            most = re.search(r"too high .* value <= (\d+)", message)
-            hint = f"the text yields at most {most[1]}" if most else message
-            raise UsageError(
-                f"'units.vocab_size' is {config.vocab_size}: no such subwords could be trained; "
-                f"{hint}; set another size, or 'units.kind: characters'"
-            ) from None
+            least = len(SPECIALS) + 1 + 256  # the line's end, and the bytes
+            raise training_error(
+                str(error), "units", config.vocab_size, least, "'units.kind: characters'"
+            ) from error
         return cls(model.getvalue())
 
     def _bytes(self, unit: int) -> bytes:

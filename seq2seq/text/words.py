@@ -1,4 +1,10 @@
-"""How a text is parted into words."""
+"""How a text is parted into words for language models, which write text again.
+
+Contractions stay whole ("don't"), ``<eos>`` is a word, and decoders know which marks stand without
+a space. Texts that are read and labelled go by ``splitting``, which keeps places and splits
+contractions as the corpora of labels do. Saved models depend on both as they are: vocabularies hold
+their words.
+"""
 
 from __future__ import annotations
 

@@ -71,10 +71,7 @@ def make_accelerator(config: RunConfig, find_unused: bool) -> Accelerator:
             log_with=tracker_names(options) or None,
             project_dir=config.output,
             kwargs_handlers=[
-                # the loop averages the statistics of batch norm itself
-                DistributedDataParallelKwargs(
-                    find_unused_parameters=find_unused, broadcast_buffers=False
-                ),
+                DistributedDataParallelKwargs(find_unused_parameters=find_unused),
                 InitProcessGroupKwargs(timeout=_PATIENCE),
             ],
         )

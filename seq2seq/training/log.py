@@ -53,9 +53,10 @@ class RunLog:
         if self._trackers:
             self._trackers.record(values)
         if self._bar is not None and "loss" in values:
-            self._bar.set_postfix_str(
-                f"loss {values['loss']:.3f}, {values['tokens_per_second']:.0f} tokens/s"
-            )
+            speed = next((key for key in values if key.endswith("_per_second")), None)
+            what = "" if speed is None else speed.removesuffix("_per_second")
+            told = "" if speed is None else f", {values[speed]:.0f} {what}/s"
+            self._bar.set_postfix_str(f"loss {values['loss']:.3f}{told}")
         else:
             self.say("  ".join(f"{k} {_short(v)}" for k, v in values.items()))
 

@@ -31,12 +31,19 @@ from seq2seq.training.log import RunLog
 from seq2seq.training.memory import release_free_memory
 from seq2seq.training.optimizers import make_average, make_optimizer
 from seq2seq.training.preparing import make_folder, rehearse_end
-from seq2seq.training.processes import average_statistics, gathered, losing_none, of_main, own_seed
+from seq2seq.training.processes import (
+    average_statistics,
+    gathered,
+    keep_buffers_apart,
+    losing_none,
+    of_main,
+    own_seed,
+)
 from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate
 from seq2seq.training.signals import asking_to_stop
 from seq2seq.training.state import State
-from seq2seq.training.task import Task, shares_evaluation
+from seq2seq.training.task import Task, counted, shares_evaluation
 from seq2seq.training.trackers import Trackers
 
 
@@ -123,6 +130,7 @@ class _Run:
         self.objective, optimizer = self.accelerator.prepare(
             self.task.objective, make_optimizer(options, self.model)
         )
+        keep_buffers_apart(self.objective)
         average = make_average(options, self.model, self.task.average_patience)
         self.state = State(self.model, optimizer, average, self.accelerator, self.task)
         self.total_steps = self._steps()
@@ -253,7 +261,7 @@ class _Run:
                         f"loss_{name}": total / progress.window_tokens
                         for name, total in progress.window_parts.items()
                     },
-                    "tokens_per_second": round(
+                    f"{counted(self.task)}_per_second": round(
                         progress.window_tokens / max(1e-9, now - self._window_started)
                     ),
                     "learning_rate": self.state.optimizer.param_groups[0]["lr"],

@@ -54,6 +54,14 @@ def shared_map(
     return [parts[n % world][n // world] for n in range(len(items))]
 
 
+def keep_buffers_apart(module: nn.Module) -> None:
+    """Have a step leave the buffers of each process alone: the loop averages the statistics of
+    batch norm itself. Set after DistributedDataParallel was made, whose argument for it is on its
+    way out (from PyTorch 2.13 on it warns); so the buffers, alike anyway, are sent around once."""
+    if isinstance(module, nn.parallel.DistributedDataParallel):
+        module.broadcast_buffers = False
+
+
 def own_seed(seed: int, rank: int, step: int = 0) -> int:
     """The seed of one process's generator: processes draw different dropout masks."""
     return int(np.random.SeedSequence([seed, rank, step]).generate_state(1, np.uint64)[0] >> 1)

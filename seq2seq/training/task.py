@@ -90,6 +90,11 @@ class Task(Protocol):
         model. Returns them as lines. Called as ``validate`` is."""
 
 
+def counted(task: Task) -> str:
+    """What ``target_count`` counts, for the log: tokens, unless the task says something else."""
+    return str(getattr(task, "counted", "tokens"))
+
+
 def shares_evaluation(task: Task) -> bool:
     """Whether every process takes part in validation and test."""
     return bool(getattr(task, "shares_evaluation", False))

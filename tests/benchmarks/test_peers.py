@@ -27,7 +27,7 @@ def test_a_figure_is_the_long_run_less_the_short_one():
 def test_the_clock_counts_what_a_command_started(tmp_path):
     work = "sum(i * i for i in range(3_000_000))"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{work}'])"
-    one = peers.Contender("x", None, None, {}, pieces=False)
+    one = peers.Contender("x", "x", None, None, {}, pieces=False)
     idle = peers.timed([sys.executable, "-c", "pass"], one, tmp_path, 1)
     found = peers.timed([sys.executable, "-c", code], one, tmp_path, 1)
     assert found.cpu > idle.cpu

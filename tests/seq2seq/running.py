@@ -24,7 +24,8 @@ def records(output: Path) -> list[dict]:
     found = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     for record in found:
         record.pop("seconds", None)
-        record.pop("tokens_per_second", None)
+        for name in [name for name in record if name.endswith("_per_second")]:
+            record.pop(name)
     return found
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seq2seq.errors import UsageError
-from seq2seq.json_files import parse_json
+from seq2seq.json_files import parse_json, read_json
 from seq2seq.text.files import csv_rows, decode_lines
 
 Split = Literal["train", "validation", "test"]
@@ -61,6 +61,18 @@ def read_rows(path: Path, split: Split | None) -> Iterator[Row]:
                     yield from _token_rows(path, lines)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def names_splits(path: Path) -> bool:
+    """Whether a file says of each image which split it is in; True, too, for what cannot be read,
+    which ``read_rows`` complains of."""
+    if path.suffix.lower() != ".json":
+        return not path.exists()
+    try:
+        content = read_json(path)
+    except (OSError, ValueError):
+        return True
+    return isinstance(content, dict) and isinstance(content.get("images"), list)
 
 
 def _json_rows(path: Path, text: str, split: Split | None) -> Iterator[Row]:

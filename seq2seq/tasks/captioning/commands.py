@@ -19,6 +19,7 @@ from seq2seq.command_line.files import open_text_output
 from seq2seq.command_line.options import (
     add_machine,
     add_model,
+    check_beam,
     given,
     load_model,
     number,
@@ -151,9 +152,15 @@ def _caption(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.captioning.caption_formats import names_splits
     from seq2seq.tasks.captioning.captions import load_captions
     from seq2seq.tasks.captioning.scores import score_captions
 
+    if options.split is not None and not names_splits(Path(options.data)):
+        raise UsageError(
+            "evaluate-captions: --split goes with a file that names splits, as Karpathy's JSON "
+            f"files do; without it does nothing, and DATA, {options.data}, names none"
+        )
     captioner = load_model(options, "captioning")
     rows = load_captions(options.data, options.split, options.images)
     settings = _settings(options, captioner)
@@ -254,7 +261,9 @@ def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
 
 def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecodingConfig:
     changed = given(options, (*_SETTINGS, "length_penalty", "diversity"))
-    return dataclasses.replace(captioner.config.decoding, **changed)
+    settings = dataclasses.replace(captioner.config.decoding, **changed)
+    check_beam(options, settings.beam_size, settings.beam_groups)
+    return settings
 
 
 @contextlib.contextmanager

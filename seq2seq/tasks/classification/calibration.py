@@ -13,6 +13,11 @@ from seq2seq.tasks.classification.targets import Kind
 _LEAST, _MOST = 0.2, 10.0
 
 
+def at_limit(temperature: float) -> bool:
+    """Whether a fitted temperature stands at one of its limits."""
+    return temperature < 1.001 * _LEAST or temperature > 0.999 * _MOST
+
+
 def fit_temperature(logits: Tensor, targets: Tensor, kind: Kind) -> float:
     """The T from 0.2 to 10 for which logits / T (N, K) have the least loss on ``targets``.
 

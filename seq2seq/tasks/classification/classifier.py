@@ -24,11 +24,13 @@ from seq2seq.tasks.classification.card import classification_card
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import source_of
 from seq2seq.tasks.classification.images import read_pixels, scaled
+from seq2seq.tasks.classification.labelled import Columns
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
-from seq2seq.tasks.classification.series import Series, averaged, make_series
+from seq2seq.tasks.classification.series import Series, averaged, make_series, uneven
 from seq2seq.tasks.classification.sources import Source, tokens_of
 from seq2seq.tasks.classification.targets import Targets
 from seq2seq.text.vocabulary import UNITS_FILE, Units, load_units, save_units
+from seq2seq.training.log import say
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,12 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
         targets: Targets,
         config: ClassificationConfig,
         readme: str | None = None,
+        columns: Columns | None = None,
     ) -> None:
+        """``columns``: names of the features that a model of series reads, in their order."""
         self.model, self.units, self.targets = model, units, targets
-        self.config, self.readme = config, readme
+        self.config, self.readme, self.columns = config, readme, columns
+        self._warned = False  # of uneven times
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Classifier:
@@ -93,12 +98,22 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
         weights, frozen = directory / saved.WEIGHTS_FILE, config.units.frozen
         model = build_to_fit(lambda: ClassificationModel(config.model, shape, frozen), weights)
         saved.load_weights(model, weights)
-        return cls(model.eval(), units, targets, config, saved.read_card(directory))
+        columns = None
+        if "features" in values:  # models of before have no names
+            static = values.get("static_features", [])
+            columns = Columns(tuple(map(str, values["features"])), tuple(map(str, static)))
+        card = saved.read_card(directory)
+        return cls(model.eval(), units, targets, config, card, columns)
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
         if self.units is not None:
             save_units(self.units, directory)
-        return {"labels": list(self.targets.names), "shape": dataclasses.asdict(self.model.shape)}
+        values: dict[str, Any] = {"labels": list(self.targets.names)}
+        values["shape"] = dataclasses.asdict(self.model.shape)
+        if self.columns is not None:
+            values["features"] = list(self.columns.features)
+            values["static_features"] = list(self.columns.static)
+        return values
 
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
         return classification_card(self.config, self.targets, parameters, card)
@@ -256,6 +271,12 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
             )
         if not shape.irregular and np.isnan(series.values).any():
             raise UsageError(f"{where}: a value is missing (NaN); nothing was in training")
+        if not (shape.irregular or self._warned) and uneven(series.times):
+            say(
+                f"warning: {where}: its times are not even; those of training were, so that this "
+                "model does not read times"
+            )
+            self._warned = True
         return series
 
     def _read_image(self, item: Any, where: str) -> np.ndarray:

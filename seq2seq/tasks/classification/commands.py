@@ -147,7 +147,7 @@ def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:
     if data.kind == "series":
         from seq2seq.tasks.classification.series import read_series
 
-        inputs = read_series(name, data, labelled=False).inputs
+        inputs = read_series(name, data, False, classifier.columns).inputs
     else:
         from seq2seq.config.images import IMAGE_ENDINGS
         from seq2seq.tasks.classification.images import read_images
@@ -198,7 +198,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     classifier = load_model(options, "classification")
     data, targets = classifier.config.data, classifier.targets
-    labelled = read_examples(options.data, data)
+    labelled = read_examples(options.data, data, columns=classifier.columns)
     truth = targets.encode(labelled)
     source = classifier.read(labelled.inputs)
     started = time.perf_counter()

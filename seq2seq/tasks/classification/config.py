@@ -71,6 +71,9 @@ class ClassDataConfig:
     # values beyond the smallest and largest so large share of each feature are cut to them: a
     # mistyped one (a temperature of 365) else makes all others look alike
     clip: float = 0.0
+    # standard: every feature has mean 0 and deviation 1. ranks: a value becomes the normal score of
+    # its rank among the training data, for sensors with wild values and skewed distributions
+    scale: Literal["standard", "ranks"] = "standard"
     image: ImageInputConfig = field(default_factory=ImageInputConfig)
     validation_share: float = 0.1  # of the training set, where ``validation`` is not set
     # Cross validation: the training set is divided into so many parts, of which ``fold`` (from 0)
@@ -110,6 +113,9 @@ class ClassModelConfig:
     image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
     # some of last, mean, max, attention: their vectors side by side
     pooling: list[str] = field(default_factory=lambda: ["max"])
+    # of series: mean, deviation, least, greatest, first and last value of each feature, how often
+    # it was measured and how long ago, beside what pooling gives
+    summary: bool = False
     hidden_size: int = 0  # of a layer between pooling and output; 0: none
     input_dropout: float = 0.2  # of embedded text, or of what a series is read as
     dropout: float = 0.3  # between layers, of the pooled vector
@@ -253,6 +259,10 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
             f"{where}: 'model.encoder.decay' is GRU-D: it needs 'data.kind: series' and "
             "'model.encoder.cell: gru'"
         )
+    if model.summary and data.kind != "series":
+        raise UsageError(f"{where}: 'model.summary' is of series; 'data.kind' is {data.kind!r}")
+    if data.scale == "ranks" and data.kind != "series":
+        raise UsageError(f"{where}: 'data.scale: ranks' is of series; 'data.kind' is {data.kind!r}")
     if model.encoder.decay and model.encoder.recurrent_dropout:
         raise UsageError(f"{where}: 'model.encoder.decay' has no 'recurrent_dropout'; leave it out")
     if model.encoder.memory and model.encoder.cell not in ("gru", "lstm"):

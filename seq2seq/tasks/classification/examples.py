@@ -10,7 +10,7 @@ import numpy as np
 from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig, ClassificationConfig
 from seq2seq.tasks.classification.images import read_images
-from seq2seq.tasks.classification.labelled import Labelled, read_texts
+from seq2seq.tasks.classification.labelled import Columns, Labelled, read_texts
 from seq2seq.tasks.classification.series import read_series
 from seq2seq.tasks.classification.sources import ImageSource, SeriesSource, Source, TextSource
 from seq2seq.tasks.classification.targets import counts_of, split_rows
@@ -18,11 +18,15 @@ from seq2seq.text.vocabulary import Units
 from seq2seq.training.log import say
 
 
-def read_examples(path: str, data: ClassDataConfig, training: bool = False) -> Labelled:
-    """The inputs and targets of a file."""
+def read_examples(
+    path: str, data: ClassDataConfig, training: bool = False, columns: Columns | None = None
+) -> Labelled:
+    """The inputs and targets of a file; ``columns`` of series: what the training data names."""
     if data.kind == "text":
         return read_texts(path, data, phrases=training and data.phrases)
-    return read_series(path, data) if data.kind == "series" else read_images(path, data)
+    if data.kind == "series":
+        return read_series(path, data, columns=columns)
+    return read_images(path, data)
 
 
 def source_of(inputs: Any, data: ClassDataConfig, units: Units | None) -> Source:
@@ -35,8 +39,11 @@ def source_of(inputs: Any, data: ClassDataConfig, units: Units | None) -> Source
     return ImageSource(inputs, data.image)
 
 
-def load_splits(config: ClassificationConfig) -> dict[str, Labelled]:
-    """``train``, and ``validation`` and ``test`` where there are any.
+def load_splits(
+    config: ClassificationConfig, columns: Columns | None = None
+) -> dict[str, Labelled]:
+    """``train``, and ``validation`` and ``test`` where there are any; ``columns``: the features of
+    a model to begin with.
 
     With ``data.folds`` the test set is a part of the training set, without ``data.validation`` the
     validation set a share of what is left; in both each label has its share. An example with a
@@ -47,12 +54,12 @@ def load_splits(config: ClassificationConfig) -> dict[str, Labelled]:
     if not data.train:
         raise UsageError("'data.train' is not set; expected a file of examples with labels")
     divided = bool(data.folds) or (not data.validation and data.validation_share > 0)
-    examples = read_examples(data.train, data, training=True)
+    examples = read_examples(data.train, data, training=True, columns=columns)
     whole = read_examples(data.train, data) if data.phrases and divided else examples
     splits = {"train": examples}
     for split in ("validation", "test"):
         if path := getattr(data, split):
-            splits[split] = read_examples(path, data)
+            splits[split] = read_examples(path, data, columns=examples.columns)
     train = whole
     if data.folds:
         parts = split_rows(train.targets, data.target, data.folds, config.seed)

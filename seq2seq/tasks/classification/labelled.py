@@ -28,6 +28,14 @@ from seq2seq.text.files import check_unicode, csv_rows, open_binary, read_lines
 _FASTTEXT = "__label__"
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Names of what a series holds, where its file has them."""
+
+    features: tuple[str, ...]
+    static: tuple[str, ...] = ()
+
+
 @dataclass
 class Labelled:
     """Inputs and, where there are any, their targets as the file has them: names of labels, lists
@@ -38,6 +46,7 @@ class Labelled:
     targets: list[Any] = field(default_factory=list)
     places: list[Any] = field(default_factory=list)
     place: str = "line"
+    columns: Columns | None = None  # of series whose file names them
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -56,7 +65,8 @@ class Labelled:
         inputs = self.inputs
         chosen = [inputs[r] for r in rows] if isinstance(inputs, list) else inputs[rows]
         places = [self.places[r] for r in rows]
-        return Labelled(self.name, chosen, [self.targets[r] for r in rows], places, self.place)
+        targets = [self.targets[r] for r in rows]
+        return Labelled(self.name, chosen, targets, places, self.place, self.columns)
 
 
 def read_texts(path: str, config: ClassDataConfig, phrases: bool = False) -> Labelled:

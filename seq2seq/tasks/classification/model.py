@@ -15,6 +15,7 @@ from seq2seq.layers.encoder import Encoder
 from seq2seq.layers.image_encoder import ImageEncoder, image_encoder
 from seq2seq.layers.pooling import Pooling
 from seq2seq.tasks.classification.config import ClassModelConfig
+from seq2seq.tasks.classification.scaling import Scaling, Summary
 from seq2seq.tasks.classification.sources import Inputs
 from seq2seq.text.vocabulary import UNK
 
@@ -29,6 +30,7 @@ class Shape:
     features: int = 0  # of series and images
     static: int = 0  # features that belong to a whole series
     irregular: bool = False  # something is missing, or the times are not even
+    ranked: bool = False  # values are read as normal scores
     grid: bool = False  # images that a CNN turns into the vectors of a grid
 
 
@@ -59,6 +61,7 @@ class ClassificationModel(nn.Module):
         self.variational = config.dropout_kind == "variational"
         self.embedding: WordEmbedding | None = None
         self.scaling: Scaling | None = None
+        self.summary = Summary(shape.features, shape.static) if config.summary else None
         self.image_encoder: ImageEncoder | None = None
         if shape.grid:
             self.image_encoder = image_encoder(config.image_encoder, pretrained)
@@ -66,7 +69,7 @@ class ClassificationModel(nn.Module):
                 self.image_encoder.requires_grad_(False)
             inputs = self.image_encoder.size
         elif shape.features:
-            self.scaling = Scaling(shape.features, shape.static)
+            self.scaling = Scaling(shape.features, shape.static, shape.ranked)
             inputs = shape.features * (3 if shape.irregular else 1)
         else:
             self.embedding = WordEmbedding(shape.units, config.embedding_size, shape.kept, frozen)
@@ -83,7 +86,7 @@ class ClassificationModel(nn.Module):
                 for layer in self.encoder.layers:
                     chrono_(layer, encoder.cell, encoder.memory)
         self.pooling = Pooling(config.pooling, size)
-        width = self.pooling.size + 2 * shape.static
+        width = self.pooling.size + 2 * shape.static + (self.summary.size if self.summary else 0)
         self.hidden = nn.Linear(width, config.hidden_size) if config.hidden_size else None
         self.output = nn.Linear(config.hidden_size or width, shape.outputs)
         self.temperature: Tensor
@@ -99,6 +102,8 @@ class ClassificationModel(nn.Module):
         pooled, attention = self.pooling(outputs, lengths, final)
         if inputs.static is not None and self.scaling is not None:
             pooled = torch.cat([pooled, self.scaling.static(inputs.static)], -1)
+        if self.summary is not None:
+            pooled = torch.cat([pooled, self.summary(inputs)], -1)
         pooled = self._drop(pooled)
         if self.hidden is not None:
             pooled = self._drop(self.hidden(pooled).relu())
@@ -136,44 +141,6 @@ class ClassificationModel(nn.Module):
         if not self.training or self.config.dropout == 0:
             return x
         return x * dropout_mask(tuple(x.shape), self.config.dropout, x)
-
-
-class Scaling(nn.Module):
-    """Features cut to a range, with mean 0 and deviation 1 over what was measured in training;
-    times in units of their mean gap. What was never measured is 0, the mean."""
-
-    def __init__(self, features: int, static: int) -> None:
-        super().__init__()
-        self.low: Tensor
-        self.high: Tensor
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.gap: Tensor
-        self.static_mean: Tensor
-        self.static_deviation: Tensor
-        most = torch.finfo(torch.float32).max
-        self.register_buffer("low", torch.full((features,), -most))
-        self.register_buffer("high", torch.full((features,), most))
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("deviation", torch.ones(features))
-        self.register_buffer("gap", torch.ones(()))
-        self.register_buffer("static_mean", torch.zeros(static))
-        self.register_buffer("static_deviation", torch.ones(static))
-
-    def plain(self, values: Tensor) -> Tensor:
-        """(B, S, D) -> (B, S, D)"""
-        cut = torch.minimum(torch.maximum(values, self.low), self.high)
-        return ((cut - self.mean) / self.deviation).nan_to_num(0.0)
-
-    def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
-        """-> values, measured, gaps (B, S, D)"""
-        assert inputs.measured is not None and inputs.gaps is not None
-        return self.plain(inputs.values), inputs.measured, inputs.gaps / self.gap
-
-    def static(self, values: Tensor) -> Tensor:
-        """(B, F) -> (B, 2F): values, and whether they are known"""
-        scaled = ((values - self.static_mean) / self.static_deviation).nan_to_num(0.0)
-        return torch.cat([scaled, (~values.isnan()).to(scaled.dtype)], -1)
 
 
 @torch.no_grad()

@@ -9,11 +9,15 @@ NPZ     ``values`` (N, T, D), or ragged: ``values`` (sum of T, D) and ``lengths`
         names. NaN is a value that was not measured.
 JSON    objects: ``values`` [[...], ...] (null: not measured), ``label``, optional ``times`` and
         ``static``, ``id``
+
+Where a file names its features (a CSV's header, ``features`` of NPZ), they are read by their names,
+in the order of the training data; JSON has none, and goes by their order.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +30,7 @@ from seq2seq.errors import UsageError
 from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig
-from seq2seq.tasks.classification.labelled import Labelled, parse_target
+from seq2seq.tasks.classification.labelled import Columns, Labelled, parse_target
 from seq2seq.text.files import csv_rows, read_lines
 
 
@@ -75,6 +79,12 @@ def make_series(
     return Series(table.astype(np.float32), stamps, still.astype(np.float32))
 
 
+def uneven(times: np.ndarray) -> bool:
+    """Whether times (T,) are not evenly spaced."""
+    gaps = np.diff(times)
+    return bool(len(gaps)) and not np.allclose(gaps, gaps[0], rtol=1e-3)
+
+
 def _numbers(values: Any, where: str, what: str) -> np.ndarray:
     try:
         return np.array(values, np.float64)  # None becomes NaN
@@ -82,22 +92,28 @@ def _numbers(values: Any, where: str, what: str) -> np.ndarray:
         raise UsageError(f"{where}: {what} are no table of numbers ({error})") from None
 
 
-def read_series(path: str, config: ClassDataConfig, labelled: bool = True) -> Labelled:
+def read_series(
+    path: str, config: ClassDataConfig, labelled: bool = True, columns: Columns | None = None
+) -> Labelled:
     """Read the series of a file, in its order; their ``bin``s are averaged. ``labelled``: targets
-    are expected. The names of features, where the file has them, are checked by their number alone.
+    are expected. ``columns`` are those of the training data: where the file has names, features
+    are read in that order, whatever theirs is.
+
+    Raises UsageError with the place for what is no series, and for features that are missing or
+    that the training data lacks.
     """
     if not Path(path).exists():
         raise UsageError(f"{path}: no such file{missing_hint(Path(path))}")
     name = path.lower()
     if name.endswith(".npz"):
-        rows = _npz(path)
+        rows, named = _npz(path, columns)
     elif name.removesuffix(".gz").removesuffix(".xz").endswith((".jsonl", ".json")):
-        rows = _jsonl(path, config)
+        rows, named = _jsonl(path, config), None
     elif name.removesuffix(".gz").removesuffix(".xz").endswith(".csv"):
-        rows = _csv(path, config)
+        rows, named = _csv(path, config, columns)
     else:
         raise UsageError(f"{path}: expected a name that ends in .csv, .npz or .jsonl")
-    found = Labelled(path, place="line" if ".json" in name else "series")
+    found = Labelled(path, place="line" if ".json" in name else "series", columns=named)
     rename = dict(rule.split("=", 1) for rule in config.rename)
     width: tuple[int, int] | None = None
     for place, series, target in rows:
@@ -140,7 +156,46 @@ def averaged(series: Series, width: float) -> Series:
 Rows = Iterator[tuple[Any, Series, Any]]  # place, series, target
 
 
-def _npz(path: str) -> Rows:
+def _order(names: list[str], wanted: tuple[str, ...] | None, where: str) -> list[int]:
+    """Places of the wanted names, of all where nothing is wanted."""
+    twice = next((name for n, name in enumerate(names) if name in names[:n]), None)
+    if twice is not None:
+        raise UsageError(f"{where}: two features are named {twice!r}; give one another name")
+    if wanted is None:
+        return list(range(len(names)))
+    missing = [name for name in wanted if name not in names]
+    extra = [name for name in names if name not in wanted]
+    if missing or extra:
+        found = f"no feature {', '.join(map(repr, missing))}" if missing else ""
+        found += "; " if missing and extra else ""
+        found += f"{', '.join(map(repr, extra))} was not in training" if extra else ""
+        raise UsageError(f"{where}: {found}; the model reads: {', '.join(wanted)}")
+    return [names.index(name) for name in wanted]
+
+
+def _npz(path: str, columns: Columns | None) -> tuple[Rows, Columns | None]:
+    arrays = _arrays(path)
+    found: dict[str, tuple[str, ...]] = {}
+    for key, array in (("features", "values"), ("static_features", "static")):
+        if key in arrays and array in arrays:
+            names = [str(name) for name in arrays[key]]
+            if len(names) != arrays[array].shape[-1]:
+                raise UsageError(
+                    f"{path}: '{key}' has {len(names)} names; '{array}' has "
+                    f"{arrays[array].shape[-1]} columns"
+                )
+            known = columns or Columns(())
+            wanted = known.features if key == "features" else known.static
+            order = _order(names, wanted or None, f"{path}, '{key}'")
+            arrays[array] = arrays[array][..., order]
+            found[key] = tuple(names[n] for n in order)
+    named = None
+    if "features" in found:
+        named = Columns(found["features"], found.get("static_features", ()))
+    return _npz_rows(path, arrays), named
+
+
+def _arrays(path: str) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -148,6 +203,10 @@ def _npz(path: str) -> Rows:
         raise UsageError(f"{path}: cannot be read as NPZ ({error})") from None
     if "values" not in arrays:
         raise UsageError(f"{path}: no array 'values'; there are: {', '.join(arrays) or 'none'}")
+    return arrays
+
+
+def _npz_rows(path: str, arrays: dict[str, Any]) -> Rows:
     values, lengths = arrays["values"], arrays.get("lengths")
     times, static, labels = (arrays.get(name) for name in ("times", "static", "labels"))
     if lengths is None:
@@ -220,7 +279,11 @@ def series_of_json(line: str, where: str) -> tuple[Series, dict[str, Any]]:
     return make_series(values["values"], values.get("times"), values.get("static"), where), values
 
 
-def _csv(path: str, config: ClassDataConfig) -> Rows:
+def _csv(
+    path: str, config: ClassDataConfig, columns: Columns | None
+) -> tuple[Rows, Columns | None]:
+    if columns is not None and columns.static:  # also of a model that read another form
+        config = dataclasses.replace(config, static=list(columns.static))
     rows = csv_rows(read_lines(path))
     try:
         header = next(rows)
@@ -243,17 +306,25 @@ def _csv(path: str, config: ClassDataConfig) -> Rows:
                 groups.setdefault(row[header.index(config.id)], []).append((rows.line_num, row))
     except csv.Error as error:
         raise UsageError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
-    for name, group in groups.items():
-        yield _group(path, name, group, header, config)
+    given = {config.id, config.time, config.label, *config.static}
+    names = [column for column in header if column not in given]
+    wanted = columns.features if columns else None
+    names = [names[n] for n in _order(names, wanted, f"{path}, line 1")]
+    features = [header.index(column) for column in names]
+    found = (_group(path, name, group, header, features, config) for name, group in groups.items())
+    return found, Columns(tuple(names), tuple(config.static))
 
 
 def _group(
-    path: str, name: str, group: list[tuple[int, list[str]]], header: list[str], config: Any
+    path: str,
+    name: str,
+    group: list[tuple[int, list[str]]],
+    header: list[str],
+    features: list[int],
+    config: ClassDataConfig,
 ) -> tuple[str, Series, Any]:
-    """One series of a CSV file from its rows."""
+    """One series of a CSV file from its rows; ``features``: their places in the header."""
     label = header.index(config.label) if config.label in header else None
-    given = {config.id, config.time, config.label, *config.static}
-    features = [n for n, column in enumerate(header) if column not in given]
     time = header.index(config.time) if config.time in header else None
     still = [header.index(column) for column in config.static]
     values = [[_field(row[n], path, line, header[n]) for n in features] for line, row in group]

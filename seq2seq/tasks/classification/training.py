@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.batches import Batch, Batches
-from seq2seq.tasks.classification.calibration import fit_temperature
+from seq2seq.tasks.classification.calibration import at_limit, fit_temperature
 from seq2seq.tasks.classification.classifier import Classifier
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import load_splits, source_of
@@ -45,6 +45,7 @@ class ClassificationTask:
     """See ``seq2seq.training.task``."""
 
     average_patience = None
+    counted = "examples"
 
     @staticmethod
     def unread_parameters(config: ClassificationConfig) -> bool:
@@ -61,7 +62,7 @@ class ClassificationTask:
         main = accelerator.is_main_process
         check_installed()
         say(f"reading {data.train}", main)
-        splits = load_splits(config)
+        splits = load_splits(config, None if first is None else first.columns)
         self.targets = learn_targets(data.target, splits["train"])
         if first and first.targets != self.targets:
             raise UsageError(
@@ -92,7 +93,9 @@ class ClassificationTask:
         if first:
             copy_weights(first.model, self.model, options.start_from)
         self.model = self.model.to(accelerator.device)
-        self.classifier = Classifier(self.model, units, self.targets, config)
+        self.classifier = Classifier(
+            self.model, units, self.targets, config, columns=splits["train"].columns
+        )
         self.batches = self._batches()
         self.objective: nn.Module = ClassificationLoss(
             self.model, data.target, self._weights(), options.label_smoothing
@@ -105,7 +108,7 @@ class ClassificationTask:
         if self.config.data.kind == "text":
             return Shape(outputs, units, kept)
         if isinstance(source, SeriesSource):
-            return series_shape(source, outputs, self.config.model.encoder.decay)
+            return series_shape(source, outputs, self.config)
         image = self.config.data.image
         if image.steps == "grid":
             return Shape(outputs, grid=True)
@@ -211,7 +214,7 @@ class ClassificationTask:
             logits = self._logits(self.sources["validation"])
             truth = torch.from_numpy(self.truth["validation"])
             self.model.temperature.fill_(fit_temperature(logits, truth, self.targets.kind))
-            lines.append(f"temperature {float(self.model.temperature):.3f}")
+            lines.append(_told_temperature(float(self.model.temperature)))
         split = next((name for name in ("test", "validation") if name in self.sources), None)
         if split is None:
             return lines
@@ -228,6 +231,17 @@ class ClassificationTask:
             card["notes"] = f"True labels (rows) and answers (columns):\n\n```\n{table}\n```"
         self.classifier.save_pretrained(model, card={**card, "training": training})
         return [*lines, told_figures]
+
+
+def _told_temperature(temperature: float) -> str:
+    if not at_limit(temperature):
+        return f"temperature {temperature:.3f}"
+    why = (
+        "the validation set is too easy or too small to say how sure the model may be"
+        if temperature < 1
+        else "on the validation set the model is hardly better than a guess"
+    )
+    return f"temperature {temperature:.3f}, its limit: {why}"
 
 
 def _write_answers(path: Path, answers: np.ndarray, truth: Labelled, targets: Targets) -> None:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.config import ForecastModelConfig, base_of
 from seq2seq.tasks.forecasting.inputs import Sizes
 from seq2seq.tasks.forecasting.linear import linear
 
+_TINY = 1e-6  # beside squares of changes: a constant window
 _LEAST = 1e-4  # of a factor: values are positive, scaled by their mean
 
 
@@ -36,6 +38,10 @@ class Base(nn.Module):
       mean over the context of what it leaves (a profile of the day, as in Lin et al. 2024,
       CycleNet). The network does not read the covariates then.
     - velocity: the line through the last two values, in the future; in the past the last value.
+    - steady_velocity: the same with a mean of all changes from step to step, weights
+      exp(-rate * age). The rate is learned, as a function of how noisy the past is: measured
+      positions that jump about ask for a long mean, smooth ones for the last change alone (see
+      ``VelocityRate``).
     - seasonal: the last season, repeated (before it, too).
     - smoothing: level times or plus season, both smoothed exponentially over the context (the idea
       of Smyl 2020, section 3). With season k = K the last, the level of a season its mean and
@@ -53,6 +59,8 @@ class Base(nn.Module):
         if self.kind == "regression":
             self.regression = nn.Linear(sizes.features, sizes.targets, bias=False)
             nn.init.zeros_(self.regression.weight)
+        self.rate = VelocityRate() if self.kind == "steady_velocity" else None
+        self.joint = config.channels == "joint"
         self.rates = nn.Parameter(torch.tensor([0.0, -1.0])) if self.kind == "smoothing" else None
 
     def forward(self, past: Tensor, observed: Tensor, features: Tensor) -> Normal:
@@ -73,13 +81,23 @@ class Base(nn.Module):
         else:
             base = _last_season(past, observed, self.season)  # (B, m, C)
         base = base[:, _phases(steps, self.horizon, self.season, past.device)]
-        if self.kind == "velocity" and steps > 1:
+        if self.kind in ("velocity", "steady_velocity") and steps > 1:
             ahead = torch.arange(1 - steps, self.horizon + 1, device=past.device).clamp_min(0)
-            base = base + ahead[:, None] * (past[:, -1:] - past[:, -2:-1])
+            base = base + ahead[:, None] * self._velocity(past)
         if self.multiplicative:
             base = base.clamp_min(_LEAST)
             return Normal(base, base)
         return Normal(base, torch.ones_like(base))
+
+    def _velocity(self, past: Tensor) -> Tensor:
+        """past (B, L, C) -> change a step (B, 1, C)"""
+        changes = past.diff(dim=1)
+        if self.rate is None:
+            return changes[:, -1:]
+        rate = self.rate(changes, self.joint)  # (B, 1 or C)
+        age = torch.arange(changes.shape[1] - 1, -1, -1, device=past.device)
+        weight = torch.softmax(-rate.unsqueeze(1) * age[:, None], 1)  # (B, L - 1, 1 or C)
+        return (weight * changes).sum(1, keepdim=True)
 
     def _smoothed(self, past: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         """level (B, 1, C) and profile (B, m, C)"""
@@ -106,6 +124,36 @@ class Base(nn.Module):
         weight = observed * ((1 - alpha) ** age)[:, None] + 1e-12
         level = (weight * plain).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         return level, profile
+
+
+class VelocityRate(nn.Module):
+    """How fast older changes are forgotten, from the changes d_t of a window and the changes of
+    those, a_t = d_(t + 1) - d_t:
+
+        x = (log |a| + 2, log |d|, sum_t a_t a_(t + 1) / |a|^2)
+        rate = softplus(W tanh(V x + v) + w)
+
+    Noise in positions makes the third number -2/3, a real turn leaves it near or above 0. Joint
+    targets are taken together, so that turning the plane changes nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 1)
+        nn.init.constant_(self.second.bias, 2.0)  # the last change has most of the weight
+
+    def forward(self, changes: Tensor, joint: bool) -> Tensor:
+        """changes (B, L - 1, C) -> rate (B, 1) of ``joint`` targets, else (B, C)"""
+        turns = changes.diff(dim=1)
+
+        def total(values: Tensor) -> Tensor:
+            found = values.sum(1)
+            return found.sum(1, keepdim=True) if joint else found
+
+        size, speed = total(turns.square()) + _TINY, total(changes.square()) + _TINY
+        again = total(turns[:, 1:] * turns[:, :-1]) / size
+        x = torch.stack([size.log() / 2 + 2, speed.log() / 2, again], -1)  # (B, C, 3)
+        return F.softplus(linear(self.second, linear(self.first, x).tanh()))[..., 0]
 
 
 def _mean(past: Tensor, observed: Tensor) -> Tensor:

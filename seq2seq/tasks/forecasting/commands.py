@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import open_text_output
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.rules import Needs
+from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
     from seq2seq.tasks.forecasting.series import Forecast
@@ -58,6 +60,11 @@ def _forecast(options: argparse.Namespace) -> int:
     from seq2seq.tasks.forecasting.reading import read_input
 
     forecaster = load_model(options, "forecasting")
+    if options.seed is not None and not options.paths and not forecaster.model.samples:
+        raise UsageError(
+            "--seed goes with --paths N; without it does nothing, because this model computes its "
+            "forecasts and draws nothing"
+        )
     series = read_input(options.input, sys.stdin.buffer, forecaster.columns)
     forecasts = forecaster.forecast(
         series,
@@ -170,5 +177,12 @@ beside naive ones. mse, mae and crps are in units of the standard deviation of t
 
 COMMANDS = (
     Command("forecast", "forecast series", _add_forecast, _forecast, _EXAMPLES),
-    Command("backtest", "score past forecasts", _add_backtest, _backtest, _BACKTEST_EXAMPLES),
+    Command(
+        "backtest",
+        "score past forecasts",
+        _add_backtest,
+        _backtest,
+        _BACKTEST_EXAMPLES,
+        rules=(Needs(("--stride",), ("--first ORIGIN",)),),
+    ),
 )

@@ -13,7 +13,9 @@ from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.errors import UsageError
 
 Scaling = Literal["none", "global", "window", "mean"]
-BaseName = Literal["none", "last", "mean", "velocity", "seasonal", "smoothing", "regression"]
+BaseName = Literal[
+    "none", "last", "mean", "velocity", "steady_velocity", "seasonal", "smoothing", "regression"
+]
 
 CALENDAR = ("time_of_day", "hour", "weekday", "day_of_month", "day_of_year")
 
@@ -52,6 +54,10 @@ class ForecastDataConfig:
     # noise that training adds to the past: each window draws its standard deviation up to this one,
     # in scaled units
     noise: float = 0.0
+    noise_free: float = 0.0  # the share of windows that stay as they are
+    # training windows are stretched about the mean of their past, each target by a factor whose
+    # logarithm has this standard deviation
+    stretch: float = 0.0
     validation_stride: int | None = None  # steps between scored origins; default: the horizon
     validation_windows: int = 10_000  # at most, evenly spread over all
     test_stride: int | None = None
@@ -108,8 +114,10 @@ class ForecastSettings:
     levels: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.5, 0.75, 0.9])
     # quantiles and paths follow the errors on the validation set; see ``calibration``
     calibrate: bool = True
-    # window: offsets of the quantiles follow how unsteady the past is; see ``widths``
-    widths: Literal["fixed", "window"] = "fixed"
+    # window: offsets of the quantiles follow how unsteady the past is; see ``widths``. recent:
+    # distances to the median follow the model's errors at the last steps; see ``recent``
+    widths: Literal["fixed", "window", "recent"] = "fixed"
+    recent_steps: int = 168
     paths: int = 200  # sampled for quantiles, by autoregressive models
     seed: int = 1  # of sampled paths
 
@@ -135,13 +143,15 @@ def check(config: ForecastConfig, where: str) -> None:
         ),
         "model": (model, "context horizon layers hidden_size segment embedding_size"),
         "training": (training, "validation_paths"),
-        "forecast": (forecast, "paths"),
+        "forecast": (forecast, "paths recent_steps"),
     }
     for section, (values, names) in sections.items():
         found = {f"{section}.{name}": getattr(values, name) for name in names.split()}
         check_positive(found, where)
-    check_fractions({"model.dropout": model.dropout}, where)
-    check_not_negative({"forecast.seed": forecast.seed, "data.noise": data.noise}, where)
+    shares = {"model.dropout": model.dropout, "data.noise_free": data.noise_free}
+    check_fractions(shares, where)
+    floors = {"forecast.seed": forecast.seed, "data.noise": data.noise}
+    check_not_negative({**floors, "data.stretch": data.stretch}, where)
     for key, levels in {"model.levels": model.levels, "forecast.levels": forecast.levels}.items():
         check_levels(levels, f"{where}: '{key}'")
     for name in data.calendar:
@@ -157,6 +167,14 @@ def check(config: ForecastConfig, where: str) -> None:
             "expected two targets of one unit, and 'model.scaling: none'"
         )
     _check_model(model, where)
+    loose = model.base_form == "multiplicative" or model.head == "negative_binomial"
+    if data.stretch and loose:
+        raise UsageError(
+            f"{where}: 'data.stretch' is {data.stretch}; windows are stretched by any factor, and "
+            "counts and multiplicative bases need what that breaks; set it to 0"
+        )
+    if forecast.widths == "recent":
+        _check_recent(config, where)
     check_run(config, where, has_validation=True)
 
 
@@ -194,6 +212,20 @@ def _check_columns(data: ForecastDataConfig, where: str) -> None:
                     "expected one use of each column"
                 )
             uses[name] = use
+
+
+def _check_recent(config: ForecastConfig, where: str) -> None:
+    if config.model.kind == "autoregressive" or not config.forecast.calibrate:
+        raise UsageError(
+            f"{where}: 'forecast.widths: recent' changes calibrated quantiles of models that "
+            "forecast the whole horizon at once; set 'forecast.calibrate: true' and "
+            "'model.kind' to segments or attention, or use window or fixed"
+        )
+    if len(config.forecast.levels) < 2:
+        raise UsageError(
+            f"{where}: 'forecast.widths: recent' needs the two ends of an interval; "
+            f"'forecast.levels' is {config.forecast.levels}"
+        )
 
 
 def _check_model(model: ForecastModelConfig, where: str) -> None:

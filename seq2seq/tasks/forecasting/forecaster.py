@@ -34,6 +34,7 @@ from seq2seq.tasks.forecasting.reading import (
     read_series,
     series_of_frame,
 )
+from seq2seq.tasks.forecasting.recent import recent_widths, widened
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series import Forecast, Series
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values, pack
@@ -213,11 +214,31 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
         cutter = WindowCutter(series, self.encoding, reach_of(model, asked.horizon))
         with torch.inference_mode(), evaluating(model), products(device, precision):
             found = predict_windows(model, cutter, where.series, where.origins, asked)
+            if self.config.forecast.widths == "recent" and asked.calibration is not None:
+                found = self._following_errors(found, series, where, asked.calibration)
         wrong = ~np.isfinite(found.median).all((1, 2))
         if wrong.any():
             name = series.names[where.series[int(wrong.argmax())]]
             raise RunError(f"series {str(name)!r}: the model's forecast is no number (NaN)")
         return found
+
+    def _following_errors(
+        self, found: Predicted, series: SeriesSet, where: Origins, levels: tuple[float, ...]
+    ) -> Predicted:
+        """Forecasts whose widths follow the errors before their origins; see ``recent``."""
+        model, config = self.model, self.config
+        low, high, horizon = levels[0], levels[-1], config.model.horizon
+        asked = Asked(tuple(sorted({low, 0.5, high})), horizon, calibration=levels)
+        cutter = WindowCutter(series, self.encoding, reach_of(model))
+
+        def quantiles(past: Origins) -> np.ndarray:
+            again = predict_windows(model, cutter, past.series, past.origins, asked)
+            return np.stack([again.quantiles[:, 0], again.median, again.quantiles[:, -1]], 1)
+
+        steps, context = config.forecast.recent_steps, config.model.context
+        widths = recent_widths(quantiles, series, where, steps, context, horizon, high - low)
+        counts = config.model.head == "negative_binomial"
+        return widened(found, widths, log=config.model.transform == "log", counts=counts)
 
     def asked(
         self,

@@ -55,6 +55,7 @@ class ForecastTask:
 
     figures = ("validation_loss", "mse", "mae")
     average_patience = None
+    counted = "values"
 
     @staticmethod
     def unread_parameters(config: ForecastConfig) -> bool:
@@ -115,7 +116,12 @@ class ForecastTask:
             self.config.seed,
             data.windows_per_epoch,
             data.sampling == "series",
-            augmentation(places(data.rotate, series.targets, "data.rotate"), data.noise),
+            augmentation(
+                places(data.rotate, series.targets, "data.rotate"),
+                data.noise,
+                data.noise_free,
+                data.stretch,
+            ),
         )
 
     def _cutter(self, series: SeriesSet) -> WindowCutter:

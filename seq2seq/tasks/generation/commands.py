@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks
 from seq2seq.command_line.options import add_machine, add_model, given, load_model
+from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.tasks.generation import fill_command, suggest_command
 from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check_generation
@@ -129,6 +130,7 @@ def _generate(options: argparse.Namespace) -> int:
     prompt = "" if options.interactive else _prompt(options)
     generator = load_model(options, "generation")
     settings = dataclasses.replace(generator.config.generation, **_given(options))
+    _check_beam(options, settings.beam_size)
     common = {"settings": settings, "seed": options.seed, "precision": options.precision}
     if options.interactive:
         _interact(generator.session(**common))
@@ -232,6 +234,22 @@ def _check_generate(options: argparse.Namespace) -> None:
                          "--beam-size")  # fmt: skip
 
 
+def _check_beam(options: argparse.Namespace, beam_size: int) -> None:
+    """Raises UsageError for given options that do nothing with this beam size, which the options or
+    the model's configuration say."""
+    drawing = ("seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+    if beam_size > 1 and (drawn := list(given(options, drawing))):
+        raise UsageError(
+            f"generate: --{drawn[0].replace('_', '-')} does not go with --beam-size {beam_size}: a "
+            "beam search draws nothing; --beam-size 1 draws"
+        )
+    if beam_size == 1 and options.length_penalty:
+        raise UsageError(
+            "generate: --length-penalty goes with --beam-size K of at least 2; without it does "
+            "nothing"
+        )
+
+
 def _prompt(options: argparse.Namespace) -> str:
     """From the option, a file, or standard input; there the last line's end is left out."""
     from seq2seq.tasks.generation.text import decode
@@ -296,7 +314,14 @@ def _show(text: str) -> None:
 
 
 COMMANDS = (
-    Command("generate", "write text", _add_generate, _generate, _GENERATE_EXAMPLES),
+    Command(
+        "generate",
+        "write text",
+        _add_generate,
+        _generate,
+        _GENERATE_EXAMPLES,
+        rules=(Excludes(("--without-prompt",), ("--interactive",)),),
+    ),
     Command("score", "log probability of each line", _add_score, _score, _SCORE_EXAMPLES),
     Command(
         "perplexity",
@@ -304,6 +329,10 @@ COMMANDS = (
         _add_perplexity,
         _perplexity,
         _PERPLEXITY_EXAMPLES,
+        rules=(
+            Needs(("--cache-size", "--cache-weight", "--cache-flatness"), ("--cache",)),
+            Needs(("--dynamic-rate", "--dynamic-decay", "--dynamic-steps"), ("--dynamic",)),
+        ),
     ),
     fill_command.COMMAND,
     suggest_command.COMMAND,

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _sentences(
 
 
 def _check_words_alone(options: argparse.Namespace, tagger: Tagger) -> None:
-    """Sentences without columns hold no features, and no places of columns."""
+    """Sentences without columns hold no features."""
     names = [feature.name for feature in tagger.vocabulary.features]
     if names:
         listed, first = ", ".join(f"'{name}'" for name in names), names[0]
@@ -202,9 +203,6 @@ def _check_words_alone(options: argparse.Namespace, tagger: Tagger) -> None:
             f"{first}=N if that is not where 'data.features' has it "
             f"({' '.join(tagger.config.data.features)}, counted from 0)"
         )
-    for option, value in (("--words", options.words), ("--features", options.features)):
-        if value is not None:
-            raise UsageError(f"{option}: says where columns stand; expected --columns, too")
 
 
 def _coloured(options: argparse.Namespace) -> bool:
@@ -215,10 +213,16 @@ def _coloured(options: argparse.Namespace) -> bool:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from seq2seq.tasks.tagging.scores import score_labels, score_sentences
-    from seq2seq.tasks.tagging.sentences import load_sentences
+    from seq2seq.tasks.tagging.sentences import format_of, load_sentences
 
     tagger: Tagger = load_model(options, "tagging")
     data = _data(options, tagger)
+    form = format_of(options.data, data.format)
+    if options.words is not None and form != "columns":
+        raise UsageError(
+            f"evaluate-tags: --words goes with DATA in columns, and {options.data} is {form}: "
+            "there it does nothing"
+        )
     sentences = load_sentences(options.data, data)
     names = [feature.name for feature in tagger.vocabulary.features]
     started = time.perf_counter()
@@ -270,7 +274,7 @@ def _data(options: argparse.Namespace, tagger: Tagger) -> TaggingDataConfig:
         names = [column.name for column in known]
         if list(of(data)) != names:
             raise UsageError(
-                f"--{key} {' '.join(given[key] or [])}: the model {verb} "
+                f"--{key} {' '.join(given[key] or ())}: the model {verb} "
                 f"{', '.join(names) or 'words alone'}; expected NAME=WHERE for each, in this order"
             )
     return data
@@ -285,6 +289,17 @@ def _write(sink: IO[bytes], text: str) -> None:
 
 
 COMMANDS = (
-    Command("tag", "label the words of sentences", _add_tag, _tag, _TAG_EXAMPLES),
+    Command(
+        "tag",
+        "label the words of sentences",
+        _add_tag,
+        _tag,
+        _TAG_EXAMPLES,
+        rules=(
+            Needs(("--words", "--features"), ("--columns",)),
+            Excludes(("--split",), ("--columns",)),
+            Excludes(("--colour",), ("--json",)),
+        ),
+    ),
     Command("evaluate-tags", "score labels", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
 )

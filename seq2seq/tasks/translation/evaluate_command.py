@@ -12,10 +12,14 @@ import time
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import open_output, progress, same_file
 from seq2seq.command_line.options import add_model, whole
+from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import Given
 from seq2seq.tasks.translation.translate_command import WINDOW, translate_lines
 from seq2seq.tasks.translation.translate_options import (
+    DECODING,
+    DECODING_RULES,
+    DRAWN,
     check_drawing,
     decoding_options,
     drawing_options,
@@ -125,4 +129,15 @@ def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
     return best
 
 
-COMMAND = Command("evaluate", "score translations", _add_options, _evaluate, _EXAMPLES)
+COMMAND = Command(
+    "evaluate",
+    "score translations",
+    _add_options,
+    _evaluate,
+    _EXAMPLES,
+    rules=(
+        Excludes((*DECODING, *DRAWN), ("--hypotheses",)),
+        *DECODING_RULES,
+        Needs(DRAWN, ("--mbr N over samples",)),
+    ),
+)

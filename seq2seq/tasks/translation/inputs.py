@@ -9,6 +9,7 @@ from typing import Any
 
 from seq2seq.errors import UsageError
 from seq2seq.json_files import parse_json
+from seq2seq.text.characters import is_blank
 
 COLUMNS = ("text", "prefix", "require", "forbid")
 _BETWEEN = "|"  # between the phrases of a column
@@ -75,6 +76,9 @@ def _row(line: str, columns: Sequence[str], where: str) -> dict[str, Any]:
 
 
 def _object(line: str, where: str) -> dict[str, Any]:
+    """A blank line is a blank text, as among lines of plain text."""
+    if is_blank(line):
+        return {"text": ""}
     try:
         values = parse_json(line)
     except ValueError as error:

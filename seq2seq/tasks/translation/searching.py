@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +93,9 @@ def search_all(
     n_best: int,
     attention: bool,
     first_line: int,
-    put: Callable[[int, list[Hypothesis]], object],
-) -> None:
-    """Search all sources, those of like length together; ``put`` is given the position of each
-    source that is not empty, and its hypotheses."""
+) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """Search all sources, those of like length together: the position of each source that is not
+    empty, and its hypotheses, in the order of the search."""
     limits = _limits(sources, settings, conditions.beginnings)
     filled = [i for i, ids in enumerate(sources) if ids]
     check_room(
@@ -112,8 +111,7 @@ def search_all(
             n_best,
             attention,
         )
-        for i, hypotheses in zip(batch, found, strict=True):
-            put(i, hypotheses)
+        yield from zip(batch, found, strict=True)
 
 
 def sample_all(
@@ -123,8 +121,7 @@ def sample_all(
     samples: int,
     sampling: Sampling,
     seed: int,
-    put: Callable[[int, list[Hypothesis]], object],
-) -> None:
+) -> Iterator[tuple[int, list[Hypothesis]]]:
     """``search_all`` for sequences that are drawn."""
     size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
     for batch in batches([len(ids) for ids in sources], size):
@@ -140,8 +137,7 @@ def sample_all(
             pad=machine.target.pad,
             options=sampling,
         )
-        for i, hypotheses in zip(batch, drawn, strict=True):
-            put(i, hypotheses)
+        yield from zip(batch, drawn, strict=True)
 
 
 def _limits(

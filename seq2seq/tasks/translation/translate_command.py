@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
 from seq2seq.command_line.options import add_model, given, picture, whole
+from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import Given, read_given
 from seq2seq.tasks.translation.outputs import alignment_file, output_lines, warn_of_missing
 from seq2seq.tasks.translation.translate_options import (
+    DECODING_RULES,
+    DRAWN,
     check_options,
     condition_options,
     decoding_options,
@@ -185,7 +188,8 @@ def translate_lines(
         return found
     from seq2seq.tasks.translation.mbr import by_expected_utility
 
-    return [by_expected_utility(one, by_probability=True) for one in found]
+    ranked = [by_expected_utility(one, by_probability=True) for one in found]
+    return [one[: options.n_best] for one in ranked] if options.n_best > 1 else ranked
 
 
 def _documents(
@@ -237,4 +241,11 @@ def _plot_attention(
     plot_attention(translation.attention, translation.source_tokens, translation.tokens, path)
 
 
-COMMAND = Command("translate", "translate lines of text", _add_options, _translate, _EXAMPLES)
+COMMAND = Command(
+    "translate",
+    "translate lines of text",
+    _add_options,
+    _translate,
+    _EXAMPLES,
+    rules=(*DECODING_RULES, Needs(DRAWN, ("--samples N", "--mbr N over samples"))),
+)

@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from seq2seq.command_line.options import add_machine, given, load_model, number, whole
+from seq2seq.command_line.options import add_machine, check_beam, given, load_model, number, whole
+from seq2seq.command_line.rules import Needs, Rule
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import column_names
 
@@ -71,7 +72,7 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
         "--mbr-over",
         choices=["samples", "beam"],
         default="samples",
-        help="beam: of the N best instead, weighted by probability (default: samples)",
+        help="with --mbr: beam: of the N best instead, weighted by probability (default: samples)",
     )
     add_machine(parser, int8=True)
 
@@ -119,8 +120,19 @@ def condition_options(parser: argparse.ArgumentParser) -> None:
     first.add_argument(
         "--json-lines",
         action="store_true",
-        help='lines are JSON: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}',
+        help='lines are JSON: {"text": ..., "prefix": ..., "require": [...], "forbid": [...]}; '
+        "a blank line is a blank text",
     )
+
+
+# Options of ``decoding_options`` that say something about others of them.
+DECODING_RULES: tuple[Rule, ...] = (Needs(("--mbr-over",), ("--mbr N",)),)
+DRAWN = ("--temperature", "--top-k", "--top-p", "--min-p", "--seed")
+# All that MODEL is to do, where translations are given instead.
+DECODING = (
+    *("--ensemble", *(f"--{name.replace('_', '-')}" for name in _SEARCH), "--copy-unknown"),
+    *("--mbr", "--mbr-over", "--precision", "--threads", "--device"),
+)
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -190,8 +202,10 @@ def load_translator(options: argparse.Namespace) -> Translator:
 
 
 def search_settings(options: argparse.Namespace, translator: Translator) -> DecodingConfig:
-    """The settings of the model's configuration, with those of the options in their place."""
+    """The settings of the model's configuration, with those of the options in their place. Raises
+    UsageError for options that do nothing in such a search."""
     settings = dataclasses.replace(translator.config.decoding, **given(options, _SEARCH))
     if options.mbr is not None and options.mbr_over == "beam" and options.beam_size is None:
-        return dataclasses.replace(settings, beam_size=max(settings.beam_size, options.mbr))
+        settings = dataclasses.replace(settings, beam_size=max(settings.beam_size, options.mbr))
+    check_beam(options, settings.beam_size, settings.beam_groups)
     return settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, overload
@@ -13,7 +13,7 @@ from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
-from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
+from seq2seq.tasks.translation.conditions import Conditions, PhraseLists, encode_conditions
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
 from seq2seq.tasks.translation.documents import join_document, split_document
 from seq2seq.tasks.translation.ensemble import (
@@ -266,25 +266,17 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         conditions = encode_conditions(
             len(texts), self.target_tokenizer, first_line, prefixes, require, forbid
         )
-        results: list[list[Translation]] = [
-            [empty(conditions.required(i))] for i in range(len(texts))
-        ]
-
-        def put(i: int, hypotheses: list[Hypothesis]) -> None:
-            results[i] = translations_of(
-                sources[i],
-                hypotheses,
-                self.source_tokenizer,
-                self.target_tokenizer,
-                required=conditions.required(i),
-                copy_from=texts[i] if copy_unknown else None,
+        attends = attention or copy_unknown
+        with self._machine(precision) as machine:
+            found = search_all(machine, sources, conditions, settings, n_best, attends, first_line)
+            return self._read(
+                sources,
+                found,
+                [[empty(conditions.required(i))] for i in range(len(texts))],
+                conditions,
+                copy_from=texts if copy_unknown else None,
                 keep_attention=attention,
             )
-
-        with self._machine(precision) as machine:
-            attends = attention or copy_unknown
-            search_all(machine, sources, conditions, settings, n_best, attends, first_line, put)
-        return results
 
     def sample(
         self,
@@ -317,16 +309,9 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         texts = listed(texts)
         sources = encode_sources(texts, self.source_tokenizer, first_line)
         seed = secrets.randbits(32) if seed is None else seed
-        results: list[list[Translation]] = [[EMPTY] * samples for _ in texts]
-
-        def put(i: int, hypotheses: list[Hypothesis]) -> None:
-            results[i] = translations_of(
-                sources[i], hypotheses, self.source_tokenizer, self.target_tokenizer
-            )
-
         with self._machine(precision) as machine:
-            sample_all(machine, sources, settings, samples, sampling, seed, put)
-        return results
+            found = sample_all(machine, sources, settings, samples, sampling, seed)
+            return self._read(sources, found, [[EMPTY] * samples for _ in texts], Conditions())
 
     def minimum_bayes_risk(
         self,
@@ -382,6 +367,30 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
             )
         )
         return [join_document(part, translated, data.target) for part in parts]
+
+    def _read(
+        self,
+        sources: list[list[int]],
+        found: Iterable[tuple[int, list[Hypothesis]]],
+        blank: list[list[Translation]],
+        conditions: Conditions,
+        copy_from: Sequence[str] | None = None,
+        keep_attention: bool = False,
+    ) -> list[list[Translation]]:
+        """The hypotheses ``found``, with the position of their source, as translations; ``blank``
+        where a source has none. ``copy_from``: the texts whose words stand for unknown ones."""
+        results = list(blank)
+        for i, hypotheses in found:
+            results[i] = translations_of(
+                sources[i],
+                hypotheses,
+                self.source_tokenizer,
+                self.target_tokenizer,
+                required=conditions.required(i),
+                copy_from=None if copy_from is None else copy_from[i],
+                keep_attention=keep_attention,
+            )
+        return results
 
     def _machine(self, precision: DecodingPrecision) -> AbstractContextManager[Machine]:
         pad = self.source_tokenizer.pad

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from seq2seq.decoding import beam_search, greedy_search
-from seq2seq.decoding.candidates import BLOCK, block_maxima, candidates, scan, top_tokens
+from seq2seq.decoding.candidates import (
+    BLOCK,
+    best_of_sources,
+    block_maxima,
+    candidates,
+    scan,
+    top_tokens,
+)
 from seq2seq.errors import RunError, UsageError
 from tests.seq2seq.decoding.toys import (
     BOS,
@@ -44,6 +51,40 @@ def test_top_tokens_are_those_of_a_stable_sort(width: int, kind: str, dtype: tor
     assert torch.equal(logits.gather(1, tokens), values)
     if kind != "mostly impossible" or width >= 4 * BLOCK:  # which -inf comes back is open
         assert torch.equal(tokens, expected.indices[:, :count].sort(dim=1).values)
+
+
+@pytest.mark.parametrize("width", [1, 7, 40, 4 * BLOCK, 40 * BLOCK + 17, 4096])
+@pytest.mark.parametrize("kind", ["normal", "few values", "all equal", "mostly impossible"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_best_of_sources_are_those_of_all_their_rows(width, kind, dtype, rows) -> None:
+    draw = torch.Generator().manual_seed(width)
+    logits = torch.randn(3 * rows, width, generator=draw).to(dtype)
+    log_p = -torch.randn(3, rows, generator=draw).abs()
+    log_p[1, rows // 2 + 1 :] = -math.inf  # fewer hypotheses than rows
+    if kind == "few values":
+        logits, log_p = logits.mul(2).round(), log_p.round()
+    elif kind == "all equal":
+        logits, log_p = torch.zeros_like(logits), torch.zeros_like(log_p)
+    elif kind == "mostly impossible":
+        logits[:, : width - width // 8] = -math.inf
+        logits[:, -1] = 1.0
+    for count, barred in ((10, {PAD, BOS}), (2, {PAD, BOS, EOS}), (1, set()), (6, {width + 3})):
+        before = logits.clone()
+        total, token, row, sound = best_of_sources(logits, log_p, count, barred=frozenset(barred))
+        assert torch.equal(logits, before) and bool(sound.all())
+        single = logits.float()
+        gains = single - scan(logits)[1]
+        gains[:, [one for one in barred if one < width]] = -math.inf
+        every = (log_p.unsqueeze(2) + gains.view(3, rows, width)).flatten(1)
+        expected = every.sort(dim=1, descending=True, stable=True)
+        kept = min(count, every.shape[1])
+        assert torch.equal(total[:, :kept], expected.values[:, :kept])
+        there = total > -math.inf  # which -inf comes back is open
+        assert bool((total[:, kept:] == -math.inf).all())
+        place = row * width + token
+        assert torch.equal(place[:, :kept][there[:, :kept]],
+                           expected.indices[:, :kept][there[:, :kept]])  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -167,3 +208,16 @@ def test_the_result_can_be_used_outside_of_the_search() -> None:
     weight = torch.ones(4, requires_grad=True)
     (attention * weight).sum().backward()
     assert weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("width", [5, 63, 8001])
+def test_a_row_sums_to_the_same_wherever_it_stands(width: int) -> None:
+    logits = 3 * torch.randn(37, width, generator=torch.Generator().manual_seed(2))
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            together = scan(logits)[1]
+            assert torch.equal(together, torch.cat([scan(row.unsqueeze(0))[1] for row in logits]))
+    finally:
+        torch.set_num_threads(threads)

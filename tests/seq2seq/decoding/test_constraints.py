@@ -9,7 +9,6 @@ import pytest
 
 from seq2seq.decoding import beam_search, greedy_search
 from seq2seq.decoding.constraints import Extension, allocate, choose
-from seq2seq.errors import UsageError
 from tests.seq2seq.decoding.toys import (
     CLOSE,
     EOS,
@@ -136,6 +135,41 @@ def test_beginnings_come_first() -> None:
         assert meets(beam[0].tokens, Tokens([(A,)], [(C,)]))
 
 
+@pytest.mark.parametrize(("beam_size", "groups"), [(2, 2), (4, 2), (6, 3)])
+def test_each_group_holds_them(beam_size: int, groups: int) -> None:
+    model, sources = ToyRNN(seed=8), list(range(5))
+    options = {"groups": groups, "diversity": 0.7}
+    found = search(model, sources, CONSTRAINTS, beam_size, **options)
+    for source, (constraint, beam) in enumerate(zip(CONSTRAINTS, found, strict=True)):
+        assert beam and all(meets(one.tokens, constraint) for one in beam if one.finished)
+        assert search(model, [source], [constraint], beam_size, **options) == [beam]
+
+
+def test_groups_without_strength_are_one_group_and_again() -> None:
+    model, sources = ToyRNN(seed=8), list(range(5))
+    found = search(model, sources, CONSTRAINTS, 6, groups=2, diversity=0.0)
+    plain = search(model, sources, CONSTRAINTS, 3)
+    for two, one in zip(found, plain, strict=True):
+        assert [h.tokens for h in two if h.finished] == [
+            h.tokens for h in one if h.finished for _ in range(2)
+        ]
+
+
+def test_groups_with_empty_constraints_search_as_without() -> None:
+    model, sources = ToyRNN(seed=8), [0, 1, 2]
+    options = {"groups": 3, "diversity": 0.7}
+    empty = search(model, sources, [Tokens([])] * 3, 6, **options)
+    assert empty == search(model, sources, [None] * 3, 6, **options)
+
+
+def test_strength_sends_the_groups_to_other_words_around_the_same_one() -> None:
+    model, options = ToyRNN(seed=8), {"groups": 2, "min_length": 2}
+    (alike,) = search(model, [0], [Tokens([(A,)])], 4, diversity=0.0, **options)
+    (apart,) = search(model, [0], [Tokens([(A,)])], 4, diversity=100.0, **options)
+    assert len({(*one.tokens,) for one in apart}) > len({(*one.tokens,) for one in alike})
+    assert all(holds(one.tokens, (A,)) for one in apart if one.finished)
+
+
 def test_places_are_shared_among_the_banks() -> None:
     ranked = [Extension(-float(n), n, A, False, bank) for n, bank in enumerate([0] * 6 + [1, 2, 2])]
     chosen = allocate(ranked, 6)
@@ -153,5 +187,3 @@ def test_wrong_use() -> None:
     model = ToyRNN()
     with pytest.raises(ValueError, match="there are 1 constraints; expected 2"):
         search(model, [0, 1], [None], 2)
-    with pytest.raises(UsageError, match="constraints and groups do not go together"):
-        search(model, [0], [Tokens([(A,)])], 2, groups=2)

@@ -145,6 +145,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(task, launcher, tmp_pat
     assert status == 0, err
     assert out == f"model saved: {tmp_path}/two/model\n"
     assert err.count("at most ") == 1 and "2 processes" in err and "Traceback" not in err
+    assert "FutureWarning" not in err, err
     one, two = records(tmp_path / "one"), records(tmp_path / "two")
     assert [r.keys() for r in one] == [r.keys() for r in two]
     validated = False

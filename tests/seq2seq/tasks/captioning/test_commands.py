@@ -86,6 +86,12 @@ def test_one_split_of_a_file_is_evaluated(saved, images, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["images"] == 3
     assert main([*command, "--split", "train"]) == 2
     assert "no image of split 'train'; it has: test 4, val 3" in capsys.readouterr().err
+    for other in (tmp_path / "list.json", tmp_path):
+        if other.suffix:
+            other.write_text(json.dumps([{"file_name": images[0].name, "captions": ["red"]}]))
+        command = ["evaluate-captions", str(saved), str(other), "--split", "test"]
+        assert main(command) == 2
+        assert f"DATA, {other}, names none" in capsys.readouterr().err
 
 
 def test_misuse_of_the_command_exits_2(saved, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seq2seq import Classifier, RunError, UsageError
-from tests.seq2seq.tasks.classification.conftest import sentences
+from tests.seq2seq.tasks.classification.conftest import sentences, series_settings
 
 LINES = ["the plot was lovely", "", "a film was dull", "not great", "an unheard thing"]
 
@@ -149,6 +149,37 @@ def test_series_and_images_on_the_command_line(run, tmp_path, texts):
     assert status == 2 and "this model reads 2 and 2" in err
     status, _, err = run("classify", model, stdin=b"{}\n")
     assert status == 2 and "standard input, line 1: expected an object with 'values'" in err
+
+
+def test_a_saved_model_reads_features_by_name_and_says_what_it_does_not_read(run, tmp_path):
+    rows = [(n, t, (n % 2) + t / 10, n / 7) for n in range(12) for t in range(3)]
+    head, label = "id,time,x,y,label\n", ("no", "yes")
+    lines = [f"{n},{t},{x:.3f},{y:.3f},{label[n % 2]}\n" for n, t, x, y in rows]
+    (tmp_path / "train.csv").write_text(head + "".join(lines))
+    values = series_settings(tmp_path, tmp_path / "run", False, max_steps=4, validate_every=4)
+    values["data"] |= {"train": str(tmp_path / "train.csv"), "scale": "ranks"}
+    values["model"]["summary"] = True
+    (tmp_path / "run.yaml").write_text(json.dumps(values))
+    status, _, err = run("train", tmp_path / "run.yaml", "--quiet")
+    assert status == 0, err
+    model = tmp_path / "run" / "model"
+    expected = run("classify", model, tmp_path / "train.csv", "--json")[1]
+    moved = [f"{y:.3f},{t},{x:.3f},{n}\n" for n, t, x, y in rows]
+    (tmp_path / "new.csv").write_text("y,time,x,id\n" + "".join(moved))
+    status, out, err = run("classify", model, tmp_path / "new.csv", "--json")
+    assert status == 0 and out == expected and len(out.splitlines()) == 12, err
+    (tmp_path / "new.csv").write_text("id,time,x,pulse\n0,0,1,2\n")
+    status, _, err = run("classify", model, tmp_path / "new.csv")
+    assert status == 2 and "no feature 'y'; 'pulse' was not in training" in err
+    (tmp_path / "new.csv").write_text("id,time,x,y\n0,0,1,2\n0,1,1,2\n0,5,1,2\n")
+    status, _, err = run("classify", model, tmp_path / "new.csv")
+    assert status == 0 and "its times are not even" in err
+    assert "not even" not in run("classify", model, tmp_path / "train.csv")[2]
+    saved = json.loads((model / "config.json").read_text())
+    assert saved["features"] == ["x", "y"]
+    del saved["features"], saved["static_features"]  # as versions before saved it: by order
+    (model / "config.json").write_text(json.dumps(saved))
+    assert run("classify", model, tmp_path / "train.csv", "--json")[1] == expected
 
 
 def test_images_on_the_command_line(run, tmp_path):

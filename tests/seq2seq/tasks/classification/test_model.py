@@ -12,7 +12,7 @@ from seq2seq import UsageError
 from seq2seq.config import config_from_dict
 from seq2seq.config.images import ImageEncoderConfig
 from seq2seq.tasks.classification.batches import Batches
-from seq2seq.tasks.classification.calibration import fit_temperature, probabilities
+from seq2seq.tasks.classification.calibration import at_limit, fit_temperature, probabilities
 from seq2seq.tasks.classification.config import (
     ClassDataConfig,
     ClassEncoderConfig,
@@ -22,6 +22,7 @@ from seq2seq.tasks.classification.config import (
 from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.model import ClassificationModel, Shape, chrono_
 from seq2seq.tasks.classification.objectives import losses
+from seq2seq.tasks.classification.scaling import Ranks, Summary
 from seq2seq.tasks.classification.scores import confusion, score
 from seq2seq.tasks.classification.series import make_series
 from seq2seq.tasks.classification.sources import ImageSource, Inputs, SeriesSource
@@ -120,6 +121,51 @@ def test_scaling_cuts_what_lies_far_out():
     assert not scaled[:, 1].any()  # never measured: the mean
 
 
+def test_normal_scores_follow_the_ranks():
+    draw = np.random.default_rng(0)
+    values = np.stack([np.exp(3 * draw.normal(size=5000)), draw.integers(0, 2, 5000)], 1)
+    values[0, 0], values[7] = 1e12, NAN  # a mistyped value is a large one and no more
+    ranks = Ranks(3)
+    ranks.learn(torch.from_numpy(np.concatenate([values, np.full((5000, 1), NAN)], 1)))
+    assert (ranks.knots.diff(dim=1) >= 0).all()
+    wild = np.array([[1e13, 1, 4], [-5, 0, NAN], [1, 0.5, 0], [NAN, NAN, NAN]], np.float32)
+    found = ranks(torch.from_numpy(wild))
+    assert 3 < float(found[0, 0]) < 4.5 and -4.5 < float(found[1, 0]) < -3
+    # the median of 4,999 draws of mean 0 and deviation 3 before exp: 0.05 either way
+    assert abs(float(found[2, 0])) < 0.06
+    share = np.nanmean(values[:, 1])  # two values: scores of the middles of their ranks
+    normal = torch.distributions.Normal(0, 1)
+    expected = normal.icdf(torch.tensor([(1 - share) / 2, 1 - share / 2]))
+    torch.testing.assert_close(found[[1, 0], 1], expected.float(), atol=1e-4, rtol=0)
+    assert found[3].isnan().all() and float(found[0, 2]) == 0  # of the third nothing is known
+    some = torch.from_numpy(values[:300].astype(np.float32))[:, :1]
+    order = some[:, 0].nan_to_num(0).argsort()
+    scores = ranks(torch.cat([some, some, some], 1))[order, 0]
+    assert (scores[~scores.isnan()].diff() >= 0).all()
+
+
+def test_a_summary_of_what_was_measured():
+    series = [
+        make_series([[1, NAN], [NAN, NAN], [5, 4], [NAN, NAN]], [0, 1, 3, 7], [30]),
+        make_series([[9, NAN]], None, [NAN]),
+    ]
+    source = SeriesSource(series, ClassDataConfig(kind="series"))
+    summary = Summary(2, 1)
+    found = summary.figures(source.collate(np.array([0, 1])))
+    # mean, deviation, least, greatest, first, last, count, time since; the static feature
+    first, second = [3, 2, 1, 5, 1, 5, 2, 4], [4, 0, 4, 4, 4, 4, 1, 4]
+    both = [number for pair in zip(first, second, strict=True) for number in pair]
+    torch.testing.assert_close(found[0], torch.tensor([*both, 30], dtype=torch.float32))
+    alone, never = [9, 0, 9, 9, 9, 9, 1, 0], [NAN] * 6 + [0, NAN]
+    both = [number for pair in zip(alone, never, strict=True) for number in pair]
+    expected = torch.tensor([*both, NAN], dtype=torch.float32)
+    torch.testing.assert_close(found[1], expected, equal_nan=True)
+    summary.ranks.learn(found)
+    curves = summary(source.collate(np.array([0, 1])))
+    assert curves.shape == (2, summary.size) and torch.isfinite(curves).all()
+    torch.testing.assert_close(summary(source.collate(np.array([1])))[0], curves[1])
+
+
 def test_chrono_initialisation():
     model = text_model(encoder={"cell": "gru"})
     layer = model.encoder.layers[0]
@@ -164,6 +210,8 @@ def test_temperature_finds_what_logits_were_scaled_by(kind):
         truth = torch.from_numpy((draw.random(chances.shape) < chances).astype(np.float32))
     # the standard error of the fitted temperature is about 1 / sqrt(examples)
     assert fit_temperature(logits * 3, truth, kind) == pytest.approx(3, rel=0.05)
+    sure = (truth if kind == "labels" else torch.eye(logits.shape[1])[truth]) * 2.0 - 1
+    assert at_limit(fit_temperature(sure, truth, kind)) and not at_limit(3.0)
 
 
 def test_scores():

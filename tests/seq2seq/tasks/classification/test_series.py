@@ -13,6 +13,7 @@ from PIL import Image
 from seq2seq import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
 from seq2seq.tasks.classification.images import read_images
+from seq2seq.tasks.classification.labelled import Columns
 from seq2seq.tasks.classification.series import averaged, make_series, read_series
 from seq2seq.tasks.classification.sources import ImageSource, SeriesSource
 
@@ -90,6 +91,38 @@ def test_wrong_csv_says_where(tmp_path, change, message):
     path.write_text(CSV.replace(*change, 1))
     with pytest.raises(UsageError, match=message):
         read_series(str(path), CONFIG)
+
+
+def test_features_are_read_by_name(tmp_path):
+    csv, _, npz = write(tmp_path)
+    columns = read_series(csv, CONFIG).columns
+    assert columns == Columns(("x", "y"), ("age",))
+    moved = tmp_path / "moved.csv"
+    moved.write_text("y,label,time,x,age,id\n,sick,0,1,30,a\n2,,1.5,,,a\n6,well,0,5,,b\n")
+    found = read_series(str(moved), CONFIG, columns=columns)
+    for series, values in zip(found.inputs, VALUES, strict=True):
+        np.testing.assert_array_equal(series.values, np.array(values, np.float32))
+    moved.write_text("id,x,z,age\na,1,2,3\n")
+    with pytest.raises(
+        UsageError, match=r"line 1: no feature 'y'; 'z' was not in training; .*x, y"
+    ):
+        read_series(str(moved), CONFIG, False, columns)
+    moved.write_text("id,x,x,age\na,1,2,3\n")
+    with pytest.raises(UsageError, match="line 1: two features are named 'x'"):
+        read_series(str(moved), CONFIG, False)
+    assert read_series(npz, CONFIG, columns=columns).columns is None  # it names nothing: by order
+    arrays = dict(np.load(npz))
+    arrays["values"] = arrays["values"][:, ::-1]
+    np.savez(npz, **arrays, features=["y", "x"], static_features=["age"])
+    named = read_series(npz, CONFIG, columns=columns)
+    np.testing.assert_array_equal(named.inputs[0].values, np.array(VALUES[0], np.float32))
+    assert named.columns == columns and named.select([1]).columns == columns
+    plain = ClassDataConfig(kind="series")  # a model that was trained on NPZ reads a CSV
+    assert read_series(csv, plain, columns=columns).inputs[0].static.tolist() == [30]
+    arrays["features"] = ["y"]
+    np.savez(npz, **arrays)
+    with pytest.raises(UsageError, match="'features' has 1 names; 'values' has 2 columns"):
+        read_series(npz, CONFIG, columns=columns)
 
 
 def test_wrong_npz_and_json_say_where(tmp_path):

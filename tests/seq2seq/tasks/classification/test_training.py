@@ -33,6 +33,8 @@ def test_it_learns_what_decides(model, texts):
     ]  # fmt: skip
     card = (model / "README.md").read_text()
     assert "## Scores" in card and "test.tsv" in card and "bad, good" in card
+    logged = [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
+    assert all(one["examples_per_second"] > 0 for one in logged if "loss" in one)
     answers = (run_folder / "test.answers.tsv").read_text().splitlines()
     assert answers[0].split("\t") == ["place", "truth", "bad", "good"] and len(answers) == 81
     classifier = Classifier.from_pretrained(model, device="cpu")

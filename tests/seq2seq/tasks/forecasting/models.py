@@ -33,6 +33,7 @@ MODELS = {
     },
     "autoregressive, log": {"kind": "autoregressive", "transform": "log", "head": "gaussian"},
     "velocity": {"kind": "segments", "base": "velocity", "channels": "joint", "head": "gaussian"},
+    "steady velocity": {"kind": "attention", "base": "steady_velocity", "channels": "joint"},
     "autoregressive": {"kind": "autoregressive", "scaling": "mean", "head": "negative_binomial"},
     "autoregressive, lstm": {
         **{"kind": "autoregressive", "cell": "lstm", "layers": 2, "channels": "joint"},
@@ -76,7 +77,7 @@ def make_config(widths: str = "fixed", **model):
         "task": "forecasting",
         "data": {"season": 4, "targets": ["a", "b"], "known": ["price"], "series": ["name"]},
         "model": {**SIZES, **model},
-        "forecast": {"paths": 20, "levels": [0.1, 0.5, 0.9], "widths": widths},
+        "forecast": {"paths": 20, "levels": [0.1, 0.5, 0.9], "widths": widths, "recent_steps": 8},
     }
     return config_from_dict(values)
 

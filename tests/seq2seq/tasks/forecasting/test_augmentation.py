@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from seq2seq.config import config_from_dict
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.encoding import learn_encoding
@@ -22,6 +23,39 @@ def batch():
     encoding = learn_encoding(config, series, series.lengths)
     cutter = WindowCutter(series, encoding, reach_of(make_model(config, encoding)))
     return cutter.cut(np.array([0, 1, 2, 0]), np.full(4, 20), np.full(4, 25))[0]
+
+
+def test_stretched_windows_keep_the_mean_of_their_past(batch):
+    change = augmentation((), 0.0, stretch=0.5)
+    found = change(batch, np.random.default_rng(1))
+    mean = batch.past.mean(1, keepdim=True)
+    torch.testing.assert_close(found.past.mean(1, keepdim=True), mean)
+    factor = (found.past - mean).norm(dim=1) / (batch.past - mean).norm(dim=1)  # (B, C)
+    assert float(factor.std()) > 0.1
+    expected = mean + factor[:, None] * (batch.future - mean)
+    torch.testing.assert_close(found.future, expected)
+    again = change(batch, np.random.default_rng(1))
+    assert torch.equal(again.past, found.past)
+
+
+def test_stretching_is_refused_where_values_cannot_be():
+    values = {"task": "forecasting", "data": {"stretch": 0.3}}
+    for model in (
+        {"head": "negative_binomial"},
+        {"scaling": "mean", "base_form": "multiplicative"},
+    ):
+        with pytest.raises(UsageError, match="stretch"):
+            config_from_dict({**values, "model": model})
+
+
+def test_a_share_of_windows_stays_free_of_noise(batch):
+    rows = [batch] * 50
+    random = np.random.default_rng(1)
+    change = augmentation((), 0.3, 0.75)
+    same = [(change(one, random).past == one.past).all((1, 2)) for one in rows]
+    assert 0.65 < float(torch.cat(same).double().mean()) < 0.85  # 200 windows
+    random = np.random.default_rng(1)
+    assert not any(bool((augmentation((), 0.3)(b, random).past == b.past).any()) for b in rows)
 
 
 def test_turned_windows_keep_all_distances(batch):

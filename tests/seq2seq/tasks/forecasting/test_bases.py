@@ -32,6 +32,60 @@ def test_last_mean_and_velocity():
     assert ahead == [121.0 + 21 * n for n in range(1, 6)]
 
 
+def noisy_line(noise, turned=0.0, seed=0):
+    """64 windows of a point that moves 0.5 a step along a line, measured with noise: (64, 12, 2)"""
+    random = torch.Generator().manual_seed(seed)
+    angle = torch.rand(64, 1, generator=random) * 6.28 + turned
+    steps = 0.5 * torch.arange(12.0)
+    line = torch.stack([angle.cos() * steps, angle.sin() * steps], -1)
+    return line + noise * torch.randn(line.shape, generator=random), line
+
+
+def steady_base(channels="joint"):
+    config = ForecastModelConfig(base="steady_velocity", channels=channels, horizon=5)
+    torch.manual_seed(0)
+    return Base(config, Sizes(2, 0, (), 0, season=4))
+
+
+def test_steady_velocity_learns_to_average_where_the_past_is_noisy():
+    base = steady_base()
+    optimizer = torch.optim.Adam(base.parameters(), 0.02)
+    for seed in range(150):
+        noise = 0.1 if seed % 2 else 0.0
+        past, line = noisy_line(noise, seed=seed)
+        if not noise:  # smooth, and turning: the last change is the best
+            past = past + 0.02 * torch.arange(12.0)[:, None] ** 2
+        target = line[:, -1:] - line[:, -2:-1] if noise else past[:, -1:] - past[:, -2:-1]
+        loss = (base._velocity(past) - target).norm(dim=-1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    smooth, line = noisy_line(0.0)
+    past, _ = noisy_line(0.1)
+    rates = [float(base.rate(one.diff(dim=1), True).detach().mean()) for one in (past, smooth)]
+    assert rates[0] < 0.7 < rates[1]
+    ahead = of(base, past, torch.ones_like(past), torch.zeros(64, 17, 0)).shift[:, 12:]
+    step = line[:, -1:] - line[:, -2:-1]
+    wrong = (ahead - past[:, -1:] - step * torch.arange(1, 6.0)[:, None]).norm(dim=-1).mean()
+    last = (past[:, -1:] - past[:, -2:-1] - step).norm(dim=-1).mean() * 3
+    assert float(wrong) < 0.6 * float(last)
+
+
+def test_steady_velocity_turns_with_the_plane_and_constant_pasts_stay():
+    base = steady_base()
+    past, _ = noisy_line(0.1)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    found = base._velocity(past) @ turn.T
+    torch.testing.assert_close(base._velocity(past @ turn.T), found, rtol=1e-4, atol=1e-5)
+    apart = steady_base("independent")
+    assert apart.rate(past.diff(dim=1), False).shape == (64, 2)
+    still = torch.full((1, 12, 2), 3.0)
+    ahead = of(apart, still, torch.ones_like(still), torch.zeros(1, 17, 0)).shift
+    assert torch.equal(ahead, torch.full_like(ahead, 3.0))
+    one = of(apart, still[:, :1], torch.ones(1, 1, 2), torch.zeros(1, 6, 0)).shift
+    assert torch.equal(one, torch.full_like(one, 3.0))
+
+
 def test_the_last_season_repeats_and_missing_values_come_from_before():
     past = SEASON.repeat(3)[None, :, None] + torch.arange(12.0)[None, :, None] // 4 * 10
     seen = torch.ones_like(past)

@@ -74,6 +74,7 @@ def test_mistakes_name_what_is_wrong(saved, run):
 
     assert "no such file" in error("--input", "none.csv")
     assert "forecasts 5 steps at once" in error("--input", "history.csv", "--horizon", "6")
+    assert "--seed goes with --paths N" in error("--input", "history.csv", "--seed", "3")
     assert "no list of numbers" in error("--input", "history.csv", "--levels", "x")
     assert "levels is [0.9, 0.1]" in error("--input", "history.csv", "--levels", "0.9,0.1")
     assert "standard input: cannot be read as a CSV table" in error()

@@ -31,10 +31,16 @@ def changed_after(series, origins):
     return found
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_values_behind_the_origin_change_no_forecast(name):
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        *((name, "window") for name in MODELS),
+        *((name, "recent") for name in MODELS if not name.startswith("autoregressive")),
+    ],
+)
+def test_values_behind_the_origin_change_no_forecast(name, widths):
     series = make_series()
-    forecaster = make_forecaster(widths="window", **MODELS[name])
+    forecaster = make_forecaster(widths=widths, **MODELS[name])
     asked = forecaster.asked(paths=3)
     where = Origins(np.arange(3), ORIGINS, ORIGINS + 5)
     before, after, cut = (

@@ -88,6 +88,11 @@ def test_several_samples_and_beams(run, model):
     ]
     arguments = ["--prompt", "W", "--beam-size", "4", "--max-length", "8"]
     assert run("generate", model, *arguments) == run("generate", model, *arguments)
+    for option in ("--seed", "--temperature", "--top-k", "--top-p", "--repetition-penalty"):
+        status, out, err = run("generate", model, *arguments, option, "1")
+        assert (status, out) == (2, "") and f"{option} does not go with --beam-size 4" in err
+    status, _, err = run("generate", model, "--prompt", "W", "--length-penalty", "1")
+    assert status == 2 and "--length-penalty goes with --beam-size" in err
 
 
 def test_a_huge_prompt_is_read_whole(run, model):
@@ -226,7 +231,7 @@ def test_wrong_options_of_perplexity_are_named(run):
         ("--dynamic-steps", "0"),
         ("--rows", "0"),
     ]:
-        status, out, err = run("perplexity", "model", name, value)
+        status, out, err = run("perplexity", "model", "--cache", "--dynamic", name, value)
         assert (status, out) == (2, "") and f"{name} is {value}" in err, err
 
 

@@ -135,6 +135,8 @@ def test_other_columns(run, model, tmp_path):
     assert out.startswith("ner: F1")
     status, _, err = run("evaluate-tags", model, path, "--labels", "pos=1")
     assert status == 2 and "the model labels ner, pos" in err
+    status, _, err = run("evaluate-tags", model, tmp_path / "a.jsonl", "--words", "3")
+    assert status == 2 and "--words goes with DATA in columns" in err
 
 
 @pytest.mark.parametrize(

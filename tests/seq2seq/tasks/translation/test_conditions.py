@@ -105,14 +105,23 @@ def test_what_is_missing_is_said(run, saved):
         (["--json-lines"], '{"text": "\\ud800"}', "half a character"),
         (["--samples", "2", "--require", "a"], "", "--require does not go with --samples"),
         (["--mbr", "4", "--forbid", "a"], "", "--forbid does not go with --mbr"),
-        (["--beam-groups", "2", "--beam-size", "4", "--require", "katze"], "a dog",
-         "constraints and groups do not go together"),
         (["--beam-groups", "2", "--beam-size", "3"], "a dog", "groups cannot share equally"),
+        (["--beam-groups", "2", "--beam-size", "1"], "", "--beam-groups goes with --beam-size"),
+        (["--length-penalty", "2", "--beam-size", "1"], "", "--length-penalty goes with --beam-"),
+        (["--diversity", "2"], "", "translate: --diversity goes with --beam-groups"),
     ],
 )  # fmt: skip
 def test_wrong_use(run, saved, arguments, line, message):
     status, _, err = run("translate", saved, *arguments, stdin=f"{line}\n".encode())
     assert status == 2 and message in err, err
+
+
+def test_a_blank_line_of_json_is_a_blank_text(run, saved):
+    lines = b'{"text": "a dog"}\n\n \t\n{"text": ""}\n{"text": "a dog"}\n'
+    status, out, err = run("translate", saved, "--json-lines", stdin=lines)
+    found = out.split("\n")
+    assert (status, err) == (0, "") and len(found) == 6
+    assert found[0] == found[4] != "" and found[1:4] == ["", "", ""]
 
 
 def test_diverse_beams(run, saved, translator):
@@ -128,6 +137,14 @@ def test_diverse_beams(run, saved, translator):
     arguments = ("--beam-size", 4, "--n-best", 4, "--beam-groups", 4, "--diversity", 8)
     _, out, _ = run("translate", saved, *arguments, stdin=b"a bird sleeps\n")
     assert [line.split("\t")[2] for line in out.splitlines()] == [one.text for one in apart]
+
+
+def test_constraints_in_diverse_beams(run, saved):
+    arguments = ("--beam-size", 4, "--n-best", 4, "--beam-groups", 2, "--require", "katze")
+    status, out, _ = run("translate", saved, *arguments, stdin=b"a bird sleeps\n")
+    found = [line.split("\t")[2] for line in out.splitlines()]
+    assert status == 0 and len(found) >= 2  # at least one a group
+    assert not any(missing(text, ["katze"]) for text in found)
 
 
 def test_constraints_and_no_attention():

@@ -78,6 +78,10 @@ def test_by_command(run, saved, translator, tmp_path):
     nbest = translator.translate_nbest(ENGLISH, n_best=6, decoding=wide)
     expected = [by_expected_utility(one, by_probability=True) for one in nbest]
     assert [line.split("\t")[1] for line in out.splitlines()] == [one[0].text for one in expected]
+    over = ("--mbr", 6, "--mbr-over", "beam", "--n-best", 2)
+    _, out, _ = run("translate", saved, *over, stdin=text)
+    two = [translation.text for one in expected for translation in one[:2]]
+    assert [line.split("\t")[2] for line in out.splitlines()] == two
     (tmp_path / "source").write_bytes(text + b"\n")
     (tmp_path / "reference").write_text("x\ny\nz\n")
     files = ("--source", tmp_path / "source", "--reference", tmp_path / "reference")
@@ -93,7 +97,7 @@ def test_evaluate_refuses_what_a_beam_would_use(run):
     for extra, message in (
         (("--mbr", 8, "--beam-size", 4), "--beam-size does not go with --mbr"),
         (("--mbr", 8, "--copy-unknown"), "--copy-unknown does not go with --mbr"),
-        (("--seed", 8), "--seed goes with --samples N, or --mbr N over samples"),
+        (("--seed", 8), "--seed goes with --mbr N over samples"),
     ):
         status, _, err = run("evaluate", "no/model/needed", *files, *extra)
         assert status == 2 and message in err, err
