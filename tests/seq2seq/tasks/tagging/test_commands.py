@@ -146,8 +146,8 @@ def test_other_columns(run, model, tmp_path):
         (("--batch-size", "0"), "no whole number of at least 1"),
         (("--plot", "a.txt"), "no name of a picture"),
         (("--split", "lines"), "invalid choice"),
-        (("--words", "1"), "--words: says where columns stand; expected --columns, too"),
-        (("--features", "a=1"), "--features: says where columns stand"),
+        (("--words", "1"), "--words goes with --columns"),
+        (("--features", "a=1"), "--features goes with --columns"),
         (("--columns", "--features", "a=1"), "--features a=1: the model reads words alone"),
     ],
 )
