@@ -31,6 +31,7 @@ from seq2seq.tasks.forecasting.series_set import SeriesSet
 
 _ORIGINS: Final = 48  # at most, from which recent steps are forecast again
 _LEADS: Final = 48  # at most, steps ahead of each that count
+_BLOCK: Final = 2048  # windows whose errors are taken at once
 _LEAST: Final = 20  # errors from which a quantile is taken; with fewer the width is 1
 _MOST: Final = 4.0
 
@@ -56,8 +57,12 @@ def recent_widths(
     if not len(window):
         return widths
     leads = np.arange(0, horizon, -(-horizon // _LEADS))
-    actual = actual_values(series, past, horizon)[:, leads]
-    sizes = error_sizes(quantiles(past)[:, :, leads], actual)  # (U, J, C)
+    parts = []
+    for begin in range(0, len(past.series), _BLOCK):
+        part = Origins(*(one[begin : begin + _BLOCK] for one in past))
+        actual = actual_values(series, part, horizon)[:, leads]
+        parts.append(error_sizes(quantiles(part)[:, :, leads], actual).astype(np.float32))
+    sizes = np.concatenate(parts)  # (U, J, C)
     bounds = np.searchsorted(window, np.arange(len(widths) + 1))
     for forecast, origin in enumerate(where.origins):
         own = number[bounds[forecast] : bounds[forecast + 1]]
