@@ -27,7 +27,7 @@ WORDS = 3000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=100_000)
-    parser.add_argument("--small", type=int, default=5_000)
+    parser.add_argument("--small", type=int, default=50_000)
     parser.add_argument("--subwords", type=int, default=12, help="of a translation")
     parser.add_argument("--output", type=Path, help="write the results as JSON")
     options = parser.parse_args()
