@@ -1,6 +1,6 @@
 """Speed of classification on CPU: words a second, beside the same network written on torch.nn.
 
-    python benchmarks/classification.py --output benchmarks/classification-cpu-amd.json
+    python -m benchmarks.classification --output benchmarks/classification-cpu-amd.json
 
 The model is that of recipes/classification/sst2.yaml with random weights: the arithmetic is that of
 trained ones. Text is made up: sentences as long as the treebank has them (19 words), words as
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks.contest import cpu_time, parser, report, words_per_second
+from benchmarks.contest import cpu_time, parser, plain_lstm, report, words_per_second
 from seq2seq import Classifier
 from seq2seq.config import load_config
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
@@ -81,11 +81,7 @@ class Plain:
 
     def __init__(self, classifier: Classifier) -> None:
         model = classifier.model
-        layer = model.encoder.layers[0]
-        self.lstm = nn.LSTM(
-            layer.input_size, layer.hidden_size, batch_first=True, bidirectional=True
-        )
-        self.lstm.load_state_dict(layer.state_dict())
+        self.lstm = plain_lstm(model.encoder.layers[0])
         self.model, self.names = model, classifier.targets.names
         self.ids = {classifier.units.piece(n): n for n in range(len(classifier.units))}
 

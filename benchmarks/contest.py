@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 Seconds = Callable[[], float]  # does the work once; the CPU time that it took
 
@@ -33,12 +34,19 @@ def cpu_time(work: Callable[[], object]) -> Seconds:
 def words_per_second(
     contenders: Mapping[str, Seconds], words: int, rounds: int
 ) -> dict[str, float]:
-    """Of contenders that each work through ``words`` words, in turns."""
+    """The rate of each contender; all work through the same ``words`` words, in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             seconds[name].append(run())
     return {name: words / statistics.median(times) for name, times in seconds.items()}
+
+
+def plain_lstm(layer: nn.Module) -> nn.LSTM:
+    """torch.nn's bidirectional LSTM with the weights of one of our layers."""
+    plain = nn.LSTM(layer.input_size, layer.hidden_size, batch_first=True, bidirectional=True)
+    plain.load_state_dict(layer.state_dict())
+    return plain
 
 
 def parser(description: str) -> argparse.ArgumentParser:

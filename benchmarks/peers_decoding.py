@@ -1,6 +1,6 @@
 """Decoding beside OpenNMT-py in processes that stay: the clock sees no start of Python.
 
-    python benchmarks/peers_decoding.py --data ../shared/data/multi30k --work /tmp/peers \
+    python -m benchmarks.peers_decoding --data ../shared/data/multi30k --work /tmp/peers \
         --opennmt PYTHON --preload LIBRARY --output benchmarks/peers-decoding-cpu.json
 
 The contenders are those of ``peers.py``, which trains the models that are not in the work folder

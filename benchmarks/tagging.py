@@ -1,7 +1,7 @@
 """Speed of tagging on CPU: words a second, beside the same network written on torch.nn.
 
-    python benchmarks/tagging.py --output benchmarks/tagging-cpu-amd.json
-    python benchmarks/tagging.py --flair PYTHON --output benchmarks/tagging-flair-cpu-amd.json
+    python -m benchmarks.tagging --output benchmarks/tagging-cpu-amd.json
+    python -m benchmarks.tagging --flair PYTHON --output benchmarks/tagging-flair-cpu-amd.json
 
 PYTHON is an interpreter that imports flair; this script installs nothing.
 
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks.contest import cpu_time, parser, report, words_per_second
+from benchmarks.contest import cpu_time, parser, plain_lstm, report, words_per_second
 from seq2seq import Tagger
 from seq2seq.config import load_config
 from seq2seq.tasks.tagging.model import TaggingModel
@@ -106,11 +106,7 @@ class Plain:
 
     def __init__(self, tagger: Tagger) -> None:
         model = tagger.model
-        layer = model.encoder.layers[0]
-        self.lstm = nn.LSTM(
-            layer.input_size, layer.hidden_size, batch_first=True, bidirectional=True
-        )
-        self.lstm.load_state_dict(layer.state_dict())
+        self.lstm = plain_lstm(model.encoder.layers[0])
         self.model, self.vocabulary, self.head = model, tagger.vocabulary, model.heads[0]
         chain = self.head.chain
         lowest = -1e4

@@ -103,8 +103,8 @@ class Ranks(nn.Module):
 
 
 class Summary(nn.Module):
-    """Of each feature over a whole series: mean, deviation, least, greatest, first and last of what
-    was measured, how often it was, and the time since; and the static features.
+    """A few figures for each feature over a whole series: mean, deviation, least, greatest, first
+    and last of what was measured, how often it was, and the time since; and the static features.
 
     Each figure u, as a normal score, is given as tanh(2 (u - t)) for the thresholds t: a linear
     layer on these is a sum of smooth curves, one for each figure (as piecewise-linear encodings:
