@@ -25,7 +25,7 @@ def test_words_and_marks(text, words):
     assert [token.text for token in split_words(text)] == words.split()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text())
 def test_places_are_right_and_only_white_space_is_left_out(text):
     for split in (split_words, split_spaces):

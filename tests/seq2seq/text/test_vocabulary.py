@@ -33,7 +33,7 @@ def test_text_comes_back_as_it_was(kind):
 
 
 @given(text=st.text(max_size=40))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_bytes_spell_any_text(text):
     units = make("bytes")
     whole = text.encode("utf-8", "replace").decode("utf-8")
