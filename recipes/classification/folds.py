@@ -3,8 +3,12 @@
     python recipes/classification/folds.py recipes/classification/physionet2012.yaml runs/physionet
 
 Writes runs/physionet-0, -1, ... and prints each figure of the test folds, its mean and deviation.
-Options behind the two are keys of the configuration, as for `seq2seq train`. Finished folds are not
-trained again.
+Options behind the two are keys of the configuration, as for `seq2seq train`; {fold} in a value
+stands for the fold, so that each has teachers that have not seen its test set:
+
+    ... --training.teachers '[runs/seed2-{fold}/model, runs/seed3-{fold}/model]'
+
+Finished folds are not trained again.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ def main() -> None:
     for fold in range(count):
         folder = Path(f"{output}-{fold}")
         if not (folder / "test.scores.json").exists():
-            keys = {**overrides, "output": str(folder), "data.fold": str(fold)}
+            filled = {key: value.replace("{fold}", str(fold)) for key, value in overrides.items()}
+            keys = {**filled, "output": str(folder), "data.fold": str(fold)}
             train(load_config(path, keys), quiet=True)
         for name, value in json.loads((folder / "test.scores.json").read_text("utf-8")).items():
             found.setdefault(name, []).append(value)

@@ -80,6 +80,7 @@ class ClassDataConfig:
     # is the test set
     folds: int = 0
     fold: int = 0
+    parts_seed: int | None = None  # of these divisions; default: ``seed``
     max_length: int = 1000  # steps; longer inputs are cut
     batch_size: int = 64
 
@@ -134,6 +135,10 @@ class ClassTrainingConfig(TrainingConfig):
     # what the best checkpoint is chosen by; default: accuracy (labels: macro_f1, number: loss)
     best_by: Best | None = None
     calibrate: bool = True  # probabilities are tempered by what fits the validation set best
+    # Distillation: saved models whose mean answer is this share of the target; any words, any size,
+    # the same labels
+    teachers: list[PathText] = field(default_factory=list)
+    teacher_weight: float = 0.5
 
 
 @dataclass
@@ -184,6 +189,7 @@ def check(config: ClassificationConfig, where: str) -> None:
         "data.bin": data.bin,
         "data.folds": data.folds,
         "data.fold": data.fold,
+        "data.parts_seed": data.parts_seed or 0,
         "data.image.shift": data.image.shift,
         "units.kept_words": units.kept_words,
         "model.hidden_size": model.hidden_size,
@@ -275,6 +281,16 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'training.best_by' is {best!r}; with 'data.target: {data.target}' expected "
             f"one of: {', '.join(choices)}"
+        )
+    if not 0 < training.teacher_weight <= 1:
+        raise UsageError(
+            f"{where}: 'training.teacher_weight' is {training.teacher_weight}; expected more than "
+            "0, at most 1"
+        )
+    if training.teachers and training.class_weights != "none":
+        raise UsageError(
+            f"{where}: 'training.class_weights' weigh labels, and with 'training.teachers' an "
+            "example has a share of several; leave one of them out"
         )
     if data.target == "number" and training.class_weights != "none":
         raise UsageError(f"{where}: 'training.class_weights' are of labels; the target is a number")

@@ -62,7 +62,7 @@ def load_splits(
             splits[split] = read_examples(path, data, columns=examples.columns)
     train = whole
     if data.folds:
-        parts = split_rows(train.targets, data.target, data.folds, config.seed)
+        parts = split_rows(train.targets, data.target, data.folds, parts_seed(config))
         held = _known_elsewhere(parts == data.fold, train, data)
         if not held.any():
             raise UsageError(f"{train.name}: fold {data.fold} of {data.folds} has no example")
@@ -79,9 +79,15 @@ def load_splits(
     return splits
 
 
+def parts_seed(config: ClassificationConfig) -> int:
+    """The seed by which examples are divided into parts, folds and a validation set."""
+    chosen = config.data.parts_seed
+    return config.seed if chosen is None else chosen
+
+
 def _held_out(train: Labelled, config: ClassificationConfig) -> tuple[Labelled, Labelled]:
     parts = max(2, round(1 / config.data.validation_share))
-    part = split_rows(train.targets, config.data.target, parts, config.seed + 1)
+    part = split_rows(train.targets, config.data.target, parts, parts_seed(config) + 1)
     held = _known_elsewhere(part == 0, train, config.data)
     if not held.any() or held.all():
         raise UsageError(

@@ -17,8 +17,9 @@ def losses(
     """The loss of each example (B,), in nats; numbers: half the squared error.
 
     ``label``: -sum_k q_k log p_k with q = (1 - s) onehot + s / K (Szegedy et al. 2016, section 7),
-    weighted by label. ``labels``: the sum over labels of their binary cross entropies, targets
-    moved by s / 2 towards one half, having a label weighted.
+    weighted by label; targets are ids (B,), or probabilities (B, K) in the place of onehot.
+    ``labels``: the sum over labels of their binary cross entropies, targets moved by s / 2 towards
+    one half, having a label weighted.
     """
     if kind == "label":
         return F.cross_entropy(

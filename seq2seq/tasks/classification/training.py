@@ -32,6 +32,7 @@ from seq2seq.tasks.classification.scores import (
 from seq2seq.tasks.classification.sources import SeriesSource, Source
 from seq2seq.tasks.classification.statistics import series_shape, set_scaling
 from seq2seq.tasks.classification.targets import Targets, class_weights, learn_targets
+from seq2seq.tasks.classification.teachers import taught
 from seq2seq.tasks.classification.words import embed_vectors, units_with_vectors
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
@@ -81,6 +82,11 @@ class ClassificationTask:
             kept = first.model.shape.kept
         self.sources = {name: source_of(one.inputs, data, units) for name, one in splits.items()}
         self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
+        self.aims = self.truth["train"]
+        if options.teachers:
+            say(f"{len(options.teachers)} teachers answer {len(splits['train']):,} examples", main)
+            inputs, device = splits["train"].inputs, accelerator.device
+            self.aims = taught(config, inputs, self.aims, self.targets, device)
         self.splits = {name: one for name, one in splits.items() if name != "train"}
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)
@@ -122,7 +128,7 @@ class ClassificationTask:
         self.model.spread.fill_(spread)
 
     def _batches(self) -> Batches:
-        truth = self.truth["train"]
+        truth = self.aims
         if self.config.data.target == "number":
             centre, spread = float(self.model.centre), float(self.model.spread)
             truth = ((truth - centre) / spread).astype(np.float32)
