@@ -52,7 +52,8 @@ def classification_card(
         ],
         "labels": shown or None,
         "model": f"{cell}, {encoder.layers} x {encoder.hidden_size}, {direction}; "
-        f"pooling: {', '.join(model.pooling)}",
+        f"pooling: {', '.join(model.pooling)}"
+        + (f"; the mean answer of {model.members} such networks" if model.members > 1 else ""),
         "parameters": f"{parameters:,}",
         "seed": config.seed,
         "training": card.get("training"),

@@ -21,11 +21,12 @@ from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.classification.batches import by_length
 from seq2seq.tasks.classification.calibration import probabilities
 from seq2seq.tasks.classification.card import classification_card
+from seq2seq.tasks.classification.committee import Network, build_network
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import source_of
 from seq2seq.tasks.classification.images import read_pixels, scaled
 from seq2seq.tasks.classification.labelled import Columns
-from seq2seq.tasks.classification.model import ClassificationModel, Shape
+from seq2seq.tasks.classification.model import Shape
 from seq2seq.tasks.classification.series import Series, averaged, make_series, uneven
 from seq2seq.tasks.classification.sources import Source, tokens_of
 from seq2seq.tasks.classification.targets import Targets
@@ -53,7 +54,7 @@ class Classified:
     explanation: list[tuple[str, float]] | None = None
 
 
-class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
+class Classifier(Pretrained[Network, ClassificationConfig]):
     """A classification model together with its vocabulary, labels and configuration.
 
     classifier = Classifier.from_pretrained("runs/sst2/model")
@@ -65,7 +66,7 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
 
     def __init__(
         self,
-        model: ClassificationModel,
+        model: Network,
         units: Units | None,
         targets: Targets,
         config: ClassificationConfig,
@@ -96,7 +97,8 @@ class Classifier(Pretrained[ClassificationModel, ClassificationConfig]):
             saved.check_vocabulary(directory / UNITS_FILE, len(units), expected, "shape")
         targets = Targets(config.data.target, tuple(map(str, values["labels"])))
         weights, frozen = directory / saved.WEIGHTS_FILE, config.units.frozen
-        model = build_to_fit(lambda: ClassificationModel(config.model, shape, frozen), weights)
+        kind = config.data.target
+        model = build_to_fit(lambda: build_network(config.model, shape, kind, frozen), weights)
         saved.load_weights(model, weights)
         columns = None
         if "features" in values:  # models of before have no names

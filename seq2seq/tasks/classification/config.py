@@ -122,6 +122,8 @@ class ClassModelConfig:
     dropout: float = 0.3  # between layers, of the pooled vector
     dropout_kind: Literal["plain", "variational"] = "plain"
     word_dropout: float = 0.0  # so many words are read as <unk>
+    # so many networks of this kind, trained side by side, whose mean answer counts (``committee``)
+    members: int = 1
 
 
 @dataclass
@@ -170,6 +172,7 @@ def check(config: ClassificationConfig, where: str) -> None:
         "data.image.size": data.image.size,
         "units.vocab_size": units.vocab_size,
         "units.min_count": units.min_count,
+        "model.members": model.members,
         "model.embedding_size": model.embedding_size,
         "model.encoder.layers": model.encoder.layers,
         "model.encoder.hidden_size": model.encoder.hidden_size,

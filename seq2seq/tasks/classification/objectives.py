@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.tasks.classification.model import ClassificationModel
+from seq2seq.tasks.classification.committee import Network, member_logits
 from seq2seq.tasks.classification.sources import Inputs
 from seq2seq.tasks.classification.targets import Kind
 
@@ -34,10 +34,11 @@ def losses(
 
 
 class ClassificationLoss(nn.Module):
-    """The loss that is minimised and the plain one, both summed over the examples."""
+    """The loss that is minimised and the plain one, both summed over the examples; of a committee
+    the mean of its members' losses, which is at least the loss of their mean."""
 
     def __init__(
-        self, model: ClassificationModel, kind: Kind, weights: Tensor | None, smoothing: float
+        self, model: Network, kind: Kind, weights: Tensor | None, smoothing: float
     ) -> None:
         super().__init__()
         self.model, self.kind, self.smoothing = model, kind, smoothing
@@ -45,9 +46,15 @@ class ClassificationLoss(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, inputs: Inputs, targets: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.model(inputs).logits
-        loss = losses(logits, targets, self.kind, self.weights, self.smoothing).sum()
+        members = member_logits(self.model, inputs)
+        loss = self._mean_sum(members, targets, self.weights, self.smoothing)
         if self.weights is None and not self.smoothing:
             return loss, loss.detach()
         with torch.no_grad():
-            return loss, losses(logits, targets, self.kind, None, 0.0).sum()
+            return loss, self._mean_sum(members, targets, None, 0.0)
+
+    def _mean_sum(
+        self, members: list[Tensor], targets: Tensor, weights: Tensor | None, smoothing: float
+    ) -> Tensor:
+        sums = [losses(one, targets, self.kind, weights, smoothing).sum() for one in members]
+        return torch.stack(sums).mean()

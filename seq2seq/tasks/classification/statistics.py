@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.classification.committee import Network, members_of
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
 from seq2seq.tasks.classification.scaling import Scaling, Summary
@@ -25,9 +26,18 @@ def series_shape(source: SeriesSource, outputs: int, config: ClassificationConfi
 
 
 @torch.no_grad()
-def set_scaling(model: ClassificationModel, source: Source, clip: float) -> None:
-    """Ranges, means and deviations of the training data, for the model's scaling of what it
+def set_scaling(network: Network, source: Source, clip: float) -> None:
+    """Ranges, means and deviations of the training data, for the network's scaling of what it
     reads; ``clip``: the share of values of a series at each end that are cut."""
+    first, *others = members_of(network)
+    _set_scaling(first, source, clip)
+    for member in others:
+        for name in ("scaling", "summary"):
+            if (learnt := getattr(first, name)) is not None:
+                getattr(member, name).load_state_dict(learnt.state_dict())
+
+
+def _set_scaling(model: ClassificationModel, source: Source, clip: float) -> None:
     scaling = model.scaling
     if scaling is None:
         return

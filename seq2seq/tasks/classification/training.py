@@ -16,10 +16,11 @@ from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.batches import Batch, Batches
 from seq2seq.tasks.classification.calibration import at_limit, fit_temperature
 from seq2seq.tasks.classification.classifier import Classifier
+from seq2seq.tasks.classification.committee import build_network
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import load_splits, source_of
 from seq2seq.tasks.classification.labelled import Labelled
-from seq2seq.tasks.classification.model import ClassificationModel, Shape
+from seq2seq.tasks.classification.model import Shape
 from seq2seq.tasks.classification.objectives import ClassificationLoss, losses
 from seq2seq.tasks.classification.scores import (
     NAMES,
@@ -90,7 +91,9 @@ class ClassificationTask:
         self.splits = {name: one for name, one in splits.items() if name != "train"}
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)
-        self.model = ClassificationModel(config.model, shape, config.units.frozen, pretrained)
+        self.model = build_network(
+            config.model, shape, data.target, config.units.frozen, pretrained
+        )
         set_scaling(self.model, self.sources["train"], data.clip)
         if data.target == "number":
             self._standardise()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from seq2seq.tasks.classification.committee import Network, members_of
 from seq2seq.tasks.classification.config import ClassificationConfig
-from seq2seq.tasks.classification.model import ClassificationModel
 from seq2seq.tasks.classification.sources import clean_text
 from seq2seq.text.vectors import WordVectors, read_vectors, table_of
 from seq2seq.text.vocabulary import Units, Words, save_units
@@ -43,11 +43,14 @@ def units_with_vectors(
     return units, vectors, len(units) - trained
 
 
-def embed_vectors(model: ClassificationModel, units: Units | None, vectors: WordVectors) -> None:
-    """Give the model's words their vectors, and say how many have one."""
-    assert model.embedding is not None and units is not None
+def embed_vectors(network: Network, units: Units | None, vectors: WordVectors) -> None:
+    """Give the network's words their vectors, and say how many have one."""
+    assert units is not None
     table = table_of(vectors, [units.piece(unit) for unit in range(len(units))])
-    model.embedding.begin_with(table)
-    trained = len(model.embedding.weight)
+    trained = 0
+    for member in members_of(network):
+        assert member.embedding is not None
+        member.embedding.begin_with(table)
+        trained = len(member.embedding.weight)
     found = int(table.found[:trained].sum())
     say(f"{found:,} of {trained:,} words of the training text have a vector")
