@@ -15,6 +15,7 @@ from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
 Best = Literal["accuracy", "macro_f1", "auc", "average_precision", "loss", "mae", "r2"]
+MOST_MEMBERS = 100  # each is a whole network
 POOLING = ("last", "mean", "max", "attention")
 BEST = {  # what the best checkpoint can be chosen by, for each kind of target
     "label": ("accuracy", "macro_f1", "auc", "average_precision", "loss"),
@@ -202,6 +203,10 @@ def check(config: ClassificationConfig, where: str) -> None:
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(data.validation) or data.validation_share > 0)
+    if model.members > MOST_MEMBERS:
+        raise UsageError(
+            f"{where}: 'model.members' is {model.members}; expected at most {MOST_MEMBERS}"
+        )
     _check_pooling(model.pooling, where)
     check_image_encoder(model.image_encoder, where, "model.image_encoder")
     if model.image_encoder.kind not in ("residual", "timm"):

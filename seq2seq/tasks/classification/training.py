@@ -71,6 +71,12 @@ class ClassificationTask:
                 f"training.start_from {options.start_from}: its labels are others; fine-tuning "
                 "needs the same"
             )
+        if first and first.config.model.members != config.model.members:
+            raise UsageError(
+                f"training.start_from {options.start_from}: its 'model.members' is "
+                f"{first.config.model.members}, here {config.model.members}; fine-tuning needs "
+                "the same"
+            )
         units, vectors, kept = None, None, 0
         if data.kind == "text":
             # the main process comes first and writes them, the others read what it wrote
@@ -85,7 +91,10 @@ class ClassificationTask:
         self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
         self.aims = self.truth["train"]
         if options.teachers:
-            say(f"{len(options.teachers)} teachers answer {len(splits['train']):,} examples", main)
+            say(
+                f"{len(splits['train']):,} examples: teachers ({len(options.teachers)}) answer",
+                main,
+            )
             inputs, device = splits["train"].inputs, accelerator.device
             self.aims = taught(config, inputs, self.aims, self.targets, device)
         self.splits = {name: one for name, one in splits.items() if name != "train"}

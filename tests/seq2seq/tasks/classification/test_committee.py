@@ -99,6 +99,10 @@ def test_it_is_trained_saved_and_resumed(texts, tmp_path):
     alone = [classifier.classify(text).probability for text in several]
     together = [one.probability for one in classifier.classify(several)]
     np.testing.assert_allclose(alone, together, rtol=1e-5)
+    part["model"]["members"] = 1
+    with pytest.raises(UsageError, match=r"its 'model\.members' is 2, here 1"):
+        train(config_from_dict(part | {"training": {"start_from": str(model)}}), quiet=True)
+    part["model"]["members"] = 2
     kill_and_resume(part, tmp_path)
     assert_same_run(tmp_path / "part", tmp_path / "whole")
 
@@ -130,3 +134,5 @@ def test_members_of_series_and_vectors_begin_with_the_same_data(tmp_path, texts)
     assert scores["mae"] < 15 and classifier.model.centre > 10
     with pytest.raises(UsageError, match=r"'model\.members' is 0"):
         config_from_dict(values | {"model": {"members": 0}})
+    with pytest.raises(UsageError, match="is 1000000; expected at most 100"):
+        config_from_dict(values | {"model": {"members": 1000000}})
