@@ -20,25 +20,36 @@ from pathlib import Path
 
 from seq2seq import load_config
 from seq2seq.command_line.overrides import split_overrides
+from seq2seq.errors import RunError, UsageError
 from seq2seq.training.loop import train
+
+
+def of_fold(overrides: dict[str, str], fold: int) -> dict[str, str]:
+    return {key: value.replace("{fold}", str(fold)) for key, value in overrides.items()}
 
 
 def main() -> None:
     if len(sys.argv) < 3 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
-    path, output = sys.argv[1], sys.argv[2]
-    rest, overrides = split_overrides(sys.argv[3:])
+    try:
+        run(sys.argv[1], sys.argv[2], sys.argv[3:])
+    except (UsageError, RunError) as error:
+        print(f"folds: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def run(path: str, output: str, options: list[str]) -> None:
+    rest, overrides = split_overrides(options)
     if rest:
-        sys.exit(f"{rest[0]}: expected --key value")
-    count = load_config(path, overrides).data.folds
+        raise UsageError(f"{rest[0]}: expected --key value")
+    count = load_config(path, of_fold(overrides, 0)).data.folds
     if not count:
-        sys.exit(f"{path}: 'data.folds' is 0; set it, or add --data.folds 5")
+        raise UsageError(f"{path}: 'data.folds' is 0; set it, or add --data.folds 5")
     found: dict[str, list[float]] = {}
     for fold in range(count):
         folder = Path(f"{output}-{fold}")
         if not (folder / "test.scores.json").exists():
-            filled = {key: value.replace("{fold}", str(fold)) for key, value in overrides.items()}
-            keys = {**filled, "output": str(folder), "data.fold": str(fold)}
+            keys = {**of_fold(overrides, fold), "output": str(folder), "data.fold": str(fold)}
             train(load_config(path, keys), quiet=True)
         for name, value in json.loads((folder / "test.scores.json").read_text("utf-8")).items():
             found.setdefault(name, []).append(value)

@@ -22,15 +22,9 @@ from sacrebleu.metrics import BLEU
 from seq2seq import Translator
 from seq2seq.errors import RunError, UsageError
 from seq2seq.precision import DecodingPrecision
+from seq2seq.text.files import read_lines
 
 WINDOW = 2048  # sources that are sorted by length and translated together
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, gzipped or not, without line ends."""
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    return text.removesuffix("\n").split("\n")
 
 
 def closest(candidates: Sequence[str], reference: str) -> str:
@@ -82,7 +76,15 @@ def main() -> None:
                 raise ValueError(
                     f"--{option} {getattr(arguments, option)}: expected {{lang}} in it"
                 )
-        sources, references = (read_lines(Path(arguments.train.format(lang=n))) for n in names)
+        files = [Path(arguments.output.replace("{lang}", name)) for name in names]
+        for name, path in zip(names, files, strict=True):
+            if path.resolve() == Path(arguments.train.replace("{lang}", name)).resolve():
+                raise ValueError(f"--output {path}: it is what --train names; choose another name")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()  # said now, not after the translating, if it cannot be written
+        sources, references = (
+            read_lines(Path(arguments.train.replace("{lang}", n))) for n in names
+        )
         if len(sources) != len(references):
             raise ValueError(
                 f"{arguments.train}: {len(sources)} lines of {names[0]} and {len(references)} of "
@@ -93,12 +95,11 @@ def main() -> None:
         pairs = distilled(teacher, sources, references, arguments.beam_size, arguments.precision)
         new = list(pairs)
         columns = [sources, references]
-        for side, name in enumerate(names):
-            path = Path(arguments.output.format(lang=name))
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for side, path in enumerate(files):
             lines = [*columns[side], *(pair[side] for pair in new)]
-            path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    except (OSError, EOFError, ValueError, UsageError, RunError) as error:
+            data = ("\n".join(lines) + "\n").encode()
+            path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    except (OSError, ValueError, UsageError, RunError) as error:
         print(f"distil: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"{arguments.output}: {len(sources):,} pairs and {len(new):,} new ones")

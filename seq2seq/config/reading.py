@@ -170,13 +170,17 @@ def paths_of(
     config: Any, prefix: str = ""
 ) -> typing.Iterator[tuple[str, str, tuple[str, ...] | None]]:
     """(dotted key, value, endings) of every key that names a file or folder and is set; endings
-    where it stands for files that are listed (see ``seq2seq.config.paths``)."""
+    where it stands for files that are listed (see ``seq2seq.config.paths``). Items of a list have
+    keys such as training.teachers[0]."""
     for name, kind in _hints(type(config)).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             yield from paths_of(value, f"{prefix}{name}.")
         elif _is_path(_given(kind)) and value is not None:
             yield prefix + name, value, next(iter(_given(kind).__metadata__[1:]), None)
+        elif typing.get_origin(kind) is list and _is_path(typing.get_args(kind)[0]):
+            for number, item in enumerate(value):
+                yield f"{prefix}{name}[{number}]", item, None
 
 
 def build(cls: type, values: Any, where: str, prefix: str) -> Any:

@@ -30,6 +30,7 @@ _NOT_READ = ("output", "data.cache_dir")
 _SAME_ON_CPU = {"auto", "torch"}  # backends
 # read when a run begins, or when it has ended: resuming does not read them
 _NOT_COMPARED = ("tokenizer.", "training.", "data.test")
+_COMPARED = ("training.teachers",)  # their answers are asked for again
 
 
 def inputs_of(config: RunConfig, settings: dict[str, str]) -> dict[str, Any]:
@@ -86,10 +87,10 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Each difference as a sentence's beginning."""
     found = []
     for key, files in before["files"].items():
-        if not key.startswith(_NOT_COMPARED):
+        if _compared(key):
             found += _changed_files(key, files, now["files"].get(key, {}))
     for key in now["files"]:
-        if key not in before["files"] and not key.startswith(_NOT_COMPARED):
+        if key not in before["files"] and _compared(key):
             found.append(f"'{key}' names files that the run was started without")
     cpu = now["settings"].get("device") == "cpu"
     for part, what in (("versions", "version of "), ("settings", "")):
@@ -106,6 +107,10 @@ def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
                 f"the revision of the data set {name} is {new}, the run was started with {old}"
             )
     return found
+
+
+def _compared(key: str) -> bool:
+    return key.startswith(_COMPARED) or not key.startswith(_NOT_COMPARED)
 
 
 def _changed_files(key: str, before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -41,6 +41,16 @@ def test_new_pairs_follow_the_old_ones(tmp_path):
     for found, reference, made in zip(nbest, references, targets[3:], strict=True):
         assert made == distil.closest([one.text for one in found], reference)
 
+    packed = [*command[:-1], tmp_path / "new" / "both.{lang}.gz"]
+    assert subprocess.run(packed, capture_output=True).returncode == 0
+    both = gzip.decompress((tmp_path / "new" / "both.de.gz").read_bytes())
+    assert both.decode().splitlines() == targets
+    before = (tmp_path / "train.de.gz").read_bytes()
+    same = subprocess.run(
+        [*command[:-1], tmp_path / "new" / ".." / "train.{lang}.gz"], capture_output=True, text=True
+    )
+    assert same.returncode == 2 and "it is what --train names" in same.stderr
+    assert (tmp_path / "train.de.gz").read_bytes() == before
     (tmp_path / "train.de.gz").write_bytes(gzip.compress(b"one line\n"))
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "3 lines of en and 1 of de; expected as many" in done.stderr

@@ -3,27 +3,22 @@ models, the teachers, answer."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from seq2seq.errors import UsageError
+from seq2seq.errors import RunError, UsageError
 from seq2seq.tasks.classification.classifier import Classifier
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import parts_seed
+from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.targets import Targets
-
-_READING = {  # keys of ``data`` by which inputs were read before the teachers see them
-    "text": (),
-    "series": ("bin",),
-    "image": ("image",),
-}
 
 
 def taught(
     config: ClassificationConfig,
-    inputs: Any,
+    train: Labelled,
     truth: np.ndarray,
     targets: Targets,
     device: torch.device,
@@ -32,38 +27,58 @@ def taught(
     of ``label`` and ``labels``, (N,) float32 numbers.
 
     ``truth`` y: (N,) ids, (N, K) sets or (N,) numbers. t_i are the calibrated probabilities, or the
-    numbers, that teacher i gives the training ``inputs``, read in its own way: teachers may have
-    other words and other sizes. Raises UsageError for a teacher of other inputs or other labels.
+    numbers, that teacher i gives the inputs of ``train``, read in its own way: teachers may have
+    other words and other sizes. Raises UsageError for a teacher of other inputs or other labels,
+    or one that has learnt from what this run holds out.
     """
     weight, teachers = config.training.teacher_weight, config.training.teachers
-    answers = np.mean([_answers(name, config, inputs, targets, device) for name in teachers], 0)
+    answers = np.mean([_answers(name, config, train, targets, device) for name in teachers], 0)
     if targets.kind == "label":
         truth = np.eye(targets.outputs, dtype=np.float32)[truth]
     return ((1 - weight) * truth + weight * answers).astype(np.float32)
 
 
 def _answers(
-    name: str, config: ClassificationConfig, inputs: Any, targets: Targets, device: torch.device
+    name: str, config: ClassificationConfig, train: Labelled, targets: Targets, device: torch.device
 ) -> np.ndarray:
-    teacher = Classifier.from_pretrained(name, device=str(device))
-    where, own, data = f"training.teachers: {name}", teacher.config.data, config.data
-    if own.kind != data.kind:
-        raise UsageError(f"{where}: it reads {own.kind}; 'data.kind' is {data.kind}")
-    for key in _READING[data.kind]:
-        found, expected = getattr(own, key), getattr(data, key)
-        if found != expected:
-            raise UsageError(f"{where}: its 'data.{key}' is {found}; expected {expected}, as here")
+    where = f"training.teachers: {name}"
+    try:
+        teacher = Classifier.from_pretrained(name, device=str(device))
+    except (UsageError, RunError) as error:
+        raise UsageError(f"training.teachers: {error}") from None
+    found, expected = (_reading(one) for one in (teacher.config, config))
+    for key, value in expected.items():
+        if found.get(key, value) != value:
+            raise UsageError(f"{where}: its {key} is {found[key]}; expected {value}, as here")
+    if teacher.columns and train.columns and teacher.columns != train.columns:
+        own, here = (
+            ", ".join((*one.features, *one.static)) for one in (teacher.columns, train.columns)
+        )
+        raise UsageError(f"{where}: its features are {own}; expected {here}, in this order")
     _check_parts(where, teacher.config, config)
     if teacher.targets != targets:
-        found, expected = (_told(one) for one in (teacher.targets, targets))
-        raise UsageError(f"{where}: it answers with {found}; expected {expected}")
-    return teacher.answers(teacher.read(inputs))
+        own, here = (_told(one) for one in (teacher.targets, targets))
+        raise UsageError(f"{where}: it answers with {own}; expected {here}")
+    return teacher.answers(teacher.read(train.inputs))
+
+
+def _reading(config: ClassificationConfig) -> dict[str, object]:
+    """How inputs were read before a teacher sees them."""
+    data = config.data
+    found: dict[str, object] = {"'data.kind'": data.kind}
+    if data.kind == "series":
+        found["'data.bin'"] = data.bin
+    elif data.kind == "image":
+        found["'data.image.size'"] = data.image.size
+        found["'data.image.steps'"] = "grid" if data.image.steps == "grid" else "no grid"
+    return found
 
 
 def _check_parts(where: str, teacher: ClassificationConfig, student: ClassificationConfig) -> None:
     """Refuse a teacher that was trained on what this run keeps for its test or validation set:
     both have divided the same file, in another way."""
-    if teacher.data.train != student.data.train:
+    files = [one.data.train for one in (teacher, student)]
+    if not all(files) or len({Path(str(file)).resolve() for file in files}) > 1:
         return
     data, keys = student.data, ["folds", "fold"] if student.data.folds else []
     if not data.validation and data.validation_share:

@@ -95,8 +95,8 @@ class ClassificationTask:
                 f"{len(splits['train']):,} examples: teachers ({len(options.teachers)}) answer",
                 main,
             )
-            inputs, device = splits["train"].inputs, accelerator.device
-            self.aims = taught(config, inputs, self.aims, self.targets, device)
+            train, device = splits["train"], accelerator.device
+            self.aims = taught(config, train, self.aims, self.targets, device)
         self.splits = {name: one for name, one in splits.items() if name != "train"}
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)

@@ -103,7 +103,9 @@ def test_numbers_and_truth_values(yaml_of, task, key, kind):
 @pytest.mark.parametrize(("task", "key", "kind"), [one for one in ALL if "list" in str(one[2])])
 def test_lists(yaml_of, task, key, kind):
     (item,) = typing.get_args(kind)
-    if choices := typing.get_args(item):  # a list of Literal
+    if is_path(item):
+        text, value = "[~/no, 010]", [os.path.expanduser("~/no"), "010"]
+    elif choices := typing.get_args(item):  # a list of Literal
         text, value = f"[{', '.join(choices[:2])}]", list(choices[:2])
     elif item is str:
         text, value = "[no, 010]", ["no", "010"]

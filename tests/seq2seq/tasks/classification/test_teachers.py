@@ -11,6 +11,7 @@ import torch
 from seq2seq import Classifier, UsageError
 from seq2seq.config import config_from_dict
 from seq2seq.tasks.classification.batches import Batches
+from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.targets import Targets
 from seq2seq.tasks.classification.teachers import taught
 from seq2seq.training.loop import train
@@ -34,7 +35,7 @@ def test_the_target_is_the_mean_of_label_and_answers(texts, model):
     inputs = ["the plot was lovely", "a", "the film was not great at all and dull"]
     found = taught(
         config_from_dict(values),
-        inputs,
+        Labelled("", inputs),
         np.array([1, 0, 0]),
         Targets("label", ("bad", "good")),
         CPU,
@@ -85,7 +86,8 @@ def test_series_and_numbers_have_teachers(tmp_path, texts):
     config = config_from_dict(
         values | {"training": {"teachers": [str(teacher)], "teacher_weight": 0.5}}
     )
-    found = taught(config, ["a film"], np.array([3.0]), Targets("number", ()), CPU)
+    train = Labelled("", ["a film"])
+    found = taught(config, train, np.array([3.0]), Targets("number", ()), CPU)
     value = Classifier.from_pretrained(teacher, device="cpu").classify("a film").value
     assert found.shape == (1,) and found[0] == pytest.approx(1.5 + 0.5 * value, rel=1e-6)
 
@@ -100,6 +102,14 @@ def test_teachers_have_not_seen_what_is_held_out(texts, model, tmp_path):
     values |= {"seed": 3, "output": str(tmp_path / "student")}
     values["training"]["teachers"] = [str(teacher)]
     run(values)
+    kept = json.loads((tmp_path / "student" / "inputs.json").read_text())["files"]
+    assert list(kept["training.teachers[0]"]) == [str(teacher)]
+    weights = teacher / "model.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(UsageError, match="has changed since the run was started"):
+        train(config_from_dict(values), quiet=True, resume=True)
+    weights.write_bytes(before)
     one, other = (tmp_path / name / "test.answers.tsv" for name in ("teacher", "student"))
     places = [
         [line.split("\t")[0] for line in path.read_text().splitlines()] for path in (one, other)
@@ -114,6 +124,10 @@ def test_teachers_have_not_seen_what_is_held_out(texts, model, tmp_path):
         with pytest.raises(UsageError, match="learnt from what this run holds out") as refused:
             run(values | {"data": values["data"] | changed})
         assert why in str(refused.value)
+    values["data"] |= {"fold": 1, "train": str(tmp_path / "x" / ".." / "train.tsv")}
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UsageError, match="learnt from what this run holds out"):
+        run(values)  # the same file by another name
 
 
 def test_probabilities_are_batched_with_their_inputs(texts, model):
@@ -141,7 +155,7 @@ def test_wrong_teachers_are_refused(texts, model, tmp_path):
         run(values)
     write_npz(tmp_path / "train.npz", 20, 1, irregular=False)
     series = series_settings(tmp_path, tmp_path / "s", False, teachers=[str(model)])
-    with pytest.raises(UsageError, match=r"it reads text; 'data\.kind' is series"):
+    with pytest.raises(UsageError, match=r"its 'data\.kind' is text; expected series"):
         run(series)
     for key, value, why in (
         ("teacher_weight", 0.0, "expected more than 0, at most 1"),
@@ -150,3 +164,25 @@ def test_wrong_teachers_are_refused(texts, model, tmp_path):
     ):
         with pytest.raises(UsageError, match=why):
             config_from_dict(text_settings(texts, "x", **{"teachers": ["m"], key: value}))
+    text = text_settings(texts, tmp_path / "none", teachers=[str(tmp_path / "absent")])
+    with pytest.raises(UsageError, match=r"training\.teachers: model .*absent: no such directory"):
+        run(text)
+
+
+def test_a_teacher_of_other_features_is_refused(tmp_path):
+    """Series are read by place: two columns in another order would be taken for each other."""
+    draw = np.random.default_rng(0)
+    for name, columns in (("one", "a,b"), ("two", "b,a")):
+        rows = [
+            f"{n},{step},{'up' if n % 2 else 'down'},{draw.normal():.3f},{n % 2}"
+            for n in range(20)
+            for step in range(3)
+        ]
+        head = f"id,time,label,{columns}"
+        (tmp_path / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n")
+    values = series_settings(tmp_path, tmp_path / "one", False, max_steps=2, validate_every=2)
+    values["data"]["train"] = str(tmp_path / "one.csv")
+    values["training"]["teachers"] = [str(run(values))]
+    values["data"]["train"], values["output"] = str(tmp_path / "two.csv"), str(tmp_path / "two")
+    with pytest.raises(UsageError, match="its features are a, b; expected b, a, in this order"):
+        run(values)

@@ -1,0 +1,39 @@
+"""Cross validation of a classification: {fold} in options, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import folds
+import yaml
+
+from tests.seq2seq.tasks.classification.conftest import sentences, text_settings, write
+
+
+def test_each_fold_has_its_own_teacher(tmp_path):
+    write(tmp_path / "train.tsv", sentences(60, 5))
+    values = text_settings(tmp_path, tmp_path / "unused", max_steps=2, validate_every=2)
+    values["data"] = {"train": str(tmp_path / "train.tsv"), "folds": 2, "parts_seed": 4}
+    (tmp_path / "folds.yaml").write_text(yaml.safe_dump(values))
+
+    def run(name, *options):
+        command = [sys.executable, folds.__file__, tmp_path / "folds.yaml", tmp_path / name]
+        return subprocess.run([*command, *options], capture_output=True, text=True)
+
+    assert run("teacher").returncode == 0
+    teachers = f"[{tmp_path}/teacher-{{fold}}/model]"
+    done = run("student", "--training.teachers", teachers, "--seed", "2")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    for fold in (0, 1):
+        saved = (tmp_path / f"student-{fold}" / "config.json").read_text()
+        assert f"teacher-{fold}/model" in saved
+    for option, value, why in (
+        ("--training.teachers", f"[{tmp_path}/none-{{fold}}/model]", "no such directory"),
+        ("--training.teachers", "one", "expected a list"),
+        ("--data.folds", "0", "'data.folds' is 0"),
+    ):
+        done = run("wrong", option, value)
+        assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("folds: ")
+        assert why in done.stderr and "Traceback" not in done.stderr
