@@ -20,17 +20,18 @@ from pathlib import Path
 from sacrebleu.metrics import BLEU
 
 from seq2seq import Translator
+from seq2seq.command_line.files import same_file
 from seq2seq.errors import RunError, UsageError
 from seq2seq.precision import DecodingPrecision
 from seq2seq.text.files import read_lines
 
+_BLEU = BLEU(effective_order=True)
 WINDOW = 2048  # sources that are sorted by length and translated together
 
 
 def closest(candidates: Sequence[str], reference: str) -> str:
     """The candidate with the most sentence BLEU against the reference; of equal ones the first."""
-    metric = BLEU(effective_order=True)
-    return max(candidates, key=lambda text: metric.sentence_score(text, [reference]).score)
+    return max(candidates, key=lambda text: _BLEU.sentence_score(text, [reference]).score)
 
 
 def distilled(
@@ -78,7 +79,7 @@ def main() -> None:
                 )
         files = [Path(arguments.output.replace("{lang}", name)) for name in names]
         for name, path in zip(names, files, strict=True):
-            if path.resolve() == Path(arguments.train.replace("{lang}", name)).resolve():
+            if same_file(str(path), arguments.train.replace("{lang}", name)):
                 raise ValueError(f"--output {path}: it is what --train names; choose another name")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.open("ab").close()  # said now, not after the translating, if it cannot be written

@@ -3,6 +3,7 @@ et al. 2017)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -78,4 +79,4 @@ def member_logits(network: Network, inputs: Inputs) -> list[Tensor]:
 
 def _log_mean_exp(x: Tensor) -> Tensor:
     """log mean_m exp(x_m) over the first dimension"""
-    return x.logsumexp(0) - torch.tensor(float(len(x)), device=x.device).log()
+    return x.logsumexp(0) - math.log(len(x))

@@ -48,7 +48,7 @@ def _answers(
         raise UsageError(f"training.teachers: {error}") from None
     found, expected = (_reading(one) for one in (teacher.config, config))
     for key, value in expected.items():
-        if found.get(key, value) != value:
+        if found[key] != value:  # the kind comes first: from there on keys are the same
             raise UsageError(f"{where}: its {key} is {found[key]}; expected {value}, as here")
     if teacher.columns and train.columns and teacher.columns != train.columns:
         own, here = (
