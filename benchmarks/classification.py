@@ -1,6 +1,9 @@
 """Speed of classification on CPU: words a second, beside the same network written on torch.nn.
 
     python -m benchmarks.classification --output benchmarks/classification-cpu-amd.json
+    python -m benchmarks.classification --flair PYTHON --output FILE.json
+
+PYTHON is an interpreter that imports flair; this script installs nothing.
 
 The model is that of recipes/classification/sst2.yaml with random weights: the arithmetic is that of
 trained ones. Text is made up: sentences as long as the treebank has them (19 words), words as
@@ -8,8 +11,9 @@ frequent as in natural text. The other contender is what most classifiers do: to
 packed sequences in batches sorted by length, pooled by maximum and attention. Both begin with text
 and end with labels.
 
-Contenders take turns in one process; a figure is the median of several rounds, per second of CPU
-time (on a shared machine wall time measures the neighbours).
+flair's TextClassifier has the same sizes, but pools the first and the last state alone, which is
+its only way, and takes its turns in processes of its own: one is given texts, as the others are,
+one is given words, so that its tokeniser costs nothing. See ``contest`` for how time is measured.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.contest import cpu_time, parser, plain_lstm, report, words_per_second
+from benchmarks.flair_process import FlairProcess
 from seq2seq import Classifier
 from seq2seq.config import load_config
 from seq2seq.tasks.classification.model import ClassificationModel, Shape
@@ -34,12 +39,14 @@ BATCH = 64
 
 
 def main() -> None:
-    options = parser(__doc__.splitlines()[0]).parse_args()
+    found = parser(__doc__.splitlines()[0])
+    found.add_argument("--flair", metavar="PYTHON", help="an interpreter that imports flair")
+    options = found.parse_args()
     torch.set_num_threads(options.threads)
-    report("classify", measure(options.rounds), options.output)
+    report("classify", measure(options.rounds, flair=options.flair), options.output)
 
 
-def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
+def measure(rounds: int, sentences: int = SENTENCES, flair: str | None = None) -> dict[str, float]:
     """Words per second of CPU time of each contender."""
     texts = made_up(sentences)
     words = sum(len(text.split()) for text in texts)
@@ -53,7 +60,14 @@ def measure(rounds: int, sentences: int = SENTENCES) -> dict[str, float]:
         "torch.nn, fp32": cpu_time(lambda: plain.classify(texts)),
     }
     assert [one.label for one in classifier.classify(texts)] == plain.classify(texts)
-    return words_per_second(contenders, words, rounds)
+    if flair is None:
+        return words_per_second(contenders, words, rounds)
+    given = as_flair_reads(classifier, texts)
+    cut = [text.split() for text in texts]
+    with FlairProcess(flair, given) as peer, FlairProcess(flair, given | {"sentences": cut}) as fed:
+        contenders[f"flair {peer.version}, fp32"] = peer.seconds
+        contenders[f"flair {peer.version} without its tokeniser, fp32"] = fed.seconds
+        return words_per_second(contenders, words, rounds)
 
 
 def made_up(count: int) -> list[str]:
@@ -74,6 +88,21 @@ def make_classifier(texts: list[str]) -> Classifier:
     for parameter in model.output.parameters():
         nn.init.normal_(parameter, std=10.0)  # labels that rounding does not change
     return Classifier(model, units, Targets("label", ("negative", "positive")), config)
+
+
+def as_flair_reads(classifier: Classifier, texts: list[str]) -> dict[str, object]:
+    """A model of flair's of the same sizes; see ``flair_peer``."""
+    model, units = classifier.config.model, classifier.units
+    return {
+        "task": "classify",
+        "sentences": texts,
+        "known": [units.piece(number) for number in range(len(units))],
+        "word_size": model.embedding_size,
+        "hidden_size": model.encoder.hidden_size,
+        "labels": classifier.targets.names,
+        "batch_size": BATCH,
+        "threads": torch.get_num_threads(),
+    }
 
 
 class Plain:

@@ -17,8 +17,6 @@ as ``Tagged`` objects are here. See ``contest`` for how time is measured.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.contest import cpu_time, parser, plain_lstm, report, words_per_second
+from benchmarks.flair_process import FlairProcess
 from seq2seq import Tagger
 from seq2seq.config import load_config
 from seq2seq.tasks.tagging.model import TaggingModel
@@ -63,7 +62,7 @@ def measure(rounds: int, sentences: int = SENTENCES, flair: str | None = None) -
     assert [one.labels["ner"] for one in tagger.tag(texts)] == plain.tag(texts)
     if flair is None:
         return words_per_second(contenders, words, rounds)
-    with Flair(flair, tagger, texts) as peer:
+    with FlairProcess(flair, as_flair_reads(tagger, texts)) as peer:
         named = f"flair {peer.version}, fp32"
         return words_per_second({**contenders, named: peer.seconds}, words, rounds)
 
@@ -164,48 +163,22 @@ class Plain:
         return found
 
 
-class Flair:
-    """flair's SequenceTagger in a process of its own, of the sizes of ``tagger``."""
-
-    def __init__(self, python: str, tagger: Tagger, texts: list[list[str]]) -> None:
-        model, vocabulary = tagger.config.model, tagger.vocabulary
-        given = {
-            "sentences": texts,
-            "known": vocabulary.words,
-            "word_size": model.embedding_size,
-            "characters": vocabulary.characters,
-            "character_embedding": model.characters.embedding_size,
-            "character_size": model.characters.hidden_size,
-            "hidden_size": model.encoder.hidden_size,
-            "labels": vocabulary.columns[0].labels,
-            "batch_size": BATCH,
-            "threads": torch.get_num_threads(),
-        }
-        command = [python, str(Path(__file__).with_name("flair_tagger.py"))]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.version = json.loads(self._ask(json.dumps(given)))["flair"]
-
-    def __enter__(self) -> Flair:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def seconds(self) -> float:
-        """CPU time of one round."""
-        return float(self._ask("tag"))
-
-    def _ask(self, line: str) -> str:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            raise SystemExit(f"flair ended with status {self.process.wait()}")
-        return answer
+def as_flair_reads(tagger: Tagger, texts: list[list[str]]) -> dict[str, object]:
+    """A model of flair's of the same sizes; see ``flair_peer``."""
+    model, vocabulary = tagger.config.model, tagger.vocabulary
+    return {
+        "task": "tag",
+        "sentences": texts,
+        "known": vocabulary.words,
+        "word_size": model.embedding_size,
+        "characters": vocabulary.characters,
+        "character_embedding": model.characters.embedding_size,
+        "character_size": model.characters.hidden_size,
+        "hidden_size": model.encoder.hidden_size,
+        "labels": vocabulary.columns[0].labels,
+        "batch_size": BATCH,
+        "threads": torch.get_num_threads(),
+    }
 
 
 if __name__ == "__main__":
