@@ -55,6 +55,20 @@ def test_each_kind_learns_a_season_better_than_the_last_value(here, name, capsys
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "relu"])
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_each_kind_and_cell_trains_in_bf16(here, kind, cell):
+    model = {**LEARNERS[kind], "cell": cell, "hidden_size": 16}
+    training = {"max_steps": 2, "validation_paths": 2}
+    losses = []
+    for precision in ("fp32", "bf16"):
+        asked = {**training, "precision": precision, "log_every": 1}
+        made = here(output=precision, model=model, training=asked)
+        log = records(train(made, quiet=True).parent)
+        losses.append([record["loss"] for record in log if "loss" in record])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def test_a_run_resumes_to_the_same_numbers(here, tmp_path):
     model = LEARNERS["autoregressive"]
     training = {"validation_paths": 5, "schedule": "constant", "validate_every": 1}
