@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from seq2seq.tasks.forecasting.model import ForecastModel
+    from seq2seq.tasks.forecasting.committee import Model
 
 LEAST = 40  # values from which a quantile is taken; of fewer, steps and then targets are pooled
 # The i-th of n errors is the quantile i / (n + 1), as conformal prediction has it: a new error lies
@@ -30,7 +30,7 @@ _RANKS: Final = "weibull"
 
 
 def calibrated(
-    model: ForecastModel,
+    model: Model,
     quantiles: Tensor,  # (B, Q, H, C)
     levels: Tensor,  # (Q,)
     calibration: Sequence[float] | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seq2seq.saved.card import check_card, listed_scores, table, usage, write_card
-from seq2seq.tasks.forecasting.config import ForecastConfig, base_of
+from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of
 from seq2seq.tasks.forecasting.encoding import Encoding
 
 _USAGE = usage(
@@ -37,7 +37,7 @@ def forecast_card(
         "pipeline_tag": "time-series-forecasting",
         "tags": ["time-series", "forecasting", "recurrent"],
     }
-    base = base_of(model)
+    bases = bases_of(model)
     rows = {
         "data": card.get("data") or config.data.train or "not recorded",
         "targets": ", ".join(encoding.targets),
@@ -47,9 +47,10 @@ def forecast_card(
         "season": f"{encoding.season} steps",
         "reads": f"{model.context} steps",
         "forecasts": f"{model.horizon} steps",
-        "model": f"{_KINDS[model.kind]}; {model.cell}, {model.layers} x {model.hidden_size}",
+        "model": f"{_KINDS[model.kind]}; {model.cell}, {model.layers} x {model.hidden_size}"
+        + (f"; the mean of {len(bases)} such networks" if len(bases) > 1 else ""),
         "head": model.head if model.head != "point" else f"point, {model.loss}",
-        "base": None if base == "none" else f"{base}, {model.base_form}",
+        "base": None if bases == ("none",) else f"{', '.join(bases)}; {model.base_form}",
         "parameters": f"{parameters:,}",
         "seed": config.seed,
         "training": card.get("training"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
@@ -17,6 +17,7 @@ BaseName = Literal[
     "none", "last", "mean", "velocity", "steady_velocity", "seasonal", "smoothing", "regression"
 ]
 
+MOST_MEMBERS = 100
 CALENDAR = ("time_of_day", "hour", "weekday", "day_of_month", "day_of_year")
 
 
@@ -75,6 +76,9 @@ class ForecastModelConfig:
     # what is forecast without the network, which learns what is left; default: last; none for
     # counts and autoregressive models
     base: BaseName | None = None
+    # a network for each of these bases, whose mean forecast counts; [] for the only one (see
+    # ``committee``)
+    bases: list[BaseName] = field(default_factory=list)
     base_form: Literal["additive", "multiplicative"] = "additive"
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)
@@ -166,7 +170,9 @@ def check(config: ForecastConfig, where: str) -> None:
             f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {scaling_of(model)}; "
             "expected two targets of one unit, and 'model.scaling: none'"
         )
-    _check_model(model, where)
+    _check_bases(model, where)
+    for base in bases_of(model):
+        _check_model(replace(model, base=base), where)
     loose = model.base_form == "multiplicative" or model.head == "negative_binomial"
     if data.stretch and loose:
         raise UsageError(
@@ -200,6 +206,11 @@ def base_of(model: ForecastModelConfig) -> BaseName:
     return "none" if counts or model.kind == "autoregressive" else "last"
 
 
+def bases_of(model: ForecastModelConfig) -> tuple[BaseName, ...]:
+    """The base of each network."""
+    return tuple(model.bases) or (base_of(model),)
+
+
 def _check_columns(data: ForecastDataConfig, where: str) -> None:
     uses: dict[str, str] = {}
     if data.time is not None:
@@ -225,6 +236,32 @@ def _check_recent(config: ForecastConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'forecast.widths: recent' needs the two ends of an interval; "
             f"'forecast.levels' is {config.forecast.levels}"
+        )
+
+
+def _check_bases(model: ForecastModelConfig, where: str) -> None:
+    if not model.bases:
+        return
+    if model.base is not None:
+        raise UsageError(
+            f"{where}: 'model.base' is {model.base} beside 'model.bases', which names the base of "
+            "each network; leave one of them out"
+        )
+    if len(model.bases) > MOST_MEMBERS:
+        raise UsageError(
+            f"{where}: 'model.bases' names {len(model.bases)} networks; expected at most "
+            f"{MOST_MEMBERS}"
+        )
+    if model.kind == "autoregressive" or model.base_form == "multiplicative":
+        raise UsageError(
+            f"{where}: 'model.bases' takes the mean of forecasts of the whole horizon with "
+            "additive bases; set 'model.kind' to segments or attention and 'model.base_form' to "
+            "additive, or name one 'model.base'"
+        )
+    if model.head == "negative_binomial" or model.read_base:
+        raise UsageError(
+            f"{where}: 'model.bases' does not go with 'model.head: negative_binomial', which has "
+            "no base, nor with 'model.read_base'; leave one of them out"
         )
 
 

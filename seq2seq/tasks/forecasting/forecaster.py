@@ -17,7 +17,8 @@ from seq2seq.saved import directory as saved
 from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
-from seq2seq.tasks.forecasting.config import ForecastConfig, base_of, check_levels, scaling_of
+from seq2seq.tasks.forecasting.committee import Model, build_model
+from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of, check_levels, scaling_of
 from seq2seq.tasks.forecasting.encoding import (
     ENCODING_FILE,
     Encoding,
@@ -26,7 +27,6 @@ from seq2seq.tasks.forecasting.encoding import (
 )
 from seq2seq.tasks.forecasting.frames import frame_of
 from seq2seq.tasks.forecasting.inputs import Sizes
-from seq2seq.tasks.forecasting.model import ForecastModel
 from seq2seq.tasks.forecasting.prediction import Asked, Predicted, predict_windows
 from seq2seq.tasks.forecasting.reading import (
     Columns,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 MOST_PATHS = 10_000
 
 
-class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
+class Forecaster(Pretrained[Model, ForecastConfig]):
     """A forecasting model with what turns series into numbers, and its configuration.
 
     forecaster = Forecaster.from_pretrained("runs/etth1/model")
@@ -60,7 +60,7 @@ class Forecaster(Pretrained[ForecastModel, ForecastConfig]):
 
     def __init__(
         self,
-        model: ForecastModel,
+        model: Model,
         encoding: Encoding,
         config: ForecastConfig,
         readme: str | None = None,
@@ -296,16 +296,17 @@ def places(names: Sequence[str], targets: Sequence[str], key: str) -> tuple[int,
     return tuple(targets.index(name) for name in names)
 
 
-def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
+def make_model(config: ForecastConfig, encoding: Encoding) -> Model:
     """A new model of this shape. Raises UsageError for a base whose season is longer than the
     context."""
     model = config.model
-    base = base_of(model)
-    if base in ("seasonal", "smoothing") and model.context < encoding.season:
-        raise UsageError(
-            f"'model.base: {base}' reads a whole season of {encoding.season} steps; "
-            f"'model.context' is {model.context}: make it as long, or set 'data.season'"
-        )
+    for base in bases_of(model):
+        if base in ("seasonal", "smoothing") and model.context < encoding.season:
+            raise UsageError(
+                f"'model.base{'s' if model.bases else ''}: {base}' reads a whole season of "
+                f"{encoding.season} steps; 'model.context' is {model.context}: make it as long, or "
+                "set 'data.season'"
+            )
     sizes = Sizes(
         len(encoding.targets),
         encoding.features,
@@ -315,10 +316,10 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> ForecastModel:
         places(model.read_base, encoding.targets, "model.read_base"),
     )
     settings = config.forecast
-    return ForecastModel(model, sizes, len(settings.levels), settings.widths == "window")
+    return build_model(model, sizes, len(settings.levels), settings.widths == "window")
 
 
-def reach_of(model: ForecastModel, horizon: int | None = None) -> Reach:
+def reach_of(model: Model, horizon: int | None = None) -> Reach:
     """How far the windows of a model reach."""
     config = model.config
     if not model.samples or horizon is None:

@@ -43,10 +43,10 @@ class ForecastModel(nn.Module):
     typical: Tensor | None  # (2, C)
 
     def __init__(
-        self, config: ForecastModelConfig, sizes: Sizes, levels: int, widths: bool = False
+        self, config: ForecastModelConfig, sizes: Sizes, levels: int | None, widths: bool = False
     ) -> None:
-        """``levels``: Q, how many quantiles are calibrated; ``widths``: by widths of each window's
-        own."""
+        """``levels``: Q, how many quantiles are calibrated; None for a member of a committee, which
+        is calibrated as a whole. ``widths``: by widths of each window's own."""
         super().__init__()
         self.config, self.sizes = config, sizes
         self.head: Head = make_head(config)
@@ -64,12 +64,8 @@ class ForecastModel(nn.Module):
         if config.base == "regression":  # reads the covariates, and leaves none of them
             sizes = replace(sizes, features=0)
         self.network = make(config, sizes, channels, known, self.head.size)
-        offsets = torch.zeros(levels, config.horizon, sizes.targets)
-        self.register_buffer("offsets", offsets)
-        self.register_buffer("ranks", torch.eye(config.horizon))
-        empty = torch.zeros(MEASURES, sizes.targets) if widths else None
-        self.register_buffer("powers", empty)
-        self.register_buffer("typical", None if empty is None else empty.clone())
+        if levels is not None:
+            register_calibration(self, config.horizon, self.sizes.targets, levels, widths)
 
     @property
     def samples(self) -> bool:
@@ -113,6 +109,11 @@ class ForecastModel(nn.Module):
         drawn = self.network.sample(inputs, self.head, rows, factor.reshape(-1, 1))
         return drawn.reshape(count, targets, horizon, paths).permute(0, 2, 3, 1)
 
+    def factor(self, batch: Batch) -> Tensor:
+        """The unit of the errors of each step ahead, scaled: (B, H, C)."""
+        normal = self.base(batch.past, batch.observed, batch.features)
+        return normal.factor[:, batch.past.shape[1] :]
+
     @property
     def _joint(self) -> bool:
         return self.static.channels == 1
@@ -137,3 +138,13 @@ class ForecastModel(nn.Module):
         if not self._joint:
             parameters = together(parameters, self.static.channels)
         return Outlook(parameters, shift, factor)
+
+
+def register_calibration(
+    model: nn.Module, horizon: int, targets: int, levels: int, widths: bool
+) -> None:
+    """Give a model the buffers of its calibration; see ``ForecastModel``."""
+    model.register_buffer("offsets", torch.zeros(levels, horizon, targets))
+    model.register_buffer("ranks", torch.eye(horizon))
+    for name in ("powers", "typical"):
+        model.register_buffer(name, torch.zeros(MEASURES, targets) if widths else None)

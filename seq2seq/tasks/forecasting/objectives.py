@@ -5,15 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seq2seq.tasks.forecasting.model import ForecastModel, Outlook
+from seq2seq.tasks.forecasting.committee import Committee, Model
+from seq2seq.tasks.forecasting.model import Outlook
 from seq2seq.tasks.forecasting.windows import Batch
 
 
 class ForecastLoss(nn.Module):
     """The head's loss of the normalised values, summed over what is observed: of the horizon, and
-    for a model that reads its own values of the context, too."""
+    for a model that reads its own values of the context, too. Of a committee the mean of its
+    members' losses, in training: a member's gradient is that of its own loss; else the loss of
+    their mean forecast."""
 
-    def __init__(self, model: ForecastModel) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
@@ -23,6 +26,10 @@ class ForecastLoss(nn.Module):
     def each(self, batch: Batch) -> Tensor:
         """The loss of each step, 0 where no value is observed: (B, T, C)"""
         model = self.model
+        if isinstance(model, Committee):
+            outlooks = model.each(batch) if model.training else [model.ahead(batch)]
+            args = batch, batch.future, batch.future_observed
+            return torch.stack([loss_of(model, one, *args) for one in outlooks]).mean(0)
         if not model.samples:
             return loss_of(model, model.ahead(batch), batch, batch.future, batch.future_observed)
         outlook = model.teacher_forced(batch)
@@ -33,7 +40,7 @@ class ForecastLoss(nn.Module):
 
 
 def loss_of(
-    model: ForecastModel, outlook: Outlook, batch: Batch, values: Tensor, observed: Tensor
+    model: Model, outlook: Outlook, batch: Batch, values: Tensor, observed: Tensor
 ) -> Tensor:
     """values, observed (B, T, C) -> (B, T, C)"""
     z = (values - outlook.shift) / outlook.factor

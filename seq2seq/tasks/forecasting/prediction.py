@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.tasks.forecasting.calibration import calibrated, correlated
+from seq2seq.tasks.forecasting.committee import Model
 from seq2seq.tasks.forecasting.model import ForecastModel, Outlook
 from seq2seq.tasks.forecasting.widths import widths
 from seq2seq.tasks.forecasting.windows import Batch, WindowCutter
@@ -31,14 +32,14 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    model: ForecastModel,
+    model: Model,
     batch: Batch,
     levels: Tensor,  # (Q,) float64, ascending
     uniform: Tensor | None,  # (B, H, P, C): random numbers of the paths, if any are drawn
     calibration: Sequence[float] | None,  # the levels of ``model.offsets``; None: not calibrated
 ) -> Prediction:
     """Forecasts of a batch; a model that samples needs ``uniform``."""
-    if model.samples:
+    if isinstance(model, ForecastModel) and model.samples:
         assert uniform is not None
         paths = model.sample(batch, uniform).movedim(2, 1)  # (B, P, H, C)
         mean = paths.mean(1)
@@ -70,7 +71,7 @@ def _between(ordered: Tensor, levels: Tensor) -> Tensor:
 
 
 def _quantiles(
-    model: ForecastModel,
+    model: Model,
     outlook: Outlook,
     factor: Tensor,
     unit: Tensor,
@@ -88,7 +89,7 @@ def _quantiles(
 
 
 def _drawn(
-    model: ForecastModel,
+    model: Model,
     outlook: Outlook,
     factor: Tensor,
     unit: Tensor,
@@ -149,7 +150,7 @@ class Predicted(NamedTuple):
 
 
 def predict_windows(
-    model: ForecastModel,
+    model: Model,
     cutter: WindowCutter,
     index: np.ndarray,
     origins: np.ndarray,

@@ -256,8 +256,7 @@ class ForecastTask:
                 at = where.origins[part]
                 batch, _, scale = cutter.cut(where.series[part], at, at)
                 batch = batch.to(self.accelerator.device)
-                normal = self.model.base(batch.past, batch.observed, batch.features)
-                factor = normal.factor[:, batch.past.shape[1] :].double().cpu().numpy()
+                factor = self.model.factor(batch).double().cpu().numpy()
                 parts.append(factor * scale[:, None])
                 measured.append(unsteadiness(batch, self.config.model.context).cpu())
         return np.concatenate(parts), torch.cat(measured)

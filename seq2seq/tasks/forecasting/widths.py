@@ -24,7 +24,7 @@ from torch import Tensor
 from seq2seq.tasks.forecasting.calibration import LEAST
 
 if TYPE_CHECKING:
-    from seq2seq.tasks.forecasting.model import ForecastModel
+    from seq2seq.tasks.forecasting.committee import Model
     from seq2seq.tasks.forecasting.windows import Batch
 
 MEASURES: Final = 2  # x_1 and x_2
@@ -51,7 +51,7 @@ def width_of(measured: Tensor, powers: Tensor, typical: Tensor) -> Tensor:
     return logarithms.exp().clamp(1 / _MOST, _MOST)
 
 
-def widths(model: ForecastModel, batch: Batch) -> Tensor:
+def widths(model: Model, batch: Batch) -> Tensor:
     """(B, 1, C): by what the offsets of each window are multiplied; 1 for a model without."""
     if model.powers is None or model.typical is None:
         return torch.ones_like(batch.scale).unsqueeze(1)

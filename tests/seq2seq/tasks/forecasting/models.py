@@ -34,6 +34,11 @@ MODELS = {
     "autoregressive, log": {"kind": "autoregressive", "transform": "log", "head": "gaussian"},
     "velocity": {"kind": "segments", "base": "velocity", "channels": "joint", "head": "gaussian"},
     "steady velocity": {"kind": "attention", "base": "steady_velocity", "channels": "joint"},
+    "committee": {"kind": "segments", "bases": ["mean", "last"], "head": "point"},
+    "committee, joint": {
+        **{"kind": "attention", "bases": ["seasonal", "last", "regression"], "channels": "joint"},
+        "head": "quantiles",
+    },
     "autoregressive": {"kind": "autoregressive", "scaling": "mean", "head": "negative_binomial"},
     "autoregressive, lstm": {
         **{"kind": "autoregressive", "cell": "lstm", "layers": 2, "channels": "joint"},
