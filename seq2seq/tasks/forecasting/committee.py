@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.tasks.forecasting.config import ForecastModelConfig
+from seq2seq.tasks.forecasting.config import ForecastModelConfig, bases_of
 from seq2seq.tasks.forecasting.heads import Head, make_head
 from seq2seq.tasks.forecasting.inputs import Sizes
 from seq2seq.tasks.forecasting.model import ForecastModel, Outlook, register_calibration
@@ -35,13 +35,13 @@ class Committee(nn.Module):
     def __init__(
         self, config: ForecastModelConfig, sizes: Sizes, levels: int, widths: bool = False
     ) -> None:
-        """A member for each of ``config.bases``; the rest as for ``ForecastModel``."""
+        """A member for each of ``bases_of(config)``; the rest as for ``ForecastModel``."""
         super().__init__()
         self.config, self.sizes = config, sizes
         self.head: Head = make_head(config)
         self.members = nn.ModuleList(
-            ForecastModel(replace(config, base=base, bases=[]), sizes, None)
-            for base in config.bases
+            ForecastModel(replace(config, base=base, other_bases=[]), sizes, None)
+            for base in bases_of(config)
         )
         register_calibration(self, config.horizon, sizes.targets, levels, widths)
 
@@ -71,6 +71,6 @@ Model = ForecastModel | Committee
 
 
 def build_model(config: ForecastModelConfig, sizes: Sizes, levels: int, widths: bool) -> Model:
-    """A committee where ``config.bases`` names several; see ``ForecastModel``."""
-    make = Committee if config.bases else ForecastModel
+    """A committee where ``config.other_bases`` names some; see ``ForecastModel``."""
+    make = Committee if config.other_bases else ForecastModel
     return make(config, sizes, levels, widths)

@@ -76,9 +76,8 @@ class ForecastModelConfig:
     # what is forecast without the network, which learns what is left; default: last; none for
     # counts and autoregressive models
     base: BaseName | None = None
-    # a network for each of these bases, whose mean forecast counts; [] for the only one (see
-    # ``committee``)
-    bases: list[BaseName] = field(default_factory=list)
+    # a further network for each of these bases; the mean forecast of all counts (see ``committee``)
+    other_bases: list[BaseName] = field(default_factory=list)
     base_form: Literal["additive", "multiplicative"] = "additive"
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)
@@ -208,7 +207,7 @@ def base_of(model: ForecastModelConfig) -> BaseName:
 
 def bases_of(model: ForecastModelConfig) -> tuple[BaseName, ...]:
     """The base of each network."""
-    return tuple(model.bases) or (base_of(model),)
+    return (base_of(model), *model.other_bases)
 
 
 def _check_columns(data: ForecastDataConfig, where: str) -> None:
@@ -240,28 +239,23 @@ def _check_recent(config: ForecastConfig, where: str) -> None:
 
 
 def _check_bases(model: ForecastModelConfig, where: str) -> None:
-    if not model.bases:
+    if not model.other_bases:
         return
-    if model.base is not None:
+    if len(model.other_bases) >= MOST_MEMBERS:
         raise UsageError(
-            f"{where}: 'model.base' is {model.base} beside 'model.bases', which names the base of "
-            "each network; leave one of them out"
-        )
-    if len(model.bases) > MOST_MEMBERS:
-        raise UsageError(
-            f"{where}: 'model.bases' names {len(model.bases)} networks; expected at most "
-            f"{MOST_MEMBERS}"
+            f"{where}: 'model.other_bases' names {len(model.other_bases)} networks; expected fewer "
+            f"than {MOST_MEMBERS}"
         )
     if model.kind == "autoregressive" or model.base_form == "multiplicative":
         raise UsageError(
-            f"{where}: 'model.bases' takes the mean of forecasts of the whole horizon with "
+            f"{where}: 'model.other_bases' takes the mean of forecasts of the whole horizon with "
             "additive bases; set 'model.kind' to segments or attention and 'model.base_form' to "
-            "additive, or name one 'model.base'"
+            "additive, or leave it out"
         )
     if model.head == "negative_binomial" or model.read_base:
         raise UsageError(
-            f"{where}: 'model.bases' does not go with 'model.head: negative_binomial', which has "
-            "no base, nor with 'model.read_base'; leave one of them out"
+            f"{where}: 'model.other_bases' does not go with 'model.head: negative_binomial', which "
+            "has no base, nor with 'model.read_base'; leave one of them out"
         )
 
 

@@ -303,9 +303,9 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> Model:
     for base in bases_of(model):
         if base in ("seasonal", "smoothing") and model.context < encoding.season:
             raise UsageError(
-                f"'model.base{'s' if model.bases else ''}: {base}' reads a whole season of "
-                f"{encoding.season} steps; 'model.context' is {model.context}: make it as long, or "
-                "set 'data.season'"
+                f"the base {base} reads a whole season of {encoding.season} steps; "
+                f"'model.context' is {model.context}: make it as long, set 'data.season', or "
+                "another 'model.base' (or 'model.other_bases')"
             )
     sizes = Sizes(
         len(encoding.targets),

@@ -34,10 +34,10 @@ MODELS = {
     "autoregressive, log": {"kind": "autoregressive", "transform": "log", "head": "gaussian"},
     "velocity": {"kind": "segments", "base": "velocity", "channels": "joint", "head": "gaussian"},
     "steady velocity": {"kind": "attention", "base": "steady_velocity", "channels": "joint"},
-    "committee": {"kind": "segments", "bases": ["mean", "last"], "head": "point"},
+    "committee": {"kind": "segments", "base": "mean", "other_bases": ["last"], "head": "point"},
     "committee, joint": {
-        **{"kind": "attention", "bases": ["seasonal", "last", "regression"], "channels": "joint"},
-        "head": "quantiles",
+        **{"kind": "attention", "base": "seasonal", "other_bases": ["last", "regression"]},
+        **{"channels": "joint", "head": "quantiles"},
     },
     "autoregressive": {"kind": "autoregressive", "scaling": "mean", "head": "negative_binomial"},
     "autoregressive, lstm": {

@@ -33,7 +33,7 @@ LEARNERS = {
     "segments": {"kind": "segments", "head": "point", "base": "seasonal"},
     "attention": {"kind": "attention", "base": "smoothing", "head": "gaussian"},
     "autoregressive": {"kind": "autoregressive", "head": "student", "cell": "lstm"},
-    "committee": {"kind": "segments", "head": "point", "bases": ["mean", "seasonal"]},
+    "committee": {"kind": "segments", "head": "point", "base": "mean", "other_bases": ["seasonal"]},
 }
 
 
@@ -205,12 +205,11 @@ def test_configurations_are_valid(name):
         ("model", {"head": "negative_binomial", "base": "last"}, "counts"),
         ("model", {"head": "negative_binomial", "scaling": "window"}, "counts"),
         ("model", {"base": "last", "base_form": "multiplicative"}, "divides by the base"),
-        ("model", {"bases": ["last"], "base": "last"}, "leave one of them out"),
-        ("model", {"bases": ["last"] * 101}, "at most 100"),
-        ("model", {"bases": ["last"], "kind": "autoregressive"}, "name one 'model.base'"),
-        ("model", {"bases": ["last"], "head": "negative_binomial"}, "leave one of them out"),
-        ("model", {"bases": ["last"], "read_base": ["a"]}, "leave one of them out"),
-        ("model", {"bases": ["moon"]}, "moon"),
+        ("model", {"other_bases": ["last"] * 100}, "fewer than 100"),
+        ("model", {"other_bases": ["last"], "kind": "autoregressive"}, "model.other_bases"),
+        ("model", {"other_bases": ["last"], "head": "negative_binomial"}, "leave one of them out"),
+        ("model", {"other_bases": ["last"], "read_base": ["a"]}, "leave one of them out"),
+        ("model", {"other_bases": ["moon"]}, "moon"),
         ("model", {"base": "none", "base_form": "multiplicative"}, "needs a 'model.base'"),
         ("model", {"kind": "attention", "attention": "dot"}, "as wide as"),
         ("model", {"levels": [0.9, 0.1]}, "model.levels"),
