@@ -250,12 +250,12 @@ def _check_bases(model: ForecastModelConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'model.other_bases' takes the mean of forecasts of the whole horizon with "
             "additive bases; set 'model.kind' to segments or attention and 'model.base_form' to "
-            "additive, or leave it out"
+            "additive, or 'model.other_bases' to []"
         )
     if model.head == "negative_binomial" or model.read_base:
         raise UsageError(
             f"{where}: 'model.other_bases' does not go with 'model.head: negative_binomial', which "
-            "has no base, nor with 'model.read_base'; leave one of them out"
+            "has no base, nor with 'model.read_base'; set 'model.other_bases' to []"
         )
 
 

@@ -16,7 +16,7 @@ from seq2seq.errors import UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
-from seq2seq.tasks.forecasting.config import ForecastConfig
+from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of
 from seq2seq.tasks.forecasting.encoding import (
     ENCODING_FILE,
     Encoding,
@@ -71,6 +71,7 @@ class ForecastTask:
         first = None
         if options.start_from and not resume:
             first = Forecaster.from_pretrained(options.start_from, device="cpu")
+            _check_networks(first.config, config)
         say(f"reading {config.data.train}", accelerator.is_main_process)
         self.sets = _Sets(config)
         with accelerator.main_process_first():
@@ -303,6 +304,17 @@ class ForecastTask:
         card["metrics"] = {name: scores["model"][name] for name in ("mse", "mae", "smape")}
         self.forecaster.save_pretrained(model, card=card)
         return lines
+
+
+def _check_networks(first: ForecastConfig, config: ForecastConfig) -> None:
+    """Raises UsageError where the model to start from has other networks."""
+    found, wanted = bases_of(first.model), bases_of(config.model)
+    if len(found) != len(wanted):
+        raise UsageError(
+            f"training.start_from {config.training.start_from}: it has {len(found)} network(s), on "
+            f"{', '.join(found)}, here {len(wanted)}, on {', '.join(wanted)}; fine-tuning needs as "
+            "many: see 'model.other_bases'"
+        )
 
 
 class _Sets:

@@ -100,6 +100,13 @@ def test_a_run_can_start_from_a_model(here, tmp_path):
         assert torch.allclose(value, weights[1][key], atol=1e-6), key
 
 
+def test_fine_tuning_needs_as_many_networks(here):
+    train(here(training={"max_steps": 1}), quiet=True)
+    model, training = {"other_bases": ["mean"]}, {"start_from": "run/model"}
+    with pytest.raises(UsageError, match=r"it has 1 network\(s\), on last, here 2, on last, mean"):
+        train(here(output="next", model=model, training=training), quiet=True)
+
+
 def test_a_run_that_started_from_a_model_resumes_with_its_statistics(here, tmp_path, hourly):
     model = {"scaling": "global"}
     train(here("first", model), quiet=True)
@@ -207,8 +214,8 @@ def test_configurations_are_valid(name):
         ("model", {"base": "last", "base_form": "multiplicative"}, "divides by the base"),
         ("model", {"other_bases": ["last"] * 100}, "fewer than 100"),
         ("model", {"other_bases": ["last"], "kind": "autoregressive"}, "model.other_bases"),
-        ("model", {"other_bases": ["last"], "head": "negative_binomial"}, "leave one of them out"),
-        ("model", {"other_bases": ["last"], "read_base": ["a"]}, "leave one of them out"),
+        ("model", {"other_bases": ["last"], "head": "negative_binomial"}, "model.other_bases. to"),
+        ("model", {"other_bases": ["last"], "read_base": ["a"]}, "model.other_bases. to"),
         ("model", {"other_bases": ["moon"]}, "moon"),
         ("model", {"base": "none", "base_form": "multiplicative"}, "needs a 'model.base'"),
         ("model", {"kind": "attention", "attention": "dot"}, "as wide as"),
