@@ -50,11 +50,12 @@ def plain_lstm(layer: nn.Module) -> nn.LSTM:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options of every contest: --threads, --rounds, --output."""
+    """The options of every contest: --threads, --rounds, --output, --flair."""
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--rounds", type=int, default=5)
     found.add_argument("--output", type=Path, help="write the results as JSON")
+    found.add_argument("--flair", metavar="PYTHON", help="an interpreter that imports flair")
     return found
 
 

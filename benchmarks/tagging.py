@@ -38,9 +38,7 @@ BATCH = 64
 
 
 def main() -> None:
-    found = parser(__doc__.splitlines()[0])
-    found.add_argument("--flair", metavar="PYTHON", help="an interpreter that imports flair")
-    options = found.parse_args()
+    options = parser(__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(options.threads)
     report("tag", measure(options.rounds, flair=options.flair), options.output)
 

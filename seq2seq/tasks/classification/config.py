@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import MAX_MEMBERS, check_fractions, check_not_negative, check_positive
 from seq2seq.config.images import ImageEncoderConfig, check_image_encoder
 from seq2seq.config.layers import EncoderConfig
 from seq2seq.config.paths import PathText
@@ -15,7 +15,6 @@ from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
 Best = Literal["accuracy", "macro_f1", "auc", "average_precision", "loss", "mae", "r2"]
-MOST_MEMBERS = 100  # each is a whole network
 POOLING = ("last", "mean", "max", "attention")
 BEST = {  # what the best checkpoint can be chosen by, for each kind of target
     "label": ("accuracy", "macro_f1", "auc", "average_precision", "loss"),
@@ -203,9 +202,9 @@ def check(config: ClassificationConfig, where: str) -> None:
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(data.validation) or data.validation_share > 0)
-    if model.members > MOST_MEMBERS:
+    if model.members > MAX_MEMBERS:
         raise UsageError(
-            f"{where}: 'model.members' is {model.members}; expected at most {MOST_MEMBERS}"
+            f"{where}: 'model.members' is {model.members}; expected at most {MAX_MEMBERS}"
         )
     _check_pooling(model.pooling, where)
     check_image_encoder(model.image_encoder, where, "model.image_encoder")

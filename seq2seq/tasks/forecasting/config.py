@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import MAX_MEMBERS, check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import Attention, Cell
 from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
@@ -17,7 +17,6 @@ BaseName = Literal[
     "none", "last", "mean", "velocity", "steady_velocity", "seasonal", "smoothing", "regression"
 ]
 
-MOST_MEMBERS = 100
 CALENDAR = ("time_of_day", "hour", "weekday", "day_of_month", "day_of_year")
 
 
@@ -241,10 +240,10 @@ def _check_recent(config: ForecastConfig, where: str) -> None:
 def _check_bases(model: ForecastModelConfig, where: str) -> None:
     if not model.other_bases:
         return
-    if len(model.other_bases) >= MOST_MEMBERS:
+    if len(model.other_bases) >= MAX_MEMBERS:
         raise UsageError(
             f"{where}: 'model.other_bases' names {len(model.other_bases)} networks; expected fewer "
-            f"than {MOST_MEMBERS}"
+            f"than {MAX_MEMBERS}"
         )
     if model.kind == "autoregressive" or model.base_form == "multiplicative":
         raise UsageError(

@@ -102,8 +102,7 @@ def parallel_step(
         h_gates, h_new = h.split([2 * layer.hidden_size, layer.hidden_size], -1)
         reset, update = torch.sigmoid(x_gates + h_gates).chunk(2, -1)
         new = torch.tanh(x_new + reset * h_new)
-        if new.dtype != hidden.dtype:  # autocast: the products' type beside the state's
-            new, update = new.to(hidden.dtype), update.to(hidden.dtype)
+        new, update = new.to(hidden.dtype), update.to(hidden.dtype)  # bf16 under autocast
         return torch.lerp(new, hidden.unsqueeze(1), update)
     gates = x + h
     if layer.kind == "lstm":
