@@ -3,6 +3,7 @@ have, and what a whole configuration must offer."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -38,6 +39,8 @@ class TrainingConfig:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
     schedule: Literal["constant", "inverse_sqrt", "cosine", "plateau"] = "cosine"
     warmup_steps: int = 0
+    # after so many epochs the schedule, its warm-up too, begins anew (Loshchilov & Hutter 2017)
+    restarts: list[int] = field(default_factory=list)
     final_learning_rate: float = 0.0  # where cosine ends
     plateau_factor: float = 0.5
     plateau_patience: int = 2  # validations without a better score before the rate drops
@@ -86,6 +89,7 @@ def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
         {f"training.{key}": getattr(training, key) for key in not_negative.split()}, where
     )
     check_fractions({"training.ema_decay": training.ema_decay}, where)
+    _check_restarts(training, where)
     if not 0 <= config.seed < 2**32:
         raise UsageError(f"{where}: 'seed' is {config.seed}; expected 0 to {2**32 - 1}")
     if (training.threads or 1) > MAX_THREADS:
@@ -103,10 +107,31 @@ def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
         )
 
 
+def _check_restarts(training: TrainingConfig, where: str) -> None:
+    """Raises UsageError unless the epochs rise and lie inside the run."""
+    restarts = training.restarts
+    if restarts and training.schedule == "plateau":
+        raise UsageError(
+            f"{where}: 'training.restarts' and 'training.schedule: plateau' cannot go together; "
+            "leave one out"
+        )
+    bounds = [0, *restarts, training.max_epochs]
+    if restarts and any(a >= b for a, b in itertools.pairwise(bounds)):
+        raise UsageError(
+            f"{where}: 'training.restarts' is {restarts} and 'training.max_epochs' "
+            f"{training.max_epochs}; expected rising numbers of epochs between 0 and max_epochs"
+        )
+
+
 def check_streaming(config: Any, where: str) -> None:
     """Raises UsageError for a stream (``data.streaming``) without an end of the training."""
     if config.data.streaming and config.training.max_steps is None:
         raise UsageError(
             f"{where}: 'data.streaming: true' needs 'training.max_steps': nobody knows how many "
             "batches a stream has"
+        )
+    if config.data.streaming and config.training.restarts:
+        raise UsageError(
+            f"{where}: 'training.restarts' counts epochs, which a stream ('data.streaming: true') "
+            "has not; leave it out"
         )

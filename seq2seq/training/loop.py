@@ -133,7 +133,7 @@ class _Run:
         keep_buffers_apart(self.objective)
         average = make_average(options, self.model, self.task.average_patience)
         self.state = State(self.model, optimizer, average, self.accelerator, self.task)
-        self.total_steps = self._steps()
+        self.total_steps, self.restarts = self._steps(), self._restarts()
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         self.log.track(Trackers(self.accelerator, config, folder))
         if self.main:
@@ -153,6 +153,15 @@ class _Run:
             return options.max_steps
         total = options.max_epochs * math.ceil(batches / options.accumulation)
         return min(total, options.max_steps or total)
+
+    def _restarts(self) -> list[int]:
+        """After how many optimizer steps the schedule begins anew."""
+        options = self.config.training
+        if not options.restarts:
+            return []
+        batches = rounds(self.task, 0, self.world)
+        assert batches is not None  # config.check allows no restarts of a stream
+        return [epochs * math.ceil(batches / options.accumulation) for epochs in options.restarts]
 
     def _summary(self) -> str:
         processes = f"{self.world} processes, " if self.world > 1 else ""
@@ -201,7 +210,9 @@ class _Run:
         every = gathered(accelerator, [*own, self.asked_to_stop])
         tokens, factors, count = (sum(values[i] for values in every) for i in range(3))
         self._stop = any(values[3] for values in every)  # all stop at the same step, or none
-        rate = learning_rate(options, progress.step, self.total_steps, progress.plateaus)
+        rate = learning_rate(
+            options, progress.step, self.total_steps, progress.plateaus, self.restarts
+        )
         rate *= factors / count
         for parameters in self.state.optimizer.param_groups:
             parameters["lr"] = rate

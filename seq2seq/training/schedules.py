@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from seq2seq.config.training import TrainingConfig
 
 
-def learning_rate(config: TrainingConfig, step: int, total_steps: int, plateaus: int) -> float:
+def learning_rate(
+    config: TrainingConfig,
+    step: int,
+    total_steps: int,
+    plateaus: int,
+    restarts: Sequence[int] = (),
+) -> float:
     """The rate of the given step (1, 2, ...), after a linear warm-up.
 
     constant; inverse_sqrt: peak * sqrt(warm-up / step) (Vaswani et al. 2017, eq. 3); cosine: from
     the peak to ``final_learning_rate`` at ``total_steps`` (Loshchilov & Hutter 2017, eq. 5);
-    plateau: peak * plateau_factor ** ``plateaus``.
+    plateau: peak * plateau_factor ** ``plateaus``. After each step of ``restarts`` (rising) the
+    schedule begins anew and ends where the next one begins.
     """
+    begin = max((done for done in restarts if done < step), default=0)
+    end = min((done for done in restarts if done >= step), default=total_steps)
+    step, total_steps = step - begin, end - begin
     peak, warmup = config.learning_rate, config.warmup_steps
     if step <= warmup:
         return peak * step / warmup

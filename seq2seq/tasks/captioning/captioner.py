@@ -17,14 +17,18 @@ from seq2seq.decoding import Hypothesis, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.errors import RunError, UsageError
 from seq2seq.images.files import ImageError, read_image
-from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.captioning.batches import BOS, whole_images
 from seq2seq.tasks.captioning.card import caption_card
-from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
+from seq2seq.tasks.captioning.config import (
+    CaptionDecodingConfig,
+    CaptioningConfig,
+    check_mirror,
+)
+from seq2seq.tasks.captioning.ensemble import CaptionEnsemble, Views, check_alike
 from seq2seq.tasks.captioning.features import check_features, pad_features, read_features
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
 from seq2seq.text.phrases import Phrases, missing
@@ -73,7 +77,10 @@ class Captioned:
         return self.captions[0].text
 
 
-class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
+AnyModel = CaptioningModel | CaptionEnsemble
+
+
+class Captioner(Pretrained[AnyModel, CaptioningConfig]):
     """A captioning model together with its vocabulary and configuration.
 
     captioner = Captioner.from_pretrained("runs/flickr8k/model")
@@ -85,7 +92,7 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
 
     def __init__(
         self,
-        model: CaptioningModel,
+        model: AnyModel,
         units: Units,
         config: CaptioningConfig,
         readme: str | None = None,
@@ -97,7 +104,30 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         # A backbone of timm is built without its pretrained weights: all are in the directory.
         return cls(*read_unit_model(directory, cls.task, CaptioningModel))
 
+    @classmethod
+    def ensemble(cls, captioners: Sequence[Captioner]) -> Captioner:
+        """One captioner over several models: each word takes the mean of their probabilities.
+
+            Captioner.ensemble([Captioner.from_pretrained(name) for name in ("A", "B", "C")])
+
+        It captions as any other. Vocabulary and configuration are those of the first; it cannot be
+        saved, only its members can.
+
+        Raises UsageError for no captioners, and for unlike vocabularies, images or devices.
+        """
+        captioners = list(captioners)
+        if not captioners:
+            raise UsageError("an ensemble of no models; give at least one")
+        check_alike([one.config for one in captioners], [one.units for one in captioners])
+        devices = {str(next(one.model.parameters()).device) for one in captioners}
+        if len(devices) > 1:
+            raise UsageError(f"ensemble: models on {sorted(devices)}; expected one device")
+        first = captioners[0]
+        return cls(CaptionEnsemble([one.model for one in captioners]), first.units, first.config)
+
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        if isinstance(self.model, CaptionEnsemble):
+            raise UsageError("an ensemble is not one model and cannot be saved; save its members")
         save_units(self.units, directory)
         return {"vocab_size": len(self.units)}
 
@@ -147,12 +177,13 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
         results: list[Captioned] = []
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
-            weights = self.model.decoding_weights()
+            model = self.searched(settings)
+            weights = model.decoding_weights()
             for start in range(0, len(images), settings.batch_size):
                 batch = [self._read(image) for image in images[start : start + settings.batch_size]]
                 good = [one for one in batch if isinstance(one, Tensor)]
                 captions_of = iter(
-                    self._search(good, weights, settings, n_best, attention, phrases)
+                    self._search(model, good, weights, settings, n_best, attention, phrases)
                 )
                 results += [
                     Captioned(next(captions_of)) if isinstance(one, Tensor) else Captioned([], one)
@@ -160,17 +191,25 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
                 ]
         return results
 
+    def searched(self, decoding: CaptionDecodingConfig) -> AnyModel:
+        """The model that encodes images for ``caption_encoded``, and searches: with ``mirror`` one
+        that sees mirror images, too. Raises UsageError for a model that reads no images."""
+        check_mirror(decoding, self.config, "caption")
+        return CaptionEnsemble([self.model], mirrored=True) if decoding.mirror else self.model
+
     def caption_encoded(
         self,
-        encoded: Encoded,
+        encoded: Encoded | Views,
         decoding: CaptionDecodingConfig,
-        weights: DecodingWeights | None = None,
+        weights: Any = None,
         n_best: int = 1,
         attention: bool = False,
         phrases: Phrases | None = None,
     ) -> list[list[Caption]]:
-        """The captions of images that are encoded already; autocast decides the precision."""
-        count, device = len(encoded.values), encoded.values.device
+        """The captions of images that ``searched(decoding)`` has encoded; ``weights`` are its
+        ``decoding_weights()``. Autocast decides the precision."""
+        model: Any = self.searched(decoding)
+        count, device = encoded.images, encoded.device
         common: SearchArguments = {
             "sources": count,
             "max_lengths": torch.full((count,), decoding.max_length, device=device),
@@ -183,12 +222,12 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
             "constraints": None if phrases is None else [phrases] * count,
         }
         with torch.inference_mode():
-            state = self.model.start(encoded, weights)
+            state = model.start(encoded, weights)
             if decoding.beam_size == 1:
-                hypotheses_of = [[one] for one in greedy_search(self.model, state, **common)]
+                hypotheses_of = [[one] for one in greedy_search(model, state, **common)]
             else:
                 hypotheses_of = beam_search(
-                    self.model,
+                    model,
                     state,
                     **common,
                     beam_size=decoding.beam_size,
@@ -239,8 +278,9 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
 
     def _search(
         self,
+        model: AnyModel,
         batch: list[Tensor],
-        weights: DecodingWeights,
+        weights: Any,
         settings: CaptionDecodingConfig,
         n_best: int,
         attention: bool,
@@ -259,7 +299,7 @@ class Captioner(Pretrained[CaptioningModel, CaptioningConfig]):
             source = source.to(device)
             if source.dtype == torch.uint8:
                 source = whole_images(source, self.config.data)
-            encoded = self.model.encode(source, lengths)
+            encoded = model.encode(source, lengths)
             captions_of = self.caption_encoded(
                 encoded, settings, weights, n_best, attention, phrases
             )
@@ -285,7 +325,7 @@ def _settings(
     decoding: CaptionDecodingConfig, beam_size: int | None, batch_size: int | None
 ) -> CaptionDecodingConfig:
     given = {"beam_size": beam_size, "batch_size": batch_size}
-    changed = {key: value for key, value in given.items() if value is not None}
+    changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
     least = {
         "beam_size": 1,

@@ -45,6 +45,7 @@ computed beforehand the files are .npy.
   seq2seq caption MODEL photo.jpg
   seq2seq caption MODEL photos/ more/dog.png --json > captions.jsonl
   seq2seq caption MODEL photo.jpg --attention-plot focus.png      where each word looked
+  seq2seq caption MODEL photo.jpg --ensemble MODEL-B MODEL-C      three models as one
 """
 
 _EVALUATE_EXAMPLES = """\
@@ -69,6 +70,7 @@ _log = logging.getLogger("seq2seq")
 def _add_caption(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
+    _ensemble(parser)
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
@@ -88,6 +90,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("data", metavar="DATA", help="images with captions")
+    _ensemble(parser)
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
@@ -101,12 +104,27 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     _options(parser)
 
 
+def _ensemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ensemble",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="further models of the same vocabulary: the mean of theirs and MODEL's probabilities",
+    )
+
+
 def _options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
     for name, (least, text) in _SETTINGS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
     group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
     group.add_argument("--diversity", type=number, metavar="X", help="of groups (default: 0.5)")
+    group.add_argument(
+        "--mirror",
+        action=argparse.BooleanOptionalAction,
+        help="look at the mirror image, too, which takes twice the time",
+    )
     add_machine(parser)
 
 
@@ -115,7 +133,7 @@ def _caption(options: argparse.Namespace) -> int:
     for name in options.images:
         if "://" in name:
             raise UsageError(f"{name}: an address; images are read from files: fetch it first")
-    captioner = load_model(options, "captioning")
+    captioner = _load(options)
     suffixes = _suffixes(captioner)
     paths = [path for name in options.images for path in _files(Path(name), suffixes)]
     settings = _settings(options, captioner)
@@ -161,7 +179,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             "evaluate-captions: --split goes with a file that names splits, as Karpathy's JSON "
             f"files do; without it does nothing, and DATA, {options.data}, names none"
         )
-    captioner = load_model(options, "captioning")
+    captioner = _load(options)
     rows = load_captions(options.data, options.split, options.images)
     settings = _settings(options, captioner)
     images = list(rows["image"])
@@ -186,6 +204,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     else:
         print(scores)
     return 0
+
+
+def _load(options: argparse.Namespace) -> Captioner:
+    """MODEL, or the ensemble of it and those of --ensemble."""
+    from seq2seq.tasks.captioning.captioner import Captioner
+
+    names = [options.model, *options.ensemble]
+    captioners = [
+        load_model(argparse.Namespace(**{**vars(options), "model": name}), "captioning")
+        for name in names
+    ]
+    return Captioner.ensemble(captioners) if options.ensemble else captioners[0]
 
 
 def _features_of(captioner: Captioner, images: list[str], data: str) -> list[Any]:
@@ -260,8 +290,11 @@ def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
 
 
 def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecodingConfig:
-    changed = given(options, (*_SETTINGS, "length_penalty", "diversity"))
+    from seq2seq.tasks.captioning.config import check_mirror
+
+    changed = given(options, (*_SETTINGS, "length_penalty", "diversity", "mirror"))
     settings = dataclasses.replace(captioner.config.decoding, **changed)
+    check_mirror(settings, captioner.config, "caption")  # before hours of captioning
     check_beam(options, settings.beam_size, settings.beam_groups)
     return settings
 

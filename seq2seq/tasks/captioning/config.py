@@ -122,6 +122,7 @@ class CaptionDecodingConfig:
     max_length: int = 30  # units
     beam_groups: int = 1  # diverse beam search (Vijayakumar et al. 2016): beam_size in so many
     diversity: float = 0.5  # and how much a group avoids the units of earlier ones
+    mirror: bool = False  # the mirror image is looked at, too: the mean of both probabilities
 
 
 @dataclass
@@ -228,8 +229,18 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
             f"{where}: 'training.word_loss' is {training.word_loss} and 'model.words' 0; set how "
             "many words are predicted"
         )
+    check_mirror(config.decoding, config, where)
     if training.objective == "self_critical":
         _check_self_critical(config, where)
+
+
+def check_mirror(decoding: CaptionDecodingConfig, config: CaptioningConfig, where: str) -> None:
+    """Raises UsageError for the mirror image of what is no image."""
+    if decoding.mirror and config.model.encoder.kind in ("features", "constant"):
+        raise UsageError(
+            f"{where}: 'decoding.mirror' needs an encoder of images; 'model.encoder.kind' is "
+            f"{config.model.encoder.kind!r}"
+        )
 
 
 def _check_self_critical(config: CaptioningConfig, where: str) -> None:

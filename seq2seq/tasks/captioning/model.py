@@ -33,6 +33,14 @@ class Encoded(NamedTuple):
     lengths: Tensor | None  # (B,) how many of the S are real; None: all
     mean: Tensor  # (B, D) of the values that are real
 
+    @property
+    def images(self) -> int:
+        return len(self.values)
+
+    @property
+    def device(self) -> torch.device:
+        return self.values.device
+
 
 class CaptioningModel(nn.Module):
     """Image in, words out; offers start, step and reorder to the search.

@@ -25,6 +25,7 @@ from seq2seq.tasks.captioning.batches import (
 )
 from seq2seq.tasks.captioning.captioner import Captioner
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
+from seq2seq.tasks.captioning.ensemble import Views
 from seq2seq.tasks.captioning.features import Features
 from seq2seq.tasks.captioning.image_cache import cache_images
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
@@ -155,15 +156,17 @@ class CaptioningTask:
         """The mean loss per unit of the first reference captions (nats, without smoothing), and
         the scores of captions that the model writes, of what was held out or the validation set."""
         beam = self.config.training.validation_beam
-        scores, loss = self._evaluate(self.sets[self._selection], beam)
+        decoding = dataclasses.replace(self.config.decoding, beam_size=beam, mirror=False)
+        scores, loss = self._evaluate(self.sets[self._selection], decoding)
         return {
             "validation_loss": loss,
             "bleu4": scores.bleu[3],
             "cider_d": scores.cider_d,
         }
 
-    def _evaluate(self, captions: CaptionSet, beam: int) -> tuple[CaptionScores, float]:
-        decoding = dataclasses.replace(self.config.decoding, beam_size=beam)
+    def _evaluate(
+        self, captions: CaptionSet, decoding: CaptionDecodingConfig
+    ) -> tuple[CaptionScores, float]:
         size = min(VALIDATION_IMAGES, -(-len(captions) // self.accelerator.num_processes))
         starts = range(0, len(captions), size)
         groups = [list(range(start, min(start + size, len(captions)))) for start in starts]
@@ -182,23 +185,25 @@ class CaptioningTask:
         encoded once for loss and captions."""
         found = []
         with evaluating(self.model), torch.inference_mode(), self.accelerator.autocast():
-            weights = self.model.decoding_weights()
+            model = self.captioner.searched(decoding)
+            weights = model.decoding_weights()
             for group in groups:
                 index = np.array(group)
-                encoded = self._encoded(captions, index)
-                cross, count = self._cross_entropy_of(captions, index, encoded)
+                encoded = model.encode(*self._source(captions, index))
+                plain = encoded.every[0] if isinstance(encoded, Views) else encoded
+                cross, count = self._cross_entropy_of(captions, index, plain)
                 best = self.captioner.caption_encoded(encoded, decoding, weights)
                 found.append((cross, count, [captions_of[0].text for captions_of in best]))
         return found
 
-    def _encoded(self, captions: CaptionSet, index: np.ndarray) -> Encoded:
+    def _source(self, captions: CaptionSet, index: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Images, or features and their lengths, as the model reads them."""
         device = self.accelerator.device
         source, lengths = captions.source(index)
         source = source.to(device)
         if source.dtype == torch.uint8:
             source = whole_images(source, self.config.data)
-        lengths = None if lengths is None else lengths.to(device)
-        return self.model.encode(source, lengths)
+        return source, None if lengths is None else lengths.to(device)
 
     def _cross_entropy_of(
         self, captions: CaptionSet, index: np.ndarray, encoded: Encoded
@@ -231,7 +236,7 @@ class CaptioningTask:
         split = next((n for n in ("test", "validation", "held_out") if n in self.sets), None)
         if split is None:
             return []
-        scores, _ = self._evaluate(self.sets[split], self.config.decoding.beam_size)
+        scores, _ = self._evaluate(self.sets[split], self.config.decoding)
         if not self.accelerator.is_main_process:
             return []
         names = [Path(path).name for path in self.sets[split].paths]

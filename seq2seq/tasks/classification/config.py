@@ -117,6 +117,8 @@ class ClassModelConfig:
     # of series: mean, deviation, least, greatest, first and last value of each feature, how often
     # it was measured and how long ago, beside what pooling gives
     summary: bool = False
+    # its curves of each figure: 6 (coarse), or 10 steeper ones and whether the figure exists (fine)
+    summary_curves: Literal["coarse", "fine"] = "coarse"
     hidden_size: int = 0  # of a layer between pooling and output; 0: none
     input_dropout: float = 0.2  # of embedded text, or of what a series is read as
     dropout: float = 0.3  # between layers, of the pooled vector
@@ -274,6 +276,8 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
         )
     if model.summary and data.kind != "series":
         raise UsageError(f"{where}: 'model.summary' is of series; 'data.kind' is {data.kind!r}")
+    if model.summary_curves != "coarse" and not model.summary:
+        raise UsageError(f"{where}: 'model.summary_curves' needs 'model.summary: true'")
     if data.scale == "ranks" and data.kind != "series":
         raise UsageError(f"{where}: 'data.scale: ranks' is of series; 'data.kind' is {data.kind!r}")
     if model.encoder.decay and model.encoder.recurrent_dropout:

@@ -61,7 +61,9 @@ class ClassificationModel(nn.Module):
         self.variational = config.dropout_kind == "variational"
         self.embedding: WordEmbedding | None = None
         self.scaling: Scaling | None = None
-        self.summary = Summary(shape.features, shape.static) if config.summary else None
+        self.summary: Summary | None = None
+        if config.summary:
+            self.summary = Summary(shape.features, shape.static, config.summary_curves)
         self.image_encoder: ImageEncoder | None = None
         if shape.grid:
             self.image_encoder = image_encoder(config.image_encoder, pretrained)

@@ -12,7 +12,12 @@ from seq2seq.tasks.classification.sources import Inputs
 
 KNOTS = 200  # of a feature's distribution
 FIGURES = 8  # of each feature in a summary
-THRESHOLDS = (-1.3, -0.7, -0.25, 0.25, 0.7, 1.3)  # of a figure's normal scores
+# The curves of a figure: thresholds of its normal scores, steepness, and whether they are joined by
+# a flag of what does not exist.
+CURVES = {
+    "coarse": ((-1.3, -0.7, -0.25, 0.25, 0.7, 1.3), 2.0, False),
+    "fine": ((-2.2, -1.7, -1.2, -0.7, -0.25, 0.25, 0.7, 1.2, 1.7, 2.2), 3.0, True),
+}
 
 
 class Scaling(nn.Module):
@@ -106,22 +111,28 @@ class Summary(nn.Module):
     """A few figures for each feature over a whole series: mean, deviation, least, greatest, first
     and last of what was measured, how often it was, and the time since; and the static features.
 
-    Each figure u, as a normal score, is given as tanh(2 (u - t)) for the thresholds t: a linear
+    Each figure u, as a normal score, is given as tanh(c (u - t)) for the thresholds t: a linear
     layer on these is a sum of smooth curves, one for each figure (as piecewise-linear encodings:
     Gorishniy et al. 2022), for too low a pulse and too high a one are both bad. What does not exist
-    is 0.
+    is 0. ``curves: fine`` has thresholds far out in the tails, too, where the sick are, and says of
+    each figure whether it is missing: what was never measured tells something.
     """
 
-    def __init__(self, features: int, static: int) -> None:
+    def __init__(self, features: int, static: int, curves: str = "coarse") -> None:
         super().__init__()
-        self.ranks = Ranks(FIGURES * features + static)
-        self.size = len(THRESHOLDS) * (FIGURES * features + static)
+        self.thresholds, self.steepness, self.flag = CURVES[curves]
+        figures = FIGURES * features + static
+        self.ranks = Ranks(figures)
+        self.size = (len(self.thresholds) + self.flag) * figures
 
     def forward(self, inputs: Inputs) -> Tensor:
         """-> (B, size)"""
-        scores = self.ranks(self.figures(inputs))[:, :, None]
-        curves = torch.tanh(2 * (scores - torch.tensor(THRESHOLDS, device=scores.device)))
-        return curves.nan_to_num(0.0).flatten(1)
+        scores = self.ranks(self.figures(inputs))[:, :, None]  # (B, FIGURES * D + F, 1)
+        thresholds = torch.tensor(self.thresholds, device=scores.device)
+        curves = torch.tanh(self.steepness * (scores - thresholds)).nan_to_num(0.0)
+        if self.flag:
+            curves = torch.cat([curves, scores.isnan().to(curves.dtype)], -1)
+        return curves.flatten(1)
 
     def figures(self, inputs: Inputs) -> Tensor:
         """-> (B, FIGURES * D + F), NaN for what does not exist"""

@@ -109,3 +109,13 @@ def test_schedules(schedule, step, plateaus, expected):
         learning_rate=1.0, warmup_steps=10, schedule=schedule, final_learning_rate=0.1
     )
     assert learning_rate(config, step, 100, plateaus) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "inverse_sqrt", "cosine"])
+def test_a_schedule_that_begins_anew(schedule):
+    config = TrainingConfig(
+        learning_rate=1.0, warmup_steps=10, schedule=schedule, final_learning_rate=0.1
+    )
+    found = [learning_rate(config, step, 200, 0, [60, 160]) for step in range(1, 201)]
+    parts = [[learning_rate(config, step, n, 0) for step in range(1, n + 1)] for n in (60, 100, 40)]
+    assert found == [rate for part in parts for rate in part]

@@ -86,6 +86,42 @@ def test_it_learns_to_translate(corpus, tmp_path):
     assert progress["best"][0][0] > 95  # BLEU of sentences that are not in the training text
 
 
+def test_the_schedule_begins_anew_after_the_epochs_of_restarts(corpus, tmp_path):
+    values = settings(
+        corpus, tmp_path / "run", max_epochs=3, max_steps=None, restarts=[1], schedule="cosine",
+        log_every=1, validate_every=None, warmup_steps=2, accumulation=3,
+    )  # fmt: skip
+    train(config_from_dict(values), quiet=True)
+    rates = [row["learning_rate"] for row in records(tmp_path / "run") if "learning_rate" in row]
+    steps = len(rates) // 3
+    assert steps > 4 and len(rates) == 3 * steps
+    assert rates[steps - 1] == 0 and rates[-1] == 0  # where a cosine ends
+    peak = max(rates)
+    assert rates[:2] == rates[steps : steps + 2] == [peak / 2, peak]
+    assert rates[3] < rates[steps + 3]  # the second one is twice as long
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"restarts": [5], "max_epochs": 5}, "expected rising numbers of epochs"),
+        ({"restarts": [3, 2]}, "expected rising numbers of epochs"),
+        ({"restarts": [0]}, "expected rising numbers of epochs"),
+        ({"restarts": [2], "schedule": "plateau"}, "cannot go together"),
+    ],
+)
+def test_restarts_outside_the_run(corpus, tmp_path, training, message):
+    with pytest.raises(UsageError, match=message):
+        config_from_dict(settings(corpus, tmp_path / "run", **training))
+
+
+def test_a_stream_has_no_restarts(corpus, tmp_path):
+    values = settings(corpus, tmp_path / "run", restarts=[2])
+    values["data"]["streaming"] = True
+    with pytest.raises(UsageError, match=r"'training.restarts' counts epochs"):
+        config_from_dict(values)
+
+
 def test_kill_9_and_resume_give_the_same_numbers(corpus, tmp_path, uninterrupted):
     output = tmp_path / "run"
     values = settings(corpus, output)

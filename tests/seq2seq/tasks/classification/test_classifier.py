@@ -158,7 +158,7 @@ def test_a_saved_model_reads_features_by_name_and_says_what_it_does_not_read(run
     (tmp_path / "train.csv").write_text(head + "".join(lines))
     values = series_settings(tmp_path, tmp_path / "run", False, max_steps=4, validate_every=4)
     values["data"] |= {"train": str(tmp_path / "train.csv"), "scale": "ranks"}
-    values["model"]["summary"] = True
+    values["model"] |= {"summary": True, "summary_curves": "fine"}
     (tmp_path / "run.yaml").write_text(json.dumps(values))
     status, _, err = run("train", tmp_path / "run.yaml", "--quiet")
     assert status == 0, err

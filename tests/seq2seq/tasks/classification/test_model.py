@@ -164,6 +164,12 @@ def test_a_summary_of_what_was_measured():
     curves = summary(source.collate(np.array([0, 1])))
     assert curves.shape == (2, summary.size) and torch.isfinite(curves).all()
     torch.testing.assert_close(summary(source.collate(np.array([1])))[0], curves[1])
+    fine = Summary(2, 1, "fine")
+    fine.ranks.learn(found)
+    curves = fine(source.collate(np.array([0, 1]))).unflatten(1, (-1, 11))
+    assert curves.flatten(1).shape == (2, fine.size) and torch.isfinite(curves).all()
+    torch.testing.assert_close(curves[:, :, 10], found.isnan().float())  # what does not exist
+    assert (curves[:, :, :10].diff(dim=2) <= 0).all()  # the higher the threshold, the less
 
 
 def test_chrono_initialisation():
