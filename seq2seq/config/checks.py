@@ -15,8 +15,8 @@ MAX_INIT_RANGE = 1e6  # of weights; torch draws no numbers beyond those of float
 
 
 def check_model_sizes(config: Any, where: str, prefix: str = "") -> None:
-    """Raises UsageError for keys named ``layers`` and ``init_range``, in any section, that are
-    beyond any use."""
+    """Raises UsageError for keys named ``layers``, ``members`` and ``init_range``, in any section,
+    that are beyond any use."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -24,6 +24,10 @@ def check_model_sizes(config: Any, where: str, prefix: str = "") -> None:
         elif field.name == "layers" and value > MAX_LAYERS:
             raise UsageError(
                 f"{where}: '{prefix}layers' is {value}; expected at most {MAX_LAYERS:,}"
+            )
+        elif field.name == "members" and value > MAX_MEMBERS:
+            raise UsageError(
+                f"{where}: '{prefix}members' is {value}; expected at most {MAX_MEMBERS}"
             )
         elif field.name == "init_range" and (value or 0) > MAX_INIT_RANGE:
             raise UsageError(

@@ -69,7 +69,13 @@ def rehearse_end(folder: Path, save: Callable[[Path, str], None]) -> None:
 
 
 def copy_weights(source: nn.Module, model: nn.Module, name: str | None) -> None:
-    """Begin with the weights of ``source``, the model that ``training.start_from`` names; RunError
-    where its shape is another."""
+    """Begin with the weights of ``source``, the model that ``training.start_from`` names.
+    UsageError for a committee of another number of members, RunError for another shape."""
+    found, wanted = (len(getattr(one, "members", ())) or 1 for one in (source, model))
+    if found != wanted:
+        raise UsageError(
+            f"training.start_from {name}: has {found} members, and 'model.members' is {wanted}; "
+            "expected as many"
+        )
     weights = checkpoints.weights_of(source)
     checkpoints.load_weights(model, weights, f"training.start_from {name}")

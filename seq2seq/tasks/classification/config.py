@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seq2seq.config.checks import MAX_MEMBERS, check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.images import ImageEncoderConfig, check_image_encoder
 from seq2seq.config.layers import EncoderConfig
 from seq2seq.config.paths import PathText
@@ -204,10 +204,6 @@ def check(config: ClassificationConfig, where: str) -> None:
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(data.validation) or data.validation_share > 0)
-    if model.members > MAX_MEMBERS:
-        raise UsageError(
-            f"{where}: 'model.members' is {model.members}; expected at most {MAX_MEMBERS}"
-        )
     _check_pooling(model.pooling, where)
     check_image_encoder(model.image_encoder, where, "model.image_encoder")
     if model.image_encoder.kind not in ("residual", "timm"):

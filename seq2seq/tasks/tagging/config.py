@@ -55,6 +55,8 @@ class TaggingModelConfig:
     encoder: TaggingEncoderConfig = field(default_factory=TaggingEncoderConfig)
     scheme: Literal["bio", "bioes"] = "bioes"  # how spans are learnt; written are always BIO
     crf: Literal["spans", "all", "none"] = "spans"  # label columns with learned transitions
+    # so many models of this kind, trained side by side, whose mean scores count (``committee``)
+    members: int = 1
     # of the encoder's outputs, for the label of the sentence: last, mean, max, attention
     pooling: list[str] = field(default_factory=lambda: ["max", "last"])
     dropout: float = 0.5  # of the words' vectors, and of the encoder's outputs
@@ -102,6 +104,7 @@ def check(config: TaggingConfig, where: str) -> None:
         "model.characters.longest": characters.longest,
         "model.encoder.layers": encoder.layers,
         "model.encoder.hidden_size": encoder.hidden_size,
+        "model.members": model.members,
     }
     check_positive(dict(positive), where)
     check_not_negative(

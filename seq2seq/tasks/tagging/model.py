@@ -12,7 +12,7 @@ outputs, K labels.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,16 @@ class Emissions(NamedTuple):
     sentence: Tensor | None
 
 
+class Field(Protocol):
+    """A label column as loss and labelling see it: is its field learned, are its labels spans?"""
+
+    learned: bool
+    spans: bool
+    chain: LinearChain
+
+    def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor: ...
+
+
 class Head(nn.Module):
     """Labels of one column: emissions (B, T, K), and the field over them.
 
@@ -57,10 +67,7 @@ class Head(nn.Module):
 
     def decode(self, emissions: Tensor, lengths: Tensor) -> Tensor:
         """The best labels (B, T), 0 past a length."""
-        if self.learned or self.spans:
-            return self.chain.decode(emissions, lengths)
-        steps = torch.arange(emissions.shape[1], device=lengths.device)
-        return emissions.argmax(2).masked_fill(steps >= lengths.unsqueeze(1), 0)
+        return decode(self, emissions, lengths)
 
 
 class TaggingModel(nn.Module):
@@ -124,6 +131,14 @@ class TaggingModel(nn.Module):
             whole = _whole(whole.squeeze(1))
         outputs = drop_steps(outputs, self.dropout, self.variational, self.training)
         return Emissions(tuple(_whole(head(outputs)) for head in self.heads), whole)
+
+
+def decode(head: Field, emissions: Tensor, lengths: Tensor) -> Tensor:
+    """The best labels (B, T), 0 past a length."""
+    if head.learned or head.spans:
+        return head.chain.decode(emissions, lengths)
+    steps = torch.arange(emissions.shape[1], device=lengths.device)
+    return emissions.argmax(2).masked_fill(steps >= lengths.unsqueeze(1), 0)
 
 
 def _small(count: int, size: int) -> nn.Embedding:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.tasks.tagging.batches import IGNORE, Words
-from seq2seq.tasks.tagging.model import Emissions, Head, TaggingModel
+from seq2seq.tasks.tagging.committee import AnyModel, Committee
+from seq2seq.tasks.tagging.model import Emissions, Field
 
 
 class TaggingLoss(nn.Module):
@@ -16,10 +19,11 @@ class TaggingLoss(nn.Module):
         sum_columns -log p(labels) + weight * words * mean_sentences -log p(label of the sentence)
 
     so that a mean over words has the sentence's part with its weight. Columns with a field have
-    the likelihood of whole sequences, the others that of each word.
+    the likelihood of whole sequences, the others that of each word. Of a committee, in training,
+    the mean of its members' losses: each member's gradient is that of its own loss.
     """
 
-    def __init__(self, model: TaggingModel, sentence_weight: float) -> None:
+    def __init__(self, model: AnyModel, sentence_weight: float) -> None:
         super().__init__()
         self.model, self.sentence_weight = model, sentence_weight
 
@@ -28,7 +32,14 @@ class TaggingLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Fields of a TaggingBatch -> the loss, and what the sentences' part of it is without its
         weight."""
-        return self.of_emissions(self.model(words), words.lengths, labels, sentence_labels)
+        given = (words.lengths, labels, sentence_labels)
+        if not isinstance(self.model, Committee):
+            return self.of_emissions(self.model(words), *given)
+        members = self.model.members
+        each = [self._loss(member.heads, member(words), *given) for member in members]
+        mean = torch.stack([loss for loss, _ in each]).mean()
+        names = each[0][1]
+        return mean, {name: torch.stack([part[name] for _, part in each]).mean() for name in names}
 
     def of_emissions(
         self,
@@ -37,9 +48,19 @@ class TaggingLoss(nn.Module):
         labels: tuple[Tensor, ...],
         sentence_labels: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The same for scores that are computed already."""
+        """The same for scores that are computed already; of a committee for its mean scores."""
+        return self._loss(self.model.heads, emissions, lengths, labels, sentence_labels)
+
+    def _loss(
+        self,
+        heads: Iterable[Field],
+        emissions: Emissions,
+        lengths: Tensor,
+        labels: tuple[Tensor, ...],
+        sentence_labels: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         loss = lengths.new_zeros((), dtype=torch.float32)
-        for head, scores, ids in zip(self.model.heads, emissions.columns, labels, strict=True):
+        for head, scores, ids in zip(heads, emissions.columns, labels, strict=True):
             loss = loss + _column(head, scores, ids, lengths)
         parts: dict[str, Tensor] = {}
         if emissions.sentence is not None and sentence_labels is not None:
@@ -53,7 +74,7 @@ class TaggingLoss(nn.Module):
         return loss, parts
 
 
-def _column(head: Head, scores: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+def _column(head: Field, scores: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     """scores (B, T, K), ids (B, T) -> the summed loss. Sequences with a label that training never
     saw, which validation may have, are left out."""
     if not head.learned:

@@ -24,22 +24,26 @@ _FINE = 0.5
 
 
 @torch.no_grad()
-def fit_bonus(head: Head, labels: Sequence[str], score: Callable[[], float]) -> float:
+def fit_bonus(heads: Sequence[Head], labels: Sequence[str], score: Callable[[], float]) -> float:
     """Find the bonus between -1.5 and 4.5 (in nats) for which ``score()``, the F1 of a validation
-    set by the model of ``head``, is highest, and leave it in the head's bias."""
+    set by the model of ``heads``, is highest, and leave it in their bias: of a committee the column
+    has a head in each member."""
     begins = torch.tensor([split_label(label)[0] in ("B", "S") for label in labels])
-    before = head.linear.bias.clone()
-    added = begins.to(before)
+    before = [head.linear.bias.clone() for head in heads]
+
+    def put(bonus: float) -> None:
+        for head, bias in zip(heads, before, strict=True):
+            head.linear.bias.copy_(bias + bonus * begins.to(bias))
 
     def tried(bonus: float) -> float:
-        head.linear.bias.copy_(before + bonus * added)
+        put(bonus)
         return score()
 
     found = {bonus: tried(bonus) for bonus in _COARSE}
     middle = _best(found)
     found |= {bonus: tried(bonus) for bonus in (middle - _FINE, middle + _FINE)}
     best = _best(found)
-    head.linear.bias.copy_(before + best * added)
+    put(best)
     return best
 
 

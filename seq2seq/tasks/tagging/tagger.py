@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,9 +16,10 @@ from seq2seq.saved import directory as saved
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.tagging.batches import Words, by_length, encode_words
 from seq2seq.tasks.tagging.card import tagging_card
+from seq2seq.tasks.tagging.committee import AnyModel, build_model
 from seq2seq.tasks.tagging.config import TaggingConfig
 from seq2seq.tasks.tagging.given_features import Beside, values_of
-from seq2seq.tasks.tagging.model import Emissions, TaggingModel
+from seq2seq.tasks.tagging.model import Emissions, Field
 from seq2seq.tasks.tagging.schemes import in_bio
 from seq2seq.tasks.tagging.tagged import Labels, Tagged, make_tagged
 from seq2seq.tasks.tagging.vocabulary import VOCABULARY_FILE, TaggingVocabulary
@@ -28,7 +29,7 @@ Text = str | Sequence[str]  # running text, or its words
 Split = Literal["spaces", "words"]
 
 
-class Tagger(Pretrained[TaggingModel, TaggingConfig]):
+class Tagger(Pretrained[AnyModel, TaggingConfig]):
     """A tagging model together with its vocabulary and configuration.
 
     tagger = Tagger.from_pretrained("runs/conll2003/model")
@@ -40,7 +41,7 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
 
     def __init__(
         self,
-        model: TaggingModel,
+        model: AnyModel,
         vocabulary: TaggingVocabulary,
         config: TaggingConfig,
         readme: str | None = None,
@@ -58,7 +59,7 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         path, size = directory / VOCABULARY_FILE, len(vocabulary.words)
         saved.check_vocabulary(path, size, values["vocab_size"], "vocab_size")
         weights = directory / saved.WEIGHTS_FILE
-        model = saved.build_to_fit(lambda: TaggingModel(config.model, vocabulary), weights)
+        model = saved.build_to_fit(lambda: build_model(config.model, vocabulary), weights)
         saved.load_weights(model, weights)
         return cls(model.eval(), vocabulary, config, saved.read_card(directory))
 
@@ -185,8 +186,9 @@ class Tagger(Pretrained[TaggingModel, TaggingConfig]):
         probability."""
         lengths = words.lengths.tolist()
         rows: list[dict[str, Labels]] = [{} for _ in lengths]
+        heads: Iterable[Field] = self.model.heads
         for column, head, scores in zip(
-            self.vocabulary.columns, self.model.heads, emissions.columns, strict=True
+            self.vocabulary.columns, heads, emissions.columns, strict=True
         ):
             best = head.decode(scores, words.lengths)  # (B, T)
             marginals: Tensor | None = None

@@ -24,8 +24,8 @@ from seq2seq.tasks.tagging.batches import (
     encode_words,
 )
 from seq2seq.tasks.tagging.columns import write_pairs
+from seq2seq.tasks.tagging.committee import build_model, members_of
 from seq2seq.tasks.tagging.config import TaggingConfig
-from seq2seq.tasks.tagging.model import TaggingModel
 from seq2seq.tasks.tagging.objectives import TaggingLoss
 from seq2seq.tasks.tagging.schemes import OUTSIDE, are_spans
 from seq2seq.tasks.tagging.scores import LabelScores, score_labels, score_sentences
@@ -79,10 +79,11 @@ class TaggingTask:
             config,
             set(vectors.words) if vectors else set(),
         )
-        self.model = TaggingModel(config.model, self.vocabulary)
+        self.model = build_model(config.model, self.vocabulary)
         if vectors and not first:
             table = table_of(vectors, [UNKNOWN_WORD, *self.vocabulary.words])
-            self.model.embedding.begin_with(table)
+            for member in members_of(self.model):
+                member.embedding.begin_with(table)
             say(f"{config.model.vectors}: {table}", self.main)
         self.model = self.model.to(accelerator.device)
         if first:
@@ -275,7 +276,8 @@ class TaggingTask:
     def _tune_spans(self) -> list[str]:
         """Give each column of spans its bonus; what was found."""
         told = []
-        for column, head in zip(self.vocabulary.columns, self.model.heads, strict=True):
+        every = zip(*(member.heads for member in members_of(self.model)), strict=True)
+        for column, heads in zip(self.vocabulary.columns, every, strict=True):
             if not column.spans:
                 continue
 
@@ -283,7 +285,7 @@ class TaggingTask:
                 return self._evaluate(self.sets["validation"])[0][name].main
 
             before = score()
-            bonus = fit_bonus(head, column.labels, score)
+            bonus = fit_bonus(heads, column.labels, score)
             told.append(
                 f"{column.name}: bonus of a span {bonus:+.1f}, validation F1 {before:.2f} -> "
                 f"{score():.2f}"
