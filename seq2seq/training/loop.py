@@ -40,7 +40,7 @@ from seq2seq.training.processes import (
     own_seed,
 )
 from seq2seq.training.resuming import check_same_run
-from seq2seq.training.schedules import learning_rate
+from seq2seq.training.schedules import learning_rate, total_steps
 from seq2seq.training.signals import asking_to_stop
 from seq2seq.training.state import State
 from seq2seq.training.task import Task, counted, shares_evaluation
@@ -133,7 +133,8 @@ class _Run:
         keep_buffers_apart(self.objective)
         average = make_average(options, self.model, self.task.average_patience)
         self.state = State(self.model, optimizer, average, self.accelerator, self.task)
-        self.total_steps, self.restarts = self._steps(), self._restarts()
+        batches = rounds(self.task, 0, self.world)
+        self.total_steps, self.restarts = total_steps(options, batches)
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         self.log.track(Trackers(self.accelerator, config, folder))
         if self.main:
@@ -144,24 +145,6 @@ class _Run:
     def ask_to_stop(self) -> None:
         """Save after the step at hand, and stop."""
         self.asked_to_stop = True
-
-    def _steps(self) -> int:
-        """How many optimizer steps there are at most."""
-        options, batches = self.config.training, rounds(self.task, 0, self.world)
-        if batches is None:  # of a stream; the task has seen to it that the steps are configured
-            assert options.max_steps is not None
-            return options.max_steps
-        total = options.max_epochs * math.ceil(batches / options.accumulation)
-        return min(total, options.max_steps or total)
-
-    def _restarts(self) -> list[int]:
-        """After how many optimizer steps the schedule begins anew."""
-        options = self.config.training
-        if not options.restarts:
-            return []
-        batches = rounds(self.task, 0, self.world)
-        assert batches is not None  # config.check allows no restarts of a stream
-        return [epochs * math.ceil(batches / options.accumulation) for epochs in options.restarts]
 
     def _summary(self) -> str:
         processes = f"{self.world} processes, " if self.world > 1 else ""

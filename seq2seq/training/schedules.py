@@ -23,7 +23,7 @@ def learning_rate(
     schedule begins anew and ends where the next one begins.
     """
     begin = max((done for done in restarts if done < step), default=0)
-    end = min((done for done in restarts if done >= step), default=total_steps)
+    end = min([total_steps, *(done for done in restarts if done >= step)])
     step, total_steps = step - begin, end - begin
     peak, warmup = config.learning_rate, config.warmup_steps
     if step <= warmup:
@@ -37,3 +37,14 @@ def learning_rate(
     if config.schedule == "plateau":
         return peak * config.plateau_factor**plateaus
     return peak
+
+
+def total_steps(config: TrainingConfig, batches: int | None) -> tuple[int, list[int]]:
+    """How many optimizer steps there are at most, and after how many the schedule begins anew;
+    ``batches`` of an epoch, None for a stream."""
+    if batches is None:  # config.check: a stream has its steps configured, and no restarts
+        assert config.max_steps is not None
+        return config.max_steps, []
+    steps = math.ceil(batches / config.accumulation)  # of an epoch
+    total = config.max_epochs * steps
+    return min(total, config.max_steps or total), [epoch * steps for epoch in config.restarts]

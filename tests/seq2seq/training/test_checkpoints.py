@@ -116,6 +116,6 @@ def test_a_schedule_that_begins_anew(schedule):
     config = TrainingConfig(
         learning_rate=1.0, warmup_steps=10, schedule=schedule, final_learning_rate=0.1
     )
-    found = [learning_rate(config, step, 200, 0, [60, 160]) for step in range(1, 201)]
+    found = [learning_rate(config, step, 200, 0, [60, 160, 500]) for step in range(1, 201)]
     parts = [[learning_rate(config, step, n, 0) for step in range(1, n + 1)] for n in (60, 100, 40)]
     assert found == [rate for part in parts for rate in part]
