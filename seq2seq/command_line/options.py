@@ -95,9 +95,24 @@ def check_beam(options: argparse.Namespace, beam_size: int, groups: int) -> None
             )
 
 
+def add_ensemble(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ensemble",
+        metavar="MODEL",
+        nargs="+",
+        default=[],
+        help="models of one vocabulary as one: the mean of their probabilities (and of MODEL's)",
+    )
+
+
 def load_model(options: argparse.Namespace, task: str) -> Any:
     """The model that the options of ``add_model`` and ``add_machine`` name, as a user of this task
     holds it."""
+    return load_models(options, task, [options.model])[0]
+
+
+def load_models(options: argparse.Namespace, task: str, names: Iterable[str]) -> list[Any]:
+    """The same for the models ``names``."""
     if (options.threads or 1) > MAX_THREADS:
         raise UsageError(f"--threads is {options.threads}; expected at most {MAX_THREADS}")
     import torch
@@ -107,4 +122,4 @@ def load_model(options: argparse.Namespace, task: str) -> Any:
     if options.threads:
         torch.set_num_threads(options.threads)
     user = registry.load(registry.TASKS[task].user)
-    return user.from_pretrained(options.model, device=options.device)
+    return [user.from_pretrained(name, device=options.device) for name in names]

@@ -64,6 +64,23 @@ class Ensemble:
         return EnsembleState(tuple(m.reorder(one, index) for m, one in pairs), attention)
 
 
+def check_members(devices: Sequence[torch.device]) -> None:
+    """Raises UsageError for no models, and for models on several devices."""
+    if not devices:
+        raise UsageError("an ensemble of no models; give at least one")
+    names = sorted({str(device) for device in devices})
+    if len(names) > 1:
+        raise UsageError(f"ensemble: models on {names}; expected one device")
+
+
+def difference(first: Sequence[str], other: Sequence[str], kind: str) -> str:
+    """How two unlike vocabularies of pieces differ; ``kind`` of pieces: subword, unit."""
+    if len(first) != len(other):
+        return f"{len(first)} and {len(other)} {kind}s"
+    at = next(i for i, pair in enumerate(zip(first, other, strict=True)) if len({*pair}) > 1)
+    return f"{kind} {at} is {first[at]!r} in one and {other[at]!r} in the other"
+
+
 def log_mean(log_ps: Sequence[Tensor]) -> Tensor:
     """log(1/M sum_m exp(log_ps[m])), elementwise; -inf where all are, NaN where one is.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
+from seq2seq.decoding.ensemble import check_members
 from seq2seq.errors import RunError, UsageError
 from seq2seq.images.files import ImageError, read_image
 from seq2seq.layers.evaluating import evaluating
@@ -116,12 +117,8 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         Raises UsageError for no captioners, and for unlike vocabularies, images or devices.
         """
         captioners = list(captioners)
-        if not captioners:
-            raise UsageError("an ensemble of no models; give at least one")
+        check_members([next(one.model.parameters()).device for one in captioners])
         check_alike([one.config for one in captioners], [one.units for one in captioners])
-        devices = {str(next(one.model.parameters()).device) for one in captioners}
-        if len(devices) > 1:
-            raise UsageError(f"ensemble: models on {sorted(devices)}; expected one device")
         first = captioners[0]
         return cls(CaptionEnsemble([one.model for one in captioners]), first.units, first.config)
 
@@ -205,10 +202,12 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         n_best: int = 1,
         attention: bool = False,
         phrases: Phrases | None = None,
+        model: AnyModel | None = None,
     ) -> list[list[Caption]]:
         """The captions of images that ``searched(decoding)`` has encoded; ``weights`` are its
-        ``decoding_weights()``. Autocast decides the precision."""
-        model: Any = self.searched(decoding)
+        ``decoding_weights()``, ``model`` is that model where it is at hand. Autocast decides the
+        precision."""
+        searched: Any = self.searched(decoding) if model is None else model
         count, device = encoded.images, encoded.device
         common: SearchArguments = {
             "sources": count,
@@ -222,12 +221,12 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             "constraints": None if phrases is None else [phrases] * count,
         }
         with torch.inference_mode():
-            state = model.start(encoded, weights)
+            state = searched.start(encoded, weights)
             if decoding.beam_size == 1:
-                hypotheses_of = [[one] for one in greedy_search(model, state, **common)]
+                hypotheses_of = [[one] for one in greedy_search(searched, state, **common)]
             else:
                 hypotheses_of = beam_search(
-                    model,
+                    searched,
                     state,
                     **common,
                     beam_size=decoding.beam_size,
@@ -301,7 +300,7 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
                 source = whole_images(source, self.config.data)
             encoded = model.encode(source, lengths)
             captions_of = self.caption_encoded(
-                encoded, settings, weights, n_best, attention, phrases
+                encoded, settings, weights, n_best, attention, phrases, model
             )
         except torch.OutOfMemoryError:
             raise RunError(

@@ -17,11 +17,12 @@ from typing import IO, TYPE_CHECKING, Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import open_text_output
 from seq2seq.command_line.options import (
+    add_ensemble,
     add_machine,
     add_model,
     check_beam,
     given,
-    load_model,
+    load_models,
     number,
     picture,
     whole,
@@ -70,7 +71,7 @@ _log = logging.getLogger("seq2seq")
 def _add_caption(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
-    _ensemble(parser)
+    add_ensemble(parser)
     parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
@@ -90,7 +91,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("data", metavar="DATA", help="images with captions")
-    _ensemble(parser)
+    add_ensemble(parser)
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
@@ -102,16 +103,6 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", help="write the captions here, as JSON lines")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     _options(parser)
-
-
-def _ensemble(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ensemble",
-        metavar="MODEL",
-        nargs="+",
-        default=[],
-        help="further models of the same vocabulary: the mean of theirs and MODEL's probabilities",
-    )
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -210,11 +201,7 @@ def _load(options: argparse.Namespace) -> Captioner:
     """MODEL, or the ensemble of it and those of --ensemble."""
     from seq2seq.tasks.captioning.captioner import Captioner
 
-    names = [options.model, *options.ensemble]
-    captioners = [
-        load_model(argparse.Namespace(**{**vars(options), "model": name}), "captioning")
-        for name in names
-    ]
+    captioners = load_models(options, "captioning", [options.model, *options.ensemble])
     return Captioner.ensemble(captioners) if options.ensemble else captioners[0]
 
 

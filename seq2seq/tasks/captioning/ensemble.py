@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.decoding.ensemble import Ensemble, EnsembleState
+from seq2seq.decoding.ensemble import Ensemble, EnsembleState, difference
 from seq2seq.errors import UsageError
 from seq2seq.layers.decoder_search import DecodingWeights
 from seq2seq.tasks.captioning.config import CaptioningConfig
@@ -99,11 +99,12 @@ def check_alike(configs: Sequence[CaptioningConfig], units: Sequence[Units]) -> 
                     f"ensemble: '{name}' is {first!r} in model 1 and {one!r} in model {number}; "
                     "expected models that read images in the same way"
                 )
-        if _pieces(own) != _pieces(units[0]):
+        first_pieces, pieces = _pieces(units[0]), _pieces(own)
+        if pieces != first_pieces:
             raise UsageError(
-                f"ensemble: models 1 and {number} have different vocabularies ({len(units[0])} and "
-                f"{len(own)} units); expected models trained on the same captions with the same "
-                "'units' keys, and other seeds"
+                f"ensemble: models 1 and {number} have different vocabularies "
+                f"({difference(first_pieces, pieces, 'unit')}); expected models trained on the "
+                "same captions with the same 'units' keys, and other seeds"
             )
 
 

@@ -192,7 +192,7 @@ class CaptioningTask:
                 encoded = model.encode(*self._source(captions, index))
                 plain = encoded.every[0] if isinstance(encoded, Views) else encoded
                 cross, count = self._cross_entropy_of(captions, index, plain)
-                best = self.captioner.caption_encoded(encoded, decoding, weights)
+                best = self.captioner.caption_encoded(encoded, decoding, weights, model=model)
                 found.append((cross, count, [captions_of[0].text for captions_of in best]))
         return found
 

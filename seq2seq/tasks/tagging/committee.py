@@ -44,7 +44,7 @@ class Committee(nn.Module):
 
     @property
     def heads(self) -> list[MeanHead]:
-        """Of each column, made of the members' weights as they are now."""
+        """A head for each column, computed from the current weights of the members."""
         every = zip(*(member.heads for member in self.members), strict=True)
         return [MeanHead(heads) for heads in every]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seq2seq.decoding.ensemble import Ensemble, EnsembleState
+from seq2seq.decoding.ensemble import Ensemble, EnsembleState, difference
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.int8_model import Int8TranslationModel
 from seq2seq.tasks.translation.model import TranslationModel
@@ -75,14 +75,9 @@ def check_vocabularies(side: str, tokenizers: Sequence[Tokenizer]) -> None:
         other = tokenizer.pieces(range(len(tokenizer)))
         if other == first:
             continue
-        what = f"{len(first)} and {len(other)} subwords"
-        if len(first) == len(other):
-            at = next(
-                i for i, pair in enumerate(zip(first, other, strict=True)) if len({*pair}) > 1
-            )
-            what = f"subword {at} is {first[at]!r} in one and {other[at]!r} in the other"
         raise UsageError(
-            f"ensemble: models 1 and {number} have different {side} vocabularies ({what}); "
+            f"ensemble: models 1 and {number} have different {side} vocabularies "
+            f"({difference(first, other, 'subword')}); "
             "expected models trained with one tokenizer: train them with the same data and "
             "'tokenizer' keys, and other seeds"
         )

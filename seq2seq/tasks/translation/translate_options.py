@@ -6,7 +6,15 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from seq2seq.command_line.options import add_machine, check_beam, given, load_model, number, whole
+from seq2seq.command_line.options import (
+    add_ensemble,
+    add_machine,
+    check_beam,
+    given,
+    load_models,
+    number,
+    whole,
+)
 from seq2seq.command_line.rules import Needs, Rule
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import column_names
@@ -29,13 +37,7 @@ _SEARCH = (
 
 def decoding_options(parser: argparse.ArgumentParser) -> None:
     """--ensemble, the search, minimum Bayes risk, the machine."""
-    parser.add_argument(
-        "--ensemble",
-        metavar="MODEL",
-        nargs="+",
-        default=[],
-        help="models of one vocabulary as one: the mean of their probabilities (and of MODEL's)",
-    )
+    add_ensemble(parser)
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
     group.add_argument("--beam-size", type=whole(1), metavar="K", help="1: greedy search")
     group.add_argument("--batch-size", type=whole(1), metavar="N", help="sentences at a time")
@@ -192,11 +194,7 @@ def load_translator(options: argparse.Namespace) -> Translator:
         raise UsageError(
             "translate: the following arguments are required: MODEL (or --ensemble A B ...)"
         )
-    translators = []
-    for name in names:
-        translators.append(
-            load_model(argparse.Namespace(**{**vars(options), "model": name}), "translation")
-        )
+    translators = load_models(options, "translation", names)
     translator = Translator.ensemble(translators) if options.ensemble else translators[0]
     return translator.in_int8() if options.precision == "int8" else translator
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from seq2seq.decoding import Hypothesis, Sampling
+from seq2seq.decoding.ensemble import check_members
 from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
@@ -93,13 +94,9 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         Raises UsageError for no translators, and for unlike vocabularies or devices.
         """
         translators = list(translators)
-        if not translators:
-            raise UsageError("an ensemble of no models; give at least one")
+        check_members([device_of(one.model) for one in translators])
         check_vocabularies("source", [one.source_tokenizer for one in translators])
         check_vocabularies("target", [one.target_tokenizer for one in translators])
-        devices = {str(device_of(one.model)) for one in translators}
-        if len(devices) > 1:
-            raise UsageError(f"ensemble: models on {sorted(devices)}; expected one device")
         first, model = translators[0], EnsembleModel([one.model for one in translators])
         return cls(model, first.source_tokenizer, first.target_tokenizer, first.config)
 

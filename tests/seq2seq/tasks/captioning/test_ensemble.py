@@ -42,7 +42,8 @@ def mirroring(captioner, **settings):
 
 
 def log_probability(views, caption) -> float:
-    """Of a caption under the mean of the probabilities of (captioner, encoded image)."""
+    """Sum the log of the views' mean probability over the words of a caption. A view is a captioner
+    and an image as it encoded it."""
     ids = np.array([WORDS.index(word) + 2 for word in caption.tokens])
     inputs, targets = pad_captions([ids])
     each = []
