@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.calendar_features import calendar_features
+from seq2seq.tasks.forecasting.calendar_table import CalendarTable
 from seq2seq.tasks.forecasting.config import Scaling
 from seq2seq.tasks.forecasting.encoding import Encoding
 from seq2seq.tasks.forecasting.scaling import window_scale
@@ -71,6 +71,7 @@ class WindowCutter:
         self._codes, self._numbers = encoding.codes(series), encoding.static_numbers(series)
         self._mean = np.asarray(encoding.target_mean)
         self._deviation = np.asarray(encoding.target_deviation)
+        self._calendar = CalendarTable(series, encoding.calendar, reach.reach, reach.horizon)
 
     def cut(
         self, index: np.ndarray, origins: np.ndarray, ends: np.ndarray
@@ -120,8 +121,7 @@ class WindowCutter:
         """(B, R + H, K) float32"""
         series, encoding, parts = self.series, self.encoding, []
         if encoding.calendar:
-            times = series.step.times(series.starts[index][:, None], rows)
-            parts.append(calendar_features(times, encoding.calendar, series.zone))
+            parts.append(self._calendar.features(index, rows))
         if series.known is not None and series.known_offsets is not None:
             begin = series.known_offsets[index][:, None]
             length = series.known_offsets[index + 1][:, None] - begin

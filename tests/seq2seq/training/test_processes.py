@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -37,9 +38,16 @@ SHORT = {"max_steps": 6, "log_every": 1, "validate_every": 3, "keep_best": 1, "a
 
 
 def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
+    """One below those that the system gives to connections: seconds pass until it is bound, and
+    another test's connection could take it."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):  # seeds leave it alone
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return str(port)
+    raise OSError("no free port from 20,000 to 32,000")
 
 
 def start_two(values: dict, folder: Path, *options: str, launcher=PLAIN) -> list:
@@ -179,8 +187,8 @@ def test_two_processes_resume_to_the_same_numbers(tmp_path):
     assert records(tmp_path / "whole")[-4:] == records(tmp_path / "part")[-4:]
     states = [load_file(tmp_path / n / "checkpoints/last/tensors.safetensors") for n in make]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-    random = states[0]["random.cpu"]
-    assert len(random) == 2 and not torch.equal(random[0], random[1])
+    drawn = states[0]["random.cpu"]
+    assert len(drawn) == 2 and not torch.equal(drawn[0], drawn[1])
     # another number of processes is refused, and with --allow-changes goes on at the same place
     values["training"]["max_steps"] = 8
     with pytest.raises(Exception, match="number of processes is 1, the run was started with 2"):
