@@ -2,7 +2,9 @@
 
     python recipes/classification/folds.py recipes/classification/physionet2012.yaml runs/physionet
 
-Writes runs/physionet-0, -1, ... and prints each figure of the test folds, its mean and deviation.
+Writes runs/physionet-0, -1, ..., prints each figure of the test folds, its mean and deviation, and
+puts the answers to all test folds into one file, runs/physionet.answers.tsv: an answer to every
+example, each by a model that has not seen it, from which `training.teachers` can teach.
 Options behind the two are keys of the configuration, as for `seq2seq train`; {fold} in a value
 stands for the fold, so that each has teachers that have not seen its test set:
 
@@ -26,6 +28,13 @@ from seq2seq.training.loop import train
 
 def of_fold(overrides: dict[str, str], fold: int) -> dict[str, str]:
     return {key: value.replace("{fold}", str(fold)) for key, value in overrides.items()}
+
+
+def join_answers(folders: list[Path], output: Path) -> None:
+    """One file of the answers to all test folds: the heads are the same."""
+    files = [(one / "test.answers.tsv").read_text("utf-8").splitlines() for one in folders]
+    lines = files[0][:1] + [line for file in files for line in file[1:]]
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -53,6 +62,7 @@ def run(path: str, output: str, options: list[str]) -> None:
             train(load_config(path, keys), quiet=True)
         for name, value in json.loads((folder / "test.scores.json").read_text("utf-8")).items():
             found.setdefault(name, []).append(value)
+    join_answers([Path(f"{output}-{fold}") for fold in range(count)], Path(f"{output}.answers.tsv"))
     for name, values in found.items():
         shown = " ".join(f"{value:.4f}" for value in values)
         mean, spread = statistics.mean(values), statistics.stdev(values)

@@ -29,6 +29,12 @@ def test_each_fold_has_its_own_teacher(tmp_path):
     for fold in (0, 1):
         saved = (tmp_path / f"student-{fold}" / "config.json").read_text()
         assert f"teacher-{fold}/model" in saved
+    joined = (tmp_path / "teacher.answers.tsv").read_text().splitlines()
+    assert joined[0].startswith("place\ttruth\t")
+    places = sorted(int(line.split("\t")[0]) for line in joined[1:])
+    assert places == list(range(1, 61))  # each example once
+    done = run("taught", "--training.teachers", f"[{tmp_path}/teacher.answers.tsv]", "--seed", "3")
+    assert done.returncode == 0, done.stderr
     for option, value, why in (
         ("--training.teachers", f"[{tmp_path}/none-{{fold}}/model]", "no such directory"),
         ("--training.teachers", "one", "expected a list"),

@@ -139,8 +139,8 @@ class ClassTrainingConfig(TrainingConfig):
     # what the best checkpoint is chosen by; default: accuracy (labels: macro_f1, number: loss)
     best_by: Best | None = None
     calibrate: bool = True  # probabilities are tempered by what fits the validation set best
-    # Distillation: saved models whose mean answer is this share of the target; any words, any size,
-    # the same labels
+    # Distillation: saved models, or files of answers (``answers.py``), whose mean answer is this
+    # share of the target; any words, any size, the same labels
     teachers: list[PathText] = field(default_factory=list)
     teacher_weight: float = 0.5
 

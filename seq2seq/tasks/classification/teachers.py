@@ -1,5 +1,5 @@
-"""Distillation (Hinton et al. 2015): training targets that lie between the labels and what trained
-models, the teachers, answer."""
+"""Distillation (Hinton et al. 2015): training targets that lie between the labels and what
+teachers answer: trained models, or files of the answers of any model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from seq2seq.errors import RunError, UsageError
+from seq2seq.tasks.classification.answers import read_answers
 from seq2seq.tasks.classification.classifier import Classifier
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import parts_seed
@@ -28,8 +29,9 @@ def taught(
 
     ``truth`` y: (N,) ids, (N, K) sets or (N,) numbers. t_i are the calibrated probabilities, or the
     numbers, that teacher i gives the inputs of ``train``, read in its own way: teachers may have
-    other words and other sizes. Raises UsageError for a teacher of other inputs or other labels,
-    or one that has learnt from what this run holds out.
+    other words and other sizes. A teacher that is a file holds the answers themselves
+    (``answers``). Raises UsageError for a teacher of other inputs or other labels, or a model that
+    has learnt from what this run holds out.
     """
     weight, teachers = config.training.teacher_weight, config.training.teachers
     answers = np.mean([_answers(name, config, train, targets, device) for name in teachers], 0)
@@ -42,6 +44,8 @@ def _answers(
     name: str, config: ClassificationConfig, train: Labelled, targets: Targets, device: torch.device
 ) -> np.ndarray:
     where = f"training.teachers: {name}"
+    if Path(name).is_file():
+        return read_answers(Path(name), train, targets)
     try:
         teacher = Classifier.from_pretrained(name, device=str(device))
     except (UsageError, RunError) as error:

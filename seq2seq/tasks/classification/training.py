@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.classification.answers import write_answers
 from seq2seq.tasks.classification.batches import Batch, Batches
 from seq2seq.tasks.classification.calibration import at_limit, fit_temperature
 from seq2seq.tasks.classification.classifier import Classifier
@@ -32,7 +33,7 @@ from seq2seq.tasks.classification.scores import (
 )
 from seq2seq.tasks.classification.sources import SeriesSource, Source
 from seq2seq.tasks.classification.statistics import series_shape, set_scaling
-from seq2seq.tasks.classification.targets import Targets, class_weights, learn_targets
+from seq2seq.tasks.classification.targets import class_weights, learn_targets
 from seq2seq.tasks.classification.teachers import taught
 from seq2seq.tasks.classification.words import embed_vectors, units_with_vectors
 from seq2seq.training.log import say
@@ -238,7 +239,7 @@ class ClassificationTask:
             return lines
         loss, figures, answers = self._evaluate(split)
         named = self.splits[split]
-        _write_answers(run / f"{split}.answers.tsv", answers, named, self.targets)
+        write_answers(run / f"{split}.answers.tsv", answers, named, self.targets)
         values = json.dumps({"examples": len(named), "loss": loss, **figures}, indent=1)
         (run / f"{split}.scores.json").write_text(values, "utf-8")
         told_figures = f"{split}, {len(named):,} examples: {told(figures)}"
@@ -260,14 +261,3 @@ def _told_temperature(temperature: float) -> str:
         else "on the validation set the model is hardly better than a guess"
     )
     return f"temperature {temperature:.3f}, its limit: {why}"
-
-
-def _write_answers(path: Path, answers: np.ndarray, truth: Labelled, targets: Targets) -> None:
-    """Place, truth and answer of each example, with the probabilities of the labels."""
-    head = ["place", "truth", *(targets.names or ["answer"])]
-    lines = ["\t".join(head)]
-    for row, target in enumerate(truth.targets):
-        shown = ",".join(target) if isinstance(target, list) else str(target)
-        numbers = np.atleast_1d(answers[row]).tolist()
-        lines.append("\t".join([str(truth.places[row]), shown, *(f"{n:.6g}" for n in numbers)]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

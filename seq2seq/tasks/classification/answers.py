@@ -1,0 +1,95 @@
+"""Files of answers: what a model says of each example of a file, beside what is true.
+
+    place   truth   bad     good
+    12      good    0.25    0.75
+
+Columns are divided by tabs: where the example stands (a line, the name of a series, the number of
+an image), its target, and the probability of each label, or one column ``answer`` of numbers. A run
+writes such a file for its test set; ``training.teachers`` reads one.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.classification.labelled import Labelled
+from seq2seq.tasks.classification.targets import Targets
+from seq2seq.text.files import read_lines
+
+_TOLERANCE = 1e-3  # of the sum of rounded probabilities
+
+
+def write_answers(path: Path, answers: np.ndarray, truth: Labelled, targets: Targets) -> None:
+    """``answers``: (N, K) probabilities of the labels, or (N,) numbers, of examples ``truth``."""
+    lines = ["\t".join(_head(targets))]
+    for row, target in enumerate(truth.targets):
+        shown = ",".join(target) if isinstance(target, list) else str(target)
+        numbers = np.atleast_1d(answers[row]).tolist()
+        lines.append("\t".join([str(truth.places[row]), shown, *(f"{n:.6g}" for n in numbers)]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_answers(path: Path, examples: Labelled, targets: Targets) -> np.ndarray:
+    """The answers of ``examples``, found by their places: (N, K) float32 probabilities of the
+    labels of ``targets``, or (N,) numbers. Answers of other examples are passed over.
+
+    Raises UsageError, with file and line, for other labels, for what is no probability, for an
+    example without an answer or with two, and where several examples stand in one place.
+    """
+    lines = read_lines(path)
+    expected = _head(targets)
+    if lines[0].split("\t") != expected:
+        found = ", ".join(lines[0].split("\t")[:8])
+        raise UsageError(
+            f"{path}, line 1: {found}; expected the columns {', '.join(expected[:8])}"
+            f"{', ...' if len(expected) > 8 else ''}, divided by tabs"
+        )
+    rows = {str(place): row for row, place in enumerate(examples.places)}
+    if len(rows) < len(examples):
+        raise UsageError(
+            f"{path}: several examples of {examples.name} stand in one {examples.place} (phrases "
+            "of a sentence, say); answers are found by their place"
+        )
+    found_rows: dict[int, int] = {}  # row -> line
+    answers = np.zeros((len(examples), targets.outputs), np.float32)
+    for number, line in enumerate(lines[1:], 2):
+        where, fields = f"{path}, line {number}", line.split("\t")
+        if len(fields) != len(expected):
+            raise UsageError(f"{where}: {len(fields)} columns; expected {len(expected)}")
+        row = rows.get(fields[0])
+        if row is None:
+            continue
+        if row in found_rows:
+            raise UsageError(f"{where}: {fields[0]} was answered in line {found_rows[row]} already")
+        found_rows[row] = number
+        answers[row] = _numbers(fields[2:], targets, where)
+    if missing := [row for row in range(len(examples)) if row not in found_rows]:
+        raise UsageError(
+            f"{path}: no answer for {len(missing):,} of {len(examples):,} examples, such as "
+            f"{examples.where(missing[0])}"
+        )
+    return answers[:, 0] if targets.kind == "number" else answers
+
+
+def _head(targets: Targets) -> list[str]:
+    return ["place", "truth", *(targets.names or ["answer"])]
+
+
+def _numbers(fields: list[str], targets: Targets, where: str) -> list[float]:
+    try:
+        values = [float(field) for field in fields]
+    except ValueError:
+        values = [math.nan]
+    if not all(map(math.isfinite, values)):
+        raise UsageError(f"{where}: {', '.join(fields[:8])}; expected numbers")
+    if targets.kind == "number":
+        return values
+    if min(values) < 0 or max(values) > 1 + _TOLERANCE:
+        raise UsageError(f"{where}: {', '.join(fields[:8])}; expected probabilities, from 0 to 1")
+    if targets.kind == "label" and abs(sum(values) - 1) > _TOLERANCE:
+        raise UsageError(f"{where}: probabilities of {sum(values):g} together; expected 1")
+    return values
