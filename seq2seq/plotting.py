@@ -7,7 +7,10 @@ global state is left alone.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,8 @@ from seq2seq.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_log = logging.getLogger(__name__)
 
 END = "</s>"
 PICTURES = (".png", ".svg", ".pdf")  # what the name of a picture may end in
@@ -55,7 +60,22 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
         text.set_text(text.get_text().encode("utf-8", "replace").decode("utf-8"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format=kind[1:], dpi=150)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            figure.savefig(path, format=kind[1:], dpi=150)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+    for sentence in _complaints([str(one.message) for one in told]):
+        _log.warning("%s: %s", path, sentence)
     return path
+
+
+def _complaints(messages: Sequence[str]) -> list[str]:
+    """What matplotlib warns of, each once and without a line of source: letters that the font
+    lacks, and pictures too crowded to be laid out."""
+    found = []
+    if any("missing from font" in message for message in messages):
+        found.append("the font lacks some of the letters; boxes stand for them")
+    if any("constrained_layout not applied" in message for message in messages):
+        found.append("too much for one picture; parts of it may lie over each other")
+    return found

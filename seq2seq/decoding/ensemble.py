@@ -7,9 +7,9 @@ probabilities without leaving them, so that what is unlikely does not become zer
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,10 +17,13 @@ from torch import Tensor
 from seq2seq.decoding.contract import StepModel
 from seq2seq.errors import UsageError
 
+Member = TypeVar("Member")
+
 
 @dataclass(frozen=True)
 class EnsembleState:
-    """The states of the M models, and the mean attention (N, S) of those that attend."""
+    """The states of the M models, and the mean attention (N, S) of those that attend to as many
+    places as the first that attends: models may see an image through unlike grids."""
 
     states: tuple[Any, ...]
     attention: Tensor | None = None
@@ -54,7 +57,8 @@ class Ensemble:
         if len(set(sizes)) > 1:
             raise UsageError(f"an ensemble of vocabularies of {sizes} tokens; expected one size")
         attention = [one.attention for one in states if one.attention is not None]
-        mean = sum(attention) / len(attention) if attention else None  # (N, S)
+        alike = [one for one in attention if one.shape == attention[0].shape]
+        mean = sum(alike) / len(alike) if alike else None  # (N, S)
         return log_mean(every), EnsembleState(tuple(states), mean)
 
     def reorder(self, state: EnsembleState, index: Tensor) -> EnsembleState:
@@ -62,6 +66,20 @@ class Ensemble:
         pairs = zip(self.models, state.states, strict=True)
         attention = None if state.attention is None else state.attention.index_select(0, index)
         return EnsembleState(tuple(m.reorder(one, index) for m, one in pairs), attention)
+
+
+def members_of(given: object, kind: type[Member]) -> list[Member]:
+    """The members of an ensemble of ``kind``s as a list. Raises UsageError for anything else."""
+    name = kind.__name__
+    how = f"expected a list of {name}s, each loaded with {name}.from_pretrained(...)"
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise UsageError(f"{name}.ensemble: found {given!r}; {how}")
+    members = list(given)
+    for number, one in enumerate(members, start=1):
+        if not isinstance(one, kind):
+            found = repr(one) if isinstance(one, str) else f"a {type(one).__name__}"
+            raise UsageError(f"{name}.ensemble: member {number} is {found}; {how}")
+    return members
 
 
 def check_members(devices: Sequence[torch.device]) -> None:

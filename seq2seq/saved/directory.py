@@ -13,6 +13,7 @@ in full in a folder of their own, so a full disk leaves the old model as it was.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -52,6 +53,7 @@ def replace_files(directory: Path, write: Callable[[Path], None], known: Sequenc
     """Have ``write`` make the files in a folder of their own, then move them into ``directory``;
     those ``known`` that it did not make are removed, the card excepted."""
     directory = Path(normal_path(str(directory)))
+    new = [one for one in (directory, *directory.parents) if not one.exists()]  # innermost first
     try:
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
@@ -71,6 +73,9 @@ def replace_files(directory: Path, write: Callable[[Path], None], known: Sequenc
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):  # nothing was saved: no empty folder stays
+            for one in new:
+                one.rmdir()
 
 
 def write_weights(

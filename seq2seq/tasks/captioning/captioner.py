@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seq2seq.decoding import Hypothesis, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
-from seq2seq.decoding.ensemble import check_members
+from seq2seq.decoding.ensemble import check_members, members_of
 from seq2seq.errors import RunError, UsageError
 from seq2seq.images.files import ImageError, read_image
 from seq2seq.layers.evaluating import evaluating
@@ -116,7 +116,7 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
 
         Raises UsageError for no captioners, and for unlike vocabularies, images or devices.
         """
-        captioners = list(captioners)
+        captioners = members_of(captioners, cls)
         check_members([next(one.model.parameters()).device for one in captioners])
         check_alike([one.config for one in captioners], [one.units for one in captioners])
         first = captioners[0]

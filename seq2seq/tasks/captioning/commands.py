@@ -237,10 +237,10 @@ def _json(values: dict[str, Any]) -> str:
 
 def _check_drawable(captioner: Captioner) -> None:
     """What the configuration says already, before hours of captioning."""
-    model = captioner.config.model
-    if model.encoder.kind == "features":
+    if captioner.config.model.encoder.kind == "features":
         raise UsageError("--attention-plot: this model reads features, there is no image to draw")
-    if model.encoder.pooled or model.decoder.attention == "none":
+    model = captioner.model
+    if not any(one.attends for one in getattr(model, "members", (model,))):
         raise UsageError("--attention-plot: this model attends to no grid that could be drawn")
 
 

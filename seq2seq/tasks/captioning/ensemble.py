@@ -115,8 +115,12 @@ def _read_alike(config: CaptioningConfig, first: CaptioningConfig) -> dict[str, 
     def size(one: CaptioningConfig) -> int:
         return one.data.augmentation.size or one.data.image_size
 
+    def width(one: CaptioningConfig) -> int | None:
+        return one.model.encoder.size if features(one) else None
+
     return {
         "model.encoder.kind: features": (features(config), features(first)),
+        "model.encoder.size": (width(config), width(first)),
         "data.image_size": (config.data.image_size, first.data.image_size),
         "data.augmentation.size": (size(config), size(first)),
         "model.encoder.pooled": (config.model.encoder.pooled, first.model.encoder.pooled),

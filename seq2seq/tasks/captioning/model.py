@@ -110,6 +110,11 @@ class CaptioningModel(nn.Module):
             if self.words is not None:
                 self.words.bias.fill_(-4.0)  # most words are not there
 
+    @property
+    def attends(self) -> bool:
+        """Whether a word looks at one place of several."""
+        return not self.pooled and self.decoder.attention != "none"
+
     def train(self, mode: bool = True) -> CaptioningModel:
         """A frozen encoder stays in evaluation mode: its batch statistics, too."""
         super().train(mode)

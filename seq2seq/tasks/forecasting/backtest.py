@@ -14,6 +14,7 @@ import numpy as np
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.evaluation import Scores, evaluate, naive_forecasts
+from seq2seq.tasks.forecasting.frames import in_zone
 from seq2seq.tasks.forecasting.prediction import Predicted
 from seq2seq.tasks.forecasting.rolling import Origins, actual_values
 from seq2seq.tasks.forecasting.series import Forecast, Series
@@ -57,8 +58,9 @@ class Backtest:
 
         columns: dict[str, object] = {
             "series": self.series.names[self.where.series],
-            "origin": self.series.step.times(
-                self.series.starts[self.where.series], self.where.origins
+            "origin": in_zone(
+                self.series.step.times(self.series.starts[self.where.series], self.where.origins),
+                self.series.zone,
             ),
             "mse": self._mean(self.found.mean, 2),
             "mae": self._mean(self.found.median, 1),
@@ -145,8 +147,9 @@ def backtest(
     """Forecast each series from all its origins, ``stride`` steps apart (default: the horizon),
     whose whole horizon is known.
 
-    ``first`` is the first origin: a number of steps that are seen before it, or a date, from which
-    on is forecast; by default the latest origin alone is taken.
+    ``first`` is the first origin: a number of steps that are seen before it (at least one is), or a
+    date, from which on is forecast, by the clocks of the series' zone unless it has an offset
+    itself; by default the latest origin alone is taken.
 
     Raises:
         UsageError: a series of another kind, no origin in any series, a date for series whose times
@@ -180,6 +183,8 @@ def _origins(series: SeriesSet, horizon: int, first: int | str | None, stride: i
         begins = latest
     elif isinstance(first, str):
         begins = _steps_before(series, first)
+    elif first < 0:
+        raise UsageError(f"the first origin is {first}; expected at least 0 steps before it")
     else:
         begins = np.full(len(series), first)
     begins = np.maximum(begins, 1)  # something is seen before every origin
@@ -196,12 +201,26 @@ def _origins(series: SeriesSet, horizon: int, first: int | str | None, stride: i
 
 def _steps_before(series: SeriesSet, date: str) -> np.ndarray:
     """(N,) how many steps of each series lie before a date."""
+    import pandas
+
     if not series.step.dated:
         raise UsageError(f"the first origin is {date!r}; the times of these series are numbers")
     try:
-        at = np.datetime64(date).astype("datetime64[ns]")
+        at = pandas.to_datetime(date, format="ISO8601")
     except ValueError:
+        at = pandas.NaT
+    if at is pandas.NaT or not 1678 <= at.year < 2262:  # what nanoseconds can count
         raise UsageError(
             f"the first origin is {date!r}; expected a number of steps, or a date: 2024-05-01"
-        ) from None
-    return np.array([int((one.times < at).sum()) for one in series])
+        )
+    if series.zone is None and at.tzinfo is not None:
+        raise UsageError(
+            f"the first origin is {date!r}; the times of these series have no zone: leave out what "
+            "follows the time"
+        )
+    if series.zone is not None:
+        if at.tzinfo is None:  # an hour that clocks skip or show twice: the later, the first one
+            at = at.tz_localize(series.zone, ambiguous=True, nonexistent="shift_forward")
+        at = at.tz_convert("UTC").tz_localize(None)
+    moment = at.to_datetime64().astype("datetime64[ns]")
+    return np.array([int((one.times < moment).sum()) for one in series])

@@ -45,11 +45,16 @@ def _frame(forecast: Forecast) -> DataFrame:
 
 def shown_times(forecast: Forecast) -> Index:
     """The times as they were given: in their zone, if they had one."""
+    return in_zone(forecast.times, forecast.zone)
+
+
+def in_zone(times: np.ndarray, zone: str | None) -> Index:
+    """Times of a series: with a ``zone`` they are instants in UTC, and shown by its clocks."""
     import pandas
 
-    if forecast.zone is None:
-        return pandas.Index(forecast.times)
-    return pandas.DatetimeIndex(forecast.times).tz_localize("UTC").tz_convert(forecast.zone)
+    if zone is None:
+        return pandas.Index(times)
+    return pandas.DatetimeIndex(times).tz_localize("UTC").tz_convert(zone)
 
 
 def json_of(forecast: Forecast) -> str:

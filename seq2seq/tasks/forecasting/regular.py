@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pandas import Series as Column
 
 _DAY = 86_400 * 10**9
+_OFFSET = r"\s*([+-]\d\d:?\d\d|[Zz])\s*$"
 
 
 def parse_times(
@@ -57,12 +58,16 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
         return _days(whole) if days else whole, None
     if isinstance(column.dtype, pandas.PeriodDtype):
         column = column.dt.to_timestamp()
+    text = None
     if not pandas.api.types.is_datetime64_any_dtype(column):
-        column = _parsed(column, where)
+        text, column = column.astype(str), _parsed(column, where)
     if column.dt.tz is None:
         return column.to_numpy().astype("datetime64[ns]"), None
     zone = str(column.dt.tz)
-    local = column.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    clocks = column.dt.tz_localize(None)
+    if text is not None and zone == "UTC":  # offsets that differ between rows are lost in UTC
+        clocks = _parsed(text.str.replace(_OFFSET, "", regex=True), where)
+    local = clocks.to_numpy().astype("datetime64[ns]")
     distances = np.diff(np.unique(local)).astype(np.int64)
     if len(distances) and (distances % _DAY == 0).all():
         return local, None

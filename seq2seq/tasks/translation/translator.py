@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from seq2seq.decoding import Hypothesis, Sampling
-from seq2seq.decoding.ensemble import check_members
+from seq2seq.decoding.ensemble import check_members, members_of
 from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
@@ -93,7 +93,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
 
         Raises UsageError for no translators, and for unlike vocabularies or devices.
         """
-        translators = list(translators)
+        translators = members_of(translators, cls)
         check_members([device_of(one.model) for one in translators])
         check_vocabularies("source", [one.source_tokenizer for one in translators])
         check_vocabularies("target", [one.target_tokenizer for one in translators])

@@ -141,9 +141,53 @@ def test_wrong_ensembles(tmp_path):
         Captioner.ensemble([make(), make(), other])
     with pytest.raises(UsageError, match="an ensemble is not one model and cannot be saved"):
         Captioner.ensemble([make()]).save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
     features = make(encoder={"kind": "features", "size": 12})
     with pytest.raises(UsageError, match=r"'model.encoder.kind: features' is False in"):
         Captioner.ensemble([make(), features])
+    wider = make(encoder={"kind": "features", "size": 16})
+    with pytest.raises(UsageError, match=r"'model.encoder.size' is 12 in model 1 and 16 in model"):
+        Captioner.ensemble([features, wider])
+    for given, found in (
+        ("runs/a", "found 'runs/a'"),
+        (make(), "Captioner object"),
+        (["runs/a", "runs/b"], "member 1 is 'runs/a'"),
+        ([make(), 3], "member 2 is a int"),
+    ):
+        with pytest.raises(UsageError, match=r"expected a list of Captioners") as told:
+            Captioner.ensemble(given)
+        assert found in str(told.value)
+
+
+@pytest.mark.parametrize("other", [{"strides": [1, 2]}, {"kind": "constant", "positions": 9}])
+@pytest.mark.parametrize("beam", [1, 3])
+def test_models_may_look_through_unlike_grids(images, other, beam):
+    """Their probabilities have a mean; attention is that of the first model's grid."""
+    members = [make(), another(encoder=other)]
+    found = Captioner.ensemble(members).caption(images[:2], beam_size=beam, attention=True)
+    for one, image in zip(found, images, strict=False):
+        best = one.captions[0]
+        with torch.no_grad():
+            views = [(member, encoded_by(member, image)) for member in members]
+            expected = log_probability(views, best)
+        assert best.log_probability == pytest.approx(expected, abs=1e-4)
+        assert best.attention.shape[1] == 16
+        np.testing.assert_allclose(best.attention.sum(1), 1, atol=1e-5)
+
+
+def test_a_plot_needs_one_model_that_attends(images, tmp_path, capsys):
+    blind = another(decoder={"attention": "none"})
+    for name, captioner in (("sees", make()), ("blind", blind)):
+        captioner.save_pretrained(tmp_path / name)
+    for order in (["sees", "blind"], ["blind", "sees"]):
+        one, two = (str(tmp_path / name) for name in order)
+        picture = tmp_path / f"{order[0]}.png"
+        command = ["caption", one, str(images[0]), "--ensemble", two]
+        assert main([*command, "--attention-plot", str(picture)]) == 0, capsys.readouterr().err
+        assert picture.exists()
+    capsys.readouterr()
+    alone = ["caption", str(tmp_path / "blind"), str(images[0]), "--attention-plot", "x.png"]
+    assert main(alone) == 2 and "attends to no grid" in capsys.readouterr().err
 
 
 def test_what_has_no_mirror_image(images):

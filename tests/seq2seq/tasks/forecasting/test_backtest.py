@@ -62,8 +62,34 @@ def test_scores_of_single_steps(forecaster, series):
 def test_without_an_origin(forecaster, series):
     with pytest.raises(UsageError, match="the longest series has 40 steps; expected 5 steps"):
         backtest(forecaster, series, first=38)
-    with pytest.raises(UsageError, match="first origin is 'soon'"):
-        backtest(forecaster, series, first="soon")
+    for date in ("soon", "", "NaT", "nan", "-3", "99999-01-01", "2024-13-01"):
+        with pytest.raises(UsageError, match=f"first origin is '{date}'; expected a number of"):
+            backtest(forecaster, series, first=date)
+    with pytest.raises(UsageError, match="first origin is -3; expected at least 0 steps"):
+        backtest(forecaster, series, first=-3)
+    with pytest.raises(UsageError, match="the times of these series have no zone"):
+        backtest(forecaster, series, first="2024-03-02T06:00+01:00")
+
+
+def test_origins_go_by_the_clocks_of_the_zone(recwarn):
+    """New York is five hours behind UTC in March's first days."""
+    zoned = make_series(2, 40)
+    for one in zoned:
+        object.__setattr__(one, "zone", "America/New_York")
+    forecaster = make_forecaster(kind="segments", base="last", scaling="window", series=zoned)
+    start = pd.Timestamp(pack(zoned).starts[0], tz="UTC")
+    for hours, date in (
+        (29, "2024-03-02"),
+        (30, "2024-03-02 01:00"),
+        (24, "2024-03-02T00:00Z"),
+        (23, "2024-03-02T00:00+01:00"),
+    ):
+        found = backtest(forecaster, pack(zoned), 4, first=date, stride=1)
+        origins = found.by_origin()["origin"]
+        expected = pd.Timestamp("2024-03-01", tz="UTC") + pd.Timedelta(hours=hours)
+        assert origins[0] == max(expected, start + pd.Timedelta(hours=1))
+        assert str(origins.dt.tz) == "America/New_York"
+    assert not [one for one in recwarn if "timezones" in str(one.message)]
 
 
 def test_pictures(forecaster, series, tmp_path):
