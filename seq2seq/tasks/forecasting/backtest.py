@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.dates import steps_before
 from seq2seq.tasks.forecasting.evaluation import Scores, evaluate, naive_forecasts
 from seq2seq.tasks.forecasting.frames import in_zone
 from seq2seq.tasks.forecasting.prediction import Predicted
@@ -182,7 +183,8 @@ def _origins(series: SeriesSet, horizon: int, first: int | str | None, stride: i
     if first is None:
         begins = latest
     elif isinstance(first, str):
-        begins = _steps_before(series, first)
+        expected = "a number of steps, or a date: 2024-05-01"
+        begins = steps_before(series, first, "the first origin is", expected)
     elif first < 0:
         raise UsageError(f"the first origin is {first}; expected at least 0 steps before it")
     else:
@@ -197,30 +199,3 @@ def _origins(series: SeriesSet, horizon: int, first: int | str | None, stride: i
     index = np.repeat(np.arange(len(series)), counts)
     place = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
     return Origins(index, begins[index] + place * stride, series.lengths[index])
-
-
-def _steps_before(series: SeriesSet, date: str) -> np.ndarray:
-    """(N,) how many steps of each series lie before a date."""
-    import pandas
-
-    if not series.step.dated:
-        raise UsageError(f"the first origin is {date!r}; the times of these series are numbers")
-    try:
-        at = pandas.to_datetime(date, format="ISO8601")
-    except ValueError:
-        at = pandas.NaT
-    if at is pandas.NaT or not 1678 <= at.year < 2262:  # what nanoseconds can count
-        raise UsageError(
-            f"the first origin is {date!r}; expected a number of steps, or a date: 2024-05-01"
-        )
-    if series.zone is None and at.tzinfo is not None:
-        raise UsageError(
-            f"the first origin is {date!r}; the times of these series have no zone: leave out what "
-            "follows the time"
-        )
-    if series.zone is not None:
-        if at.tzinfo is None:  # an hour that clocks skip or show twice: the later, the first one
-            at = at.tz_localize(series.zone, ambiguous=True, nonexistent="shift_forward")
-        at = at.tz_convert("UTC").tz_localize(None)
-    moment = at.to_datetime64().astype("datetime64[ns]")
-    return np.array([int((one.times < moment).sum()) for one in series])

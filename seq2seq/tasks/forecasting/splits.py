@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.dates import steps_before
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 
 REST = "rest"
@@ -71,23 +72,12 @@ def _by_date(series: SeriesSet, words: Sequence[str]) -> Parts:
         )
     ends = []
     for word in words:
-        date = np.datetime64(word).astype("datetime64[ns]")
-        ends.append(_steps_before(series, date))
+        where = f"'data.split' is {list(words)}:"
+        ends.append(steps_before(series, word, where, "dates of the calendar"))
     ends += [series.lengths] * (3 - len(ends))
     if (ends[0] > ends[1]).any() or (ends[1] > ends[2]).any():
         raise UsageError(f"'data.split' is {list(words)}; expected dates in ascending order")
     return Parts(ends[0], ends[1], ends[2])
-
-
-def _steps_before(series: SeriesSet, date: np.datetime64) -> np.ndarray:
-    """(N,) steps of each series that lie before a date, by bisection."""
-    low, high = np.zeros_like(series.lengths), series.lengths
-    while (low < high).any():
-        middle = (low + high) // 2
-        before = series.step.times(series.starts, middle) < date
-        low = np.where((low < high) & before, middle + 1, low)
-        high = np.where((low <= high) & ~before, np.minimum(high, middle), high)
-    return low
 
 
 def _is_date(word: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -195,6 +197,12 @@ def test_splits_by_share_length_and_date():
     assert parts.train.tolist() == [15, 14, 13]
     assert parts.validation.tolist() == [19, 18, 17]
     assert parts.test.tolist() == dated.lengths.tolist()
+    zoned = dataclasses.replace(dated, zone="America/New_York")  # five hours behind UTC
+    parts = split_series(zoned, ["2024-03-01 20:00", "2024-03-02"])
+    assert parts.train.tolist() == [20, 19, 18]
+    assert parts.validation.tolist() == [24, 23, 22]
+    with pytest.raises(UsageError, match="'2024-13-01'; expected dates of the calendar"):
+        split_series(dated, ["2024-03-01", "2024-13-01"])
 
 
 @pytest.mark.parametrize(
@@ -220,8 +228,6 @@ def test_series_of_one_value_give_no_window():
 
 def test_sets_of_different_series_are_refused():
     first, second = make_series(2)
-    import dataclasses
-
     with pytest.raises(UsageError, match="series 's1': step is D; series 's0' has h"):
         pack([first, dataclasses.replace(second, step=step_named("D"))])
     with pytest.raises(UsageError, match="series 's1': static columns are"):

@@ -1,0 +1,55 @@
+"""Dates that users name: where a part of the data or a backtest begins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.series_set import SeriesSet
+
+_YEARS = range(1678, 2262)  # what nanoseconds in 64 bits can count
+
+
+def steps_before(series: SeriesSet, date: str, where: str, expected: str) -> np.ndarray:
+    """(N,) how many steps of each series lie before ``date`` (ISO 8601), by the clocks of the
+    series' zone where it has one and the date no offset of its own.
+
+    Raises UsageError, which begins with ``where``, for series whose times are numbers, for what is
+    no date (``expected``), and for an offset where the series have no zone.
+    """
+    if not series.step.dated:
+        raise UsageError(f"{where} {date!r}; the times of these series are numbers")
+    return _bisected(series, _moment(series, date, where, expected))
+
+
+def _moment(series: SeriesSet, date: str, where: str, expected: str) -> np.datetime64:
+    import pandas
+
+    try:
+        at = pandas.to_datetime(date, format="ISO8601")
+    except ValueError:
+        at = pandas.NaT
+    if at is pandas.NaT or at.year not in _YEARS:
+        raise UsageError(f"{where} {date!r}; expected {expected}")
+    if series.zone is None and at.tzinfo is not None:
+        raise UsageError(
+            f"{where} {date!r}; the times of these series have no zone: leave out what follows the "
+            "time"
+        )
+    if series.zone is not None:
+        if (
+            at.tzinfo is None
+        ):  # of an hour that clocks show twice the first, of one they skip its end
+            at = at.tz_localize(series.zone, ambiguous=True, nonexistent="shift_forward")
+        at = at.tz_convert("UTC").tz_localize(None)
+    return at.to_datetime64().astype("datetime64[ns]")
+
+
+def _bisected(series: SeriesSet, moment: np.datetime64) -> np.ndarray:
+    low, high = np.zeros_like(series.lengths), series.lengths
+    while (low < high).any():
+        middle = (low + high) // 2
+        before = series.step.times(series.starts, middle) < moment
+        low = np.where((low < high) & before, middle + 1, low)
+        high = np.where((low <= high) & ~before, np.minimum(high, middle), high)
+    return low
