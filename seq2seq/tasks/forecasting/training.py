@@ -24,6 +24,7 @@ from seq2seq.tasks.forecasting.encoding import (
     load_encoding,
     save_encoding,
 )
+from seq2seq.tasks.forecasting.errors import quantile_errors
 from seq2seq.tasks.forecasting.evaluation import (
     as_json,
     evaluate,
@@ -40,7 +41,7 @@ from seq2seq.tasks.forecasting.rolling import Origins, actual_values, origins_of
 from seq2seq.tasks.forecasting.scores import check_installed
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.splits import split_series
-from seq2seq.tasks.forecasting.widths import learn_widths, unsteadiness, width_of
+from seq2seq.tasks.forecasting.widths import learn_widths, width_of
 from seq2seq.tasks.forecasting.windows import Batch, TrainingBatches, WindowCutter, Windows
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
@@ -218,7 +219,15 @@ class ForecastTask:
         if self.validation is None or not settings.calibrate:
             return
         levels = sorted({0.5, *settings.levels})
-        errors, measured = self._errors(levels)
+        asked = Asked(
+            tuple(levels),
+            self.config.model.horizon,
+            default_paths=settings.paths,
+            seed=self.config.seed,
+        )
+        where = origins_of(self.validation).every(CALIBRATION_WINDOWS)
+        series = self.validation.cutter.series
+        errors, measured = quantile_errors(self.forecaster, series, where, asked)
         middle = levels.index(0.5)
         if self.model.powers is not None and self.model.typical is not None:
             powers, typical = learn_widths(measured, torch.from_numpy(errors[:, middle]))
@@ -228,39 +237,6 @@ class ForecastTask:
         kept = [number for number, level in enumerate(levels) if level in settings.levels]
         self.model.offsets.copy_(learn_offsets(errors[:, kept], settings.levels))
         self.model.ranks.copy_(learn_ranks(errors[:, middle]))
-
-    def _errors(self, levels: list[float]) -> tuple[np.ndarray, torch.Tensor]:
-        """On the validation set: (value - predicted quantile) / factor (N, Q, H, C), and how
-        unsteady the windows are (N, 2, C)."""
-        assert self.validation is not None
-        horizon = self.config.model.horizon
-        series = self.validation.cutter.series
-        where = origins_of(self.validation).every(CALIBRATION_WINDOWS)
-        asked = Asked(
-            tuple(levels), horizon, default_paths=self.config.forecast.paths, seed=self.config.seed
-        )
-        found = self.forecaster.predict(series, where, asked)
-        actual = actual_values(series, where, horizon)[:, None]
-        errors = actual - found.quantiles
-        if self.config.model.transform == "log":
-            errors = np.log(actual) - np.log(found.quantiles)
-        factors, measured = self._factors(where)
-        return (errors / factors[:, None]).astype(np.float32), measured
-
-    def _factors(self, where: Origins) -> tuple[np.ndarray, torch.Tensor]:
-        """(N, H, C): the unit of the model's errors, of each step; and ``unsteadiness``."""
-        assert self.validation is not None
-        cutter, parts, measured = self.validation.cutter, [], []
-        with torch.inference_mode():
-            for begin in range(0, len(where.series), VALIDATION_BATCH):
-                part = slice(begin, begin + VALIDATION_BATCH)
-                at = where.origins[part]
-                batch, _, scale = cutter.cut(where.series[part], at, at)
-                batch = batch.to(self.accelerator.device)
-                factor = self.model.factor(batch).double().cpu().numpy()
-                parts.append(factor * scale[:, None])
-                measured.append(unsteadiness(batch, self.config.model.context).cpu())
-        return np.concatenate(parts), torch.cat(measured)
 
     def test(self, run: Path, model: Path, training: str) -> list[str]:
         """Score the test part beside the naive forecasts; keep scores in the run's folder. Where
