@@ -65,17 +65,24 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
             figure.savefig(path, format=kind[1:], dpi=150)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from None
-    for sentence in _complaints([str(one.message) for one in told]):
-        _log.warning("%s: %s", path, sentence)
+    _tell(path, told)
     return path
 
 
-def _complaints(messages: Sequence[str]) -> list[str]:
-    """What matplotlib warns of, each once and without a line of source: letters that the font
-    lacks, and pictures too crowded to be laid out."""
-    found = []
-    if any("missing from font" in message for message in messages):
-        found.append("the font lacks some of the letters; boxes stand for them")
-    if any("constrained_layout not applied" in message for message in messages):
-        found.append("too much for one picture; parts of it may lie over each other")
-    return found
+_SENTENCES = {  # for what matplotlib warns of
+    "missing from font": "the font lacks some of the letters; boxes stand for them",
+    "constrained_layout not applied": "too much for one picture; parts may lie over each other",
+}
+
+
+def _tell(path: Path, told: Sequence[warnings.WarningMessage]) -> None:
+    """Say once in a sentence what is known of matplotlib's warnings, and pass on the others."""
+    found = set()
+    for one in told:
+        known = [what for what in _SENTENCES if what in str(one.message)]
+        found.update(known)
+        if not known:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    for what, sentence in _SENTENCES.items():
+        if what in found:
+            _log.warning("%s: %s", path, sentence)

@@ -19,8 +19,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import StratifiedKFold
 
 from seq2seq import load_config
 from seq2seq.command_line.overrides import split_overrides
@@ -32,12 +30,18 @@ from seq2seq.tasks.classification.labelled import Labelled
 from seq2seq.tasks.classification.scaling import Summary
 from seq2seq.tasks.classification.targets import learn_targets
 
+try:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import StratifiedKFold
+except ImportError:
+    sys.exit("boosted: needs scikit-learn; pip install 'recurrent-seq2seq[classification]'")
+
 PARTS, ROUNDS = 5, 2
 _BLOCK = 256  # series whose figures are computed at once
 
 
 def trees(seed: int) -> HistGradientBoostingClassifier:
-    """Small trees, each of which sees a fifth of the figures."""
+    """Small trees; each split chooses among a fifth of the figures, drawn anew."""
     return HistGradientBoostingClassifier(
         learning_rate=0.05,
         max_iter=250,
@@ -91,7 +95,12 @@ def run(path: str, output: str, options: list[str]) -> None:
         targets = learn_targets(config.data.target, train)
         file = Path(output.replace("{fold}", str(fold)))
         file.parent.mkdir(parents=True, exist_ok=True)
-        answers = answers_of(figures_of(train, config), targets.encode(train))
+        truth = targets.encode(train)
+        if np.bincount(truth).max() < PARTS:
+            raise UsageError(
+                f"{train.name}: no label has {PARTS} training series, one for each part"
+            )
+        answers = answers_of(figures_of(train, config), truth)
         write_answers(file, answers, train, targets)
         print(f"{file}: answers to {len(train):,} series")
 

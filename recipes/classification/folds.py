@@ -3,8 +3,9 @@
     python recipes/classification/folds.py recipes/classification/physionet2012.yaml runs/physionet
 
 Writes runs/physionet-0, -1, ..., prints each figure of the test folds, its mean and deviation, and
-puts the answers to all test folds into one file, runs/physionet.answers.tsv: an answer to every
-example, each by a model that has not seen it, from which `training.teachers` can teach.
+puts the answers to all test folds into one file, runs/physionet.answers.tsv: each by a model that
+has not seen the example. From it `training.teachers` can teach a model of all examples, which has
+a test set of its own. (Only an example whose label no other has is in no test fold.)
 Options behind the two are keys of the configuration, as for `seq2seq train`; {fold} in a value
 stands for the fold, so that each has teachers that have not seen its test set:
 
@@ -42,7 +43,7 @@ def main() -> None:
         sys.exit(__doc__)
     try:
         run(sys.argv[1], sys.argv[2], sys.argv[3:])
-    except (UsageError, RunError) as error:
+    except (UsageError, RunError, OSError) as error:
         print(f"folds: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
 
@@ -62,11 +63,11 @@ def run(path: str, output: str, options: list[str]) -> None:
             train(load_config(path, keys), quiet=True)
         for name, value in json.loads((folder / "test.scores.json").read_text("utf-8")).items():
             found.setdefault(name, []).append(value)
-    join_answers([Path(f"{output}-{fold}") for fold in range(count)], Path(f"{output}.answers.tsv"))
     for name, values in found.items():
         shown = " ".join(f"{value:.4f}" for value in values)
         mean, spread = statistics.mean(values), statistics.stdev(values)
         print(f"{name:18} {mean:.4f} +- {spread:.4f}  ({shown})")
+    join_answers([Path(f"{output}-{fold}") for fold in range(count)], Path(f"{output}.answers.tsv"))
 
 
 if __name__ == "__main__":

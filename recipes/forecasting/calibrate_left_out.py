@@ -8,55 +8,76 @@ the training series are divided into groups: each pattern (a regular expression)
 series whose names begin so. For each group a model is trained in the same way without it, and
 forecasts it. The errors of all groups, each counting as much as any other, give the model its new
 offsets (cross-conformal prediction, Vovk 2015, over groups), which are saved in its place or under
---output. The median and the mean forecast stay as they are.
+--output. The mean forecast stays as it is; the median moves with its offset.
 
 The model's training file is read again: a CSV with one column of series names, as its
-configuration has it. Models of the groups are trained in --work, and kept there.
+configuration has it. Models of the groups are trained in --work and kept there: a second call
+trains only what is new, and what was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 import sys
 from pathlib import Path
 
 import numpy as np
-import pandas
 
 from seq2seq import Forecaster
 from seq2seq.config import config_from_dict, config_to_dict
+from seq2seq.digests import file_digest
 from seq2seq.errors import RunError, UsageError
 from seq2seq.tasks.forecasting.calibration import LEAST, learn_offsets
 from seq2seq.tasks.forecasting.errors import quantile_errors
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series_set import SeriesSet
+from seq2seq.tasks.forecasting.tables import read_table
+from seq2seq.training import checkpoints
 from seq2seq.training.loop import train
 
 MOST = 2000  # windows of a group
 
 
-def trained_without(forecaster: Forecaster, pattern: str, folder: Path) -> Forecaster:
+def trained_without(forecaster: Forecaster, pattern: str, work: Path) -> Forecaster:
     """A model of the same configuration that has not seen the series whose names begin so."""
     values = config_to_dict(forecaster.config)
-    column = forecaster.config.data.series[0]
+    folder = work / own_name(pattern, values)
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation"):
-        if values["data"][split] is None:
-            continue
-        rows = pandas.read_csv(values["data"][split], dtype=str, keep_default_na=False)
-        kept = rows[[re.match(pattern, name) is None for name in rows[column]]]
-        if split == "train" and not 0 < len(kept) < len(rows):
-            which = "all" if len(kept) == 0 else "none"
-            raise UsageError(f"{pattern!r}: {which} of the training series have names of this kind")
-        file = folder / f"{split}.csv"
-        kept.to_csv(file, index=False)
-        values["data"][split] = str(file)
+        if values["data"][split] is not None:
+            file = folder / f"{split}.csv"
+            write_without(pattern, Path(values["data"][split]), values["data"]["series"][0], file)
+            values["data"][split] = str(file)
     values["data"]["test"] = None
     values["output"] = str(folder / "run")
-    if not (folder / "run" / "model" / "config.json").exists():
-        train(config_from_dict(values), quiet=True)
-    return Forecaster.from_pretrained(folder / "run" / "model", device="cpu")
+    model = folder / "run" / "model"
+    if not (model / "config.json").exists():
+        begun = checkpoints.exists(folder / "run" / "checkpoints" / "last")
+        train(config_from_dict(values), quiet=True, resume=begun)
+    return Forecaster.from_pretrained(model, device="cpu")
+
+
+def own_name(pattern: str, values: dict) -> str:
+    """A folder's name that follows from all that a group's model follows from."""
+    files = [values["data"][split] for split in ("train", "validation")]
+    digests = [file_digest(Path(file)) for file in files if file is not None]
+    whole = json.dumps([pattern, {**values, "output": None}, digests], sort_keys=True)
+    readable = re.sub(r"\W+", "_", pattern).strip("_")[:30]
+    return f"{readable}-{hashlib.sha256(whole.encode()).hexdigest()[:10]}"
+
+
+def write_without(pattern: str, source: Path, column: str, file: Path) -> None:
+    """The table of ``source`` without the series whose names begin so."""
+    rows = read_table(source)
+    assert rows is not None
+    kept = rows[[re.match(pattern, str(name)) is None for name in rows[column]]]
+    if not 0 < len(kept) < len(rows) and (file.stem == "train" or not len(kept)):
+        which = "all" if len(kept) == 0 else "none"
+        raise UsageError(f"{pattern!r}: {which} of the series of {source} have names of this kind")
+    kept.to_csv(file, index=False)
 
 
 def windows_of(series: SeriesSet, pattern: str, forecaster: Forecaster) -> Origins:
@@ -84,10 +105,15 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(
             f"{options.model}: expected 'forecast.calibrate: true' and 'forecast.widths: fixed'"
         )
+    if config.training.start_from:
+        raise UsageError(
+            f"{options.model}: it began with the weights of {config.training.start_from}, which "
+            "may have seen the groups; expected a model trained from nothing"
+        )
     series = forecaster.read(str(config.data.train))
     errors = []
-    for number, pattern in enumerate(options.patterns):
-        other = trained_without(forecaster, pattern, options.work / str(number))
+    for pattern in options.patterns:
+        other = trained_without(forecaster, pattern, options.work)
         asked = other.asked(levels=config.forecast.levels, calibrate=False)
         where = windows_of(series, pattern, other)
         errors.append(quantile_errors(other, series, where, asked)[0])
@@ -96,7 +122,9 @@ def run(options: argparse.Namespace) -> None:
     even = [one[np.linspace(0, len(one) - 1, most).round().astype(int)] for one in errors]
     offsets = learn_offsets(np.concatenate(even), config.forecast.levels)
     forecaster.model.offsets.copy_(offsets)
-    forecaster.save_pretrained(options.output or options.model)
+    groups = ", ".join(f"`{pattern}`" for pattern in options.patterns)
+    notes = f"Quantiles are calibrated on groups of training series left out: {groups}."
+    forecaster.save_pretrained(options.output or options.model, card={"notes": notes})
 
 
 def main() -> None:

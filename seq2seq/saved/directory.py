@@ -53,11 +53,13 @@ def replace_files(directory: Path, write: Callable[[Path], None], known: Sequenc
     """Have ``write`` make the files in a folder of their own, then move them into ``directory``;
     those ``known`` that it did not make are removed, the card excepted."""
     directory = Path(normal_path(str(directory)))
-    new = [one for one in (directory, *directory.parents) if not one.exists()]  # innermost first
+    new: list[Path] = []
     try:
+        new += [one for one in (directory, *directory.parents) if not one.exists()]
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
     except OSError as error:
+        _remove_empty(new)
         raise RunError(f"model {directory}: cannot be written ({error.strerror})") from None
     try:
         write(staging)
@@ -73,9 +75,14 @@ def replace_files(directory: Path, write: Callable[[Path], None], known: Sequenc
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        with contextlib.suppress(OSError):  # nothing was saved: no empty folder stays
-            for one in new:
-                one.rmdir()
+        _remove_empty(new)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove these folders, the innermost first, as far as they are there and empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def write_weights(

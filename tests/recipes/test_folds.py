@@ -8,6 +8,8 @@ import sys
 import folds
 import yaml
 
+from seq2seq.config import config_from_dict
+from seq2seq.training.loop import train
 from tests.seq2seq.tasks.classification.conftest import sentences, text_settings, write
 
 
@@ -33,8 +35,15 @@ def test_each_fold_has_its_own_teacher(tmp_path):
     assert joined[0].startswith("place\ttruth\t")
     places = sorted(int(line.split("\t")[0]) for line in joined[1:])
     assert places == list(range(1, 61))  # each example once
-    done = run("taught", "--training.teachers", f"[{tmp_path}/teacher.answers.tsv]", "--seed", "3")
-    assert done.returncode == 0, done.stderr
+    answers = f"[{tmp_path}/teacher.answers.tsv]"  # of models that have seen each test fold
+    done = run("taught", "--training.teachers", answers, "--seed", "3")
+    assert done.returncode == 2 and "which this run holds out" in done.stderr
+    write(tmp_path / "test.tsv", sentences(20, 6))
+    values["data"] = {"train": str(tmp_path / "train.tsv"), "test": str(tmp_path / "test.tsv")}
+    values["data"]["validation_share"] = 0
+    values["training"]["teachers"] = [f"{tmp_path}/teacher.answers.tsv"]
+    values["output"] = str(tmp_path / "own-test-set")
+    train(config_from_dict(values), quiet=True)
     for option, value, why in (
         ("--training.teachers", f"[{tmp_path}/none-{{fold}}/model]", "no such directory"),
         ("--training.teachers", "one", "expected a list"),

@@ -54,8 +54,9 @@ def below(model, series, folder) -> list[float]:
     """The share of each group's values below the quantiles of the model that has not seen it, moved
     by the offsets of ``model``; the mean of the groups."""
     shares = []
-    for number, group in enumerate(("calm", "rough")):
-        other = Forecaster.from_pretrained(folder / str(number) / "run" / "model", device="cpu")
+    for group in ("calm", "rough"):
+        (run,) = folder.glob(f"{group}-*/run")
+        other = Forecaster.from_pretrained(run / "model", device="cpu")
         own = [one for one in series if one.name.startswith(group)]
         found, came = [], []
         for origin in range(8, 57, 2):
@@ -76,15 +77,21 @@ def test_each_group_counts_as_much_and_the_forecast_stays(model, tmp_path):
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first.mean, second.mean)
     assert below(after, series, model.parent / "model-left-out") == pytest.approx(LEVELS, abs=0.02)
-    groups = sorted(path.name for path in (model.parent / "model-left-out").iterdir())
-    assert groups == ["0", "1"]
+    assert "`calm`, `rough`" in (tmp_path / "new" / "README.md").read_text()
+    work = model.parent / "model-left-out"
+    weights = {path: path.stat().st_mtime_ns for path in work.glob("*/run/model/*.safetensors")}
+    done = run(model, "rough", "calm", "--output", tmp_path / "again")  # in another order
+    assert done.returncode == 0 and len(weights) == 2
+    assert weights == {path: path.stat().st_mtime_ns for path in weights}  # not trained again
+    again = Forecaster.from_pretrained(tmp_path / "again", device="cpu")
+    assert np.allclose(again.model.offsets, after.model.offsets, atol=1e-6)
 
 
 def test_misuse_is_told(model, tmp_path):
     for patterns, why in (
         (["calm"], "one group; expected at least two"),
-        (["calm", "none"], "'none': none of the training series have names of this kind"),
-        (["calm|rough", "x"], "'calm|rough': all of the training series"),
+        (["calm", "none"], "'none': none of the series of"),
+        (["calm|rough", "x"], "'calm|rough': all of the series of"),
         (["(", "calm"], "unterminated subpattern"),
     ):
         done = run(model, *patterns)

@@ -11,7 +11,9 @@ writes such a file for its test set; ``training.teachers`` reads one.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,20 +28,28 @@ _TOLERANCE = 1e-3  # of the sum of rounded probabilities
 def write_answers(path: Path, answers: np.ndarray, truth: Labelled, targets: Targets) -> None:
     """``answers``: (N, K) probabilities of the labels, or (N,) numbers, of examples ``truth``."""
     lines = ["\t".join(_head(targets))]
-    for row, target in enumerate(truth.targets):
-        shown = ",".join(target) if isinstance(target, list) else str(target)
+    for row in range(len(truth)):
         numbers = np.atleast_1d(answers[row]).tolist()
-        lines.append("\t".join([str(truth.places[row]), shown, *(f"{n:.6g}" for n in numbers)]))
+        fields = [_plain(truth.places[row]), _shown(truth, row), *(f"{n:.6g}" for n in numbers)]
+        lines.append("\t".join(fields))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def read_answers(path: Path, examples: Labelled, targets: Targets) -> np.ndarray:
+def read_answers(
+    path: Path, examples: Labelled, targets: Targets, held_out: Collection[Any] = ()
+) -> np.ndarray:
     """The answers of ``examples``, found by their places: (N, K) float32 probabilities of the
     labels of ``targets``, or (N,) numbers. Answers of other examples are passed over.
 
+    ``held_out`` are places that a run keeps for its validation or test set. A file that answers
+    these, too, is refused: whoever answered may have learnt their labels while answering others.
+
     Raises UsageError, with file and line, for other labels, for what is no probability, for an
-    example without an answer or with two, and where several examples stand in one place.
+    example without an answer, with two, or with another target, and where several examples stand
+    in one place.
     """
+    if not path.exists():
+        raise UsageError(f"{path}: no such file of answers; folds.py and boosted.py write one")
     lines = read_lines(path)
     expected = _head(targets)
     if lines[0].split("\t") != expected:
@@ -48,7 +58,8 @@ def read_answers(path: Path, examples: Labelled, targets: Targets) -> np.ndarray
             f"{path}, line 1: {found}; expected the columns {', '.join(expected[:8])}"
             f"{', ...' if len(expected) > 8 else ''}, divided by tabs"
         )
-    rows = {str(place): row for row, place in enumerate(examples.places)}
+    rows = {_plain(place): row for row, place in enumerate(examples.places)}
+    kept = {_plain(place) for place in held_out}
     if len(rows) < len(examples):
         raise UsageError(
             f"{path}: several examples of {examples.name} stand in one {examples.place} (phrases "
@@ -60,9 +71,20 @@ def read_answers(path: Path, examples: Labelled, targets: Targets) -> np.ndarray
         where, fields = f"{path}, line {number}", line.split("\t")
         if len(fields) != len(expected):
             raise UsageError(f"{where}: {len(fields)} columns; expected {len(expected)}")
+        if fields[0] in kept:
+            raise UsageError(
+                f"{where}: it answers {fields[0]}, which this run holds out, and may have learnt "
+                "from it elsewhere; let models answer that have seen the training part alone "
+                "(boosted.py), or leave such lines out if they have"
+            )
         row = rows.get(fields[0])
         if row is None:
             continue
+        if fields[1] != _shown(examples, row):
+            raise UsageError(
+                f"{where}: the target of {fields[0]} is {fields[1]!r}, and "
+                f"{_shown(examples, row)!r} in {examples.name}; expected answers to this very file"
+            )
         if row in found_rows:
             raise UsageError(f"{where}: {fields[0]} was answered in line {found_rows[row]} already")
         found_rows[row] = number
@@ -73,6 +95,16 @@ def read_answers(path: Path, examples: Labelled, targets: Targets) -> np.ndarray
             f"{examples.where(missing[0])}"
         )
     return answers[:, 0] if targets.kind == "number" else answers
+
+
+def _plain(value: object) -> str:
+    """On one line and in one column."""
+    return " ".join(str(value).split("\t")).replace("\n", " ")
+
+
+def _shown(examples: Labelled, row: int) -> str:
+    target = examples.targets[row]
+    return _plain(",".join(target) if isinstance(target, list) else target)
 
 
 def _head(targets: Targets) -> list[str]:

@@ -3,7 +3,9 @@ teachers answer: trained models, or files of the answers of any model."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ def taught(
     truth: np.ndarray,
     targets: Targets,
     device: torch.device,
+    held_out: Collection[Any] = (),
 ) -> np.ndarray:
     """(1 - w) y + w mean_i t_i, with w = ``training.teacher_weight``: (N, K) float32 probabilities
     of ``label`` and ``labels``, (N,) float32 numbers.
@@ -30,22 +33,32 @@ def taught(
     ``truth`` y: (N,) ids, (N, K) sets or (N,) numbers. t_i are the calibrated probabilities, or the
     numbers, that teacher i gives the inputs of ``train``, read in its own way: teachers may have
     other words and other sizes. A teacher that is a file holds the answers themselves
-    (``answers``). Raises UsageError for a teacher of other inputs or other labels, or a model that
-    has learnt from what this run holds out.
+    (``answers``); ``held_out`` are the places of what this run keeps from training. Raises
+    UsageError for a teacher of other inputs or other labels, or one that has learnt from what this
+    run holds out.
     """
     weight, teachers = config.training.teacher_weight, config.training.teachers
-    answers = np.mean([_answers(name, config, train, targets, device) for name in teachers], 0)
+    each = [_answers(name, config, train, targets, device, held_out) for name in teachers]
+    answers = np.mean(each, 0)
     if targets.kind == "label":
         truth = np.eye(targets.outputs, dtype=np.float32)[truth]
     return ((1 - weight) * truth + weight * answers).astype(np.float32)
 
 
 def _answers(
-    name: str, config: ClassificationConfig, train: Labelled, targets: Targets, device: torch.device
+    name: str,
+    config: ClassificationConfig,
+    train: Labelled,
+    targets: Targets,
+    device: torch.device,
+    held_out: Collection[Any],
 ) -> np.ndarray:
     where = f"training.teachers: {name}"
-    if Path(name).is_file():
-        return read_answers(Path(name), train, targets)
+    if Path(name).is_file() or ".tsv" in Path(name).suffixes:
+        try:
+            return read_answers(Path(name), train, targets, held_out)
+        except UsageError as error:
+            raise UsageError(f"training.teachers: {error}") from None
     try:
         teacher = Classifier.from_pretrained(name, device=str(device))
     except (UsageError, RunError) as error:

@@ -97,7 +97,9 @@ class ClassificationTask:
                 main,
             )
             train, device = splits["train"], accelerator.device
-            self.aims = taught(config, train, self.aims, self.targets, device)
+            others = (one for name, one in splits.items() if name != "train")
+            held = {place for one in others if one.name == train.name for place in one.places}
+            self.aims = taught(config, train, self.aims, self.targets, device, held)
         self.splits = {name: one for name, one in splits.items() if name != "train"}
         shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
         pretrained = config.model.image_encoder.pretrained and not (resume or first)

@@ -52,7 +52,8 @@ class Backtest:
         return {name: self._score(part) for name, part in chosen.items()}
 
     def by_origin(self) -> DataFrame:
-        """One row an origin: series, origin (the time of its first forecast step), mae and mse of
+        """One row an origin: series, origin (the time of its first forecast step, in the
+        zone of the series), mae and mse of
         the model in units of the standard deviation of training, and the mae of each naive
         forecast."""
         import pandas

@@ -1,8 +1,9 @@
 """The calendar features of a set of series, looked up in place of computed again.
 
-Windows overlap, and series of a set share their clock: the same times come up again and again in
-training. Once more times were asked for than there are different ones, their features are computed
-once, in a table, and windows read its rows. The numbers are the same.
+Windows overlap, and series of a set mostly share their clock: the same times come up again and
+again in training. Once more times were asked for than there are different ones, their features are
+computed once, in a table, and windows read its rows. The numbers are the same. Series whose clocks
+differ by a part of a step have no table, nor have times over a very long range.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from seq2seq.tasks.forecasting.calendar_features import calendar_features
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 
-_MOST: Final = 1 << 20  # times of a table: at most 64 MB with the features of four phases
+_MOST: Final = 1 << 20  # times of a table: 64 MB with four phases of four features each
 
 
 class CalendarTable:
@@ -24,22 +25,25 @@ class CalendarTable:
 
     def __init__(self, series: SeriesSet, names: Sequence[str], before: int, after: int) -> None:
         self._series, self._names = series, tuple(names)
-        self._asked = 0
+        self._asked, self._before = 0, before
         self._table: np.ndarray | None = None  # (times, K) float32
+        self._count = _MOST + 1  # times of the table
+        if not names:
+            return
         starts, place = np.unique(series.starts, return_inverse=True)
-        apart = series.step.numbers(starts)  # steps behind the earliest start
-        last = int((apart[place] + series.lengths).max()) + after
-        self._origin, self._steps = starts[0], np.arange(-before, last)
-        self._shift = apart[place] + before  # (N,) the row of a series' first step
-        self._shared = bool((apart >= 0).all()) and len(self._steps) <= _MOST
+        apart = series.step.numbers(starts)  # steps behind the earliest start, -1 for none
+        self._origin, self._shift = starts[0], apart[place] + before  # (N,) row of the first step
+        if (apart >= 0).all():
+            self._count = int((self._shift + series.lengths).max()) + after
 
     def features(self, index: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Of steps ``rows`` (B, T) of the series ``index`` (B,): (B, T, K) float32"""
         if self._table is None:
             self._asked += rows.size
-            if not self._shared or self._asked <= len(self._steps):
+            if self._count > _MOST or self._asked <= self._count:
                 times = self._series.step.times(self._series.starts[index][:, None], rows)
                 return calendar_features(times, self._names, self._series.zone)
-            times = self._series.step.times(self._origin, self._steps)
+            steps = np.arange(-self._before, self._count - self._before)
+            times = self._series.step.times(self._origin, steps)
             self._table = calendar_features(times, self._names, self._series.zone)
         return self._table[self._shift[index][:, None] + rows]

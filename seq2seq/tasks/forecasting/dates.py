@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+
 import numpy as np
 
 from seq2seq.errors import UsageError
@@ -25,10 +28,10 @@ def steps_before(series: SeriesSet, date: str, where: str, expected: str) -> np.
 def _moment(series: SeriesSet, date: str, where: str, expected: str) -> np.datetime64:
     import pandas
 
-    try:
-        at = pandas.to_datetime(date, format="ISO8601")
-    except ValueError:
-        at = pandas.NaT
+    at = pandas.NaT
+    if re.match(r"\d{4}", date):  # pandas takes "now" for a date, too
+        with contextlib.suppress(ValueError):
+            at = pandas.to_datetime(date, format="ISO8601")
     if at is pandas.NaT or at.year not in _YEARS:
         raise UsageError(f"{where} {date!r}; expected {expected}")
     if series.zone is None and at.tzinfo is not None:
@@ -37,9 +40,8 @@ def _moment(series: SeriesSet, date: str, where: str, expected: str) -> np.datet
             "time"
         )
     if series.zone is not None:
-        if (
-            at.tzinfo is None
-        ):  # of an hour that clocks show twice the first, of one they skip its end
+        # of an hour that clocks show twice the first is meant; of one that they skip, its end
+        if at.tzinfo is None:
             at = at.tz_localize(series.zone, ambiguous=True, nonexistent="shift_forward")
         at = at.tz_convert("UTC").tz_localize(None)
     return at.to_datetime64().astype("datetime64[ns]")

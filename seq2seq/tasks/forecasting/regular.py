@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import Series as Column
 
 _DAY = 86_400 * 10**9
-_OFFSET = r"\s*([+-]\d\d:?\d\d|[Zz])\s*$"
+_OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:[+-]\d\d(?::?\d\d)?|[Zz]|UTC|GMT)\s*$"  # behind a time of day
 
 
 def parse_times(
@@ -58,16 +58,17 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
         return _days(whole) if days else whole, None
     if isinstance(column.dtype, pandas.PeriodDtype):
         column = column.dt.to_timestamp()
-    text = None
+    clocks = None
     if not pandas.api.types.is_datetime64_any_dtype(column):
-        text, column = column.astype(str), _parsed(column, where)
+        text = column.astype(str)
+        column, differ = _parsed(text, where)
+        if differ:
+            clocks = _parsed(text.str.replace(_OFFSET, r"\1", regex=True), where)[0]
     if column.dt.tz is None:
         return column.to_numpy().astype("datetime64[ns]"), None
     zone = str(column.dt.tz)
-    clocks = column.dt.tz_localize(None)
-    if text is not None and zone == "UTC":  # offsets that differ between rows are lost in UTC
-        clocks = _parsed(text.str.replace(_OFFSET, "", regex=True), where)
-    local = clocks.to_numpy().astype("datetime64[ns]")
+    clocks = column if clocks is None else clocks  # as the rows have them: UTC forgets offsets
+    local = clocks.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
     distances = np.diff(np.unique(local)).astype(np.int64)
     if len(distances) and (distances % _DAY == 0).all():
         return local, None
@@ -87,15 +88,15 @@ def _days(numbers: np.ndarray) -> np.ndarray:
     return numbers if found.isna().any() else found.to_numpy().astype("datetime64[ns]")
 
 
-def _parsed(column: Column, where: str) -> Column:
-    """Text -> times; offsets from UTC that differ between rows (summer time) -> UTC.
+def _parsed(text: Column, where: str) -> tuple[Column, bool]:
+    """Text -> times, and whether they have offsets from UTC that differ between rows (summer time):
+    then the times are UTC.
 
     With dots the day comes first, 31.01.2024; with slashes the month, 01/31/2024, and where that
     does not fit all rows the day.
     """
     import pandas
 
-    text = column.astype(str)
     dots = bool(text.iloc[:1].str.match(r"\s*\d{1,2}\.\d{1,2}\.\d").all())
     attempts: list[dict[str, Any]] = [{"format": "ISO8601"}, {"format": "ISO8601", "utc": True}]
     for first in (True,) if dots else (False, True):
@@ -104,14 +105,14 @@ def _parsed(column: Column, where: str) -> Column:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # no format that all rows have
-                return pandas.to_datetime(text, **options)
+                return pandas.to_datetime(text, **options), "utc" in options
         except (ValueError, OverflowError, UserWarning):
             continue
     found = pandas.to_datetime(text, errors="coerce", utc=True, format="mixed")
     wrong = found.isna().to_numpy()
     row = int(wrong.argmax()) if wrong.any() else 0
     raise UsageError(
-        f"{where}: row {row + 1}: {column.name} is {text.iloc[row]!r}; expected a date and time "
+        f"{where}: row {row + 1}: {text.name} is {text.iloc[row]!r}; expected a date and time "
         "such as 2024-01-31, 31.01.2024 or 2024-01-31 13:00:00, in one format, or a whole "
         "number"
     )

@@ -58,6 +58,8 @@ def test_what_was_written_is_read_in_any_order(tmp_path, targets, target):
         (["HEAD", "5\tgood\t-0.5\t1.5"], "expected probabilities, from 0 to 1"),
         (["HEAD", "5\tgood\t0.5\t0.6"], "line 2: probabilities of 1.1 together; expected 1"),
         (["HEAD", *["5\tgood\t0.5\t0.5"] * 2], "line 3: 5 was answered in line 2 already"),
+        (["HEAD", "5\tbad\t0.5\t0.5"], "target of 5 is 'bad', and 'good' in train.tsv"),
+        (["HEAD", "9\tgood\t0.5\t0.5"], "line 2: it answers 9, which this run holds out"),
         (["HEAD", "6\tgood\t0.5\t0.5"], "no answer for 1 of 2 examples, such as train.tsv, line 5"),
     ],
 )
@@ -66,7 +68,7 @@ def test_other_files_are_refused(tmp_path, lines, why):
     text = "".join(line.replace("HEAD", head) + "\n" for line in lines)
     (tmp_path / "a.tsv").write_text(text)
     with pytest.raises(UsageError) as told:
-        read_answers(tmp_path / "a.tsv", labelled(2), TWO)
+        read_answers(tmp_path / "a.tsv", labelled(2), TWO, held_out=[9])
     assert why in str(told.value) and "a.tsv" in str(told.value)
 
 
@@ -93,12 +95,23 @@ def test_a_student_learns_from_a_file_of_answers(tmp_path):
     )  # fmt: skip
     values["data"] = {
         "train": str(tmp_path / "train.tsv"), "test": str(tmp_path / "test.tsv"),
-        "validation_share": 0.1,
+        "validation": str(tmp_path / "test.tsv"),
     }  # fmt: skip
     train(config_from_dict(values), quiet=True)
     assert json.loads((tmp_path / "run/test.scores.json").read_text())["accuracy"] > 0.9
     kept = json.loads((tmp_path / "run/inputs.json").read_text())["files"]
     assert list(kept["training.teachers[0]"]) == [str(tmp_path / "answers.tsv")]
+    values["data"] |= {"validation": None, "validation_share": 0.1}
+    values["output"] = str(tmp_path / "held")
+    with pytest.raises(UsageError, match=r"training\.teachers: .*which this run holds out"):
+        train(config_from_dict(values), quiet=True)
+    values["training"]["teachers"] = [str(tmp_path / "none.tsv")]
+    with pytest.raises(UsageError, match=r"training\.teachers: .*none\.tsv: no such file of answ"):
+        train(config_from_dict(values), quiet=True)
+    values["training"]["teachers"] = [str(tmp_path / "answers.tsv")]
+    values["data"] |= {"validation": str(tmp_path / "test.tsv")}
+    values["data"].pop("validation_share")
+    values["output"] = str(tmp_path / "run")
     (tmp_path / "answers.tsv").write_text("other\n")  # a run does not go on with other answers
     with pytest.raises(UsageError, match="has changed since the run was started"):
         train(config_from_dict(values), quiet=True, resume=True)

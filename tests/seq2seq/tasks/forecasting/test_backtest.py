@@ -62,7 +62,7 @@ def test_scores_of_single_steps(forecaster, series):
 def test_without_an_origin(forecaster, series):
     with pytest.raises(UsageError, match="the longest series has 40 steps; expected 5 steps"):
         backtest(forecaster, series, first=38)
-    for date in ("soon", "", "NaT", "nan", "-3", "99999-01-01", "2024-13-01"):
+    for date in ("soon", "", "NaT", "nan", "-3", "99999-01-01", "2024-13-01", "now", "today"):
         with pytest.raises(UsageError, match=f"first origin is '{date}'; expected a number of"):
             backtest(forecaster, series, first=date)
     with pytest.raises(UsageError, match="first origin is -3; expected at least 0 steps"):

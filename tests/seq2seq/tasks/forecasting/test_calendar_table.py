@@ -50,3 +50,16 @@ def test_the_table_has_the_features_of_each_time(step, starts, zone, shared):
         times = series.step.times(series.starts[index][:, None], ends)
         assert np.array_equal(table.features(index, ends), calendar_features(times, NAMES, zone))
     assert (table._table is not None) == shared
+
+
+@pytest.mark.parametrize("starts", [("1970-01-01", "2024-03-02"), ("2024-03-02", "2024-03-02")])
+def test_times_far_apart_cost_no_memory(starts):
+    """Milliseconds of half a century would be a table of 12 TiB."""
+    series = series_from("ms", list(starts))
+    table = CalendarTable(series, NAMES, before=7, after=5)
+    index, rows = np.arange(2), np.arange(40)[None].repeat(2, 0)
+    for _ in range(5):
+        times = series.step.times(series.starts[index][:, None], rows)
+        assert np.array_equal(table.features(index, rows), calendar_features(times, NAMES, None))
+    assert (table._table is None) == (starts[0] != starts[1])
+    assert CalendarTable(series, (), before=7, after=5)._table is None

@@ -234,8 +234,16 @@ def test_time_zones():
     series = series_of_frame(pd.DataFrame({"time": days, "y": np.arange(6.0)}), Columns("time"))
     assert series.zone is None and str(series.step) == "D"
     assert str(series[0].times[-1]).startswith("2024-04-02T00:00")
-    for form in ("{}", "{:%Y-%m-%dT%H:%M%z}", "{:%d.%m.%Y %H:%M:%S%z}"):  # text, as CSV has it
-        rows = "".join(f"{form.format(day)},{number}\n" for number, day in enumerate(days))
+    for form in (
+        "{}",
+        "{:%Y-%m-%dT%H:%M%z}",
+        "{:%d.%m.%Y %H:%M:%S%z}",
+        "{:%Y-%m-%d %H:%M:%S}+0{hours}",
+    ):
+        rows = "".join(
+            f"{form.format(day, hours=1 + (day.day < 28))},{number}\n"  # as CSV has it
+            for number, day in enumerate(days)
+        )
         series = read(f"time,y\n{rows}", Columns("time"))
         assert series.zone is None and str(series.step) == "D"
         assert np.array_equal(series[0].times, days.tz_localize(None).to_numpy())
