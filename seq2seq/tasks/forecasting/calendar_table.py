@@ -37,7 +37,7 @@ class CalendarTable:
             self._count = int((self._shift + series.lengths).max()) + after
 
     def features(self, index: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Of steps ``rows`` (B, T) of the series ``index`` (B,): (B, T, K) float32"""
+        """The features (B, T, K) float32 of steps ``rows`` (B, T) of the series ``index`` (B,)."""
         if self._table is None:
             self._asked += rows.size
             if self._count > _MOST or self._asked <= self._count:

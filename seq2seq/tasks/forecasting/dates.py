@@ -21,7 +21,7 @@ def steps_before(series: SeriesSet, date: str, where: str, expected: str) -> np.
     no date (``expected``), and for an offset where the series have no zone.
     """
     if not series.step.dated:
-        raise UsageError(f"{where} {date!r}; the times of these series are numbers")
+        raise UsageError(f"{where} {date!r}; the times of these series are whole numbers")
     return _bisected(series, _moment(series, date, where, expected))
 
 

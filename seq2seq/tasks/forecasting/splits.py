@@ -66,14 +66,8 @@ def _by_length(lengths: np.ndarray, words: Sequence[str]) -> Parts:
 
 
 def _by_date(series: SeriesSet, words: Sequence[str]) -> Parts:
-    if not series.step.dated:
-        raise UsageError(
-            f"'data.split' is {list(words)}: dates; the times of these series are whole numbers"
-        )
-    ends = []
-    for word in words:
-        where = f"'data.split' is {list(words)}:"
-        ends.append(steps_before(series, word, where, "dates of the calendar"))
+    where = f"'data.split' is {list(words)}:"
+    ends = [steps_before(series, word, where, "dates of the calendar") for word in words]
     ends += [series.lengths] * (3 - len(ends))
     if (ends[0] > ends[1]).any() or (ends[1] > ends[2]).any():
         raise UsageError(f"'data.split' is {list(words)}; expected dates in ascending order")
