@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # for editors and type checkers; what is loaded is what the r
     from seq2seq.config import load_config as load_config
     from seq2seq.errors import RunError as RunError
     from seq2seq.errors import UsageError as UsageError
-    from seq2seq.tasks.captioning.captioner import Caption as Caption
-    from seq2seq.tasks.captioning.captioner import Captioned as Captioned
+    from seq2seq.tasks.captioning.captioned import Caption as Caption
+    from seq2seq.tasks.captioning.captioned import Captioned as Captioned
     from seq2seq.tasks.captioning.captioner import Captioner as Captioner
     from seq2seq.tasks.classification.classifier import Classified as Classified
     from seq2seq.tasks.classification.classifier import Classifier as Classifier

@@ -11,6 +11,9 @@ from torch import Tensor
 from seq2seq.decoding.contract import StepModel, check_limits, check_logits
 from seq2seq.decoding.hypothesis import Hypothesis
 from seq2seq.decoding.sampling import Rollout, Sampling
+from seq2seq.errors import UsageError
+
+MAX_SAMPLES = 1000  # of a source
 
 
 def draw_sequences(
@@ -71,3 +74,20 @@ def draw_sequences(
         for given, log_ps, ended in zip(tokens, scores, finished, strict=True)
     ]
     return [found[at : at + samples] for at in range(0, len(found), samples)]
+
+
+def check_sampling(samples: int, sampling: Sampling, min_length: int) -> None:
+    """Raises UsageError for a value out of range, and for a minimum length: sampling has none."""
+    if not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
+        raise UsageError(f"samples is {samples}; expected a whole number, 1 to {MAX_SAMPLES}")
+    if not isinstance(sampling.top_k, int) or sampling.top_k < 0:
+        raise UsageError(f"top_k is {sampling.top_k}; expected a whole number of at least 0")
+    temperature = sampling.temperature  # 0: the likeliest; smaller than 0.001, logits overflow
+    if temperature != 0 and not 0.001 <= temperature <= 1000:
+        raise UsageError(f"temperature is {temperature}; expected 0, or 0.001 to 1000")
+    if not 0 < sampling.top_p <= 1:
+        raise UsageError(f"top_p is {sampling.top_p}; expected more than 0, at most 1")
+    if not 0 <= sampling.min_p <= 1:
+        raise UsageError(f"min_p is {sampling.min_p}; expected 0 to 1")
+    if min_length:
+        raise UsageError(f"min_length is {min_length}; sampling has no minimum length: set it to 0")

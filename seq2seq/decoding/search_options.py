@@ -12,6 +12,8 @@ from seq2seq.decoding.contract import check_option
 from seq2seq.decoding.groups import repeated
 from seq2seq.errors import UsageError
 
+MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
+
 
 @dataclass(frozen=True)
 class Options:

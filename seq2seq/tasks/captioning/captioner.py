@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.decoding import Hypothesis, beam_search, greedy_search
+from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
+from seq2seq.decoding.drawing import check_sampling, draw_sequences
 from seq2seq.decoding.ensemble import check_members, members_of
+from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError, UsageError
 from seq2seq.images.files import ImageError, read_image
 from seq2seq.layers.evaluating import evaluating
@@ -23,6 +26,7 @@ from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.captioning.batches import BOS, whole_images
+from seq2seq.tasks.captioning.captioned import Caption, Captioned
 from seq2seq.tasks.captioning.card import caption_card
 from seq2seq.tasks.captioning.config import (
     CaptionDecodingConfig,
@@ -31,7 +35,9 @@ from seq2seq.tasks.captioning.config import (
 )
 from seq2seq.tasks.captioning.ensemble import CaptionEnsemble, Views, check_alike
 from seq2seq.tasks.captioning.features import check_features, pad_features, read_features
+from seq2seq.tasks.captioning.mbr import by_expected_utility
 from seq2seq.tasks.captioning.model import CaptioningModel, Encoded
+from seq2seq.tasks.captioning.search_settings import search_settings
 from seq2seq.text.phrases import Phrases, missing
 from seq2seq.text.unit_phrases import unit_phrases
 from seq2seq.text.vocabulary import END, UNK, Units, save_units
@@ -39,46 +45,11 @@ from seq2seq.text.vocabulary import END, UNK, Units, save_units
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_BEAM_SIZE = 1000
-
-
-@dataclass(frozen=True)
-class Caption:
-    """One caption of one image.
-
-    ``score`` is what the search maximised (log probability over length penalty),
-    ``log_probability`` the sum over the units and the end. ``finished`` is False where the length
-    limit cut the caption. ``attention`` (T, S), where it was asked for, has a row for each of
-    ``tokens`` and one for the end if the search reached it, and a column for each place of the
-    image, row by row of its grid; with a sentinel it sums up to less than 1, the rest went there.
-    ``missing`` are the phrases that were required and are not in the text.
-    """
-
-    text: str
-    score: float
-    log_probability: float
-    finished: bool
-    tokens: list[str]
-    attention: Tensor | None = None
-    missing: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """The result for one image: its captions, best first, or the error that says why not."""
-
-    captions: list[Caption]
-    error: ImageError | None = None
-
-    @property
-    def text(self) -> str:
-        """The best caption; raises the error where there is one."""
-        if self.error is not None:
-            raise self.error
-        return self.captions[0].text
-
 
 AnyModel = CaptioningModel | CaptionEnsemble
+
+# What is written of a batch: of the model, the images encoded, the model's weights, the images.
+Write = Callable[[AnyModel, Encoded | Views, Any, list[Tensor]], list[list[Caption]]]
 
 
 class Captioner(Pretrained[AnyModel, CaptioningConfig]):
@@ -160,28 +131,119 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             UsageError: ``images`` is no list; a setting out of range.
             RunError: the device is out of memory; the model gives no numbers (NaN).
         """
-        if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
-            kind = type(images).__name__
-            raise UsageError(f"images is {kind}; expected a list: caption([image])")
-        check_precision(precision)
-        settings = _settings(decoding or self.config.decoding, beam_size, batch_size)
+        settings = search_settings(decoding or self.config.decoding, beam_size, batch_size)
         if not isinstance(n_best, int) or not 1 <= n_best <= settings.beam_size:
             most = f"{settings.beam_size} (beam_size)"
             raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
         phrases = unit_phrases(self.units, require, forbid)
         if phrases is not None:
             phrases.check([], settings.max_length, "captions")
+
+        def write(model: AnyModel, encoded: Encoded | Views, weights: Any, _: Any) -> Any:
+            return self.caption_encoded(
+                encoded, settings, weights, n_best, attention, phrases, model
+            )
+
+        return self._each(images, settings, precision, settings.batch_size, write)
+
+    def sample(
+        self,
+        images: Sequence[str | os.PathLike[str] | Image.Image | Tensor | np.ndarray],
+        *,
+        samples: int = 1,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        decoding: CaptionDecodingConfig | None = None,
+        precision: Precision = "fp32",
+    ) -> list[Captioned]:
+        """``samples`` captions of each image, drawn from the model, in the order drawn.
+
+        Temperature, top_k, top_p and min_p are as in text generation (``decoding.sampling``); of
+        ``decoding``, batch size, maximum length, ``no_repeat_ngram`` and ``mirror`` count. The
+        same image, settings and ``seed`` give the same samples, alone and among others; without a
+        seed each call gives others. ``score`` is ``log_probability``, under the model as it is.
+        There is no attention. All else is as in ``caption``.
+        """
+        settings = search_settings(decoding or self.config.decoding, None, None)
+        options = Sampling(
+            temperature, top_k, top_p, min_p, no_repeat_ngram=settings.no_repeat_ngram
+        )
+        check_sampling(samples, options, settings.min_length)
+        seed = secrets.randbits(32) if seed is None else seed
+
+        def write(
+            model: AnyModel, encoded: Encoded | Views, weights: Any, batch: list[Tensor]
+        ) -> list[list[Caption]]:
+            searched: Any = model
+            drawn = draw_sequences(
+                searched,
+                searched.start(encoded, weights),
+                keys=[[row_key(seed, n, [_digest(one)]) for n in range(samples)] for one in batch],
+                max_lengths=torch.full((len(batch),), settings.max_length, device=encoded.device),
+                bos=BOS,
+                eos=END,
+                pad=UNK,  # which is never written
+                options=options,
+            )
+            return [[self._caption(one, ()) for one in found] for found in drawn]
+
+        size = max(1, settings.batch_size * settings.beam_size // samples)
+        return self._each(images, settings, precision, size, write)
+
+    def minimum_bayes_risk(
+        self,
+        images: Sequence[str | os.PathLike[str] | Image.Image | Tensor | np.ndarray],
+        *,
+        samples: int = 32,
+        temperature: float = 0.5,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        seed: int | None = None,
+        decoding: CaptionDecodingConfig | None = None,
+        precision: Precision = "fp32",
+    ) -> list[Captioned]:
+        """Draws ``samples`` captions of each image as ``sample`` does. Returns the different ones,
+        sorted by their expected BLEU against all, best first (Eikema & Aziz 2020). ``score`` is
+        that BLEU, 0 to 100 (``mbr.pairwise_bleu``)."""
+        drawn = self.sample(
+            images,
+            samples=samples,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            decoding=decoding,
+            precision=precision,
+        )
+        return [Captioned(by_expected_utility(one.captions), one.error) for one in drawn]
+
+    def _each(
+        self,
+        images: Sequence[Any],
+        settings: CaptionDecodingConfig,
+        precision: Precision,
+        batch_size: int,
+        write: Write,
+    ) -> list[Captioned]:
+        """What ``write`` writes of each image that can be used."""
+        if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+            kind = type(images).__name__
+            raise UsageError(f"images is {kind}; expected a list: caption([image])")
+        check_precision(precision)
         results: list[Captioned] = []
         device = next(self.model.parameters()).device
         with torch.inference_mode(), evaluating(self.model), products(device, precision):
             model = self.searched(settings)
             weights = model.decoding_weights()
-            for start in range(0, len(images), settings.batch_size):
-                batch = [self._read(image) for image in images[start : start + settings.batch_size]]
+            for start in range(0, len(images), batch_size):
+                batch = [self._read(image) for image in images[start : start + batch_size]]
                 good = [one for one in batch if isinstance(one, Tensor)]
-                captions_of = iter(
-                    self._search(model, good, weights, settings, n_best, attention, phrases)
-                )
+                captions_of = iter(self._written(model, good, weights, write))
                 results += [
                     Captioned(next(captions_of)) if isinstance(one, Tensor) else Captioned([], one)
                     for one in batch
@@ -275,15 +337,8 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         except ImageError as error:
             return error
 
-    def _search(
-        self,
-        model: AnyModel,
-        batch: list[Tensor],
-        weights: Any,
-        settings: CaptionDecodingConfig,
-        n_best: int,
-        attention: bool,
-        phrases: Phrases | None,
+    def _written(
+        self, model: AnyModel, batch: list[Tensor], weights: Any, write: Write
     ) -> list[list[Caption]]:
         if not batch:
             return []
@@ -298,51 +353,24 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             source = source.to(device)
             if source.dtype == torch.uint8:
                 source = whole_images(source, self.config.data)
-            encoded = model.encode(source, lengths)
-            captions_of = self.caption_encoded(
-                encoded, settings, weights, n_best, attention, phrases, model
-            )
+            captions_of = write(model, model.encode(source, lengths), weights, batch)
         except torch.OutOfMemoryError:
             raise RunError(
-                f"{device}: out of memory with {len(batch)} images, beam {settings.beam_size}; use "
-                "a smaller batch or beam"
+                f"{device}: out of memory with {len(batch)} images; use a smaller batch, a smaller "
+                "beam or fewer samples"
             ) from None
-        if lengths is not None and attention:
-            counts = lengths.tolist()
-            return [
-                [dataclasses.replace(c, attention=_trim(c.attention, n)) for c in captions]
-                for captions, n in zip(captions_of, counts, strict=True)
-            ]
-        return captions_of
+        if lengths is None:
+            return captions_of
+        return [
+            [dataclasses.replace(c, attention=_trim(c.attention, n)) for c in captions]
+            for captions, n in zip(captions_of, lengths.tolist(), strict=True)
+        ]
 
 
 def _trim(attention: Tensor | None, places: int) -> Tensor | None:
     return None if attention is None else attention[:, :places]
 
 
-def _settings(
-    decoding: CaptionDecodingConfig, beam_size: int | None, batch_size: int | None
-) -> CaptionDecodingConfig:
-    given = {"beam_size": beam_size, "batch_size": batch_size}
-    changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    settings = dataclasses.replace(decoding, **changed)
-    least = {
-        "beam_size": 1,
-        "batch_size": 1,
-        "max_length": 0,
-        "min_length": 0,
-        "no_repeat_ngram": 0,
-        "length_penalty": 0,
-        "beam_groups": 1,
-        "diversity": 0,
-    }
-    for key, lowest in least.items():
-        value = getattr(settings, key)
-        real = key in ("length_penalty", "diversity")
-        whole = real or isinstance(value, int)
-        if not whole or not lowest <= value < float("inf"):
-            kind = "number" if real else "whole number"
-            raise UsageError(f"{key} is {value!r}; expected a {kind} of at least {lowest}")
-    if settings.beam_size > MAX_BEAM_SIZE:
-        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
-    return settings
+def _digest(image: Tensor) -> int:
+    """What an image's random numbers follow from: its pixels, or its features."""
+    return int.from_bytes(hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest())

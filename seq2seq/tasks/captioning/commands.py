@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.drawing import (
+    DRAWN,
+    check_drawing,
+    drawing_options,
+    given_drawing,
+    sampling_options,
+)
 from seq2seq.command_line.files import open_text_output
 from seq2seq.command_line.options import (
     add_ensemble,
@@ -27,6 +35,7 @@ from seq2seq.command_line.options import (
     picture,
     whole,
 )
+from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +46,7 @@ _CAPTION_EXAMPLES = """\
 Writes a line for each image, columns separated by a tab:
   plain                 image, caption
   --n-best N (N > 1)    image, score, caption; up to N lines for each image, best first
+  --samples N (N > 1)   as --n-best, but drawn, in the order drawn
   --json                an object: image, captions (text, score, log_probability), or error
 
 A folder stands for all images in it and below, by name. Unreadable images are reported on
@@ -47,6 +57,8 @@ computed beforehand the files are .npy.
   seq2seq caption MODEL photos/ more/dog.png --json > captions.jsonl
   seq2seq caption MODEL photo.jpg --attention-plot focus.png      where each word looked
   seq2seq caption MODEL photo.jpg --ensemble MODEL-B MODEL-C      three models as one
+  seq2seq caption MODEL photo.jpg --samples 5 --temperature 0.7 --seed 1
+  seq2seq caption MODEL photo.jpg --mbr 40 --seed 1       of 40 drawn ones the most agreed with
 """
 
 _EVALUATE_EXAMPLES = """\
@@ -54,6 +66,7 @@ Captions the images of DATA and scores the captions against the references there
 ROUGE-L, CIDEr-D. DATA is a folder of images with metadata.jsonl in it, or such a file.
 
   seq2seq evaluate-captions MODEL photos/test --output captions.jsonl
+  seq2seq evaluate-captions MODEL photos/test --mbr 40 --seed 1
 """
 
 _SETTINGS = {  # those of CaptionDecodingConfig: option -> (least, help)
@@ -85,6 +98,7 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
         metavar="PICTURE",
         help="where each word of the first image's caption looked",
     )
+    sampling_options(parser, "captions of each image")
     _options(parser)
 
 
@@ -102,7 +116,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="write the captions here, as JSON lines")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    drawing_options(parser.add_argument_group("sampling", "Goes with --mbr."))
     _options(parser)
+    parser.set_defaults(samples=None, n_best=1, require=None, forbid=None)  # as caption has them
 
 
 def _options(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +132,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="look at the mirror image, too, which takes twice the time",
     )
+    group.add_argument(
+        "--mbr",
+        type=whole(2),
+        metavar="N",
+        help="minimum Bayes risk: of N drawn captions (--temperature, by default 0.5) the one with "
+        "the best expected BLEU against all of them",
+    )
     add_machine(parser)
 
 
@@ -124,6 +147,7 @@ def _caption(options: argparse.Namespace) -> int:
     for name in options.images:
         if "://" in name:
             raise UsageError(f"{name}: an address; images are read from files: fetch it first")
+    _check_drawing(options)
     captioner = _load(options)
     suffixes = _suffixes(captioner)
     paths = [path for name in options.images for path in _files(Path(name), suffixes)]
@@ -131,17 +155,11 @@ def _caption(options: argparse.Namespace) -> int:
     if options.attention_plot:
         _check_drawable(captioner)
     drawn, failed = None, 0
+    seed = secrets.randbits(32) if options.seed is None else options.seed
     with _output(options.output) as sink:
         for start in range(0, len(paths), settings.batch_size):
             batch = paths[start : start + settings.batch_size]
-            results = captioner.caption(
-                batch,
-                n_best=options.n_best,
-                decoding=settings,
-                precision=options.precision,
-                require=options.require or (),
-                forbid=options.forbid or (),
-            )
+            results = _written(captioner, batch, settings, options, seed)
             for path, found in zip(batch, results, strict=True):
                 if found.error is not None:
                     failed += 1
@@ -170,6 +188,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             "evaluate-captions: --split goes with a file that names splits, as Karpathy's JSON "
             f"files do; without it does nothing, and DATA, {options.data}, names none"
         )
+    check_drawing(options, [])
     captioner = _load(options)
     rows = load_captions(options.data, options.split, options.images)
     settings = _settings(options, captioner)
@@ -179,7 +198,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     # Opened first: hours of captioning are not for a file that cannot be written.
     with _output(options.output) if options.output else contextlib.nullcontext() as sink:
         started = time.perf_counter()
-        results = captioner.caption(images, decoding=settings, precision=options.precision)
+        results = _written(captioner, images, settings, options, options.seed)
         seconds = time.perf_counter() - started
         texts = [found.text for found in results]  # a reference without its image: no score at all
         if sink:
@@ -195,6 +214,37 @@ def _evaluate(options: argparse.Namespace) -> int:
     else:
         print(scores)
     return 0
+
+
+def _check_drawing(options: argparse.Namespace) -> None:
+    """Raises UsageError for options of ``caption`` that do not go together."""
+    if options.samples is not None and options.mbr is not None:
+        raise UsageError("--samples does not go with --mbr, which draws samples of its own")
+    searched = list(given(options, ("require", "forbid", "attention_plot")))
+    check_drawing(options, [*searched, *["n_best"] * (options.n_best > 1)])
+
+
+def _written(
+    captioner: Captioner,
+    images: list[Any],
+    settings: CaptionDecodingConfig,
+    options: argparse.Namespace,
+    seed: int | None,
+) -> list[Captioned]:
+    """The captions of a batch of images, searched or drawn as the options say."""
+    common: dict[str, Any] = {"decoding": settings, "precision": options.precision}
+    drawing: dict[str, Any] = {**given_drawing(options), "seed": seed}
+    if options.mbr is not None:
+        return captioner.minimum_bayes_risk(images, samples=options.mbr, **drawing, **common)
+    if options.samples is not None:
+        return captioner.sample(images, samples=options.samples, **drawing, **common)
+    return captioner.caption(
+        images,
+        n_best=options.n_best,
+        require=options.require or (),
+        forbid=options.forbid or (),
+        **common,
+    )
 
 
 def _load(options: argparse.Namespace) -> Captioner:
@@ -226,7 +276,7 @@ def _lines(path: Path, captioned: Captioned, options: argparse.Namespace) -> str
             for one in captioned.captions
         ]
         return _json({"image": str(path), "captions": captions})
-    if options.n_best > 1:
+    if max(options.n_best, options.samples or 1) > 1:
         return "".join(f"{path}\t{one.score:.4f}\t{one.text}\n" for one in captioned.captions)
     return "".join(f"{path}\t{one.text}\n" for one in captioned.captions)
 
@@ -296,6 +346,20 @@ def _output(path: str | None) -> Iterator[IO[str]]:
 
 
 COMMANDS = (
-    Command("caption", "describe images", _add_caption, _caption, _CAPTION_EXAMPLES),
-    Command("evaluate-captions", "score captions", _add_evaluate, _evaluate, _EVALUATE_EXAMPLES),
+    Command(
+        "caption",
+        "describe images",
+        _add_caption,
+        _caption,
+        _CAPTION_EXAMPLES,
+        rules=(Needs(DRAWN, ("--samples N", "--mbr N")),),
+    ),
+    Command(
+        "evaluate-captions",
+        "score captions",
+        _add_evaluate,
+        _evaluate,
+        _EVALUATE_EXAMPLES,
+        rules=(Needs(DRAWN, ("--mbr N",)),),
+    ),
 )

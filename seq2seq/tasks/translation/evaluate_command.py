@@ -10,6 +10,7 @@ import sys
 import time
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.drawing import DRAWN, check_drawing, drawing_options
 from seq2seq.command_line.files import open_output, progress, same_file
 from seq2seq.command_line.options import add_model, whole
 from seq2seq.command_line.rules import Excludes, Needs
@@ -19,13 +20,11 @@ from seq2seq.tasks.translation.translate_command import WINDOW, translate_lines
 from seq2seq.tasks.translation.translate_options import (
     DECODING,
     DECODING_RULES,
-    DRAWN,
-    check_drawing,
     decoding_options,
-    drawing_options,
     load_translator,
     models,
     search_settings,
+    searched_options,
 )
 
 _EXAMPLES = """\
@@ -96,7 +95,7 @@ def _check_evaluate(options: argparse.Namespace) -> None:
         raise UsageError("evaluate: --source is missing: the text that MODEL is to translate")
     if options.hypotheses is not None and (options.source or options.output):
         raise UsageError("evaluate: --source and --output go with MODEL, not with --hypotheses")
-    check_drawing(options, [])
+    check_drawing(options, searched_options(options))
     inputs = [options.source, *options.reference]
     if any(same_file(name, options.output) for name in inputs):
         raise UsageError(f"--output {options.output}: is an input, and would be overwritten")

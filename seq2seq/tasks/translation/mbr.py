@@ -1,19 +1,14 @@
-"""Minimum Bayes risk: of many translations of a text, the one that the others agree with most.
-
-    y* = argmax_y  sum_r P(r) u(y, r)        (Eikema & Aziz 2020, equation 6)
-
-over candidates y and evidence r, with chrF (Popovic 2015) as the utility u. Here both are the same
-translations: samples, each with the same weight, or an n-best list, by its probabilities.
-"""
+"""Minimum Bayes risk of translations (``decoding.minimum_bayes_risk``), with chrF (Popovic 2015) as
+the utility."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from seq2seq.decoding import minimum_bayes_risk
 from seq2seq.tasks.translation.translations import Translation
 
 _ORDERS, _BETA = 6, 2  # of chrF2 as sacrebleu has it by default
@@ -28,16 +23,8 @@ def by_expected_utility(
     by_probability: weigh each by its probability, where the translations were searched;
     otherwise all count the same, as drawn ones must.
     """
-    texts = list(dict.fromkeys(one.text for one in translations))
-    first = {one.text: one for one in reversed(translations)}
-    weight = dict.fromkeys(texts, 0.0)
-    highest = max((one.log_probability for one in translations), default=0.0)
-    for one in translations:
-        weight[one.text] += math.exp(one.log_probability - highest) if by_probability else 1.0
-    shares = np.array([weight[text] for text in texts])
-    expected = pairwise_chrf(texts) @ (shares / max(shares.sum(), 1e-300))  # (N,)
-    order = sorted(range(len(texts)), key=lambda i: -expected[i])
-    return [dataclasses.replace(first[texts[i]], score=float(expected[i])) for i in order]
+    ranked = minimum_bayes_risk.by_expected_utility(translations, pairwise_chrf, by_probability)
+    return [dataclasses.replace(one, score=expected) for one, expected in ranked]
 
 
 def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from seq2seq.decoding import Sampling
+from seq2seq.decoding.search_options import MAX_BEAM_SIZE
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.config import DecodingConfig
-
-MAX_BEAM_SIZE = 1000  # beyond, nothing is found that would be worth the memory
 
 
 def search_settings(
@@ -51,20 +49,3 @@ def search_settings(
         if not lowest <= value < float("inf"):
             raise UsageError(f"{key} is {value}; expected a number of at least {lowest}")
     return settings
-
-
-def check_sampling(samples: int, sampling: Sampling, min_length: int) -> None:
-    """Raises UsageError for a value out of range, and for a minimum length: sampling has none."""
-    if not isinstance(samples, int) or not 1 <= samples <= MAX_BEAM_SIZE:
-        raise UsageError(f"samples is {samples}; expected a whole number, 1 to {MAX_BEAM_SIZE}")
-    if not isinstance(sampling.top_k, int) or sampling.top_k < 0:
-        raise UsageError(f"top_k is {sampling.top_k}; expected a whole number of at least 0")
-    temperature = sampling.temperature  # 0: the likeliest; smaller than 0.001, logits overflow
-    if temperature != 0 and not 0.001 <= temperature <= 1000:
-        raise UsageError(f"temperature is {temperature}; expected 0, or 0.001 to 1000")
-    if not 0 < sampling.top_p <= 1:
-        raise UsageError(f"top_p is {sampling.top_p}; expected more than 0, at most 1")
-    if not 0 <= sampling.min_p <= 1:
-        raise UsageError(f"min_p is {sampling.min_p}; expected 0 to 1")
-    if min_length:
-        raise UsageError(f"min_length is {min_length}; sampling has no minimum length: set it to 0")

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.drawing import DRAWN, given_drawing, sampling_options
 from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
-from seq2seq.command_line.options import add_model, given, picture, whole
+from seq2seq.command_line.options import add_model, picture, whole
 from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import Given, read_given
 from seq2seq.tasks.translation.outputs import alignment_file, output_lines, warn_of_missing
 from seq2seq.tasks.translation.translate_options import (
     DECODING_RULES,
-    DRAWN,
     check_options,
     condition_options,
     decoding_options,
     load_translator,
-    sampling_options,
     search_settings,
 )
 from seq2seq.text.characters import is_blank
@@ -73,7 +72,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "(extra 'sentences')",
     )
     decoding_options(parser)
-    sampling_options(parser)
+    sampling_options(parser, "translations of each line")
     condition_options(parser)
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
@@ -162,7 +161,7 @@ def translate_lines(
         "precision": options.precision,
         "first_line": first,
     }
-    drawing = given(options, ("temperature", "top_k", "top_p", "min_p"))
+    drawing = given_drawing(options)
     if options.samples is not None:
         return translator.sample(
             texts.texts, samples=options.samples, **drawing, seed=seed, **common

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
+from seq2seq.command_line.drawing import check_drawing
 from seq2seq.command_line.options import (
     add_ensemble,
     add_machine,
@@ -79,23 +80,6 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
     add_machine(parser, int8=True)
 
 
-def sampling_options(parser: argparse.ArgumentParser) -> None:
-    """--samples, and what is drawn from."""
-    group = parser.add_argument_group("sampling", "Draws translations; there is no beam then.")
-    group.add_argument(
-        "--samples", type=whole(1), metavar="N", help="draw so many translations of each line"
-    )
-    drawing_options(group)
-
-
-def drawing_options(group: argparse._ActionsContainer) -> None:
-    group.add_argument("--temperature", type=number, metavar="X", help="0: always the likeliest")
-    group.add_argument("--top-k", type=whole(0), metavar="K", help="of the K likeliest; 0: off")
-    group.add_argument("--top-p", type=number, metavar="X", help="of the likeliest X; 1: off")
-    group.add_argument("--min-p", type=number, metavar="X", help="X times the likeliest; 0: off")
-    group.add_argument("--seed", type=whole(0), metavar="N", help="the same seed, the same text")
-
-
 def condition_options(parser: argparse.ArgumentParser) -> None:
     """What translations begin with, must hold, must not hold; and the form of the input."""
     group = parser.add_argument_group(
@@ -129,7 +113,6 @@ def condition_options(parser: argparse.ArgumentParser) -> None:
 
 # Options of ``decoding_options`` that say something about others of them.
 DECODING_RULES: tuple[Rule, ...] = (Needs(("--mbr-over",), ("--mbr N",)),)
-DRAWN = ("--temperature", "--top-k", "--top-p", "--min-p", "--seed")
 # All that MODEL is to do, where translations are given instead.
 DECODING = (
     *("--ensemble", *(f"--{name.replace('_', '-')}" for name in _SEARCH), "--copy-unknown"),
@@ -146,7 +129,7 @@ def check_options(options: argparse.Namespace) -> None:
     for name in ("prefix_column", "json_lines"):
         searched += [name] * getattr(options, name)
     searched += list(given(options, ("attention_plot", "alignments")))
-    check_drawing(options, searched)
+    check_drawing(options, [*searched_options(options), *searched])
     if options.mbr is not None and (options.attention_plot or options.alignments):
         raise UsageError("--attention-plot and --alignments do not go with --mbr")
     if options.split_sentences:
@@ -162,18 +145,9 @@ def check_options(options: argparse.Namespace) -> None:
             )
 
 
-def check_drawing(options: argparse.Namespace, searched: list[str]) -> None:
-    """Raises UsageError for options of drawing where nothing is drawn, and for those of a search,
-    such as ``searched``, where it is."""
-    draws = options.samples is not None or (options.mbr is not None and options.mbr_over != "beam")
-    drawn = list(given(options, ("temperature", "top_k", "top_p", "min_p", "seed")))
-    if not draws and drawn:
-        raise UsageError(f"--{_dashed(drawn[0])} goes with --samples N, or --mbr N over samples")
-    beam = ("beam_size", "length_penalty", "coverage_penalty", "beam_groups", "diversity")
-    searched = [*given(options, beam), *["copy_unknown"] * options.copy_unknown, *searched]
-    if draws and searched:
-        option = "--samples" if options.samples is not None else "--mbr"
-        raise UsageError(f"--{_dashed(searched[0])} does not go with {option}")
+def searched_options(options: argparse.Namespace) -> list[str]:
+    """Options of translation's search that were given and do nothing where it is drawn."""
+    return [*given(options, ("coverage_penalty",)), *["copy_unknown"] * options.copy_unknown]
 
 
 def _dashed(name: str) -> str:

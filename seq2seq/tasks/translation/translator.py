@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from seq2seq.decoding import Hypothesis, Sampling
+from seq2seq.decoding.drawing import check_sampling
 from seq2seq.decoding.ensemble import check_members, members_of
 from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
@@ -34,7 +35,7 @@ from seq2seq.tasks.translation.saved_model import (
     read_model,
 )
 from seq2seq.tasks.translation.search_batches import listed
-from seq2seq.tasks.translation.search_settings import check_sampling, search_settings
+from seq2seq.tasks.translation.search_settings import search_settings
 from seq2seq.tasks.translation.searching import (
     MAX_SOURCE_TOKENS,
     Machine,

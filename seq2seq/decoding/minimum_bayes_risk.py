@@ -1,0 +1,54 @@
+"""Minimum Bayes risk: of many sequences for a source, the one that the others agree with most.
+
+    y* = argmax_y  sum_r P(r) u(y, r)        (Eikema & Aziz 2020, equation 6)
+
+over candidates y and evidence r. Here both are the same sequences: samples, each with the same
+weight, or an n-best list, by its probabilities. What ``u`` is a task decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+
+class Found(Protocol):
+    """A sequence that was drawn or searched, as text."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def log_probability(self) -> float: ...
+
+
+T = TypeVar("T", bound=Found)
+
+
+def by_expected_utility(
+    found: Sequence[T],
+    utility: Callable[[Sequence[str]], np.ndarray],
+    by_probability: bool = False,
+) -> list[tuple[T, float]]:
+    """The different ones of ``found`` and the expected utility of each, highest first; of equals
+    the one that stood first.
+
+    utility         u of all pairs: N texts -> (N, N), text i against text j as its reference
+    by_probability  weigh each by its probability, where they were searched; otherwise all count
+                    the same, as drawn ones must
+    """
+    if not found:
+        return []
+    texts = list(dict.fromkeys(one.text for one in found))
+    first = {one.text: one for one in reversed(found)}
+    weight = dict.fromkeys(texts, 0.0)
+    highest = max(one.log_probability for one in found)
+    for one in found:
+        weight[one.text] += math.exp(one.log_probability - highest) if by_probability else 1.0
+    shares = np.array([weight[text] for text in texts])
+    expected = utility(texts) @ (shares / max(shares.sum(), 1e-300))  # (N,)
+    order = sorted(range(len(texts)), key=lambda i: -expected[i])
+    return [(first[texts[i]], float(expected[i])) for i in order]
