@@ -22,6 +22,7 @@ from seq2seq.command_line import completion, data, demo, init, plot, push, token
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import write_utf8
 from seq2seq.command_line.overrides import split_overrides, unknown_option
+from seq2seq.command_line.overwriting import check_outputs
 from seq2seq.command_line.paths import normalise_paths
 from seq2seq.command_line.rules import check_rules
 from seq2seq.environment import check_kernels, has_met_others, process_rank
@@ -86,6 +87,7 @@ def _run(arguments: list[str]) -> int:
     one = commands[options.command]
     check_rules(one.name, one.rules, parsers[one.name], options, arguments[1:])
     normalise_paths(parsers[options.command], options)
+    check_outputs(one.name, parsers[one.name], options)
     check_kernels()
     options.overrides = overrides
     return one.run(options)

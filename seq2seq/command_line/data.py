@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.options import folder
 from seq2seq.command_line.rules import Needs
 
 _EXAMPLES = """\
@@ -23,7 +24,7 @@ that are no public files as they stand say how to bring them.
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="SET", nargs="?", help="left out: lists the sets")
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, default=Path("data"), help="(default: data)"
+        "--output", metavar="DIR", type=folder, default=Path("data"), help="(default: data)"
     )
 
 

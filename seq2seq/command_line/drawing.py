@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from seq2seq.command_line.options import given, number, whole
+from seq2seq.command_line.options import MOST_SEED, given, number, whole
 from seq2seq.errors import UsageError
 
 DRAWN = ("--temperature", "--top-k", "--top-p", "--min-p", "--seed")
@@ -26,7 +26,9 @@ def drawing_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--top-k", type=whole(0), metavar="K", help="of the K likeliest; 0: off")
     group.add_argument("--top-p", type=number, metavar="X", help="of the likeliest X; 1: off")
     group.add_argument("--min-p", type=number, metavar="X", help="X times the likeliest; 0: off")
-    group.add_argument("--seed", type=whole(0), metavar="N", help="the same seed, the same text")
+    group.add_argument(
+        "--seed", type=whole(0, MOST_SEED), metavar="N", help="the same seed, the same text"
+    )
 
 
 def given_drawing(options: argparse.Namespace) -> dict[str, Any]:

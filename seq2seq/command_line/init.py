@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seq2seq import registry
 from seq2seq.command_line.command import Command
+from seq2seq.command_line.options import folder
 from seq2seq.errors import RunError, UsageError
 
 _EXAMPLES = """\
@@ -19,7 +20,7 @@ Copies the recipe of a task that explains every key, and what to do with it, int
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", choices=list(registry.TASKS), help="%(choices)s")
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, default=Path("."), help="(default: this folder)"
+        "--output", metavar="DIR", type=folder, default=Path("."), help="(default: this folder)"
     )
 
 

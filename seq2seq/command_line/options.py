@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from seq2seq.config.checks import MAX_THREADS
 from seq2seq.errors import UsageError
 from seq2seq.plotting import PICTURES
 
+MOST = 10**9  # of numbers that are given as options; larger ones overflow somewhere
+MOST_SEED = 2**63 - 1  # what torch takes
 
-def whole(least: int) -> Callable[[str], int]:
-    """The type of an option: a whole number of at least ``least``."""
+
+def whole(least: int, most: int = MOST) -> Callable[[str], int]:
+    """The type of an option: a whole number, ``least`` to ``most``."""
 
     def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
-        return int(text)
+        # Python reads numbers of at most 4,300 digits
+        value = int(text) if text.isdecimal() and len(text) < 100 else -1
+        if not least <= value <= most:
+            told = f"at least {least}" if value < least and len(text) < 100 else f"at most {most:,}"
+            raise argparse.ArgumentTypeError(f"{text[:60]!r} is no whole number of {told}")
+        return value
 
     return convert
 
 
 def number(text: str) -> float:
-    """The type of an option: a number of at least 0."""
+    """The type of an option: a number, 0 to MOST."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    if not 0 <= value <= MOST:
+        told = f"at most {MOST:,}" if value > MOST else "at least 0"
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no number of {told}")
     return value
 
 
@@ -41,6 +49,13 @@ def picture(text: str) -> str:
             f"{text!r} is no name of a picture that ends in one of: {endings}"
         )
     return text
+
+
+def folder(text: str) -> Path:
+    """The type of an option: a folder to write into."""
+    if not text:
+        raise argparse.ArgumentTypeError("empty; expected the name of a folder")
+    return Path(text)
 
 
 def add_model(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config.paths import normal_path
+from seq2seq.errors import UsageError
 
 FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE", "VOCABULARY"}
 FOLDERS = {"DIR", "RUN_DIR"}
@@ -14,10 +15,14 @@ FOLDERS = {"DIR", "RUN_DIR"}
 
 def normalise_paths(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """``~`` at the beginning of a path is the home folder, also in ``--output=~/a``, which
-    shells leave alone."""
+    shells leave alone. Raises UsageError for an empty one."""
     for action in parser._actions:
         if action.metavar in FILES | FOLDERS:
-            setattr(options, action.dest, _normal(getattr(options, action.dest)))
+            value = getattr(options, action.dest)
+            if "" in (value if isinstance(value, list) else [value]):
+                name = action.option_strings[-1] if action.option_strings else action.metavar
+                raise UsageError(f"{name} is empty; expected the name of a file or folder")
+            setattr(options, action.dest, _normal(value))
 
 
 def _normal(value: Any) -> Any:

@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     for name in options.input or ():
         if not Path(name).is_file():
             raise UsageError(f"--input {name}: no such file")
-        if same_file(name, options.output) or same_file(name, options.vocabulary):
+        if same_file(name, options.vocabulary):
             raise UsageError(f"--input {name}: is what would be written")
     training = ("kind", "vocab_size", "character_coverage", "min_count")
     given = [name for name in training if getattr(options, name) is not None]

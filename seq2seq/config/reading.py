@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import reprlib
 import types
 import typing
 from pathlib import Path
@@ -30,15 +31,15 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UsageError(f"config {path}: not UTF-8 text (byte {error.start})") from None
     try:
         values, written = yaml.load(text, Loader=_Loader), yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 0x_ is no number
+    except Exception as error:  # also what tags such as "!!int ''" and 0x_ raise, of any kind
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or (str(error) or repr(error)).splitlines()[0]
         raise UsageError(f"config {path}{where}: not valid YAML: {problem}") from None
     if values is None:  # nothing but comments
         return {}, {}
     if not isinstance(values, dict):
-        raise UsageError(f"config {path}: expected 'key: value' lines, found {values!r}")
+        raise UsageError(f"config {path}: expected 'key: value' lines, found {shown(values)}")
     return values, written
 
 
@@ -186,7 +187,7 @@ def paths_of(
 def build(cls: type, values: Any, where: str, prefix: str) -> Any:
     if not isinstance(values, dict):
         raise UsageError(
-            f"{where}: '{prefix.rstrip('.')}' must be a section of keys, found {values!r}"
+            f"{where}: '{prefix.rstrip('.')}' must be a section of keys, found {shown(values)}"
         )
     hints = _hints(cls)
     known = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
@@ -216,12 +217,12 @@ def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
         if value in options:
             return value
         raise UsageError(
-            f"{where}: '{key}' is {value!r}; expected one of: {', '.join(map(str, options))}"
+            f"{where}: '{key}' is {shown(value)}; expected one of: {', '.join(map(str, options))}"
         )
     if origin is list:
         if isinstance(value, list):
             return [_convert(options[0], item, where, key) for item in value]
-        raise UsageError(f"{where}: '{key}' is {value!r}; expected a list")
+        raise UsageError(f"{where}: '{key}' is {shown(value)}; expected a list")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -237,7 +238,16 @@ def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
             )
         return value
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
-    raise UsageError(f"{where}: '{key}' is {value!r}; expected {name}")
+    raise UsageError(f"{where}: '{key}' is {shown(value)}; expected {name}")
+
+
+def shown(value: Any) -> str:
+    """A value for a message: aliases of YAML can make one of a few lines billions of items long."""
+    return _REPR.repr(value)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 200
 
 
 def _short(value: int) -> str:
@@ -255,3 +265,5 @@ def _check_text(value: str, where: str, key: str) -> None:
             f"{where}: '{key}' is {value!r}: a name that is not UTF-8, which the saved model could "
             "not hold; rename the file or folder"
         ) from None
+    if "\0" in value:
+        raise UsageError(f"{where}: '{key}' is {value!r}, which holds a NUL; expected text")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import open_text_output
-from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.options import (
+    MOST_SEED,
+    add_machine,
+    add_model,
+    load_model,
+    picture,
+    whole,
+)
 from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
 
@@ -49,7 +56,7 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
         "--levels", type=_levels, metavar="LIST", help="quantile levels: 0.1,0.5,0.9"
     )
     parser.add_argument("--paths", type=whole(0), default=0, metavar="N", help="sampled paths")
-    parser.add_argument("--seed", type=whole(0), metavar="N", help="of sampled paths")
+    parser.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="of sampled paths")
     parser.add_argument(
         "--plot", type=picture, metavar="PICTURE", help="draw the first series and its forecast"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
+from seq2seq.command_line.files import chunks, open_input, open_output, progress
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
@@ -110,8 +110,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _tag(options: argparse.Namespace) -> int:
     if options.input and not Path(options.input).is_file():
         raise UsageError(f"--input {options.input}: no such file")
-    if same_file(options.input, options.output):
-        raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
     tagger: Tagger = load_model(options, "tagging")
     from seq2seq.tasks.tagging.writing import ColumnWriter, json_line
 

@@ -25,9 +25,10 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from seq2seq.tasks.translation.export import export_onnx
+    from seq2seq.tasks.translation.export import check_folder, export_onnx
     from seq2seq.tasks.translation.translator import Translator
 
+    check_folder(Path(options.output))  # before the model is loaded
     translator = Translator.from_pretrained(options.model, device="cpu")
     for path in export_onnx(translator, Path(options.output)):
         print(path)

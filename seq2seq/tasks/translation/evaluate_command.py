@@ -11,7 +11,7 @@ import time
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import DRAWN, check_drawing, drawing_options
-from seq2seq.command_line.files import open_output, progress, same_file
+from seq2seq.command_line.files import open_output, progress
 from seq2seq.command_line.options import add_model, whole
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
@@ -96,9 +96,6 @@ def _check_evaluate(options: argparse.Namespace) -> None:
     if options.hypotheses is not None and (options.source or options.output):
         raise UsageError("evaluate: --source and --output go with MODEL, not with --hypotheses")
     check_drawing(options, searched_options(options))
-    inputs = [options.source, *options.reference]
-    if any(same_file(name, options.output) for name in inputs):
-        raise UsageError(f"--output {options.output}: is an input, and would be overwritten")
 
 
 def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:

@@ -21,7 +21,7 @@ from torch.export import Dim
 
 from kernels.decoder import DecoderState, Memory
 from seq2seq.errors import UsageError
-from seq2seq.saved.directory import replace_files
+from seq2seq.saved.directory import CONFIG_FILE, replace_files
 from seq2seq.tasks.translation.ensemble import EnsembleModel
 from seq2seq.tasks.translation.export_card import export_card
 from seq2seq.tasks.translation.int8_model import Int8TranslationModel
@@ -42,7 +42,8 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
     float32, on the CPU.
 
     Raises:
-        UsageError: onnx or onnxscript is not installed.
+        UsageError: onnx or onnxscript is not installed; the folder holds a model, or a README.md
+            that no export wrote.
         RunError: the files cannot be written; what stood there before is kept.
     """
     for package in ("onnx", "onnxscript"):
@@ -55,10 +56,13 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
         raise UsageError("an ensemble is not one model and cannot be exported; export its members")
     if isinstance(translator.model, Int8TranslationModel):
         raise UsageError("a model in int8 cannot be exported; export the one that it was made of")
+    check_folder(directory)
     model = copy.deepcopy(translator.model).float().cpu().eval()
     with torch.no_grad():
         graphs = _graphs(model)
     size = sum(parameter.numel() * 4 for parameter in model.parameters())
+
+    written: list[str] = []
 
     def write(staging: Path) -> None:
         for name, graph in graphs.items():
@@ -67,9 +71,23 @@ def export_onnx(translator: Translator, directory: Path) -> list[Path]:
         inputs = [str(value.name) for value in graphs[STEP].model.graph.inputs]
         text = export_card(translator, model, inputs)
         (staging / CARD).write_text(text, encoding="utf-8")
+        written.extend(path.name for path in staging.iterdir())
 
     replace_files(directory, write, ())
-    return sorted(path for path in directory.iterdir() if path.is_file())
+    return [directory / name for name in sorted(written)]
+
+
+def check_folder(directory: Path) -> None:
+    """Raises UsageError for a folder whose files an export would replace: a saved model's, or a
+    README.md that no export wrote."""
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory}: a file; expected a folder to write into")
+    card = (directory / CARD).exists() and not (directory / ENCODER).exists()
+    if (directory / CONFIG_FILE).exists() or card:
+        raise UsageError(
+            f"{directory}: holds a model, or a {CARD} that an export would replace; name another "
+            "folder"
+        )
 
 
 class _Encoder(nn.Module):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import DRAWN, given_drawing, sampling_options
-from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
+from seq2seq.command_line.files import chunks, open_input, open_output, progress
 from seq2seq.command_line.options import add_model, picture, whole
 from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
@@ -140,10 +140,6 @@ def _translate(options: argparse.Namespace) -> int:
 def _check_files(options: argparse.Namespace) -> None:
     if options.input and not Path(options.input).is_file():
         raise UsageError(f"--input {options.input}: no such file")
-    if same_file(options.input, options.output):
-        raise UsageError(f"--output {options.output}: is the input, and would be overwritten")
-    if any(same_file(options.alignments, name) for name in (options.input, options.output)):
-        raise UsageError(f"--alignments {options.alignments}: is the input or the output")
 
 
 def translate_lines(
