@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
-from seq2seq.errors import RunError, UsageError
+from seq2seq.errors import UsageError
+from seq2seq.text.files import PACKED_ERRORS, check_not_utf16, not_whole, open_packed
 
 
 @contextlib.contextmanager
@@ -68,6 +69,7 @@ def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int,
 
 def _decode(line: bytes, name: str, number: int) -> str:
     if number == 1:
+        check_not_utf16(line[:256], name)
         line = line.removeprefix(b"\xef\xbb\xbf")
     line = line.removesuffix(b"\n").removesuffix(b"\r")
     try:
@@ -83,19 +85,24 @@ def _decode(line: bytes, name: str, number: int) -> str:
         return line.decode("utf-8", "replace")
 
 
+def check_input(option: str, path: str | None) -> None:
+    """Raises UsageError where there is no such file; /dev/stdin and pipes are files, too."""
+    if path and (not os.path.exists(path) or os.path.isdir(path)):
+        raise UsageError(f"{option} {path}: no such file".lstrip())
+
+
 @contextlib.contextmanager
 def open_input(path: str | None) -> Iterator[IO[bytes] | io.BufferedIOBase]:
+    """A file, unpacked where its name ends in .gz or .xz, or standard input. Raises UsageError for
+    a damaged one."""
     if path is None:
         yield sys.stdin.buffer
         return
-    import gzip
-    import zlib
-
     try:
-        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
+        with open_packed(path) as stream:
             yield stream
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RunError(f"{path}: not a whole gzip file ({error})") from None
+    except PACKED_ERRORS as error:
+        raise UsageError(not_whole(path, error)) from None
 
 
 @contextlib.contextmanager

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.files import chunks, open_input, open_output, progress, same_file
+from seq2seq.command_line.files import (
+    check_input,
+    chunks,
+    open_input,
+    open_output,
+    progress,
+    same_file,
+)
 from seq2seq.command_line.options import number, whole
 from seq2seq.errors import UsageError
 
@@ -78,8 +85,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     for name in options.input or ():
-        if not Path(name).is_file():
-            raise UsageError(f"--input {name}: no such file")
+        check_input("--input", name)
         if same_file(name, options.vocabulary):
             raise UsageError(f"--input {name}: is what would be written")
     training = ("kind", "vocab_size", "character_coverage", "min_count")

@@ -10,6 +10,7 @@ from seq2seq.errors import UsageError
 MAX_THREADS = 1024  # far beyond any machine; torch crashes when it cannot start them
 
 MAX_LAYERS = 1000  # far beyond any use; a mistyped or strangers' number must not fill the memory
+MAX_SAMPLES = 1000  # of an input
 MAX_MEMBERS = 100  # of a committee; each is a whole network
 MAX_INIT_RANGE = 1e6  # of weights; torch draws no numbers beyond those of float32
 

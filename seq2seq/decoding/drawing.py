@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seq2seq.config.checks import MAX_SAMPLES
 from seq2seq.decoding.contract import StepModel, check_limits, check_logits
 from seq2seq.decoding.hypothesis import Hypothesis
 from seq2seq.decoding.sampling import Rollout, Sampling
 from seq2seq.errors import UsageError
-
-MAX_SAMPLES = 1000  # of a source
 
 
 def draw_sequences(

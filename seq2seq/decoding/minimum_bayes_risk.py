@@ -52,3 +52,12 @@ def by_expected_utility(
     expected = utility(texts) @ (shares / max(shares.sum(), 1e-300))  # (N,)
     order = sorted(range(len(texts)), key=lambda i: -expected[i])
     return [(first[texts[i]], float(expected[i])) for i in order]
+
+
+def matches(counts: np.ndarray) -> np.ndarray:
+    """How many n-grams each pair of texts shares: counts (N, G) of each text -> (N, N)."""
+    found = np.zeros((len(counts), len(counts)))
+    for row, one in enumerate(counts):
+        there = np.flatnonzero(one)  # few of all n-grams
+        found[row] = np.minimum(one[there], counts[:, there]).sum(1)
+    return found

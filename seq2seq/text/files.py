@@ -103,16 +103,23 @@ def open_binary(path: str | Path) -> Iterator[io.BufferedIOBase]:
     """Binary stream of a file, unpacked when its name ends in .gz or .xz."""
     path = normal_path(str(path))
     try:
-        with _open(path) as stream:
+        with open_packed(path) as stream:
             yield stream
-    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError) as error:
-        kind = "xz" if path.endswith(".xz") else "gzip"
-        raise UsageError(f"{path}: not a whole {kind} file: {error}") from None
+    except PACKED_ERRORS as error:
+        raise UsageError(not_whole(path, error)) from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _open(path: str) -> io.BufferedIOBase:
+PACKED_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+
+
+def not_whole(path: str, error: Exception) -> str:
+    """What to say of one of PACKED_ERRORS."""
+    return f"{path}: not a whole {'xz' if path.endswith('.xz') else 'gzip'} file: {error}"
+
+
+def open_packed(path: str) -> io.BufferedIOBase:
     if path.endswith(".gz"):
         return gzip.open(path)
     return lzma.open(path) if path.endswith(".xz") else open(path, "rb")

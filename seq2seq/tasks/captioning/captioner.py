@@ -162,9 +162,11 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         """``samples`` captions of each image, drawn from the model, in the order drawn.
 
         Temperature, top_k, top_p and min_p are as in text generation (``decoding.sampling``); of
-        ``decoding``, batch size, maximum length, ``no_repeat_ngram`` and ``mirror`` count. The
-        same image, settings and ``seed`` give the same samples, alone and among others; without a
-        seed each call gives others. ``score`` is ``log_probability``, under the model as it is.
+        ``decoding``, batch and beam size (how many rows go together), maximum length,
+        ``no_repeat_ngram`` and ``mirror`` count. The same pixels, settings and ``seed`` give the
+        same samples, alone and among others, but where rounding, which depends on the batch,
+        decides: about one word in ten thousand. Without a seed each call gives others. ``score``
+        is ``log_probability``, under the model as it is.
         There is no attention. All else is as in ``caption``.
         """
         settings = search_settings(decoding or self.config.decoding, None, None)
@@ -190,8 +192,8 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             )
             return [[self._caption(one, ()) for one in found] for found in drawn]
 
-        size = max(1, settings.batch_size * settings.beam_size // samples)
-        return self._each(images, settings, precision, size, write)
+        rows = max(1, settings.batch_size * settings.beam_size // samples)  # as many as a beam has
+        return self._each(images, settings, precision, min(settings.batch_size, rows), write)
 
     def minimum_bayes_risk(
         self,
@@ -373,4 +375,5 @@ def _trim(attention: Tensor | None, places: int) -> Tensor | None:
 
 def _digest(image: Tensor) -> int:
     """What an image's random numbers follow from: its pixels, or its features."""
-    return int.from_bytes(hashlib.blake2b(image.numpy().tobytes(), digest_size=8).digest())
+    values = image.detach().cpu().resolve_neg().contiguous().numpy()
+    return int.from_bytes(hashlib.blake2b(values.tobytes(), digest_size=8).digest())

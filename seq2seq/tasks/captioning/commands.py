@@ -19,6 +19,7 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import (
     DRAWN,
     check_drawing,
+    check_settings,
     drawing_options,
     given_drawing,
     sampling_options,
@@ -36,6 +37,7 @@ from seq2seq.command_line.options import (
     whole,
 )
 from seq2seq.command_line.rules import Needs
+from seq2seq.config.checks import MAX_SAMPLES
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +48,9 @@ _CAPTION_EXAMPLES = """\
 Writes a line for each image, columns separated by a tab:
   plain                 image, caption
   --n-best N (N > 1)    image, score, caption; up to N lines for each image, best first
-  --samples N (N > 1)   as --n-best, but drawn, in the order drawn
-  --json                an object: image, captions (text, score, log_probability), or error
+  --samples N (N > 1)   as --n-best, but drawn, in the order drawn; score: log probability
+  --json                an object: image, captions (text, score, log_probability), or error; with
+                        --mbr all that are different, the best first, and score is expected BLEU
 
 A folder stands for all images in it and below, by name. Unreadable images are reported on
 standard error, and the exit status is then 1; the rest are still captioned. For a model of features
@@ -132,12 +135,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="look at the mirror image, too, which takes twice the time",
     )
-    group.add_argument(
+    risk = parser.add_argument_group("minimum Bayes risk")
+    risk.add_argument(
         "--mbr",
-        type=whole(2),
+        type=whole(2, MAX_SAMPLES),
         metavar="N",
-        help="minimum Bayes risk: of N drawn captions (--temperature, by default 0.5) the one with "
-        "the best expected BLEU against all of them",
+        help="of N drawn captions the one with the best expected BLEU against all of them; here "
+        "--temperature is 0.5 by default",
     )
     add_machine(parser)
 
@@ -218,8 +222,6 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _check_drawing(options: argparse.Namespace) -> None:
     """Raises UsageError for options of ``caption`` that do not go together."""
-    if options.samples is not None and options.mbr is not None:
-        raise UsageError("--samples does not go with --mbr, which draws samples of its own")
     searched = list(given(options, ("require", "forbid", "attention_plot")))
     check_drawing(options, [*searched, *["n_best"] * (options.n_best > 1)])
 
@@ -278,7 +280,7 @@ def _lines(path: Path, captioned: Captioned, options: argparse.Namespace) -> str
         return _json({"image": str(path), "captions": captions})
     if max(options.n_best, options.samples or 1) > 1:
         return "".join(f"{path}\t{one.score:.4f}\t{one.text}\n" for one in captioned.captions)
-    return "".join(f"{path}\t{one.text}\n" for one in captioned.captions)
+    return "".join(f"{path}\t{one.text}\n" for one in captioned.captions[:1])
 
 
 def _json(values: dict[str, Any]) -> str:
@@ -333,6 +335,7 @@ def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecod
     settings = dataclasses.replace(captioner.config.decoding, **changed)
     check_mirror(settings, captioner.config, "caption")  # before hours of captioning
     check_beam(options, settings.beam_size, settings.beam_groups)
+    check_settings(options, settings.beam_size, settings.min_length)
     return settings
 
 

@@ -37,7 +37,7 @@ def pairwise_bleu(texts: Sequence[str]) -> np.ndarray:
     shared = np.zeros(total.shape, dtype=bool)
     for order in range(1, _ORDERS + 1):
         counts = _counts(words, order)  # (N, G)
-        matches = np.stack([np.minimum(one, counts).sum(1) for one in counts])  # (N, N)
+        matches = minimum_bayes_risk.matches(counts)  # (N, N)
         extra = float(order > 1)
         if order == 1:
             shared = matches > 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.files import chunks, open_input, open_output
+from seq2seq.command_line.files import check_input, chunks, open_input, open_output
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
 from seq2seq.errors import UsageError
 
@@ -131,8 +131,7 @@ def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
 
 
 def _open(name: str | None) -> Any:
-    if name is not None and not os.path.isfile(name):
-        raise UsageError(f"{name}: no such file")
+    check_input("", name)
     return open_input(name)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.files import chunks, open_input, write_utf8
+from seq2seq.command_line.files import check_input, chunks, open_input, write_utf8
 from seq2seq.command_line.options import add_machine, add_model, load_model, whole
 from seq2seq.errors import UsageError
 
@@ -63,8 +62,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    if options.input and not Path(options.input).is_file():
-        raise UsageError(f"--input {options.input}: no such file")
+    check_input("--input", options.input)
     if options.sentence and (options.json or (options.top or 1) > 1):
         raise UsageError("--sentence writes the sentence alone; leave out --json and --top")
     first = load_model(options, "generation")

@@ -10,11 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.files import chunks, open_input, open_output, progress
+from seq2seq.command_line.files import check_input, chunks, open_input, open_output, progress
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
@@ -108,8 +107,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _tag(options: argparse.Namespace) -> int:
-    if options.input and not Path(options.input).is_file():
-        raise UsageError(f"--input {options.input}: no such file")
+    check_input("--input", options.input)
     tagger: Tagger = load_model(options, "tagging")
     from seq2seq.tasks.tagging.writing import ColumnWriter, json_line
 

@@ -34,7 +34,7 @@ def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:
     for order in range(1, _ORDERS + 1):
         counts = _counts(texts, order)  # (N, G)
         totals = counts.sum(1)  # (N,)
-        matches = np.stack([np.minimum(one, counts).sum(1) for one in counts])  # (N, N)
+        matches = minimum_bayes_risk.matches(counts)  # (N, N)
         both = (totals[:, None] > 0) & (totals > 0)
         precision += np.divide(matches, totals[:, None], out=np.zeros_like(precision), where=both)
         recall += np.divide(matches, totals, out=np.zeros_like(recall), where=both)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import secrets
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import DRAWN, given_drawing, sampling_options
-from seq2seq.command_line.files import chunks, open_input, open_output, progress
+from seq2seq.command_line.files import check_input, chunks, open_input, open_output, progress
 from seq2seq.command_line.options import add_model, picture, whole
 from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
@@ -138,8 +137,7 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    if options.input and not Path(options.input).is_file():
-        raise UsageError(f"--input {options.input}: no such file")
+    check_input("--input", options.input)
 
 
 def translate_lines(

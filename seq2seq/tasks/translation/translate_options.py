@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from seq2seq.command_line.drawing import check_drawing
+from seq2seq.command_line.drawing import check_drawing, check_settings
 from seq2seq.command_line.options import (
     add_ensemble,
     add_machine,
@@ -17,6 +17,7 @@ from seq2seq.command_line.options import (
     whole,
 )
 from seq2seq.command_line.rules import Needs, Rule
+from seq2seq.config.checks import MAX_SAMPLES
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import column_names
 
@@ -67,7 +68,7 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
     risk = parser.add_argument_group("minimum Bayes risk")
     risk.add_argument(
         "--mbr",
-        type=whole(2),
+        type=whole(2, MAX_SAMPLES),
         metavar="N",
         help="of N drawn translations the one with the best expected chrF against all of them",
     )
@@ -122,8 +123,6 @@ DECODING = (
 
 def check_options(options: argparse.Namespace) -> None:
     """Raises UsageError for options of ``translate`` that do not go together."""
-    if options.samples is not None and options.mbr is not None:
-        raise UsageError("--samples does not go with --mbr, which draws samples of its own")
     searched = list(given(options, ("prefix", "columns", "require", "forbid")))
     searched += ["n_best"] * (options.n_best > 1)
     for name in ("prefix_column", "json_lines"):
@@ -180,4 +179,5 @@ def search_settings(options: argparse.Namespace, translator: Translator) -> Deco
     if options.mbr is not None and options.mbr_over == "beam" and options.beam_size is None:
         settings = dataclasses.replace(settings, beam_size=max(settings.beam_size, options.mbr))
     check_beam(options, settings.beam_size, settings.beam_groups)
+    check_settings(options, settings.beam_size, settings.min_length)
     return settings

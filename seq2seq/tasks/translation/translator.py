@@ -294,7 +294,8 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
 
         Temperature, top_k, top_p and min_p are as in text generation (``decoding.sampling``); of
         ``decoding``, batch size, maximum lengths and ``no_repeat_ngram`` count. The same text,
-        settings and ``seed`` give the same samples, alone and among others; without a seed each
+        settings and ``seed`` give the same samples, alone and among others, but where rounding,
+        which depends on the batch, decides: about one word in ten thousand. Without a seed each
         call gives others. ``score`` is ``log_probability``, under the model as it is. There is no
         attention. All else is as in ``translate_nbest``.
         """

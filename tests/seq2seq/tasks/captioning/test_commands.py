@@ -11,7 +11,7 @@ pytest.importorskip("PIL")
 
 from PIL import Image
 
-from seq2seq import UsageError
+from seq2seq import RunError, UsageError
 from seq2seq.cli import main
 from seq2seq.config import config_from_dict
 from seq2seq.tasks.captioning.batches import clean_caption
@@ -50,11 +50,17 @@ def test_command_caption_draws_where_words_looked(saved, images, tmp_path):
     assert main(["caption", str(pooled), str(images[0]), "--attention-plot", str(picture)]) == 2
 
 
-def test_a_picture_that_cannot_be_written_loses_no_caption(saved, images, tmp_path, capsys):
+def test_a_picture_that_cannot_be_written_loses_no_caption(
+    saved, images, tmp_path, capsys, monkeypatch
+):
     pytest.importorskip("matplotlib")
     paths = [str(path) for path in (*images[:3], "a" * 300)]
-    picture = tmp_path / "there.png"
-    picture.mkdir()
+    picture = tmp_path / "full.png"
+
+    def full(*arguments):
+        raise RunError(f"{picture}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr("seq2seq.tasks.captioning.plots.attention_overlay", full)
     assert main(["caption", str(saved), *paths, "--attention-plot", str(picture)]) == 1
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == paths[:3]

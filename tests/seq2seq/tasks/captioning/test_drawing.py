@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy
 import pytest
 import sacrebleu
+import torch
 
 pytest.importorskip("PIL")
 
@@ -74,6 +76,70 @@ def test_an_image_has_the_same_samples_alone_and_in_a_batch(images, mirror):
     assert [one.text for one in other] != [one.text for one in together]
 
 
+def texts_of(found):
+    return [[caption.text for caption in one.captions] for one in found]
+
+
+def test_images_that_the_model_sees_alike_have_numbers_of_their_own(images):
+    captioner = drawer(encoder={"kind": "constant", "size": 24, "positions": 4})
+    one, other = captioner.sample(images[:2], samples=6, temperature=1.5, seed=1)
+    assert [c.text for c in one.captions] != [c.text for c in other.captions]
+
+
+def test_the_settings_of_the_model_count(images):
+    captioner = drawer()
+    options = {"samples": 6, "temperature": 1.5, "seed": 1}
+    plain = captioner.sample(images, **options)
+    words = [caption.tokens for one in plain for caption in one.captions]
+    assert any(len(set(one)) < len(one) for one in words)
+    assert "<unk>" not in {word for one in words for word in one}
+    settings = captioner.config.decoding
+    once = dataclasses.replace(settings, no_repeat_ngram=1)
+    found = captioner.sample(images, decoding=once, **options)
+    assert all(len(set(c.tokens)) == len(c.tokens) for one in found for c in one.captions)
+    mirrored = captioner.sample(
+        images, decoding=dataclasses.replace(settings, mirror=True), **options
+    )
+    assert texts_of(mirrored) != texts_of(plain)
+    likeliest = captioner.sample(images, top_k=1, **options)
+    assert texts_of(likeliest) == [[one.text] * 6 for one in captioner.caption(images, beam_size=1)]
+
+
+def test_without_a_seed_each_call_gives_others(images):
+    captioner = drawer()
+    found = [texts_of(captioner.sample(images, samples=8, temperature=1.5)) for _ in range(2)]
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize(("samples", "largest"), [(1, 2), (2, 2), (6, 1), (100, 1)])
+def test_no_more_images_go_together_than_the_batch_size(images, samples, largest):
+    captioner = drawer()
+    captioner.config.decoding.batch_size = 2
+    sizes, encode = [], captioner.model.encode
+
+    def counted(source, lengths=None):
+        sizes.append(len(source))
+        return encode(source, lengths)
+
+    captioner.model.encode = counted
+    captioner.sample(images, samples=samples, seed=1)
+    assert max(sizes) == largest and sum(sizes) == len(images)
+
+
+def test_features_of_any_kind_of_tensor():
+    captioner = drawer(encoder={"kind": "features", "size": 5})
+    values = torch.randn(3, 5)
+    found = captioner.sample([-values, torch._neg_view(values)], samples=3, seed=1)
+    assert texts_of(found[:1]) == texts_of(found[1:])
+
+
+def test_minimum_bayes_risk_draws_at_temperature_one_half(images):
+    captioner = drawer()
+    found = captioner.minimum_bayes_risk(images, samples=6, seed=1)
+    drawn = captioner.sample(images, samples=6, temperature=0.5, seed=1)
+    assert texts_of(found) == [[c.text for c in by_expected_utility(d.captions)] for d in drawn]
+
+
 def test_at_temperature_0_the_likeliest_is_drawn(images):
     captioner = drawer()
     greedy = captioner.caption(images, beam_size=1)
@@ -121,8 +187,11 @@ def test_by_command(images, tmp_path, capsys):
     expected = captioner.sample(paths, samples=2, temperature=1.3, seed=5)
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [line[2] for line in lines] == [c.text for one in expected for c in one.captions]
-    assert main(["caption", model, *paths, "--mbr", "8", *drawing, "--json"]) == 0
     ranked = captioner.minimum_bayes_risk(paths, samples=8, temperature=1.3, seed=5)
+    assert main(["caption", model, *paths, "--mbr", "8", *drawing]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines == [[path, one.text] for path, one in zip(paths, ranked, strict=True)]
+    assert main(["caption", model, *paths, "--mbr", "8", *drawing, "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [[c["text"] for c in row["captions"]] for row in rows] == [
         [c.text for c in one.captions] for one in ranked
@@ -145,14 +214,26 @@ def test_by_command(images, tmp_path, capsys):
         (["--samples", "2", "--beam-size", "3"], "--beam-size does not go with --samples"),
         (["--mbr", "4", "--require", "a dog"], "--require does not go with --mbr"),
         (["--mbr", "4", "--n-best", "2"], "--n-best does not go with --mbr"),
+        (["--n-best", "9"], "--n-best is 9; expected 1 to 3 (--beam-size)"),
         (["--samples", "2", "--top-p", "2"], "top_p is 2.0; expected more than 0, at most 1"),
         (["--samples", "2", "--temperature", "1e-9"], "temperature is 1e-09; expected 0, or"),
         (["--samples", "2", "--min-length", "1"], "sampling has no minimum length"),
     ],
 )
-def test_options_that_do_not_go_together(images, saved, capsys, options, expected):
-    assert main(["caption", str(saved), str(images[0]), *options]) == 2
+def test_options_that_do_not_go_together(images, saved, tmp_path, capsys, options, expected):
+    output = tmp_path / "out"
+    output.write_text("precious")
+    assert main(["caption", str(saved), str(images[0]), *options, "--output", str(output)]) == 2
     assert expected in capsys.readouterr().err
+    assert output.read_text() == "precious"
+
+
+def test_evaluation_by_drawing_has_no_beam(images, saved, capsys):
+    assert main(["evaluate-captions", str(saved), "x", "--mbr", "8", "--beam-size", "2"]) == 2
+    assert "--beam-size does not go with --mbr" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["caption", str(saved), str(images[0]), "--mbr", "2000"])
+    assert "'2000' is no whole number of at most 1,000" in capsys.readouterr().err
 
 
 def test_what_cannot_be_drawn(images):

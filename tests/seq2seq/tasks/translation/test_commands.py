@@ -1,8 +1,11 @@
 import gzip
 import json
+import lzma
+import os
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -157,7 +160,7 @@ def test_search_options_reach_the_search(run, model):
 def test_n_best_beyond_the_beam(run, model):
     status, _, err = run("translate", model, "--beam-size", 2, "--n-best", 3, stdin=b"a dog")
     assert status == 2
-    assert "n_best is 3; expected 1 to 2" in err
+    assert "--n-best is 3; expected 1 to 2" in err
 
 
 def test_attention_plot(run, model, tmp_path):
@@ -226,12 +229,32 @@ def test_progress_where_nobody_watches(run, model):
     assert re.fullmatch(r"seq2seq: 3 lines, [\d.]+ lines/s\n", err)
 
 
-def test_truncated_gzip(run, model, tmp_path):
-    whole = gzip.compress("\n".join(LINES * 50).encode())
-    (tmp_path / "in.gz").write_bytes(whole[:-12])
-    status, _, err = run("translate", model, "--input", tmp_path / "in.gz")
-    assert status == 1
-    assert "not a whole gzip file" in err
+@pytest.mark.parametrize(("ending", "module"), [("gz", gzip), ("xz", lzma)])
+def test_packed_input(run, model, tmp_path, ending, module):
+    path, text = tmp_path / f"in.{ending}", "\n".join(LINES).encode()
+    path.write_bytes(module.compress(text))
+    plain = run("translate", model, stdin=text)
+    assert run("translate", model, "--input", path) == plain
+    path.write_bytes(module.compress(text * 50)[:-12])
+    status, _, err = run("translate", model, "--input", path)
+    assert status == 2 and f"in.{ending}: not a whole" in err
+
+
+@pytest.mark.parametrize("kind", ["utf-16", "utf-16le", "utf-32"])
+def test_text_of_another_encoding_is_refused(run, model, kind):
+    status, out, err = run("translate", model, stdin="a dog runs\n".encode(kind))
+    assert (status, out) == (2, "")
+    assert "standard input: UTF-" in err and "convert it with: iconv" in err
+
+
+def test_a_pipe_is_an_input(run, model, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("\n".join(LINES),))
+    writer.start()
+    found = run("translate", model, "--input", pipe)
+    writer.join()
+    assert found == run("translate", model, stdin="\n".join(LINES).encode())
 
 
 def test_reader_that_goes_away_is_no_error(model):
