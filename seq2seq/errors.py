@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
+from typing import Any
+
 
 class UsageError(Exception):
     """Wrong use: a mistyped option or key, a missing file, malformed input. Exit status 2."""
@@ -13,3 +16,13 @@ class RunError(Exception):
 
 class ToldElsewhere(RunError):
     """A failure that the main process of several tells: the others end without a word."""
+
+
+def shown(value: Any) -> str:
+    """A value for a message: aliases of YAML can make one of a few lines billions of items long."""
+    return _REPR.repr(value)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 200
+_REPR.maxlevel = 2  # of lists in lists

@@ -10,7 +10,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
-from seq2seq.errors import UsageError
+from seq2seq.errors import UsageError, shown
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ TASKS = {
 def task(name: Any, where: str) -> Entry:
     """The task that a configuration names; raises UsageError for one that there is not."""
     if not isinstance(name, str) or name not in TASKS:
-        raise UsageError(f"{where}: 'task' is {name!r}; expected one of: {', '.join(TASKS)}")
+        raise UsageError(f"{where}: 'task' is {shown(name)}; expected one of: {', '.join(TASKS)}")
     return TASKS[name]
 
 

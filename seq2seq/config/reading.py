@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import reprlib
 import types
 import typing
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeGuard
 import yaml
 
 from seq2seq.config.paths import normal_path
-from seq2seq.errors import UsageError
+from seq2seq.errors import UsageError, shown
 
 MAX_WHOLE = 2**63 - 1  # what tensors and indices hold
 
@@ -239,15 +238,6 @@ def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
         return value
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     raise UsageError(f"{where}: '{key}' is {shown(value)}; expected {name}")
-
-
-def shown(value: Any) -> str:
-    """A value for a message: aliases of YAML can make one of a few lines billions of items long."""
-    return _REPR.repr(value)
-
-
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 200
 
 
 def _short(value: int) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import RunError, UsageError
 from seq2seq.public_data.sources import SETS, DataSet, File
 from seq2seq.public_data.unpacking import unpack_archives
@@ -89,7 +90,7 @@ def _bring(
     elif "://" in mirror:
         _download([f"{mirror.rstrip('/')}/{layout}" for layout in layouts], file, folder, retries)
     else:
-        _copy([Path(mirror).expanduser() / layout for layout in layouts], file, path)
+        _copy([Path(normal_path(mirror)) / layout for layout in layouts], file, path)
     tell(f"{path}: {path.stat().st_size:,} bytes")
 
 
@@ -159,7 +160,7 @@ def _bring_folder(name: str, chosen: DataSet, folder: Path, mirror: str | None, 
     if folder.is_dir() and any(folder.iterdir()):
         tell(f"{folder}: is there already")
         return
-    source = None if not mirror or "://" in mirror else Path(mirror).expanduser() / name
+    source = None if not mirror or "://" in mirror else Path(normal_path(mirror)) / name
     if source is None or not source.is_dir():
         looked = f"; {source} is not there" if source else ""
         raise UsageError(

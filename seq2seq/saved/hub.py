@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from seq2seq.config.paths import normal_path
 from seq2seq.errors import RunError, UsageError
 
 
@@ -23,7 +24,7 @@ def model_folder(
 
     Raises UsageError where there is neither, RunError where the hub cannot be reached.
     """
-    directory = Path(name).expanduser()
+    directory = Path(normal_path(name))
     if directory.is_dir():
         return directory
     if directory.exists():

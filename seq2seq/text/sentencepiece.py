@@ -25,6 +25,7 @@ from seq2seq.text.subword_sampling import DropoutSampler, Subwords, UnigramSampl
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 MAX_LINE = 1 << 16  # bytes; subwords are not trained on longer lines
+_MOST_PIECES = 10**7  # far beyond any use; SentencePiece keeps them in memory
 
 # Control characters are layout, not language; lone surrogates are no characters at all.
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
@@ -86,9 +87,17 @@ class Tokenizer:
     def train(cls, sentences: Iterable[str], config: TokenizerConfig) -> Tokenizer:
         """Train on ``sentences`` (held in memory); the same sentences give the same bytes.
 
-        Raises UsageError when there is no text, or when ``vocab_size`` is larger or smaller
-        than what the text allows.
+        Raises UsageError when there is no text, when ``vocab_size`` is larger or smaller than what
+        the text allows, and for a coverage that SentencePiece does not take.
         """
+        if not 0.98 <= config.character_coverage <= 1:
+            raise UsageError(
+                f"'tokenizer.character_coverage' is {config.character_coverage}; expected 0.98 to 1"
+            )
+        if config.vocab_size > _MOST_PIECES:
+            raise UsageError(
+                f"'tokenizer.vocab_size' is {config.vocab_size}; expected at most {_MOST_PIECES:,}"
+            )
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -239,8 +238,8 @@ def _check_data(data: ClassDataConfig, where: str) -> None:
                 "a label's examples out"
             )
     try:
-        codecs.lookup(data.encoding)
-    except LookupError:
+        "a".encode(data.encoding)  # codecs that are no encodings of text, such as rot13, fail, too
+    except (LookupError, ValueError):
         raise UsageError(
             f"{where}: 'data.encoding' is {data.encoding!r}; expected one that Python knows, such "
             "as utf-8 or latin1"

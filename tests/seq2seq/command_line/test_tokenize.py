@@ -7,6 +7,8 @@ import unicodedata
 
 import pytest
 
+from seq2seq.cli import main
+
 TEXT = ["ein hund rennt heim", "die Katze  schläft.", "", "zwei Vögel singen im Baum!", " x "] * 4
 ODD = ["Ωmega ▁ tail", "a<0x41>b", "cafe\u0301 \u00a0 x", "猫が好き", "", "tab\there", "ein hund"]
 KINDS = ["unigram", "bpe", "char", "subwords", "words", "characters", "bytes"]
@@ -132,3 +134,19 @@ def test_a_piece_that_is_none(run, text, tmp_path):
     vocabulary = trained(run, text, tmp_path, "bytes")
     status, _, err = run("tokenize", "decode", vocabulary, stdin=b"<0x41>\n<0x41> hund")
     assert status == 2 and "standard input, line 2: piece 'hund' is not in the vocabulary" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--character-coverage", "0", "--character-coverage is 0.0; expected 0.98 to 1"),
+        ("--character-coverage", "2", "--character-coverage is 2.0; expected 0.98 to 1"),
+        ("--vocab-size", "999999999", "--vocab-size is 999999999; expected at most 10,000,000"),
+    ],
+)
+def test_what_sentencepiece_does_not_take(tmp_path, capsys, option, value, expected):
+    text = tmp_path / "text"
+    text.write_text("a dog runs\n" * 20)
+    arguments = ["tokenize", "train", str(tmp_path / "v.model"), "--input", str(text)]
+    assert main([*arguments, option, value]) == 2
+    assert expected in capsys.readouterr().err
