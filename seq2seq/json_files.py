@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,25 @@ def parse_json(text: str) -> Any:
         raise json.JSONDecodeError("brackets nested too deeply", "", 0) from None
     except ValueError as error:  # a number of more than 4,300 digits
         raise json.JSONDecodeError(str(error).split(";")[0], "", 0) from None
+
+
+def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """A result as JSON, for its user. JSON has no NaN and no infinity, and most readers refuse
+    what Python writes for them: they become null."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError:
+        value = _finite(value)
+        return json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """A copy with None where a number is not finite."""
+    if isinstance(value, dict):
+        return {_finite(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

@@ -49,6 +49,12 @@ def check_not_negative(values: dict[str, float], where: str) -> None:
             raise UsageError(f"{where}: '{key}' is {value}; expected 0 or more")
 
 
+def check_at_most(values: dict[str, float], most: float, where: str) -> None:
+    for key, value in values.items():
+        if not value <= most:
+            raise UsageError(f"{where}: '{key}' is {value}; expected at most {most:,}")
+
+
 def check_fractions(values: dict[str, float], where: str) -> None:
     for key, value in values.items():
         if not 0 <= value < 1:

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from seq2seq.array_files import check_dimensions, load_npz
 from seq2seq.errors import UsageError
 from seq2seq.text.files import open_binary
 
@@ -102,17 +103,15 @@ def _is_zip(path: str | Path) -> bool:
 
 
 def _read_npz(path: str | Path, keep: _Once) -> WordVectors:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = {"words", "vectors"} - set(file.files)
-            if missing:
-                raise UsageError(
-                    f"{path}: holds {', '.join(file.files) or 'nothing'}; expected arrays 'words' "
-                    "and 'vectors'"
-                )
-            words, vectors = file["words"], file["vectors"]
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: cannot be read as NPZ ({error})") from None
+    arrays = load_npz(path)
+    if not {"words", "vectors"} <= arrays.keys():
+        raise UsageError(
+            f"{path}: holds {', '.join(arrays) or 'nothing'}; expected arrays 'words' and 'vectors'"
+        )
+    words, vectors = arrays["words"], arrays["vectors"]
+    check_dimensions(path, arrays, {"words": (0, 1)})
+    if vectors.dtype.kind not in "fiu":
+        raise UsageError(f"{path}: 'vectors' holds {vectors.dtype}; expected numbers")
     listed = str(words).split("\n") if words.ndim == 0 else [str(word) for word in words]
     if listed and words.ndim == 0 and not listed[-1]:
         listed.pop()
@@ -122,7 +121,8 @@ def _read_npz(path: str | Path, keep: _Once) -> WordVectors:
             f"({len(listed)}, SIZE)"
         )
     rows = [row for row, word in enumerate(listed) if keep(word)]
-    chosen = np.asarray(vectors[rows], np.float32)
+    with np.errstate(over="ignore"):  # told below
+        chosen = np.asarray(vectors[rows], np.float32)
     bad = np.flatnonzero(~np.isfinite(chosen).all(1))
     if len(bad):
         raise UsageError(f"{path}: the vector of {listed[rows[bad[0]]]!r} is not finite")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seq2seq import registry
 from seq2seq.config.paths import normal_path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOG_FILE = "log.jsonl"
+_LARGEST = 1e100  # matplotlib fails where the distance of two values leaves floating point
 
 Curve = tuple[list[int], list[float]]  # steps, values
 
@@ -91,26 +93,45 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
     path = path / LOG_FILE if path.is_dir() else path
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
         raise UsageError(
-            f"{path}: cannot be read ({error.strerror}); expected the directory of a run"
+            f"{path}: cannot be read ({reason}); expected the directory of a run"
         ) from None
     points: dict[str, dict[int, float]] = {}
     for number, line in enumerate(lines, start=1):
         try:
             entry = parse_json(line)
-            step = int(entry["step"])
+            step = int(_number(entry["step"], "step", f"{path}, line {number}"))
         except (ValueError, KeyError, TypeError):
             if number == len(lines):
                 break
             raise RunError(f"{path}, line {number}: not a JSON object with a 'step'") from None
         for name, value in entry.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                continue  # a figure that there was not, as null
             if isinstance(value, int | float) and not isinstance(value, bool):
-                points.setdefault(name, {})[step] = float(value)
+                found = _number(value, name, f"{path}, line {number}")
+                points.setdefault(name, {})[step] = found
     return {
         name: (sorted(values), [values[step] for step in sorted(values)])
         for name, values in points.items()
     }
+
+
+def _number(value: Any, name: str, where: str) -> float:
+    """Raises RunError for a number that cannot be drawn; what is no number passes through float's
+    own errors."""
+    try:
+        found = float(value)
+    except OverflowError:  # hundreds of digits
+        found = math.inf
+    if not abs(found) <= _LARGEST:
+        told = f"{found:g}" if math.isfinite(found) else "infinite or no number"
+        raise RunError(
+            f"{where}: '{name}' is {told}; expected a number between -{_LARGEST:g} and {_LARGEST:g}"
+        )
+    return found
 
 
 def _draw_loss(axes: Axes, curves: dict[str, Curve]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.json_files import parse_json
+from seq2seq.json_files import parse_json, to_json
 from seq2seq.training.checkpoints import write_text
 from seq2seq.training.learning_curve import LOG_FILE
 
@@ -49,7 +48,7 @@ class RunLog:
         if not self._main:
             return
         with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(to_json(values, ascii_only=True) + "\n")
         if self._trackers:
             self._trackers.record(values)
         if self._bar is not None and "loss" in values:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import secrets
@@ -39,6 +38,7 @@ from seq2seq.command_line.options import (
 from seq2seq.command_line.rules import Needs
 from seq2seq.config.checks import MAX_SAMPLES
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 
 if TYPE_CHECKING:
     from seq2seq.tasks.captioning.captioner import Captioned, Captioner
@@ -214,7 +214,13 @@ def _evaluate(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     if options.json:
-        print(json.dumps({"images": len(texts), "scores": dataclasses.asdict(scores)}, indent=2))
+        print(
+            to_json(
+                {"images": len(texts), "scores": dataclasses.asdict(scores)},
+                indent=2,
+                ascii_only=True,
+            )
+        )
     else:
         print(scores)
     return 0
@@ -284,7 +290,7 @@ def _lines(path: Path, captioned: Captioned, options: argparse.Namespace) -> str
 
 
 def _json(values: dict[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False) + "\n"
+    return to_json(values) + "\n"
 
 
 def _check_drawable(captioner: Captioner) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.array_files import UNREADABLE, reason_of
 from seq2seq.errors import UsageError
 from seq2seq.images.files import ImageError
 
@@ -62,8 +63,8 @@ def read_features(path: str | os.PathLike[str], size: int) -> Tensor:
     """One .npy file -> (S, F) float32. Raises ImageError where that is not what it holds."""
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header of any size, too
-        raise ImageError(f"{path}: features cannot be read ({error})") from None
+    except UNREADABLE as error:  # a header of any size, too
+        raise ImageError(f"{path}: features cannot be read ({reason_of(error)})") from None
     if not isinstance(found, np.ndarray):
         raise ImageError(f"{path}: an archive of several arrays (.npz); expected one array (.npy)")
     return check_features(found, size, str(path))
@@ -74,7 +75,8 @@ def check_features(features: Tensor | np.ndarray, size: int, name: str) -> Tenso
     if isinstance(features, np.ndarray):
         if features.dtype.kind not in "fiu":
             raise ImageError(f"{name}: features of type {features.dtype}; expected real numbers")
-        features = torch.from_numpy(features.astype(np.float32))
+        with np.errstate(over="ignore"):  # told below
+            features = torch.from_numpy(features.astype(np.float32))
     if features.is_complex():
         raise ImageError(f"{name}: features of type {features.dtype}; expected real numbers")
     features = features.unsqueeze(0) if features.dim() == 1 else features

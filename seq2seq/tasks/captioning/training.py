@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from seq2seq.json_files import to_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.captioning.batches import (
     CaptionBatch,
@@ -241,11 +241,11 @@ class CaptioningTask:
             return []
         names = [Path(path).name for path in self.sets[split].paths]
         lines = [
-            json.dumps({"image": name, "caption": text}, ensure_ascii=False)
+            to_json({"image": name, "caption": text})
             for name, text in zip(names, self.hypotheses, strict=True)
         ]
         (run / f"{split}.captions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        values = json.dumps(dataclasses.asdict(scores), indent=1)
+        values = to_json(dataclasses.asdict(scores), indent=1, ascii_only=True)
         (run / f"{split}.scores.json").write_text(values, "utf-8")
         location = getattr(self.config.data, split)
         if split == "held_out":

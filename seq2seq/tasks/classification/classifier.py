@@ -26,7 +26,7 @@ from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import source_of
 from seq2seq.tasks.classification.images import read_pixels, scaled
 from seq2seq.tasks.classification.labelled import Columns
-from seq2seq.tasks.classification.model import Shape
+from seq2seq.tasks.classification.model import read_shape
 from seq2seq.tasks.classification.series import Series, averaged, make_series, uneven
 from seq2seq.tasks.classification.sources import Source, tokens_of
 from seq2seq.tasks.classification.targets import Targets
@@ -83,12 +83,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
         values = saved.read_values(directory, cls.task, {"labels": list, "shape": dict}, cls.files)
         config = saved.run_config(values, directory, cls.task)
         saved.require(directory, saved.WEIGHTS_FILE, cls.files)
-        try:
-            shape = Shape(**values["shape"])
-        except TypeError as error:
-            raise RunError(
-                f"{directory / saved.CONFIG_FILE}: 'shape' is damaged ({error}); copy it again"
-            ) from None
+        shape = read_shape(values["shape"], directory / saved.CONFIG_FILE)
         units = None
         if config.data.kind == "text":
             saved.require(directory, UNITS_FILE, cls.files)
@@ -102,8 +97,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
         saved.load_weights(model, weights)
         columns = None
         if "features" in values:  # models of before have no names
-            static = values.get("static_features", [])
-            columns = Columns(tuple(map(str, values["features"])), tuple(map(str, static)))
+            columns = _columns(values, directory / saved.CONFIG_FILE)
         card = saved.read_card(directory)
         return cls(model.eval(), units, targets, config, card, columns)
 
@@ -296,3 +290,14 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
                 f"({config.size}, {config.size}{', 3' if grid else ''})"
             )
         return pixels if grid else scaled(pixels[None], config.size)[0]
+
+
+def _columns(values: dict[str, Any], path: Path) -> Columns:
+    """The names of the features in config.json, ``path``."""
+    found = []
+    for key in ("features", "static_features"):
+        names = values.get(key, [])
+        if not isinstance(names, list):
+            raise RunError(f"{path}: '{key}' is {names!r}, expected a list of names; copy it again")
+        found.append(tuple(map(str, names)))
+    return Columns(*found)

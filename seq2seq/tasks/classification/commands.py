@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import check_input, chunks, open_input, open_output
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 
 if TYPE_CHECKING:
     from seq2seq.tasks.classification.classifier import Classified, Classifier
@@ -161,7 +161,7 @@ def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:
 
 def _line(answer: Classified, options: argparse.Namespace) -> str:
     if options.json:
-        return json.dumps(_object(answer, options.explain), ensure_ascii=False)
+        return to_json(_object(answer, options.explain))
     if answer.value is not None:
         columns = [f"{answer.value:.6g}"]
     elif options.top:
@@ -211,7 +211,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     if options.json:
-        print(json.dumps({"examples": len(labelled), "scores": figures}, indent=2))
+        print(to_json({"examples": len(labelled), "scores": figures}, indent=2, ascii_only=True))
     else:
         print(told(figures))
         if targets.kind == "label" and len(targets.names) <= _TABLE:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from seq2seq.errors import RunError
 from seq2seq.layers.decay_gru import DecayGRU
 from seq2seq.layers.dropout import drop_steps, dropout_mask, hide_words
 from seq2seq.layers.embedding import WordEmbedding
@@ -32,6 +34,21 @@ class Shape:
     irregular: bool = False  # something is missing, or the times are not even
     ranked: bool = False  # values are read as normal scores
     grid: bool = False  # images that a CNN turns into the vectors of a grid
+
+
+def read_shape(values: dict[str, Any], path: Path) -> Shape:
+    """The shape that a saved model's config.json, ``path``, holds. Raises RunError for a damaged
+    one."""
+    try:
+        shape = Shape(**values)
+        for field in fields(shape):
+            value, kind = getattr(shape, field.name), type(field.default)
+            kind = bool if kind is bool else int
+            if type(value) is not kind or value < 0:
+                raise TypeError(f"'{field.name}' is {value!r}, expected {kind.__name__}")
+    except TypeError as error:
+        raise RunError(f"{path}: 'shape' is damaged ({error}); copy it again") from None
+    return shape
 
 
 class Result(NamedTuple):

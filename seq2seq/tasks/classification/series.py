@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from seq2seq.array_files import LARGEST, check_dimensions, load_npz, whole_numbers
 from seq2seq.errors import UsageError
 from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
@@ -56,17 +56,15 @@ def make_series(
         raise UsageError(
             f"{where}: values of shape {table.shape}; expected (steps, features), at least one step"
         )
-    if np.isinf(table).any():
-        step = int(np.argwhere(np.isinf(table))[0, 0])
-        raise UsageError(f"{where}: an infinite value in step {step + 1}")
+    values = _float32(table, where, "in step {row}")
     if times is None:
         stamps = np.arange(len(table), dtype=np.float64)
     else:
         stamps = _numbers(times, where, "times")
-    if stamps.shape != (len(table),) or not np.isfinite(stamps).all():
+    if stamps.shape != (len(table),) or not (np.abs(stamps) <= LARGEST).all():
         raise UsageError(
             f"{where}: times of shape {stamps.shape} for {len(table)} steps; expected a finite "
-            "number for each"
+            f"number for each, of at most {LARGEST:.2g}"
         )
     back = np.flatnonzero(np.diff(stamps) < 0)
     if len(back):
@@ -76,7 +74,25 @@ def make_series(
             f"{at + 1} and {at + 2}); sort the rows"
         )
     still = np.zeros(0) if static is None else _numbers(static, where, "static").reshape(-1)
-    return Series(table.astype(np.float32), stamps, still.astype(np.float32))
+    return Series(values, stamps, _float32(still, where, "in 'static'"))
+
+
+def _float32(table: np.ndarray, where: str, place: str) -> np.ndarray:
+    """What networks read. Raises UsageError for numbers that are infinite, also those that float32
+    makes so; ``place`` says where, with the {row}."""
+    with np.errstate(over="ignore"):
+        found: np.ndarray = table.astype(np.float32)
+    wrong = np.isinf(found)
+    if wrong.any():
+        row = int(np.argwhere(wrong)[0, 0]) + 1
+        value = table[wrong][0]
+        place = place.format(row=row)
+        if np.isinf(value):
+            raise UsageError(f"{where}: an infinite value {place}")
+        raise UsageError(
+            f"{where}: a value of {value:g} {place}; expected numbers of at most {LARGEST:.2g}"
+        )
+    return found
 
 
 def uneven(times: np.ndarray) -> bool:
@@ -88,7 +104,7 @@ def uneven(times: np.ndarray) -> bool:
 def _numbers(values: Any, where: str, what: str) -> np.ndarray:
     try:
         return np.array(values, np.float64)  # None becomes NaN
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{where}: {what} are no table of numbers ({error})") from None
 
 
@@ -153,6 +169,12 @@ def averaged(series: Series, width: float) -> Series:
     return Series(values, series.times[0] + bins * width, series.static)
 
 
+_DIMENSIONS = {
+    **{"values": (1, 2, 3), "lengths": (1,), "times": (1, 2, 3), "static": (1, 2)},
+    **{"labels": (1, 2), "label_names": (1,), "ids": (1,)},
+    **{"features": (1,), "static_features": (1,)},
+}
+
 Rows = Iterator[tuple[Any, Series, Any]]  # place, series, target
 
 
@@ -196,13 +218,12 @@ def _npz(path: str, columns: Columns | None) -> tuple[Rows, Columns | None]:
 
 
 def _arrays(path: str) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: cannot be read as NPZ ({error})") from None
+    arrays: dict[str, Any] = dict(load_npz(path))
     if "values" not in arrays:
         raise UsageError(f"{path}: no array 'values'; there are: {', '.join(arrays) or 'none'}")
+    check_dimensions(path, arrays, _DIMENSIONS)
+    if "lengths" in arrays:
+        arrays["lengths"] = whole_numbers(path, "lengths", arrays["lengths"])
     return arrays
 
 

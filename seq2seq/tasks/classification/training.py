@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.tasks.classification.answers import write_answers
 from seq2seq.tasks.classification.batches import Batch, Batches
 from seq2seq.tasks.classification.calibration import at_limit, fit_temperature
@@ -242,7 +242,9 @@ class ClassificationTask:
         loss, figures, answers = self._evaluate(split)
         named = self.splits[split]
         write_answers(run / f"{split}.answers.tsv", answers, named, self.targets)
-        values = json.dumps({"examples": len(named), "loss": loss, **figures}, indent=1)
+        values = to_json(
+            {"examples": len(named), "loss": loss, **figures}, indent=1, ascii_only=True
+        )
         (run / f"{split}.scores.json").write_text(values, "utf-8")
         told_figures = f"{split}, {len(named):,} examples: {told(figures)}"
         card: dict[str, Any] = {"scores": [told_figures], "test_set": named.name}

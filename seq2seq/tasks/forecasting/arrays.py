@@ -20,9 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from seq2seq.array_files import (
+    LARGEST,
+    check_dimensions,
+    load_folder,
+    load_npz,
+    whole_numbers,
+)
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.series_set import SeriesSet
-from seq2seq.tasks.forecasting.times import step_named
+from seq2seq.tasks.forecasting.times import check_dates, reach_told, shown, step_named
 
 ARRAYS = (
     *("values", "lengths", "names", "starts", "step", "targets"),
@@ -59,13 +66,16 @@ def write_arrays(series: SeriesSet, path: str | Path) -> None:
 
 def read_arrays(path: Path) -> SeriesSet:
     """Raises UsageError for a file that is none, an unknown array, and shapes that do not fit."""
-    arrays = _load(path)
+    arrays = load_folder(path) if path.is_dir() else load_npz(path)
     unknown = [n for n in arrays if n not in ARRAYS and not n.startswith(_STATIC)]
     if unknown or "values" not in arrays:
         what = f"unknown array {unknown[0]!r}" if unknown else "no array 'values'"
         raise UsageError(
             f"{path}: {what}; expected values and some of {', '.join(ARRAYS[1:])}, static.NAME"
         )
+    one = [name for name in arrays if name not in ("values", "step", "known")]
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(one, (1,))
+    check_dimensions(path, arrays, {**shapes, "values": (1, 2, 3), "known": (2,), "step": (0,)})
     values, lengths = _values(path, arrays)
     count, columns = len(lengths), values.shape[1]
     step = step_named(str(arrays.get("step", "1")))
@@ -75,6 +85,8 @@ def read_arrays(path: Path) -> SeriesSet:
             f"{path}: 'starts' are {starts.dtype} and 'step' is {step}; expected dates and a step "
             "such as h or D, or whole numbers and a whole number"
         )
+    if step.dated:
+        check_dates(starts, lambda row: f"{path}: 'starts' of series {row + 1}")
     starts = starts.astype("datetime64[ns]" if step.dated else np.int64)
     default = ["target"] if columns == 1 else [f"target{n + 1}" for n in range(columns)]
     targets = tuple(str(one) for one in arrays.get("targets", default))
@@ -83,7 +95,9 @@ def read_arrays(path: Path) -> SeriesSet:
         n.removeprefix(_STATIC): _static(a) for n, a in arrays.items() if n.startswith(_STATIC)
     }
     known = arrays.get("known")
-    known_lengths = np.asarray(arrays.get("known_lengths", lengths))
+    if known is not None and known.dtype.kind not in "fiub":
+        raise UsageError(f"{path}: 'known' holds {known.dtype}; expected numbers")
+    known_lengths = whole_numbers(path, "known_lengths", arrays.get("known_lengths", lengths))
     known_names = tuple(str(one) for one in arrays.get("known_names", []))
     for what, found, expected in (
         ("names", len(names), count),
@@ -102,8 +116,17 @@ def read_arrays(path: Path) -> SeriesSet:
             raise UsageError(f"{path}: {found} {what}; expected {expected}")
     if (lengths < 1).any() or (known_lengths < lengths).any():
         raise UsageError(f"{path}: lengths must be at least 1, known_lengths at least lengths")
-    if known is not None and not bool(np.isfinite(known).all()):
-        raise UsageError(f"{path}: 'known' holds NaN or infinity; expected numbers")
+    if known is not None and not bool((np.abs(known) <= LARGEST).all()):
+        raise UsageError(
+            f"{path}: 'known' holds NaN, infinity or a number above {LARGEST:.2g}; expected numbers"
+        )
+    reach = step.fits(starts, np.maximum(lengths, known_lengths) - 1)
+    if not reach.all():
+        row = int((~reach).argmax())
+        raise UsageError(
+            f"{path}: series {str(names[row])!r}, of {lengths[row]:,} steps ({step}) from "
+            f"{shown(starts[row])}: {reach_told(step)}"
+        )
     return SeriesSet(
         names,
         starts,
@@ -116,17 +139,6 @@ def read_arrays(path: Path) -> SeriesSet:
         known_names,
         static,
     )
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    try:
-        if path.is_dir():
-            files = {one.stem: one for one in sorted(path.glob("*.npy"))}
-            return {name: np.load(one, mmap_mode="r") for name, one in files.items()}
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path}: cannot be read as arrays ({error})") from None
 
 
 def _values(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -145,10 +157,11 @@ def _values(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.n
         values = values.reshape(-1, values.shape[2])
     elif values.ndim == 1:
         values = values[:, None]
-    lengths = np.asarray(arrays.get("lengths", lengths)).astype(np.int64)
-    if lengths.ndim != 1 or lengths.sum() != len(values):
+    lengths = whole_numbers(path, "lengths", arrays.get("lengths", lengths))
+    if lengths.sum() != len(values) or not values.size:
         raise UsageError(
-            f"{path}: 'lengths' sum up to {lengths.sum()}; 'values' have {len(values)} rows"
+            f"{path}: 'lengths' sum up to {lengths.sum()}; 'values' have {len(values)} rows of "
+            f"{values.shape[1]} numbers"
         )
     return values, lengths
 

@@ -136,8 +136,7 @@ def _steps(text: str) -> list[int]:
 
 
 def _backtest(options: argparse.Namespace) -> int:
-    import json
-
+    from seq2seq.json_files import to_json
     from seq2seq.tasks.forecasting.backtest import backtest
     from seq2seq.tasks.forecasting.evaluation import as_json, table
     from seq2seq.tasks.forecasting.reading import read_input
@@ -156,7 +155,7 @@ def _backtest(options: argparse.Namespace) -> int:
     scores = found.scores(options.steps)
     if options.json:
         told = {name: as_json(own) for name, own in scores.items()}
-        print(json.dumps({"windows": len(found.actual), "scores": told}))
+        print(to_json({"windows": len(found.actual), "scores": told}, ascii_only=True))
     else:
         horizon = found.actual.shape[1]
         print(f"{len(found.actual):,} windows of {horizon} steps, {len(series):,} series")

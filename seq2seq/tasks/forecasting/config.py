@@ -6,7 +6,13 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from seq2seq.config.checks import MAX_MEMBERS, check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import (
+    MAX_MEMBERS,
+    check_at_most,
+    check_fractions,
+    check_not_negative,
+    check_positive,
+)
 from seq2seq.config.layers import Attention, Cell
 from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
@@ -154,6 +160,8 @@ def check(config: ForecastConfig, where: str) -> None:
     check_fractions(shares, where)
     floors = {"forecast.seed": forecast.seed, "data.noise": data.noise}
     check_not_negative({**floors, "data.stretch": data.stretch}, where)
+    check_at_most({"data.noise": data.noise}, 1000, where)  # of standard deviations
+    check_at_most({"data.stretch": data.stretch}, 10, where)  # of a logarithm
     for key, levels in {"model.levels": model.levels, "forecast.levels": forecast.levels}.items():
         check_levels(levels, f"{where}: '{key}'")
     for name in data.calendar:
@@ -187,6 +195,12 @@ def check_levels(levels: list[float], name: str) -> None:
     ascending = all(low < high for low, high in itertools.pairwise(levels))
     if not levels or not ascending or not all(0 < level < 1 for level in levels):
         raise UsageError(f"{name} is {levels}; expected ascending numbers between 0 and 1")
+    alike = next((n for n, m in itertools.pairwise(levels) if f"{n:g}" == f"{m:g}"), None)
+    if alike is not None:  # the columns of a forecast are named by their levels
+        raise UsageError(
+            f"{name} is {levels}; two of them are both written {alike:g}: expected levels that "
+            "differ in six digits"
+        )
 
 
 def scaling_of(model: ForecastModelConfig) -> Scaling:

@@ -38,7 +38,7 @@ from seq2seq.tasks.forecasting.recent import recent_widths, widened
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series import Forecast, Series
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values, pack
-from seq2seq.tasks.forecasting.times import shown, step_named
+from seq2seq.tasks.forecasting.times import reach_told, shown, step_named
 from seq2seq.tasks.forecasting.windows import Reach, WindowCutter
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
     def _from_directory(cls, directory: Path) -> Forecaster:
         values = saved.read_values(directory, cls.task, {"targets": int}, cls.files)
         config = saved.run_config(values, directory, cls.task)
-        saved.require(directory, ENCODING_FILE, cls.files)
+        for name in (ENCODING_FILE, saved.WEIGHTS_FILE):
+            saved.require(directory, name, cls.files)
         encoding = load_encoding(directory)
         if len(encoding.targets) != values["targets"]:
             found = len(encoding.targets)
@@ -180,6 +181,7 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
     def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
         self.check(series)
         _check_future(series, asked.horizon)
+        _check_times(series, asked.horizon)
         origins = series.lengths
         where = Origins(np.arange(len(series)), origins, origins)
         found = self.predict(series, where, asked, precision)
@@ -326,6 +328,19 @@ def reach_of(model: Model, horizon: int | None = None) -> Reach:
         horizon = config.horizon
     log = config.transform == "log"
     return Reach(config.context, model.reach, horizon, scaling_of(config), log, model.samples)
+
+
+def _check_times(series: SeriesSet, horizon: int) -> None:
+    """Raises UsageError where the horizon's end has no time."""
+    fits = series.step.fits(series.starts, series.lengths + horizon - 1)
+    if not fits.all():
+        number = int((~fits).argmax())
+        row = int(series.lengths[number]) - 1
+        time = series.step.times(series.starts[number], np.array(row))[()]
+        raise UsageError(
+            f"series {str(series.names[number])!r}, {horizon} steps ({series.step}) after row "
+            f"{row + 1} (time {shown(time)}): {reach_told(series.step)}"
+        )
 
 
 def _check_future(series: SeriesSet, horizon: int) -> None:

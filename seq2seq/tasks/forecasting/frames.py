@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seq2seq.json_files import to_json
 from seq2seq.tasks.forecasting.series import Forecast
 
 if TYPE_CHECKING:
@@ -78,4 +78,4 @@ def json_of(forecast: Forecast) -> str:
         "times": [int(t) if times.dtype.kind == "i" else t.isoformat() for t in times],
         "targets": targets,
     }
-    return json.dumps(found, ensure_ascii=False)
+    return to_json(found)

@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 
+from seq2seq.array_files import LARGEST, UNREADABLE, reason_of
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.forecasting.arrays import ARRAYS, read_arrays
@@ -87,8 +88,8 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
         return read_series(location, columns)
     try:
         frame = read_stream(stream)
-    except (ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UNREADABLE as error:
+        reason = reason_of(error)
         raise UsageError(f"standard input: cannot be read as a CSV table ({reason})") from None
     return series_of_frame(frame, columns, "standard input")
 
@@ -96,9 +97,8 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
 def _read_table(path: Path) -> DataFrame:
     try:
         frame = read_table(path)
-    except (OSError, ValueError, EOFError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"{path}: cannot be read as a table ({reason})") from None
+    except (*UNREADABLE, ImportError) as error:
+        raise UsageError(f"{path}: cannot be read as a table ({reason_of(error)})") from None
     if frame is not None:
         return frame
     raise UsageError(
@@ -228,7 +228,7 @@ def _numbers(frame: DataFrame, names: Sequence[str], where: str) -> np.ndarray:
 def _check_known(
     known: np.ndarray, columns: Sequence[str], bounds: np.ndarray, names: np.ndarray, where: str
 ) -> None:
-    wrong = ~np.isfinite(known)
+    wrong = ~(np.abs(known) <= LARGEST)
     if not wrong.any():
         return
     row, column = (int(one) for one in np.argwhere(wrong)[0])
@@ -236,7 +236,7 @@ def _check_known(
     raise UsageError(
         f"{where}: series {str(names[series])!r}, row {row - bounds[series] + 1} of it: "
         f"{columns[column]} is {known[row, column]:g}; a covariate known ahead needs a number in "
-        "every row"
+        f"every row, of at most {LARGEST:.2g}"
     )
 
 

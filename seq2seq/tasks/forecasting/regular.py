@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.times import Step, find_step, most_common, shown
+from seq2seq.tasks.forecasting.times import Step, check_dates, find_step, most_common, shown
 
 if TYPE_CHECKING:
     from pandas import Series as Column
@@ -47,7 +47,8 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
         raise UsageError(f"{where}: row {int(missing.argmax()) + 1}: {column.name} is missing")
     if pandas.api.types.is_numeric_dtype(column):
         numbers = column.to_numpy()
-        whole = numbers.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # numbers that are too large differ below
+            whole = numbers.astype(np.int64)
         wrong = whole != numbers
         if wrong.any():
             row = int(wrong.argmax())
@@ -58,6 +59,10 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
         return _days(whole) if days else whole, None
     if isinstance(column.dtype, pandas.PeriodDtype):
         column = column.dt.to_timestamp()
+
+    def place(row: int) -> str:
+        return f"{where}: row {row + 1}: {column.name}"
+
     clocks = None
     if not pandas.api.types.is_datetime64_any_dtype(column):
         text = column.astype(str)
@@ -65,16 +70,21 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
         if differ:
             clocks = _parsed(text.str.replace(_OFFSET, r"\1", regex=True), where)[0]
     if column.dt.tz is None:
-        return column.to_numpy().astype("datetime64[ns]"), None
+        return _nanoseconds(column, place), None
     zone = str(column.dt.tz)
     clocks = column if clocks is None else clocks  # as the rows have them: UTC forgets offsets
-    local = clocks.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    local = _nanoseconds(clocks.dt.tz_localize(None), place)
     distances = np.diff(np.unique(local)).astype(np.int64)
     if len(distances) and (distances % _DAY == 0).all():
         return local, None
-    return column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype(
-        "datetime64[ns]"
-    ), zone
+    return _nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None), place), zone
+
+
+def _nanoseconds(column: Column, place: Callable[[int], str]) -> np.ndarray:
+    """Dates without a zone as datetime64[ns]; UsageError for one that is too far away."""
+    dates = column.to_numpy()
+    check_dates(dates, place)
+    return dates.astype("datetime64[ns]")
 
 
 def _days(numbers: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import overload
 
 import numpy as np
 
+from seq2seq.array_files import LARGEST
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.series import Series
 from seq2seq.tasks.forecasting.times import Step, shown
@@ -137,11 +138,17 @@ def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = Fa
     """Raises UsageError that names series, target and row for an infinite value; with ``counts``
     for one that is no whole number of at least 0; with ``positive`` for one that is not above 0.
     """
+    _check_static(series)
     chunk = 1 << 20  # rows at once: the array may lie on disk
     for begin in range(0, len(series.values), chunk):
         values = np.asarray(series.values[begin : begin + chunk])
         missing = np.isnan(values)
-        wrong, expected = np.isinf(values), "a finite number, or nothing where it is missing"
+        wrong, expected = (
+            np.abs(values) > LARGEST,
+            "a finite number, or nothing where it is missing",
+        )
+        if wrong.any() and not np.isinf(values).any():
+            expected = f"a number of at most {LARGEST:.2g}, the largest that networks compute with"
         if counts and not wrong.any():
             with np.errstate(invalid="ignore"):
                 wrong = ~missing & ((values < 0) | (values != np.floor(values)))
@@ -152,6 +159,17 @@ def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = Fa
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise UsageError(_place(series, begin + row, column, values[row, column], expected))
+
+
+def _check_static(series: SeriesSet) -> None:
+    for name, column in series.static.items():
+        wrong = np.abs(column) > LARGEST if column.dtype.kind == "f" else np.zeros(0, bool)
+        if wrong.any():
+            number = int(wrong.argmax())
+            raise UsageError(
+                f"series {str(series.names[number])!r}: static column {name!r} is "
+                f"{column[number]:g}; expected a number of at most {LARGEST:.2g}"
+            )
 
 
 def _place(series: SeriesSet, row: int, column: int, value: float, expected: str) -> str:

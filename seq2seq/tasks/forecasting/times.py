@@ -7,6 +7,7 @@ counted by the calendar, so that monthly and stock-market series are regular, to
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,10 @@ _NANOSECONDS = {  # pandas' names of frequencies
 }
 _MONTHS = {"M": 1, "Q": 3, "Y": 12}
 _DAY = _NANOSECONDS["D"]
+_YEAR = 365.2425 * _DAY
+# what datetime64[ns] holds, but for the first day, which numpy rounds wrongly
+_ENDS = ("1677-09-22T23:59:59", "2262-04-11T23:47:16")
+_BETWEEN = "from 1677-09-23 to 2262-04-11"
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,16 @@ class Step:
         else:  # the same day of each month: the 28th at the latest
             day = there.astype("datetime64[D]") + (days - months.astype("datetime64[D]"))
         return day.astype("datetime64[ns]") + clock
+
+    def fits(self, start: np.ndarray, number: np.ndarray) -> np.ndarray:
+        """Whether the times of the steps ``number`` after ``start`` can be told; others wrap round
+        in ``times``. bool, as the two are broadcast."""
+        length = {"rows": 1, "ns": 1, "business days": _DAY * 7 / 5}.get(self.unit, _YEAR / 12)
+        # in floating point, which does not wrap; a date may be off by four days of a calendar
+        first = np.asarray(start, "datetime64[ns]" if self.dated else None).astype(np.int64)
+        found = first + np.asarray(number, np.float64) * self.count * length
+        inside = np.abs(found) < 2.0**63 - (0 if self.unit in ("rows", "ns") else 4 * _DAY)
+        return np.asarray(inside)
 
     def numbers(self, times: np.ndarray) -> np.ndarray:
         """How many steps after ``times[0]`` each time lies, int64; -1 where it lies between two
@@ -139,6 +154,26 @@ def _calendar_steps(times: np.ndarray) -> list[Step]:
         if most_common(near) == 1 and bool((np.diff(days).astype(int) == 3).any()):
             found.append(Step(1, "business days"))
     return found
+
+
+def check_dates(dates: np.ndarray, place: Callable[[int], str]) -> None:
+    """Raises UsageError for a date that datetime64[ns] cannot hold: it would wrap round.
+    ``place`` names a row."""
+    wrong = np.isnat(dates)
+    if not wrong.any():
+        low, high = (np.datetime64(end).astype(dates.dtype) for end in _ENDS)
+        wrong = (dates <= low) | (dates > high)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise UsageError(f"{place(row)} is {dates[row]}; expected dates {_BETWEEN}")
+
+
+def reach_told(step: Step) -> str:
+    """What is wrong with steps that ``Step.fits`` refuses."""
+    numbers = "whole numbers of at most 63 bits"
+    return (
+        f"its last time cannot be told; expected {f'dates {_BETWEEN}' if step.dated else numbers}"
+    )
 
 
 def shown(time: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
@@ -271,7 +271,9 @@ class ForecastTask:
             "horizon": horizon,
             **as_json(scores),
         }
-        (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
+        (run / f"{split}.scores.json").write_text(
+            to_json(values, indent=1, ascii_only=True), "utf-8"
+        )
         lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
         location = self.config.data.test or f"{self.config.data.train}, {split} part"

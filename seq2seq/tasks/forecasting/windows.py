@@ -95,7 +95,8 @@ class WindowCutter:
         shift, scale = window_scale(
             reach.scaling, past[:, context], there[:, context], self._mean, self._deviation
         )
-        with np.errstate(invalid="ignore"):
+        # what float32 does not hold becomes a forecast that is no number, which is an error
+        with np.errstate(invalid="ignore", over="ignore"):
             scaled = ((values - shift[:, None]) / scale[:, None]).astype(np.float32)
         past, there = scaled[:, : reach.reach], observed[:, : reach.reach]
         if not there.all():

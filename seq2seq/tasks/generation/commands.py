@@ -7,7 +7,6 @@ import argparse
 import contextlib
 import dataclasses
 import itertools
-import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from seq2seq.command_line.files import chunks
 from seq2seq.command_line.options import add_machine, add_model, given, load_model
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.tasks.generation import fill_command, suggest_command
 from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check_generation
 
@@ -188,7 +188,7 @@ def _perplexity(options: argparse.Namespace) -> int:
         dynamic=dynamic if options.dynamic else None,
         precision=options.precision,
     )
-    print(json.dumps(_figures(result), indent=1) if options.json else result)
+    print(to_json(_figures(result), indent=1, ascii_only=True) if options.json else result)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import check_input, chunks, open_input, write_utf8
 from seq2seq.command_line.options import add_machine, add_model, load_model, whole
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 
 if TYPE_CHECKING:
     from seq2seq.tasks.generation.blanks import Blanked
@@ -112,7 +112,7 @@ def _write(filling: Filling, top: int | None, options: argparse.Namespace) -> No
             {"text": one.text, "score": round(one.score, 4), "probability": _share(one.probability)}
             for one in best
         ]
-        print(json.dumps(row, ensure_ascii=False))
+        print(to_json(row))
     elif options.sentence:
         print(filling.text)
     else:

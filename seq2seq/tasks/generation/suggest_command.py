@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, write_utf8
 from seq2seq.command_line.options import add_machine, add_model, load_model, whole
+from seq2seq.json_files import to_json
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _write(generator: Any, text: str, options: argparse.Namespace) -> None:
         _log.warning("no word fits after %r; its line stays empty", text)
     if options.json:
         words = [{"text": one.text, "probability": round(one.probability, 6)} for one in found]
-        print(json.dumps({"text": text, "suggestions": words}, ensure_ascii=False))
+        print(to_json({"text": text, "suggestions": words}))
     else:
         print("\t".join(f"{one.text}\t{one.probability:.4f}" for one in found))
 

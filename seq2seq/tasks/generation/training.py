@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.tasks.generation.cloze_model import ClozeModel, make_model
 from seq2seq.tasks.generation.config import LanguageConfig
 from seq2seq.tasks.generation.generator import TextGenerator
@@ -203,7 +203,7 @@ class LanguageTask:
             "word_perplexity": result.word_perplexity,
             "tokens": result.tokens,
         }
-        (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
+        (run / "test.scores.json").write_text(to_json(values, indent=1, ascii_only=True), "utf-8")
         lines = [str(result)]
         notes = f"On the test text `{self.config.data.test}`: {result}."
         metrics = {name: values[name] for name in ("perplexity", "bits_per_character")}

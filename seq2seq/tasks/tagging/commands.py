@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from seq2seq.command_line.files import check_input, chunks, open_input, open_out
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 
 if TYPE_CHECKING:
     from seq2seq.tasks.tagging.columns import Block
@@ -252,7 +252,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
         with open_output(options.output) as sink:
             _write(sink, write_pairs(sentences, [list(one.labels.values()) for one in found]))
-    print(json.dumps(values, indent=2) if options.json else "\n".join(told))
+    print(to_json(values, indent=2, ascii_only=True) if options.json else "\n".join(told))
     return 0
 
 

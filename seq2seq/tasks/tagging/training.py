@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.tagging.batches import (
     LabelIds,
@@ -264,7 +264,9 @@ class TaggingTask:
             name = str(self.config.data.sentence_label)
             told.append(f"{split}, {name}: accuracy {whole:.2f} ({len(sentences):,} sentences)")
             values[name] = {"sentences": len(sentences), "accuracy": whole}
-        (run / f"{split}.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
+        (run / f"{split}.scores.json").write_text(
+            to_json(values, indent=1, ascii_only=True), "utf-8"
+        )
         columns = write_pairs(sentences, [[x.labels for x in one[0].values()] for one in found])
         (run / f"{split}.columns").write_text(columns, encoding="utf-8")
         location = getattr(self.config.data, split)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from seq2seq.json_files import to_json
 from seq2seq.tasks.tagging.columns import Block
 from seq2seq.tasks.tagging.schemes import OUTSIDE, split_label
 from seq2seq.tasks.tagging.tagged import Tagged
@@ -84,4 +84,4 @@ class ColumnWriter:
 
 def json_line(tagged: Tagged) -> str:
     """One sentence as a JSON object on a line; see ``Tagged.to_dict``."""
-    return json.dumps(tagged.to_dict(), ensure_ascii=False) + "\n"
+    return to_json(tagged.to_dict()) + "\n"

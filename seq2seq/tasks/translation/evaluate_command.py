@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import secrets
 import sys
 import time
@@ -15,6 +14,7 @@ from seq2seq.command_line.files import open_output, progress
 from seq2seq.command_line.options import add_model, whole
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.tasks.translation.inputs import Given
 from seq2seq.tasks.translation.translate_command import WINDOW, translate_lines
 from seq2seq.tasks.translation.translate_options import (
@@ -77,7 +77,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     scores = score(texts, references, metrics=options.metrics, bootstrap=options.bootstrap)
     if options.json:
         values = {name: dataclasses.asdict(one) for name, one in scores.items()}
-        print(json.dumps({"sentences": len(texts), "scores": values}, indent=2))
+        print(to_json({"sentences": len(texts), "scores": values}, indent=2, ascii_only=True))
     else:
         print(format_scores(scores))
     return 0

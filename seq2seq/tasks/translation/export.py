@@ -11,7 +11,9 @@ import contextlib
 import copy
 import importlib.util
 import io
+import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,11 +154,23 @@ def _graphs(model: TranslationModel) -> dict[str, torch.onnx.ONNXProgram]:
     return {ENCODER: first, STEP: second}
 
 
+@contextlib.contextmanager
+def _errors_alone() -> Iterator[None]:
+    """The exporter's log without what is no error."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
 def _export(
     module: nn.Module, arguments: dict[str, Tensor], shapes: dict[str, object], outputs: list[str]
 ) -> torch.onnx.ONNXProgram:
     # The exporter prints its progress, and warns of packages that these models do not need.
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _errors_alone():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),

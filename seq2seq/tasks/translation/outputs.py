@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.text.characters import is_blank
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def output_lines(
             if one.missing:
                 values["missing"] = one.missing
         line = {"line": number, "source": source, "translations": found}
-        return json.dumps(line, ensure_ascii=False) + "\n"
+        return to_json(line) + "\n"
     if max(options.n_best, options.samples or 1) > 1:
         return "".join(f"{number}\t{found.score:.4f}\t{found.text}\n" for found in translations)
     score = f"{translations[0].score:.4f}\t" if options.scores else ""

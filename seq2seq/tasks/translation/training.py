@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from datasets import Dataset
 from torch import nn
 
 from seq2seq.errors import UsageError
+from seq2seq.json_files import to_json
 from seq2seq.tasks.translation.batches import Batch, TrainingBatches, collate
 from seq2seq.tasks.translation.config import TranslationConfig
 from seq2seq.tasks.translation.corpus import build_tokenizers, tokenize_pairs
@@ -204,7 +204,7 @@ class TranslationTask:
         lines = "".join(f"{text}\n" for text in hypotheses)
         (run / "test.hypotheses").write_text(lines, encoding="utf-8")
         values = {name: dataclasses.asdict(one) for name, one in scores.items()}
-        (run / "test.scores.json").write_text(json.dumps(values, indent=1), "utf-8")
+        (run / "test.scores.json").write_text(to_json(values, indent=1, ascii_only=True), "utf-8")
         card: dict[str, Any] = {"scores": scores, "test_set": self.config.data.test}
         self.translator().save_pretrained(model, card={**card, "training": training})
         return [str(one) for one in scores.values()]

@@ -12,7 +12,7 @@ import pytest
 
 from seq2seq.config.vocabulary import TokenizerConfig, VocabularyConfig
 from seq2seq.errors import RunError
-from seq2seq.saved.directory import CONFIG_FILE
+from seq2seq.saved.directory import CARD_FILE, CONFIG_FILE
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.text.vocabulary import UNITS_FILE, Subwords
 from tests.seq2seq.saved.models import make
@@ -82,6 +82,36 @@ def test_json_that_python_cannot_read(model, content):
             with pytest.raises(RunError, match=rf"{re.escape(str(path))}.*damaged"):
                 user.from_pretrained(directory, device="cpu")
             path.write_bytes(whole)
+
+
+def test_each_file_that_is_missing_is_named(model):
+    user, directory = model
+    for path in sorted(directory.iterdir()):
+        whole = path.read_bytes()
+        path.unlink()
+        if path.name != CARD_FILE:
+            with pytest.raises(RunError, match=rf"file {re.escape(path.name)} is missing"):
+                user.from_pretrained(directory, device="cpu")
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"shape": {"units": None}}, "'shape' is damaged"),
+        ({"shape": {"outputs": 2, "units": None}}, "'units' is None, expected int"),
+        ({"shape": {"outputs": "2"}}, "'outputs' is '2', expected int"),
+        ({"shape": {"outputs": 2, "kept": -1}}, "'kept' is -1, expected int"),
+        ({"shape": {"outputs": 2, "grid": 1}}, "'grid' is 1, expected bool"),
+    ],
+)
+def test_a_damaged_shape_of_a_classifier(tmp_path, values, said):
+    user = make("classification")
+    user.save_pretrained(tmp_path)
+    path = tmp_path / CONFIG_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **values}))
+    with pytest.raises(RunError, match=rf"{re.escape(str(path))}: {said}|{said}.*copy it again"):
+        user.from_pretrained(tmp_path, device="cpu")
 
 
 def test_loading_imports_no_compiler(tmp_path):

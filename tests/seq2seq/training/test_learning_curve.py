@@ -120,3 +120,27 @@ def test_no_log_and_no_loss(tmp_path):
 def test_smoothing_follows_a_straight_line_exactly():
     line = [3.0 - 0.5 * i for i in range(200)]
     assert learning_curve._smoothed(line) == pytest.approx(line)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        (b"\xff\xfe\x00\x01", UsageError, r"log\.jsonl: cannot be read \(no UTF-8 text\)"),
+        (b'{"step": Infinity, "loss": 1}\n', RunError, "line 1: 'step' is infinite"),
+        (b'{"step": NaN, "loss": 1}\n', RunError, "line 1: 'step' is infinite or no number"),
+        (b'{"step": 1' + b"0" * 400 + b"}\n", RunError, "line 1: 'step' is infinite"),
+        (b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n", RunError, "line 1: 'loss' is infinite"),
+        (b'{"step": 1, "loss": 1e308}\n{"step": 2, "loss": -1e308}\n', RunError, r"is 1e\+308"),
+    ],
+)
+def test_numbers_that_cannot_be_drawn(tmp_path, content, error, said):
+    (tmp_path / "log.jsonl").write_bytes(content)
+    with pytest.raises(error, match=said):
+        plot_learning_curve(tmp_path, tmp_path / "curve.png")
+
+
+def test_figures_that_there_were_not_are_left_out(tmp_path):
+    text = '{"step": 1, "loss": NaN}\n{"step": 2, "loss": null}\n{"step": 3, "loss": 1e99}\n'
+    (tmp_path / "log.jsonl").write_text(text)
+    assert read_log(tmp_path)["loss"] == ([3], [1e99])
+    plot_learning_curve(tmp_path, tmp_path / "curve.png")

@@ -220,3 +220,54 @@ def test_images_as_steps():
     moved = ImageSource(pixels + 1, ImageInputConfig(size=4, shift=1))
     found = moved.collate(np.array([0, 1]), np.random.default_rng(5)).values
     assert found.shape == (2, 4, 4) and float(found[0, 1, 1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"lengths": ["a", "b"]}, "'lengths' holds <U1; expected whole numbers"),
+        ({"lengths": [1.5, 1.5]}, "'lengths' holds 1.5; expected whole numbers"),
+        ({"lengths": [4, -1]}, "'lengths' holds -1"),
+        ({"lengths": 3}, r"'lengths' has shape \(\); expected 1 dimension"),
+        ({"static": 5.0}, r"'static' has shape \(\)"),
+        ({"static": [[np.inf], [0]]}, "an infinite value in 'static'"),
+        ({"features": "x"}, r"'features' has shape \(\)"),
+        ({"labels": 1}, r"'labels' has shape \(\)"),
+        ({"ids": 1}, r"'ids' has shape \(\)"),
+        ({"times": 1.0}, r"'times' has shape \(\)"),
+        ({"values": 1.0}, r"'values' has shape \(\)"),
+        ({"values": [[1.0, 2], [1e300, 2], [3, 4]]}, r"a value of 1e\+300 in step 2; expected"),
+        ({"times": [0, 1e300, 0]}, "expected a finite number for each"),
+    ],
+)
+def test_arrays_that_make_no_sense(tmp_path, arrays, said):
+    usual = {"values": np.ones((3, 2)), "lengths": [2, 1], "labels": ["a", "b"]}
+    np.savez(tmp_path / "s.npz", **{**usual, **arrays})
+    with pytest.raises(UsageError, match=rf"s\.npz.*{said}"):
+        read_series(str(tmp_path / "s.npz"), CONFIG)
+
+
+def test_files_that_are_no_archives_of_arrays(tmp_path):
+    path = tmp_path / "s.npz"
+    np.savez(path, values=np.ones((9, 9, 9)))
+    whole = path.read_bytes()
+    for content in (b"", b"junk", whole[:999], whole[:999] + b"\xff" * 99 + whole[1098:]):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"s\.npz: cannot be read as NPZ"):
+            read_series(str(path), CONFIG)
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(UsageError, match="holds one array"):
+        read_series(str(path), CONFIG)
+
+
+def test_numbers_of_json_that_floating_point_does_not_hold(tmp_path):
+    path = tmp_path / "s.jsonl"
+    for number, said in (
+        ("1" + "0" * 400, "too large"),
+        ("1e300", "a value of 1e"),
+        ("1e999", "inf"),
+    ):
+        path.write_text('{"values": [[%s, 2]], "label": "a"}\n' % number)  # noqa: UP031
+        with pytest.raises(UsageError, match=rf"s\.jsonl, line 1: .*{said}"):
+            read_series(str(path), CONFIG)

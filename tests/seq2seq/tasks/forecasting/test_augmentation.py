@@ -48,6 +48,12 @@ def test_stretching_is_refused_where_values_cannot_be():
             config_from_dict({**values, "model": model})
 
 
+@pytest.mark.parametrize("data", [{"noise": 1e308}, {"noise": 1001}, {"stretch": 11.0}])
+def test_augmentation_out_of_range(data):
+    with pytest.raises(UsageError, match=rf"'data.{next(iter(data))}' is .*expected at most 1"):
+        config_from_dict({"task": "forecasting", "data": data})
+
+
 def test_a_share_of_windows_stays_free_of_noise(batch):
     rows = [batch] * 50
     random = np.random.default_rng(1)

@@ -175,7 +175,7 @@ def test_plain_arrays(tmp_path):
         with pytest.raises(UsageError, match=message):
             read_series(str(tmp_path / "b.npz"), Columns(None))
     np.savez(tmp_path / "b.npz", values=np.array([{}], dtype=object))
-    with pytest.raises(UsageError, match="cannot be read as arrays"):  # nothing is unpickled
+    with pytest.raises(UsageError, match="cannot be read as NPZ"):  # nothing is unpickled
         read_series(str(tmp_path / "b.npz"), Columns(None))
 
 

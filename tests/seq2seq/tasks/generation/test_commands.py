@@ -241,3 +241,10 @@ def test_too_large_a_model_is_said_in_words(run, tmp_path):
     options = ["--data.train", tmp_path / "text.txt", "--output", tmp_path / "run"]
     status, _, err = run("train", tmp_path / "run.yaml", *options)
     assert status == 1 and "not enough memory" in err and "Traceback" not in err
+
+
+def test_a_perplexity_beyond_floating_point_is_null_in_json(model, run, tmp_path):
+    (tmp_path / "long.txt").write_text("a" * 3000, encoding="utf-8")
+    status, out, err = run("perplexity", model, "--text", tmp_path / "long.txt", "--json")
+    assert status == 0, err
+    assert "Infinity" not in out and json.loads(out)["word_perplexity"] is None
