@@ -26,7 +26,7 @@ def device_named(name: str) -> torch.device:
         return there or torch.device("cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):  # such as None
         raise UsageError(f"device is {name!r}; expected {DEVICES}") from None
     if device.type == "cpu":
         return device
@@ -51,7 +51,9 @@ def check_precision(precision: object, choices: tuple[str, ...] = ("fp32", "bf16
 
 
 def resolve_precision(precision: str, device: torch.device) -> Precision:
-    """ "auto" -> "bf16" where the device multiplies bf16 in hardware, else "fp32"."""
+    """ "auto" -> "bf16" where the device multiplies bf16 in hardware, else "fp32". Raises
+    UsageError for what is none of the three."""
+    check_precision(precision, ("auto", "fp32", "bf16"))
     if precision != "auto":
         return "bf16" if precision == "bf16" else "fp32"
     if device.type == "cuda":

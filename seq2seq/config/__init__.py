@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq import registry
+from seq2seq.arguments import check_path, check_text
 from seq2seq.config.checks import MAX_THREADS
 from seq2seq.config.layers import Attention, Cell, DecoderConfig, EncoderConfig
 from seq2seq.config.paths import normal_path
 from seq2seq.config.reading import as_written, build, read_yaml, set_dotted
 from seq2seq.config.training import RunConfig, TrainingConfig
 from seq2seq.config.vocabulary import VocabularyConfig
+from seq2seq.errors import UsageError
 
 __all__ = [
     "MAX_THREADS",
@@ -49,7 +51,8 @@ def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> An
     Returns the dataclass of its task, a ``RunConfig``. Raises UsageError for a missing or malformed
     file, an unknown key or a wrong type.
     """
-    path, overrides = Path(normal_path(str(path))), overrides or {}
+    path = Path(normal_path(check_path("path", path)))
+    overrides = _checked({} if overrides is None else overrides)
     values, written = read_yaml(path)
     task = overrides.get("task", values.get("task", _DEFAULT_TASK))
     cls = registry.load(registry.task(task, str(path)).config)
@@ -57,6 +60,16 @@ def load_config(path: str | Path, overrides: dict[str, str] | None = None) -> An
     for key, text in overrides.items():
         set_dotted(cls, values, key, text)
     return config_from_dict(values, where=str(path))
+
+
+def _checked(overrides: object) -> dict[str, str]:
+    if not isinstance(overrides, dict):
+        kind = type(overrides).__name__
+        raise UsageError(f"overrides is a {kind}; expected a dict of keys and texts")
+    for key, text in overrides.items():
+        check_text(f"the key {key!r} of overrides", key)
+        check_text(f"overrides: '{key}'", text)
+    return overrides
 
 
 def config_from_dict(values: dict[str, Any], where: str = "config") -> Any:

@@ -8,6 +8,7 @@ from typing import Any, NotRequired, Protocol, TypedDict
 import torch
 from torch import Tensor
 
+from seq2seq.arguments import is_number
 from seq2seq.decoding.constraints import Constraint
 from seq2seq.errors import RunError, UsageError
 
@@ -62,9 +63,9 @@ def check_limits(sources: int, max_lengths: Tensor) -> list[int]:
 
 def check_option(name: str, value: float, least: float, most: float | None = None) -> None:
     """Raises UsageError unless least <= value <= most (NaN is refused too)."""
-    if not value >= least or (most is not None and not value <= most):
+    if not is_number(value) or value < least or (most is not None and value > most):
         expected = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise UsageError(f"{name} is {value}; expected a number {expected}")
+        raise UsageError(f"{name} is {value!r}; expected a number {expected}")
 
 
 def attention_of(state: Any) -> Tensor:

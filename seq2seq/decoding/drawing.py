@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seq2seq.arguments import check_number, check_whole
 from seq2seq.config.checks import MAX_SAMPLES
 from seq2seq.decoding.contract import StepModel, check_limits, check_logits
 from seq2seq.decoding.hypothesis import Hypothesis
@@ -77,10 +78,10 @@ def draw_sequences(
 
 def check_sampling(samples: int, sampling: Sampling, min_length: int) -> None:
     """Raises UsageError for a value out of range, and for a minimum length: sampling has none."""
-    if not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
-        raise UsageError(f"samples is {samples}; expected a whole number, 1 to {MAX_SAMPLES}")
-    if not isinstance(sampling.top_k, int) or sampling.top_k < 0:
-        raise UsageError(f"top_k is {sampling.top_k}; expected a whole number of at least 0")
+    check_whole("samples", samples, 1, MAX_SAMPLES)
+    check_whole("top_k", sampling.top_k, 0)
+    for name in ("temperature", "top_p", "min_p"):
+        check_number(name, getattr(sampling, name))
     temperature = sampling.temperature  # 0: the likeliest; smaller than 0.001, logits overflow
     if temperature != 0 and not 0.001 <= temperature <= 1000:
         raise UsageError(f"temperature is {temperature}; expected 0, or 0.001 to 1000")

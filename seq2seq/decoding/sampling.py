@@ -13,6 +13,7 @@ al. 2024) remain; one of them is drawn. At temperature 0 the likeliest is taken.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from kernels.common.precision import widest
+from seq2seq.arguments import check_whole
 from seq2seq.decoding.contract import StepModel
 from seq2seq.errors import RunError
 
@@ -37,6 +39,12 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     no_repeat_ngram: int = 0
+
+
+def seed_of(seed: object) -> int:
+    """The seed that was given, or where it is None one that nobody can tell. Raises UsageError for
+    what is no whole number."""
+    return secrets.randbits(32) if seed is None else check_whole("seed", seed)
 
 
 def row_key(seed: int, sample: int, prompt: Sequence[int]) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from seq2seq.arguments import check_number, check_whole
 from seq2seq.decoding.constraints import Constraint
 from seq2seq.decoding.contract import check_option
 from seq2seq.decoding.groups import repeated
@@ -85,6 +86,16 @@ def group_options(
         groups=groups,
         diversity=diversity,
     )
+
+
+def check_settings(settings: object, least: Mapping[str, float]) -> None:
+    """Raises UsageError for a setting of a search that is below its least value, or of another
+    kind of number than that: a whole one where that is an int."""
+    for key, lowest in least.items():
+        if isinstance(lowest, int):
+            check_whole(key, getattr(settings, key), lowest)
+        else:
+            check_number(key, getattr(settings, key), lowest)
 
 
 def check_sources(

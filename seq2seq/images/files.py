@@ -79,6 +79,10 @@ def read_image(source: str | Path | Image.Image, size: int) -> torch.Tensor:
     if "\0" in name:
         raise ImageError(f"{name!r}: no name of a file (it holds a null character)")
     try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise ImageError(f"{name!a}: no name of a file (it holds half a character)") from None
+    try:
         with open(source, "rb") as stream:
             if not stream.read(1):
                 raise ImageError(f"{name}: the file is empty; expected an image")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import nn
 
+from seq2seq.arguments import check_kind, check_path
 from seq2seq.config import config_to_dict
 from seq2seq.precision import device_named
 from seq2seq.saved.directory import FORMAT_VERSION, format_of, replace_files, write_weights
@@ -79,7 +80,7 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
         """
         chosen = device_named(device)
         directory = model_folder(
-            str(name),
+            check_path("model", name),
             cls.files,
             revision=revision,
             token=token,
@@ -102,6 +103,9 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
             UsageError: an unknown key in ``card``.
             RunError: the files cannot be written (no room, no permission, a file in the way).
         """
+        path = Path(check_path("directory", directory))
+        if card is not None:
+            check_kind("card", card, dict)
         if card is not None or self.readme is None:
             parameters = sum(parameter.numel() for parameter in self.model.parameters())
             self.readme = self._card(parameters, card)
@@ -115,7 +119,7 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
             }
             write_weights(self.model, staging, values, self.readme)
 
-        replace_files(Path(directory), write, self.files)
+        replace_files(path, write, self.files)
 
     def push_to_hub(
         self,

@@ -5,18 +5,23 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from seq2seq.arguments import listed_texts
 from seq2seq.errors import UsageError
 from seq2seq.text.phrases import Phrases, Spelling
 from seq2seq.text.vocabulary import UNK, Units, Words
 from seq2seq.text.words import CLOSING
 
 
-def unit_phrases(units: Units, required: Sequence[str], forbidden: Sequence[str]) -> Phrases | None:
+def unit_phrases(
+    units: Units, require: Sequence[str] | None, forbid: Sequence[str] | None
+) -> Phrases | None:
     """The constraint of texts that are written in ``units``; None where there are no phrases.
 
-    Raises UsageError for a phrase that is blank, or that must come and has something which the
-    vocabulary lacks.
+    Raises UsageError for what is no list of texts, and for a phrase that is blank, or that must
+    come and has something which the vocabulary lacks.
     """
+    required = [] if require is None else listed_texts("require", require, "required phrase")
+    forbidden = [] if forbid is None else listed_texts("forbid", forbid, "forbidden phrase")
     if not required and not forbidden:
         return None
     for phrase in (*required, *forbidden):

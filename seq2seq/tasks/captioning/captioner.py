@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.arguments import check_whole, given_or
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.decoding.drawing import check_sampling, draw_sequences
 from seq2seq.decoding.ensemble import check_members, members_of
-from seq2seq.decoding.sampling import row_key
+from seq2seq.decoding.sampling import row_key, seed_of
 from seq2seq.errors import RunError, UsageError
 from seq2seq.images.files import ImageError, read_image
 from seq2seq.layers.evaluating import evaluating
@@ -131,8 +131,9 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             UsageError: ``images`` is no list; a setting out of range.
             RunError: the device is out of memory; the model gives no numbers (NaN).
         """
-        settings = search_settings(decoding or self.config.decoding, beam_size, batch_size)
-        if not isinstance(n_best, int) or not 1 <= n_best <= settings.beam_size:
+        decoding = given_or("decoding", decoding, self.config.decoding)
+        settings = search_settings(decoding, beam_size, batch_size)
+        if not 1 <= check_whole("n_best", n_best) <= settings.beam_size:
             most = f"{settings.beam_size} (beam_size)"
             raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
         phrases = unit_phrases(self.units, require, forbid)
@@ -169,12 +170,13 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         is ``log_probability``, under the model as it is.
         There is no attention. All else is as in ``caption``.
         """
-        settings = search_settings(decoding or self.config.decoding, None, None)
+        decoding = given_or("decoding", decoding, self.config.decoding)
+        settings = search_settings(decoding, None, None)
         options = Sampling(
             temperature, top_k, top_p, min_p, no_repeat_ngram=settings.no_repeat_ngram
         )
         check_sampling(samples, options, settings.min_length)
-        seed = secrets.randbits(32) if seed is None else seed
+        seed = seed_of(seed)
 
         def write(
             model: AnyModel, encoded: Encoded | Views, weights: Any, batch: list[Tensor]

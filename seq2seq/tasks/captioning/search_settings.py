@@ -5,9 +5,20 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from seq2seq.decoding.search_options import MAX_BEAM_SIZE
+from seq2seq.decoding.search_options import MAX_BEAM_SIZE, check_settings
 from seq2seq.errors import UsageError
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig
+
+_LEAST: dict[str, float] = {
+    "beam_size": 1,
+    "batch_size": 1,
+    "max_length": 0,
+    "min_length": 0,
+    "no_repeat_ngram": 0,
+    "length_penalty": 0.0,
+    "beam_groups": 1,
+    "diversity": 0.0,
+}
 
 
 def search_settings(
@@ -20,23 +31,7 @@ def search_settings(
     given = {"beam_size": beam_size, "batch_size": batch_size}
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
-    least = {
-        "beam_size": 1,
-        "batch_size": 1,
-        "max_length": 0,
-        "min_length": 0,
-        "no_repeat_ngram": 0,
-        "length_penalty": 0,
-        "beam_groups": 1,
-        "diversity": 0,
-    }
-    for key, lowest in least.items():
-        value = getattr(settings, key)
-        real = key in ("length_penalty", "diversity")
-        whole = real or isinstance(value, int)
-        if not whole or not lowest <= value < float("inf"):
-            kind = "number" if real else "whole number"
-            raise UsageError(f"{key} is {value!r}; expected a {kind} of at least {lowest}")
+    check_settings(settings, _LEAST)
     if settings.beam_size > MAX_BEAM_SIZE:
         raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
     return settings

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seq2seq.arguments import check_number, check_whole, listed
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -145,10 +146,10 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
                 "holds attention"
             )
         threshold = self.config.decoding.threshold if threshold is None else threshold
-        if not 0 <= threshold <= 1:
-            raise UsageError(f"threshold is {threshold}; expected 0 to 1")
+        check_number("threshold", threshold, 0, 1)
         single = self._is_one(inputs)
-        items = [self._read(one, n) for n, one in enumerate([inputs] if single else inputs, 1)]
+        several = [inputs] if single else listed("inputs", inputs, "inputs")
+        items = [self._read(one, n) for n, one in enumerate(several, 1)]
         if not items:
             return []
         source = self._source(items)
@@ -162,7 +163,8 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
 
     def read(self, inputs: Any) -> Source:
         """Inputs as numbers. Raises UsageError for one of another kind or size than the model's."""
-        return self._source([self._read(one, number) for number, one in enumerate(inputs, 1)])
+        several = listed("inputs", inputs, "inputs")
+        return self._source([self._read(one, number) for number, one in enumerate(several, 1)])
 
     def answers(self, source: Source, precision: Precision = "fp32") -> np.ndarray:
         """Probabilities (N, K), or numbers (N,), of inputs that are numbers already."""
@@ -173,8 +175,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
     ) -> tuple[torch.Tensor, list[np.ndarray | None]]:
         """(N, K) float32, not tempered, and for each input its attention weights (S,), or None."""
         size = self.config.decoding.batch_size if batch_size is None else batch_size
-        if not isinstance(size, int) or size < 1:
-            raise UsageError(f"batch_size is {size!r}; expected a whole number of at least 1")
+        check_whole("batch_size", size, 1)
         device = next(self.model.parameters()).device
         logits = torch.zeros(len(source), self.targets.outputs)
         attention: list[np.ndarray | None] = [None] * len(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from seq2seq.arguments import check_number, check_path, check_whole, listed
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -100,9 +102,9 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             columns, targets=self.encoding.targets, step=step_named(self.encoding.step)
         )
 
-    def read(self, location: str) -> SeriesSet:
+    def read(self, location: str | os.PathLike[str]) -> SeriesSet:
         """The series of a file (CSV, Parquet, NPZ) or folder, by the columns of this model."""
-        return read_series(location, self.columns)
+        return read_series(check_path("location", location), self.columns)
 
     def forecast(
         self,
@@ -264,19 +266,20 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
     ) -> Asked:
         trained, settings = self.config.model.horizon, self.config.forecast
         horizon = trained if horizon is None else horizon
-        if not isinstance(horizon, int) or horizon < 1:
-            raise UsageError(f"horizon is {horizon!r}; expected a whole number of at least 1")
+        check_whole("horizon", horizon, 1)
         if horizon > trained and not self.model.samples:
             raise UsageError(
                 f"horizon is {horizon}; this model forecasts {trained} steps at once, and no more: "
                 "train one with a longer 'model.horizon', or an autoregressive one"
             )
-        chosen = [float(level) for level in (settings.levels if levels is None else levels)]
+        chosen = listed("levels", settings.levels if levels is None else levels, "numbers")
+        for level in chosen:
+            check_number("a level", level)
+        chosen = [float(level) for level in chosen]
         check_levels(chosen, "levels")
-        if not isinstance(paths, int) or not 0 <= paths <= MOST_PATHS:
-            raise UsageError(f"paths is {paths!r}; expected 0 to {MOST_PATHS}")
-        if seed is not None and (not isinstance(seed, int) or seed < 0):
-            raise UsageError(f"seed is {seed!r}; expected a whole number of at least 0")
+        check_whole("paths", paths, 0, MOST_PATHS)
+        if seed is not None:
+            check_whole("seed", seed, 0)
         used = settings.calibrate if calibrate is None else calibrate
         return Asked(
             tuple(chosen),

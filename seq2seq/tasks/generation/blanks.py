@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from seq2seq import json_files
+from seq2seq.arguments import listed
 from seq2seq.errors import UsageError
 
 _BLANK = re.compile(r"_{2,}")
@@ -91,10 +92,8 @@ def parse_json(line: str, where: str) -> tuple[str, list[Any] | None]:
 def _candidates(
     candidates: Sequence[str | Sequence[str]], blanks: int, where: str
 ) -> tuple[tuple[str, ...], ...]:
-    if isinstance(candidates, str):
-        raise UsageError(f"{where}: candidates is one text; expected a list of texts")
-    found = []
-    for number, candidate in enumerate(candidates, 1):
+    found: list[tuple[str, ...]] = []
+    for number, candidate in enumerate(listed(f"{where}: candidates", candidates, "texts"), 1):
         several: Any = candidate
         if isinstance(candidate, str):
             several = [candidate] if blanks == 1 else candidate.split(_BETWEEN)

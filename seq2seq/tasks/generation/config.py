@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from seq2seq.arguments import is_number
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import Cell
 from seq2seq.config.paths import PathText
@@ -208,12 +209,12 @@ def check_generation(options: GenerationConfig, before: str = "", after: str = "
     }
     for name, (kind, least, most) in ranges.items():
         value = getattr(options, name)
-        right = isinstance(value, kind) and not isinstance(value, bool)
+        right = isinstance(value, kind) and is_number(value) and value < float("inf")
         if not right or not value >= least or (most is not None and not value <= most):
             expected = "a whole number" if kind is Integral else "a number"
             expected += f" at least {least}" if most is None else f" from {least} to {most}"
             raise UsageError(
-                f"{before}{name}{after} is {value}; expected {expected}{hints.get(name, '')}"
+                f"{before}{name}{after} is {value!r}; expected {expected}{hints.get(name, '')}"
             )
     if 0 < options.temperature < LEAST_TEMPERATURE:
         raise UsageError(
@@ -223,9 +224,10 @@ def check_generation(options: GenerationConfig, before: str = "", after: str = "
     # as a caller of Python gave them, whatever the annotations say
     top_p: Any = options.top_p
     stop: Any = options.stop
-    if not isinstance(top_p, Real) or not 0 < options.top_p <= 1:
-        raise UsageError(f"{before}top_p{after} is {top_p}; expected 0 < top_p <= 1 (1: off)")
-    if isinstance(stop, str) or not all(isinstance(text, str) for text in stop):
+    if not is_number(top_p) or not 0 < top_p <= 1:
+        raise UsageError(f"{before}top_p{after} is {top_p!r}; expected 0 < top_p <= 1 (1: off)")
+    several = isinstance(stop, (list, tuple))
+    if not several or not all(isinstance(text, str) for text in stop):
         raise UsageError(f"{before}stop{after} is {stop!r}; expected a list of texts")
     if not all(stop):
         raise UsageError(f"{before}stop{after} holds an empty text; leave it out")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from seq2seq.arguments import check_kind, check_whole, listed
 from seq2seq.errors import RunError, UsageError
 from seq2seq.precision import AutoPrecision
 from seq2seq.tasks.generation.alternatives import Alternatives, alternatives, score_endings
@@ -59,6 +60,9 @@ class BlankFiller:
 
     def __init__(self, model: TextGenerator, backward: TextGenerator | None = None) -> None:
         """Raises UsageError where two models are not one forward and one backward."""
+        check_kind("model", model, TextGenerator)
+        if backward is not None:
+            check_kind("backward", backward, TextGenerator)
         directions = [m.config.model.direction for m in (model, backward) if m is not None]
         if len(directions) == 2 and directions != ["forward", "backward"]:
             raise UsageError(
@@ -107,8 +111,11 @@ class BlankFiller:
         precision: AutoPrecision = "fp32",
     ) -> list[Filling]:
         """The same for many; a sentence's result does not depend on the others."""
-        if top is not None and (not isinstance(top, int) or top < 1):
-            raise UsageError(f"top is {top}; expected a whole number of at least 1")
+        if top is not None:
+            check_whole("top", top, 1)
+        sentences = listed("sentences", sentences, "Blanked")
+        for number, one in enumerate(sentences, start=1):
+            check_kind(f"sentence {number}", one, Blanked)
         given = [
             one.candidates or tuple((word,) for word in self._likely_words(one, precision))
             for one in sentences

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from seq2seq.decoding.sampling import Rollout, row_key
+from seq2seq.arguments import check_text, check_whole, given_or, listed, listed_texts
+from seq2seq.decoding.sampling import Rollout, row_key, seed_of
 from seq2seq.errors import UsageError
 from seq2seq.precision import AutoPrecision, products, resolve_precision
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
@@ -137,7 +137,8 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
             "beam_size": beam_size,
         }
         given = {name: value for name, value in given.items() if value is not None}
-        settings = dataclasses.replace(settings or self.config.generation, **given)
+        settings = given_or("settings", settings, self.config.generation)
+        settings = dataclasses.replace(settings, **given)
         if not stream:
             return self.generate_batch([prompt], settings=settings, seed=seed, precision=precision)[
                 0
@@ -159,14 +160,9 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         ``beam_size``.
         """
         settings = self._checked(settings)
-        if isinstance(prompts, str):
-            raise UsageError("prompts is one text; expected a list: generate_batch([prompt])")
-        if not isinstance(samples, int) or not 1 <= samples <= MAX_SAMPLES:
-            raise UsageError(
-                f"samples is {samples}; expected a whole number from 1 to {MAX_SAMPLES:,}"
-            )
-        seed = secrets.randbits(32) if seed is None else seed
-        units = [self.prompt_units(prompt) for prompt in prompts]
+        check_whole("samples", samples, 1, MAX_SAMPLES)
+        seed = seed_of(seed)
+        units = [self.prompt_units(prompt) for prompt in listed("prompts", prompts)]
         rows = [(ids, sample) for ids in units for sample in range(samples)]
         steps = self.steps(precision)
         if settings.beam_size > 1:
@@ -192,12 +188,11 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
                 f"beam_size is {settings.beam_size}: beam search knows its text only at the end; "
                 "leave out stream, or set beam_size to 1"
             )
-        seed = secrets.randbits(32) if seed is None else seed
-        return Session(self, self.steps(precision), settings, seed)
+        return Session(self, self.steps(precision), settings, seed_of(seed))
 
     def _checked(self, settings: GenerationConfig | None) -> GenerationConfig:
         check_writes(self.config)
-        settings = settings or self.config.generation
+        settings = given_or("settings", settings, self.config.generation)
         check_generation(settings)
         return settings
 
@@ -321,13 +316,13 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         that the model has never seen are scored as <unk>, with a warning. A model that reads
         backward scores from the text's end, and knows no context: UsageError.
         """
+        texts = listed_texts("texts", texts)
+        check_text("context", context)
         check_scores(self.config, context)
         before = self.prompt_units(context)
         segments = []
         unknown: list[str] = []
-        for number, text in enumerate(texts, start=1):
-            if not isinstance(text, str):
-                raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
+        for text in texts:
             ids = [*before, *self.encode(text)]
             unknown += self.units.unknown(text)
             if self.has_end:
@@ -355,6 +350,8 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         check_scores(self.config)
         if isinstance(text, (str, bytes)):
             text = as_documents([text], self.config.data.documents, "the text")
+        elif not isinstance(text, (Text, LargeText)):
+            raise UsageError(f"text is a {type(text).__name__}; expected str, bytes or Text")
         corpus = encoded(text, self.units, self.has_end, self.backward)
         if corpus.tokens < 2:
             raise UsageError("the text has one unit; at least two are needed to predict one")
@@ -379,4 +376,4 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
 
 
 def _stops(stop: Sequence[str]) -> list[str]:
-    return [stop] if isinstance(stop, str) else list(stop)
+    return [stop] if isinstance(stop, str) else listed("stop", stop)

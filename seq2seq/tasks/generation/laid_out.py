@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from seq2seq.precision import AutoPrecision, Precision, check_precision, resolve_precision
+from seq2seq.precision import AutoPrecision, Precision, resolve_precision
 
 Steps = TypeVar("Steps")
 
@@ -28,7 +28,6 @@ class LaidOut:
         kind: Callable[[Any, Precision], Steps],
         precision: AutoPrecision,
     ) -> Steps:
-        check_precision(precision, ("auto", "fp32", "bf16"))
         device = next(model.parameters()).device
         chosen = resolve_precision(precision, device)
         # weights made in torch.inference_mode cannot be changed outside of it, and count nothing

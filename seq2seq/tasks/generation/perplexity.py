@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.common.precision import widest
+from seq2seq.arguments import check_kind, check_number, check_whole, is_number
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.generation.cloze_model import ClozeModel
@@ -79,10 +80,10 @@ class Cache:
     flatness: float = 0.3
 
     def __post_init__(self) -> None:
-        _at_least("cache size", self.size, 1)
-        if not 0 < self.weight < 1:
-            raise UsageError(f"cache weight is {self.weight}; expected 0 < weight < 1")
-        _at_least("cache flatness", self.flatness, 0)
+        check_whole("cache size", self.size, 1)
+        if not is_number(self.weight) or not 0 < self.weight < 1:
+            raise UsageError(f"cache weight is {self.weight!r}; expected 0 < weight < 1")
+        check_number("cache flatness", self.flatness, 0)
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,9 @@ class Dynamic:
     steps: int = 20
 
     def __post_init__(self) -> None:
-        _at_least("dynamic rate", self.rate, 0)
-        if not 0 <= self.decay <= 1:
-            raise UsageError(f"dynamic decay is {self.decay}; expected from 0 to 1")
-        _at_least("dynamic steps", self.steps, 1)
+        check_number("dynamic rate", self.rate, 0)
+        check_number("dynamic decay", self.decay, 0, 1)
+        check_whole("dynamic steps", self.steps, 1)
 
 
 class Segment(NamedTuple):
@@ -135,8 +135,10 @@ def evaluate(
 
     The weights are as before in the end, with ``dynamic`` too.
 
-    Raises RunError where the model gives no probabilities (NaN).
+    Raises UsageError for an option of another kind or out of range, RunError where the model gives
+    no probabilities (NaN).
     """
+    _check_reading(rows, cold_window, cache, dynamic)
     device = next(model.parameters()).device
     segments = _segments(corpus, rows, warm_up, cold_window)
     side_by_side = max(rows, _ROWS) if cold_window else rows
@@ -329,9 +331,16 @@ def _exp(value: float) -> float:
     return math.exp(value) if value < 700 else math.inf
 
 
-def _at_least(name: str, value: float, least: int) -> None:
-    if not least <= value < math.inf:
-        raise UsageError(f"{name} is {value}; expected at least {least}")
+def _check_reading(
+    rows: int, cold_window: int | None, cache: Cache | None, dynamic: Dynamic | None
+) -> None:
+    check_whole("rows", rows, 1)
+    if cold_window is not None:
+        check_whole("cold_window", cold_window, 1)
+    if cache is not None:
+        check_kind("cache", cache, Cache)
+    if dynamic is not None:
+        check_kind("dynamic", dynamic, Dynamic)
 
 
 def _check_number(total: float, cache: Cache | None, dynamic: Dynamic | None) -> None:

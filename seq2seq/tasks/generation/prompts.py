@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Literal
 
+from seq2seq.arguments import check_text
 from seq2seq.errors import UsageError
 from seq2seq.text.vocabulary import END, UNK, Units
 
@@ -25,8 +26,7 @@ def prompt_units(
     What the model has never seen is left out, or read as <unk> where the model knows that, with a
     warning; or raises UsageError where ``unknown`` is "refuse".
     """
-    if not isinstance(prompt, str):
-        raise UsageError(f"prompt is a {type(prompt).__name__}; expected str")
+    check_text("prompt", prompt)
     unseen = units.unknown(prompt)
     ids = units.encode(prompt).tolist()
     if unseen:

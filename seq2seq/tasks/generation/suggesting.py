@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seq2seq.errors import UsageError
+from seq2seq.arguments import check_text, check_whole
 from seq2seq.precision import AutoPrecision
 from seq2seq.text.vocabulary import END, Units, Words
 
@@ -46,10 +46,8 @@ def suggest(
 
     Raises UsageError for a text that is no str and a ``top`` below 1.
     """
-    if not isinstance(text, str):
-        raise UsageError(f"text is a {type(text).__name__}; expected str")
-    if not isinstance(top, int) or top < 1:
-        raise UsageError(f"top is {top}; expected a whole number of at least 1")
+    check_text("text", text)
+    check_whole("top", top, 1)
     match = _IN_PROGRESS.search(text)
     assert match is not None  # it matches the empty text at the end
     begun = match[0]

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from seq2seq.arguments import check_whole
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -127,8 +128,7 @@ class Tagger(Pretrained[AnyModel, TaggingConfig]):
         check_precision(precision)
         if split not in ("spaces", "words"):
             raise UsageError(f"split is {split!r}; expected 'spaces' or 'words'")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size!r}; expected a whole number above 0")
+        check_whole("batch_size", batch_size, 1)
         settings = (split, probabilities, batch_size, precision)
         if isinstance(sentences, str):
             one = None if features is None else [features]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seq2seq.arguments import listed, listed_texts
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.prefixes import encode_prefixes, unknown_letters
 from seq2seq.text.phrases import Phrases
@@ -72,19 +73,18 @@ def _of_each(
 ) -> list[Sequence[str]]:
     if given is None:
         return [()] * texts
-    if isinstance(given, str):
-        raise UsageError(f"{name} is one text; expected a list of phrases: [{given!r}]")
-    if all(isinstance(one, str) for one in given):
-        return [[one for one in given if isinstance(one, str)]] * texts
-    if len(given) != texts:
+    lists = listed(name, given, "phrases")
+    if all(isinstance(one, str) for one in lists):
+        return [lists] * texts
+    if len(lists) != texts:
         raise UsageError(
-            f"{len(given)} lists of phrases in {name} for {texts} texts; expected one for each, or "
+            f"{len(lists)} lists of phrases in {name} for {texts} texts; expected one for each, or "
             "one list for all"
         )
-    for line, phrases in enumerate(given, start=first_line):
-        if isinstance(phrases, str) or not all(isinstance(one, str) for one in phrases):
-            raise UsageError(f"line {line}: {name} holds {phrases!r}; expected a list of str")
-    return [list(phrases) for phrases in given]
+    return [
+        listed_texts(f"line {line}: {name}", phrases, f"line {line}: {name}: phrase")
+        for line, phrases in enumerate(lists, start=first_line)
+    ]
 
 
 def _phrases(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from seq2seq.errors import UsageError
+from seq2seq.text.files import check_unicode
 
 # Languages that are written without spaces between sentences, by their two- or three-letter codes.
 _NO_SPACES = frozenset("zh ja th lo my km bo yue zho jpn cmn".split())
@@ -16,8 +17,9 @@ def split_document(text: str, language: str) -> list[tuple[str, str]]:
 
     ``language`` is a code such as "en" or "de-AT", the name that the model's configuration has; an
     unknown one is split by the rules that most languages share. Line breaks end sentences.
-    Raises UsageError where the library is missing.
+    Raises UsageError where the library is missing, and for half a character.
     """
+    check_unicode(text, "a document")
     try:
         import sentencex
     except ImportError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seq2seq.arguments import check_text, listed
 from seq2seq.errors import UsageError
 from seq2seq.text.sentencepiece import Tokenizer
 
@@ -18,13 +19,12 @@ def encode_prefixes(
     A letter that the vocabulary lacks is spelt in bytes where the tokenizer has byte fallback.
     Raises UsageError where it has none, naming the letters, and for another number of prefixes.
     """
-    given = [prefixes] * texts if isinstance(prefixes, str) else list(prefixes)
+    given = [prefixes] * texts if isinstance(prefixes, str) else listed("prefixes", prefixes)
     if len(given) != texts:
         raise UsageError(f"{len(given)} prefixes for {texts} texts; expected one for each")
     encoded = []
     for number, prefix in enumerate(given, start=first_line):
-        if not isinstance(prefix, str):
-            raise UsageError(f"prefix {number} is a {type(prefix).__name__}; expected str")
+        check_text(f"prefix {number}", prefix)
         ids = tokenizer.encode(prefix)
         if tokenizer.unk in ids:
             raise UsageError(

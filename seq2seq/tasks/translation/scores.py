@@ -12,10 +12,11 @@ same seed the resamples are those of ``sacrebleu --confidence``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seq2seq.arguments import check_whole, listed, listed_texts
 from seq2seq.errors import UsageError
 from seq2seq.text.characters import is_blank
 
@@ -77,16 +78,18 @@ def score(
     Raises:
         UsageError: nothing to score, unequal numbers of lines, an unknown metric.
     """
+    hypotheses = listed_texts("hypotheses", hypotheses, "hypothesis")
     sets = _reference_sets(references)
     _check_counts(hypotheses, sets)
     if hypotheses and all(is_blank(text) for lines in sets for text in lines):
         raise UsageError("every reference is blank: there is nothing to score against")
-    if bootstrap < 0:
-        raise UsageError(f"bootstrap is {bootstrap}; expected a number of resamples, 0 for none")
-    unknown = [name for name in metrics if name not in METRICS]
+    check_whole("bootstrap", bootstrap, 0)  # 0: none
+    check_whole("seed", seed, 0)
+    names = listed_texts("metrics", metrics, "metric")
+    unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise UsageError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
-    return {name: _score_one(name, hypotheses, sets, bootstrap, seed) for name in metrics}
+    return {name: _score_one(name, hypotheses, sets, bootstrap, seed) for name in names}
 
 
 def format_scores(scores: Scores) -> str:
@@ -97,17 +100,18 @@ def format_scores(scores: Scores) -> str:
 def _reference_sets(
     references: Sequence[str] | Sequence[Sequence[str]],
 ) -> list[Sequence[str]]:
-    if isinstance(references, str):
-        raise UsageError("references is one text; expected a list of texts")
-    texts = [item for item in references if isinstance(item, str)]
-    if len(texts) == len(references):
-        return [texts]  # also the empty list, which _check_counts answers
-    return list(references)
+    given = listed("references", references, "str, or of such lists")
+    if all(isinstance(item, str) for item in given):
+        return [given]  # also the empty list, which _check_counts answers
+    if not any(isinstance(item, Iterable) and not isinstance(item, str) for item in given):
+        return [listed_texts("references", given, "reference")]  # which says what is no text
+    return [
+        listed_texts(f"reference set {number}", lines, f"reference set {number}: reference")
+        for number, lines in enumerate(given, start=1)
+    ]
 
 
 def _check_counts(hypotheses: Sequence[str], sets: list[Sequence[str]]) -> None:
-    if isinstance(hypotheses, str):
-        raise UsageError("hypotheses is one text; expected a list of texts")
     for number, lines in enumerate(sets, start=1):
         if len(lines) != len(hypotheses):
             which = "the references" if len(sets) == 1 else f"reference set {number}"

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 
-from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.config import DecodingConfig
 
 # Padded source tokens of a batch. With beam 5 and 512 units, keys and values of that many take
 # about 170 MB.
 MAX_BATCH_TOKENS = 8192
 _LONGEST = 2**31  # tokens of a translation: what an index can hold, far beyond any text
-
-
-def listed(texts: Sequence[str]) -> Sequence[str]:
-    """A generator is read once."""
-    if isinstance(texts, (str, list, tuple)):
-        return texts
-    try:
-        return list(texts)
-    except TypeError:
-        kind = type(texts).__name__
-        raise UsageError(f"texts is a {kind}; expected a list of str") from None
 
 
 def batches(lengths: list[int], batch_size: int) -> Iterator[list[int]]:

@@ -5,9 +5,22 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from seq2seq.decoding.search_options import MAX_BEAM_SIZE
+from seq2seq.decoding.search_options import MAX_BEAM_SIZE, check_settings
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.config import DecodingConfig
+
+_LEAST: dict[str, float] = {
+    "beam_size": 1,
+    "batch_size": 1,
+    "length_penalty": 0.0,
+    "coverage_penalty": 0.0,
+    "no_repeat_ngram": 0,
+    "max_length_ratio": 0.0,
+    "max_length_extra": 0,
+    "min_length": 0,
+    "beam_groups": 1,
+    "diversity": 0.0,
+}
 
 
 def search_settings(
@@ -27,25 +40,7 @@ def search_settings(
     }
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
-    for key in ("beam_size", "batch_size", "beam_groups"):
-        if not isinstance(getattr(settings, key), int):
-            raise UsageError(f"{key} is {getattr(settings, key)!r}; expected a whole number")
+    check_settings(settings, _LEAST)
     if settings.beam_size > MAX_BEAM_SIZE:
         raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
-    least = {
-        "beam_size": 1,
-        "batch_size": 1,
-        "length_penalty": 0,
-        "coverage_penalty": 0,
-        "no_repeat_ngram": 0,
-        "max_length_ratio": 0,
-        "max_length_extra": 0,
-        "min_length": 0,
-        "beam_groups": 1,
-        "diversity": 0,
-    }
-    for key, lowest in least.items():
-        value = getattr(settings, key)
-        if not lowest <= value < float("inf"):
-            raise UsageError(f"{key} is {value}; expected a number of at least {lowest}")
     return settings

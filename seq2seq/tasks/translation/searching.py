@@ -14,7 +14,7 @@ from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.decoding.drawing import draw_sequences
 from seq2seq.decoding.sampling import row_key
-from seq2seq.errors import RunError, UsageError
+from seq2seq.errors import RunError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import DecodingPrecision, products
 from seq2seq.tasks.translation.conditions import Conditions, check_room
@@ -66,11 +66,6 @@ def encode_sources(
     texts: Sequence[str], tokenizer: Tokenizer, first_line: int, longest: int = MAX_SOURCE_TOKENS
 ) -> list[list[int]]:
     """The subwords of each text, those beyond ``longest`` left out with a warning."""
-    if isinstance(texts, str):
-        raise UsageError("texts is one text; expected a list, as in translate_nbest([text])")
-    for number, text in enumerate(texts, start=first_line):
-        if not isinstance(text, str):
-            raise UsageError(f"text {number} is a {type(text).__name__}; expected str")
     sources = tokenizer.encode_batch(texts)
     for number, ids in enumerate(sources, start=first_line):
         if len(ids) > longest:

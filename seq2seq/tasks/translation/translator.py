@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, overload
 
+from seq2seq.arguments import check_whole, given_or, listed_texts
 from seq2seq.decoding import Hypothesis, Sampling
 from seq2seq.decoding.drawing import check_sampling
 from seq2seq.decoding.ensemble import check_members, members_of
+from seq2seq.decoding.sampling import seed_of
 from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
@@ -34,7 +35,6 @@ from seq2seq.tasks.translation.saved_model import (
     TARGET_TOKENIZER,
     read_model,
 )
-from seq2seq.tasks.translation.search_batches import listed
 from seq2seq.tasks.translation.search_settings import search_settings
 from seq2seq.tasks.translation.searching import (
     MAX_SOURCE_TOKENS,
@@ -252,11 +252,10 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         weights. ``first_line`` is the number by which warnings call the first text. All else is
         as in ``translate``.
         """
-        texts = listed(texts)
-        settings = search_settings(
-            decoding or self.config.decoding, beam_size, batch_size, length_penalty
-        )
-        n_best = settings.beam_size if n_best is None else n_best
+        texts = listed_texts("texts", texts, first=check_whole("first_line", first_line))
+        decoding = given_or("decoding", decoding, self.config.decoding)
+        settings = search_settings(decoding, beam_size, batch_size, length_penalty)
+        n_best = settings.beam_size if n_best is None else check_whole("n_best", n_best)
         if not 1 <= n_best <= settings.beam_size:
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision, PRECISIONS)
@@ -299,15 +298,16 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         call gives others. ``score`` is ``log_probability``, under the model as it is. There is no
         attention. All else is as in ``translate_nbest``.
         """
-        settings = search_settings(decoding or self.config.decoding, None, None, None)
+        decoding = given_or("decoding", decoding, self.config.decoding)
+        settings = search_settings(decoding, None, None, None)
         sampling = Sampling(
             temperature, top_k, top_p, min_p, no_repeat_ngram=settings.no_repeat_ngram
         )
         check_sampling(samples, sampling, settings.min_length)
         check_precision(precision, PRECISIONS)
-        texts = listed(texts)
+        texts = listed_texts("texts", texts, first=check_whole("first_line", first_line))
+        seed = seed_of(seed)
         sources = encode_sources(texts, self.source_tokenizer, first_line)
-        seed = secrets.randbits(32) if seed is None else seed
         with self._machine(precision) as machine:
             found = sample_all(machine, sources, settings, samples, sampling, seed)
             return self._read(sources, found, [[EMPTY] * samples for _ in texts], Conditions())
@@ -358,7 +358,8 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         Raises UsageError where the extra 'sentences' is not installed.
         """
         data = self.config.data
-        parts = [split_document(text, data.source) for text in listed(documents)]
+        texts = listed_texts("documents", documents, "document")
+        parts = [split_document(text, data.source) for text in texts]
         sentences = [sentence for part in parts for sentence, _ in part if sentence]
         translated = iter(
             self.translate(
