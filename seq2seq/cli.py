@@ -28,6 +28,9 @@ from seq2seq.command_line.rules import check_rules
 from seq2seq.environment import check_kernels, has_met_others, process_rank
 from seq2seq.errors import RunError, ToldElsewhere, UsageError
 
+# What torch and numpy say of arrays that no memory holds.
+_TOO_LARGE = ("allocate", "Storage size calculation overflowed", "array is too big")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (argparse exits by itself for wrong use)."""
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError, ValueError) as error:  # torch's is a RuntimeError
         if _of_backend(error):
             return _complain(error, 2)
-        if not isinstance(error, MemoryError) and "allocate" not in str(error):
+        if not isinstance(error, MemoryError) and not any(one in str(error) for one in _TOO_LARGE):
             raise
         return _complain(f"not enough memory: {str(error).splitlines()[0]}; take less at a time, "
                          "or a smaller model", 1)  # fmt: skip

@@ -13,26 +13,26 @@ MAX_LAYERS = 1000  # far beyond any use; a mistyped or strangers' number must no
 MAX_SAMPLES = 1000  # of an input
 MAX_MEMBERS = 100  # of a committee; each is a whole network
 MAX_INIT_RANGE = 1e6  # of weights; torch draws no numbers beyond those of float32
+MAX_SIZE = 2**31 - 1  # units, steps; sizes of arrays overflow beyond
+
+
+_MOST = {
+    **{"layers": MAX_LAYERS, "members": MAX_MEMBERS, "init_range": MAX_INIT_RANGE},
+    **dict.fromkeys(("hidden_size", "embedding_size", "attention_size"), MAX_SIZE),
+    **dict.fromkeys(("context", "horizon", "season", "segment"), MAX_SIZE),
+}
 
 
 def check_model_sizes(config: Any, where: str, prefix: str = "") -> None:
-    """Raises UsageError for keys named ``layers``, ``members`` and ``init_range``, in any section,
-    that are beyond any use."""
+    """Raises UsageError for keys of these names, in any section, that are beyond any use."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             check_model_sizes(value, where, f"{prefix}{field.name}.")
-        elif field.name == "layers" and value > MAX_LAYERS:
+        elif field.name in _MOST and (value or 0) > _MOST[field.name]:
             raise UsageError(
-                f"{where}: '{prefix}layers' is {value}; expected at most {MAX_LAYERS:,}"
-            )
-        elif field.name == "members" and value > MAX_MEMBERS:
-            raise UsageError(
-                f"{where}: '{prefix}members' is {value}; expected at most {MAX_MEMBERS}"
-            )
-        elif field.name == "init_range" and (value or 0) > MAX_INIT_RANGE:
-            raise UsageError(
-                f"{where}: '{prefix}init_range' is {value}; expected at most {MAX_INIT_RANGE:,.0f}"
+                f"{where}: '{prefix}{field.name}' is {value}; expected at most "
+                f"{_MOST[field.name]:,.0f}"
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from seq2seq import json_files
 from seq2seq.arguments import listed
 from seq2seq.errors import UsageError
+from seq2seq.text.files import check_unicode
 
 _BLANK = re.compile(r"_{2,}")
 _CHOICE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]")  # [bank|river]
@@ -83,6 +84,7 @@ def parse_json(line: str, where: str) -> tuple[str, list[Any] | None]:
         raise UsageError(f"{where}: not valid JSON: {error}") from None
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise UsageError(f"{where}: expected a JSON object with 'text', a text with a blank")
+    check_unicode(json_files.to_json(row), where)
     candidates = row.get("candidates")
     if candidates is not None and not isinstance(candidates, list):
         raise UsageError(f"{where}: 'candidates' is no list; expected a list of texts")

@@ -235,12 +235,16 @@ def test_wrong_options_of_perplexity_are_named(run):
         assert (status, out) == (2, "") and f"{name} is {value}" in err, err
 
 
-def test_too_large_a_model_is_said_in_words(run, tmp_path):
+@pytest.mark.parametrize(
+    ("size", "expected", "told"),
+    [(10**9, 1, "not enough memory"), (2**63 - 1, 2, "expected at most 2,147,483,647")],
+)
+def test_too_large_a_model_is_said_in_words(run, tmp_path, size, expected, told):
     (tmp_path / "text.txt").write_text("some text\n" * 20)
-    (tmp_path / "run.yaml").write_text("task: generation\nmodel: {hidden_size: 1000000000}\n")
+    (tmp_path / "run.yaml").write_text(f"task: generation\nmodel: {{hidden_size: {size}}}\n")
     options = ["--data.train", tmp_path / "text.txt", "--output", tmp_path / "run"]
     status, _, err = run("train", tmp_path / "run.yaml", *options)
-    assert status == 1 and "not enough memory" in err and "Traceback" not in err
+    assert status == expected and told in err and "Traceback" not in err
 
 
 def test_a_perplexity_beyond_floating_point_is_null_in_json(model, run, tmp_path):

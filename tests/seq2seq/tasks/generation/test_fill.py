@@ -304,6 +304,8 @@ def test_the_command_writes_a_line_for_each(trained, run, tmp_path):
         ([], "a [be|is]\tbe\n", "no other candidates"),
         ([], "___ and ___\tbe\n", "fills 1 blank(s) and the text has 2"),
         (["--json-input"], "nothing\n", "line 1: not valid JSON"),
+        (["--json-input"], '{"text": "\\ud800 ___"}\n', "half a character"),
+        (["--json-input"], '{"text": "___", "candidates": ["\\ud800"]}\n', "half a character"),
         (["--json-input"], '{"candidates": ["a"]}\n', "expected a JSON object with 'text'"),
         (["--json-input"], '{"text": "___", "candidates": "a"}\n', "'candidates' is no list"),
         (["--json-input"], '{"text": "___", "candidates": [1]}\n', "candidate 1 is 1"),
