@@ -66,7 +66,7 @@ def test_alignments_by_command(run, saved, translator, tmp_path):
     assert status == 2 and "--alignments does not go with --samples" in err
     arguments = ("--input", path, "--alignments", path)
     status, _, err = run("translate", saved, *arguments)
-    assert status == 2 and "is the input or the output" in err
+    assert status == 2 and "is an input, and would be overwritten" in err
 
 
 def test_a_model_without_attention_is_one_line(run, tmp_path):
