@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from seq2seq.command_line.options import MOST_SEED, given, number, whole
+from seq2seq.command_line.options import MOST_SEED, given, number, option_name, whole
 from seq2seq.config.checks import MAX_SAMPLES
 from seq2seq.errors import UsageError
 
-DRAWN = ("--temperature", "--top-k", "--top-p", "--min-p", "--seed")
+_DRAWING = ("temperature", "top_k", "top_p", "min_p")
+DRAWN = tuple(map(option_name, (*_DRAWING, "seed")))
 _BEAM = ("beam_size", "length_penalty", "beam_groups", "diversity")
 
 
@@ -45,7 +46,7 @@ def drawing_options(group: argparse._ActionsContainer) -> None:
 
 def given_drawing(options: argparse.Namespace) -> dict[str, Any]:
     """What is drawn from, as ``sample`` and ``minimum_bayes_risk`` take it, but for the seed."""
-    return given(options, ("temperature", "top_k", "top_p", "min_p"))
+    return given(options, _DRAWING)
 
 
 def draws(options: argparse.Namespace) -> int | None:
@@ -61,13 +62,13 @@ def check_drawing(options: argparse.Namespace, searched: Iterable[str]) -> None:
     if options.samples is not None and options.mbr is not None:
         raise UsageError("--samples does not go with --mbr, which draws samples of its own")
     number = draws(options)
-    drawn = list(given(options, (name.lstrip("-").replace("-", "_") for name in DRAWN)))
+    drawn = list(given(options, (*_DRAWING, "seed")))
     if number is None and drawn:
-        raise UsageError(f"{_option(drawn[0])} goes with --samples N, or --mbr N over samples")
+        raise UsageError(f"{option_name(drawn[0])} goes with --samples N, or --mbr N over samples")
     searched = [*given(options, _BEAM), *searched]
     if number is not None and searched:
         option = "--samples" if options.samples is not None else "--mbr"
-        raise UsageError(f"{_option(searched[0])} does not go with {option}")
+        raise UsageError(f"{option_name(searched[0])} does not go with {option}")
 
 
 def check_settings(options: argparse.Namespace, beam_size: int, min_length: int) -> None:
@@ -81,7 +82,3 @@ def check_settings(options: argparse.Namespace, beam_size: int, min_length: int)
         check_sampling(number, Sampling(**given_drawing(options)), min_length)
     elif getattr(options, "n_best", 1) > beam_size:
         raise UsageError(f"--n-best is {options.n_best}; expected 1 to {beam_size} (--beam-size)")
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, TextIO
 
 from seq2seq.errors import UsageError
-from seq2seq.text.files import PACKED_ERRORS, check_not_utf16, not_whole, open_packed
 
 
 @contextlib.contextmanager
@@ -69,6 +68,8 @@ def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int,
 
 def _decode(line: bytes, name: str, number: int) -> str:
     if number == 1:
+        from seq2seq.text.files import check_not_utf16
+
         check_not_utf16(line[:256], name)
         line = line.removeprefix(b"\xef\xbb\xbf")
     line = line.removesuffix(b"\n").removesuffix(b"\r")
@@ -85,10 +86,10 @@ def _decode(line: bytes, name: str, number: int) -> str:
         return line.decode("utf-8", "replace")
 
 
-def check_input(option: str, path: str | None) -> None:
+def check_input(path: str | None, option: str = "") -> None:
     """Raises UsageError where there is no such file; /dev/stdin and pipes are files, too."""
     if path and (not os.path.exists(path) or os.path.isdir(path)):
-        raise UsageError(f"{option} {path}: no such file".lstrip())
+        raise UsageError(f"{option and option + ' '}{path}: no such file")
 
 
 @contextlib.contextmanager
@@ -98,6 +99,8 @@ def open_input(path: str | None) -> Iterator[IO[bytes] | io.BufferedIOBase]:
     if path is None:
         yield sys.stdin.buffer
         return
+    from seq2seq.text.files import PACKED_ERRORS, not_whole, open_packed
+
     try:
         with open_packed(path) as stream:
             yield stream

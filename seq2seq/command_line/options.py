@@ -86,6 +86,11 @@ def add_machine(
     )
 
 
+def option_name(name: str) -> str:
+    """An option as it is written, of its name in a namespace: beam_size is --beam-size."""
+    return f"--{name.replace('_', '-')}"
+
+
 def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """The options ``names`` that were given, by name."""
     values = {name: getattr(options, name) for name in names}
@@ -105,7 +110,7 @@ def check_beam(options: argparse.Namespace, beam_size: int, groups: int) -> None
     for name, off in (("length_penalty", 0), ("beam_groups", 1)):
         if (getattr(options, name) or off) != off:
             raise UsageError(
-                f"{options.command}: --{name.replace('_', '-')} goes with --beam-size K of at "
+                f"{options.command}: {option_name(name)} goes with --beam-size K of at "
                 "least 2; in greedy search it does nothing"
             )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from seq2seq.command_line.files import same_file
-from seq2seq.command_line.paths import FILES, FOLDERS
+from seq2seq.command_line.paths import FOLDERS, path_options
 from seq2seq.errors import UsageError
 
 WRITTEN = ("--output", "--plot", "--attention-plot", "--alignments")
@@ -44,14 +44,11 @@ def _given(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> Iterator[tuple[str, str, str]]:
     """Name, metavar and value of each file or folder that was given."""
-    for action in parser._actions:
-        if not isinstance(action.metavar, str) or action.metavar not in FILES | FOLDERS:
-            continue
-        value = getattr(options, action.dest)
-        name = action.option_strings[-1] if action.option_strings else action.metavar
+    for name, metavar, dest in path_options(parser):
+        value = getattr(options, dest)
         for one in value if isinstance(value, list) else [value]:
             if one is not None:
-                yield name, action.metavar, str(one)
+                yield name, metavar, str(one)
 
 
 def _is_written(name: str, metavar: str) -> bool:

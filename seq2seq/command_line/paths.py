@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,20 @@ FOLDERS = {"DIR", "RUN_DIR"}
 def normalise_paths(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """``~`` at the beginning of a path is the home folder, also in ``--output=~/a``, which
     shells leave alone. Raises UsageError for an empty one."""
+    for name, _, dest in path_options(parser):
+        value = getattr(options, dest)
+        if "" in (value if isinstance(value, list) else [value]):
+            raise UsageError(f"{name} is empty; expected the name of a file or folder")
+        setattr(options, dest, _normal(value))
+
+
+def path_options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, str]]:
+    """The options that name files and folders: as they are written (arguments go by their metavar),
+    metavar, and where the parser puts their values."""
     for action in parser._actions:
-        if action.metavar in FILES | FOLDERS:
-            value = getattr(options, action.dest)
-            if "" in (value if isinstance(value, list) else [value]):
-                name = action.option_strings[-1] if action.option_strings else action.metavar
-                raise UsageError(f"{name} is empty; expected the name of a file or folder")
-            setattr(options, action.dest, _normal(value))
+        metavar = action.metavar
+        if isinstance(metavar, str) and metavar in FILES | FOLDERS:
+            yield (action.option_strings or [metavar])[-1], metavar, action.dest
 
 
 def _normal(value: Any) -> Any:

@@ -17,7 +17,7 @@ from seq2seq.command_line.files import (
     progress,
     same_file,
 )
-from seq2seq.command_line.options import number, whole
+from seq2seq.command_line.options import number, option_name, whole
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     for name in options.input or ():
-        check_input("--input", name)
+        check_input(name, "--input")
         if same_file(name, options.vocabulary):
             raise UsageError(f"--input {name}: is what would be written")
     training = ("kind", "vocab_size", "character_coverage", "min_count")
@@ -99,8 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         except UsageError as error:
             raise UsageError(_KEY.sub(_as_option, str(error))) from None
     if given:
-        option = given[0].replace("_", "-")
-        raise UsageError(f"tokenize {options.action}: --{option} goes with train")
+        raise UsageError(f"tokenize {options.action}: {option_name(given[0])} goes with train")
     from seq2seq.text.segmenting import load_segmenter
 
     segmenter = load_segmenter(Path(options.vocabulary), options.side)
@@ -165,7 +164,7 @@ _KEY = re.compile(r"'(?:tokenizer|units)\.(\w+)(?:: ([^']+))?'")
 
 def _as_option(key: re.Match[str]) -> str:
     value = "" if key[2] is None else f" {key[2]}"
-    return f"--{key[1].replace('_', '-')}{value}"
+    return f"{option_name(key[1])}{value}"
 
 
 def _train(options: argparse.Namespace) -> int:

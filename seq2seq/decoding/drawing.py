@@ -76,6 +76,11 @@ def draw_sequences(
     return [found[at : at + samples] for at in range(0, len(found), samples)]
 
 
+def sources_together(batch_size: int, beam_size: int, samples: int) -> int:
+    """How many sources are drawn for at once: as many rows as a beam search of these sizes has."""
+    return max(1, batch_size * beam_size // samples)
+
+
 def check_sampling(samples: int, sampling: Sampling, min_length: int) -> None:
     """Raises UsageError for a value out of range, and for a minimum length: sampling has none."""
     check_whole("samples", samples, 1, MAX_SAMPLES)

@@ -8,15 +8,17 @@ weight, or an n-best list, by its probabilities. What ``u`` is a task decides.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 
 class Found(Protocol):
-    """A sequence that was drawn or searched, as text."""
+    """A sequence that was drawn or searched, as text: a dataclass with a ``score``."""
 
     @property
     def text(self) -> str: ...
@@ -32,9 +34,9 @@ def by_expected_utility(
     found: Sequence[T],
     utility: Callable[[Sequence[str]], np.ndarray],
     by_probability: bool = False,
-) -> list[tuple[T, float]]:
-    """The different ones of ``found`` and the expected utility of each, highest first; of equals
-    the one that stood first.
+) -> list[T]:
+    """The different ones of ``found`` with their expected utility as ``score``, highest first; of
+    equals the one that stood first.
 
     utility         u of all pairs: N texts -> (N, N), text i against text j as its reference
     by_probability  weigh each by its probability, where they were searched; otherwise all count
@@ -51,7 +53,25 @@ def by_expected_utility(
     shares = np.array([weight[text] for text in texts])
     expected = utility(texts) @ (shares / max(shares.sum(), 1e-300))  # (N,)
     order = sorted(range(len(texts)), key=lambda i: -expected[i])
-    return [(first[texts[i]], float(expected[i])) for i in order]
+    scored: Any = dataclasses.replace  # Found are dataclasses, which a protocol cannot say
+    return [scored(first[texts[i]], score=float(expected[i])) for i in order]
+
+
+def ngram_counts(sequences: Sequence[Sequence[Hashable]], order: int) -> np.ndarray:
+    """How often each n-gram comes in each sequence, of which a slice is hashable (text, or a tuple
+    of words): (N, G), G at least 1."""
+    columns: dict[Hashable, int] = {}
+    found = [
+        Counter(
+            columns.setdefault(one[at : at + order], len(columns))
+            for at in range(len(one) - order + 1)
+        )
+        for one in sequences
+    ]
+    counts = np.zeros((len(sequences), max(1, len(columns))), np.int32)
+    for row, of_one in enumerate(found):
+        counts[row, list(of_one.keys())] = list(of_one.values())
+    return counts
 
 
 def matches(counts: np.ndarray) -> np.ndarray:

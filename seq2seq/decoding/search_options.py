@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -88,14 +89,16 @@ def group_options(
     )
 
 
-def check_settings(settings: object, least: Mapping[str, float]) -> None:
+def check_settings(settings: Any, least: Mapping[str, float]) -> None:
     """Raises UsageError for a setting of a search that is below its least value, or of another
-    kind of number than that: a whole one where that is an int."""
+    kind of number than that: a whole one where that is an int; and for a beam that is too wide."""
     for key, lowest in least.items():
         if isinstance(lowest, int):
             check_whole(key, getattr(settings, key), lowest)
         else:
             check_number(key, getattr(settings, key), lowest)
+    if settings.beam_size > MAX_BEAM_SIZE:
+        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
 
 
 def check_sources(

@@ -16,7 +16,7 @@ from torch import Tensor
 from seq2seq.arguments import check_whole, given_or
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
-from seq2seq.decoding.drawing import check_sampling, draw_sequences
+from seq2seq.decoding.drawing import check_sampling, draw_sequences, sources_together
 from seq2seq.decoding.ensemble import check_members, members_of
 from seq2seq.decoding.sampling import row_key, seed_of
 from seq2seq.errors import RunError, UsageError
@@ -194,8 +194,8 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             )
             return [[self._caption(one, ()) for one in found] for found in drawn]
 
-        rows = max(1, settings.batch_size * settings.beam_size // samples)  # as many as a beam has
-        return self._each(images, settings, precision, min(settings.batch_size, rows), write)
+        size = sources_together(settings.batch_size, settings.beam_size, samples)
+        return self._each(images, settings, precision, min(settings.batch_size, size), write)
 
     def minimum_bayes_risk(
         self,

@@ -32,6 +32,7 @@ from seq2seq.command_line.options import (
     given,
     load_models,
     number,
+    option_name,
     picture,
     whole,
 )
@@ -127,7 +128,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 def _options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search", "Left out: as in the model's configuration.")
     for name, (least, text) in _SETTINGS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=whole(least), metavar="N", help=text)
+        group.add_argument(option_name(name), type=whole(least), metavar="N", help=text)
     group.add_argument("--length-penalty", type=number, metavar="X", help="0: none")
     group.add_argument("--diversity", type=number, metavar="X", help="of groups (default: 0.5)")
     group.add_argument(

@@ -3,8 +3,6 @@ utility: unlike CIDEr-D it needs no document frequencies, which a saved model do
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,8 +17,7 @@ _ORDERS = 4  # n-grams of up to so many words
 def by_expected_utility(captions: Sequence[Caption]) -> list[Caption]:
     """The different ones of captions that were drawn, with the expected BLEU (0 to 100) as
     ``score``, highest first; of equals the one that stood first."""
-    ranked = minimum_bayes_risk.by_expected_utility(captions, pairwise_bleu)
-    return [dataclasses.replace(one, score=expected) for one, expected in ranked]
+    return minimum_bayes_risk.by_expected_utility(captions, pairwise_bleu)
 
 
 def pairwise_bleu(texts: Sequence[str]) -> np.ndarray:
@@ -31,12 +28,12 @@ def pairwise_bleu(texts: Sequence[str]) -> np.ndarray:
     p_1 is the share of i's words that j has, too; p_n that of its n-grams, both counts plus one
     (Lin & Och 2004). 0 where no word is shared. As sacrebleu's sentence BLEU, smoothing add-k.
     """
-    words = [tokenize(text) for text in texts]
+    words = [tuple(tokenize(text)) for text in texts]
     lengths = np.array([len(one) for one in words], dtype=np.float64)  # (N,)
     total = np.zeros((len(texts), len(texts)))  # sum_n log p_n
     shared = np.zeros(total.shape, dtype=bool)
     for order in range(1, _ORDERS + 1):
-        counts = _counts(words, order)  # (N, G)
+        counts = minimum_bayes_risk.ngram_counts(words, order)  # (N, G)
         matches = minimum_bayes_risk.matches(counts)  # (N, N)
         extra = float(order > 1)
         if order == 1:
@@ -45,19 +42,3 @@ def pairwise_bleu(texts: Sequence[str]) -> np.ndarray:
         total += np.log(share, out=np.zeros_like(share), where=share > 0)
     short = 1 - lengths / np.maximum(lengths, 1)[:, None]
     return np.where(shared, 100 * np.exp(np.minimum(0, short) + total / _ORDERS), 0.0)
-
-
-def _counts(words: Sequence[Sequence[str]], order: int) -> np.ndarray:
-    """How often each n-gram comes in each text: (N, G), G at least 1."""
-    columns: dict[tuple[str, ...], int] = {}
-    found = [
-        Counter(
-            columns.setdefault(tuple(one[at : at + order]), len(columns))
-            for at in range(len(one) - order + 1)
-        )
-        for one in words
-    ]
-    counts = np.zeros((len(words), max(1, len(columns))))
-    for row, of_text in enumerate(found):
-        counts[row, list(of_text.keys())] = list(of_text.values())
-    return counts

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from seq2seq.decoding.search_options import MAX_BEAM_SIZE, check_settings
-from seq2seq.errors import UsageError
+from seq2seq.decoding.search_options import check_settings
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig
 
 _LEAST: dict[str, float] = {
@@ -32,6 +31,4 @@ def search_settings(
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
     check_settings(settings, _LEAST)
-    if settings.beam_size > MAX_BEAM_SIZE:
-        raise UsageError(f"beam_size is {settings.beam_size}; expected at most {MAX_BEAM_SIZE}")
     return settings

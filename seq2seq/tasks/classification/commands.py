@@ -131,7 +131,7 @@ def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
 
 
 def _open(name: str | None) -> Any:
-    check_input("", name)
+    check_input(name)
     return open_input(name)
 
 

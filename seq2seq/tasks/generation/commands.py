@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks
-from seq2seq.command_line.options import add_machine, add_model, given, load_model
+from seq2seq.command_line.options import add_machine, add_model, given, load_model, option_name
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
@@ -84,7 +84,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("choice", "Left out: as in the model's configuration.")
     for name, (kind, metavar, text) in _SETTINGS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=text)
+        group.add_argument(option_name(name), type=kind, metavar=metavar, help=text)
     group.add_argument("--stop", action="append", metavar="TEXT", help="end at this text (repeat)")
     add_machine(parser, "auto", auto=True)
 
@@ -173,7 +173,7 @@ def _perplexity(options: argparse.Namespace) -> int:
     for name in ("cold_window", "rows"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+            raise UsageError(f"{option_name(name)} is {value}; expected at least 1")
     try:
         cache = Cache(options.cache_size, options.cache_weight, options.cache_flatness)
         dynamic = Dynamic(options.dynamic_rate, options.dynamic_decay, options.dynamic_steps)
@@ -226,7 +226,7 @@ def _check_generate(options: argparse.Namespace) -> None:
         check_generation(dataclasses.replace(GenerationConfig(), **_given(options)))
     except UsageError as error:
         name, rest = str(error).split(" ", 1)
-        raise UsageError(f"--{name.replace('_', '-')} {rest}") from None
+        raise UsageError(f"{option_name(name)} {rest}") from None
     if not 1 <= options.samples <= MAX_SAMPLES:
         raise UsageError(f"--samples is {options.samples}; expected 1 to {MAX_SAMPLES:,}")
     if options.interactive and (options.samples > 1 or (options.beam_size or 1) > 1):
@@ -240,7 +240,7 @@ def _check_beam(options: argparse.Namespace, beam_size: int) -> None:
     drawing = ("seed", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
     if beam_size > 1 and (drawn := list(given(options, drawing))):
         raise UsageError(
-            f"generate: --{drawn[0].replace('_', '-')} does not go with --beam-size {beam_size}: a "
+            f"generate: {option_name(drawn[0])} does not go with --beam-size {beam_size}: a "
             "beam search draws nothing; --beam-size 1 draws"
         )
     if beam_size == 1 and options.length_penalty:

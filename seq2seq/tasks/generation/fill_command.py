@@ -62,7 +62,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    check_input("--input", options.input)
+    check_input(options.input, "--input")
     if options.sentence and (options.json or (options.top or 1) > 1):
         raise UsageError("--sentence writes the sentence alone; leave out --json and --top")
     first = load_model(options, "generation")

@@ -107,7 +107,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _tag(options: argparse.Namespace) -> int:
-    check_input("--input", options.input)
+    check_input(options.input, "--input")
     tagger: Tagger = load_model(options, "tagging")
     from seq2seq.tasks.tagging.writing import ColumnWriter, json_line
 

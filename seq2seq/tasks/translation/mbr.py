@@ -3,7 +3,6 @@ the utility."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,16 +22,16 @@ def by_expected_utility(
     by_probability: weigh each by its probability, where the translations were searched;
     otherwise all count the same, as drawn ones must.
     """
-    ranked = minimum_bayes_risk.by_expected_utility(translations, pairwise_chrf, by_probability)
-    return [dataclasses.replace(one, score=expected) for one, expected in ranked]
+    return minimum_bayes_risk.by_expected_utility(translations, pairwise_chrf, by_probability)
 
 
 def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:
-    """(N, N) chrF of text i against reference j, as sacrebleu's sentence chrF gives it."""
-    size = len(texts)
+    """(N, N) chrF of text i against reference j, as sacrebleu's sentence chrF gives it: of
+    characters, white space left out."""
+    size, bare = len(texts), ["".join(text.split()) for text in texts]
     precision, recall, orders = (np.zeros((size, size)) for _ in range(3))
     for order in range(1, _ORDERS + 1):
-        counts = _counts(texts, order)  # (N, G)
+        counts = minimum_bayes_risk.ngram_counts(bare, order)  # (N, G)
         totals = counts.sum(1)  # (N,)
         matches = minimum_bayes_risk.matches(counts)  # (N, N)
         both = (totals[:, None] > 0) & (totals > 0)
@@ -44,18 +43,3 @@ def pairwise_chrf(texts: Sequence[str]) -> np.ndarray:
     below = _BETA**2 * precision + recall
     top = (1 + _BETA**2) * precision * recall
     return 100 * np.divide(top, below, out=np.zeros_like(top), where=below > 0)
-
-
-def _counts(texts: Sequence[str], order: int) -> np.ndarray:
-    """How often each n-gram of characters comes in each text, white space left out."""
-    columns: dict[str, int] = {}
-    pairs = []
-    for row, text in enumerate(texts):
-        bare = "".join(text.split())
-        for at in range(len(bare) - order + 1):
-            pairs.append((row, columns.setdefault(bare[at : at + order], len(columns))))
-    counts = np.zeros((len(texts), max(1, len(columns))), np.int32)
-    if pairs:
-        rows, places = np.array(pairs).T
-        np.add.at(counts, (rows, places), 1)
-    return counts

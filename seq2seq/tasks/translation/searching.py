@@ -12,7 +12,7 @@ import torch
 
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
-from seq2seq.decoding.drawing import draw_sequences
+from seq2seq.decoding.drawing import draw_sequences, sources_together
 from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError
 from seq2seq.layers.evaluating import evaluating
@@ -118,7 +118,7 @@ def sample_all(
     seed: int,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """``search_all`` for sequences that are drawn."""
-    size = max(1, settings.batch_size * settings.beam_size // samples)  # rows of a search
+    size = sources_together(settings.batch_size, settings.beam_size, samples)
     for batch in batches([len(ids) for ids in sources], size):
         given = [sources[i] for i in batch]
         source = padded(given, machine.source_pad, machine.device)

@@ -137,7 +137,7 @@ def _translate(options: argparse.Namespace) -> int:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    check_input("--input", options.input)
+    check_input(options.input, "--input")
 
 
 def translate_lines(

@@ -14,6 +14,7 @@ from seq2seq.command_line.options import (
     given,
     load_models,
     number,
+    option_name,
     whole,
 )
 from seq2seq.command_line.rules import Needs, Rule
@@ -116,7 +117,7 @@ def condition_options(parser: argparse.ArgumentParser) -> None:
 DECODING_RULES: tuple[Rule, ...] = (Needs(("--mbr-over",), ("--mbr N",)),)
 # All that MODEL is to do, where translations are given instead.
 DECODING = (
-    *("--ensemble", *(f"--{name.replace('_', '-')}" for name in _SEARCH), "--copy-unknown"),
+    *("--ensemble", *map(option_name, _SEARCH), "--copy-unknown"),
     *("--mbr", "--mbr-over", "--precision", "--threads", "--device"),
 )
 
@@ -139,7 +140,7 @@ def check_options(options: argparse.Namespace) -> None:
             shaped += [name] * getattr(options, name)
         if shaped:
             raise UsageError(
-                f"--{_dashed(shaped[0])} does not go with --split-sentences: it would be of "
+                f"{option_name(shaped[0])} does not go with --split-sentences: it would be of "
                 "sentences, not of lines"
             )
 
@@ -147,10 +148,6 @@ def check_options(options: argparse.Namespace) -> None:
 def searched_options(options: argparse.Namespace) -> list[str]:
     """Options of translation's search that were given and do nothing where it is drawn."""
     return [*given(options, ("coverage_penalty",)), *["copy_unknown"] * options.copy_unknown]
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def models(options: argparse.Namespace) -> list[str]:
