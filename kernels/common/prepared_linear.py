@@ -17,7 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.common.quantised import QuantisedLinear, quantise_linear, quantised_linear
+from kernels.common.quantised import (
+    QuantisedLinear,
+    QuantisedRows,
+    pack_rows,
+    quantise_linear,
+    quantised_linear,
+)
 
 _ROWS = 16
 
@@ -59,6 +65,12 @@ def prepare_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> P
     if packed:
         weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     return PreparedLinear(weight, bias, packed)
+
+
+def prepare_rows(rows: QuantisedRows, bias: Tensor | None) -> PreparedLinear:
+    """``prepare_linear`` in int8 for a weight (O, I) that is quantised already; bias (O,)."""
+    quantised = pack_rows(rows)
+    return PreparedLinear(quantised.weight, bias, True, quantised.scales)
 
 
 def prepared_linear(x: Tensor, linear: PreparedLinear) -> Tensor:

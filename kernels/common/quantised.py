@@ -62,6 +62,10 @@ class QuantisedRows(NamedTuple):
         """rows (N,) -> (N, E)"""
         return self.weight.index_select(0, rows) * self.scales.index_select(0, rows)
 
+    def select(self, rows: Tensor) -> QuantisedRows:
+        """The table of these rows (N,)."""
+        return QuantisedRows(self.weight.index_select(0, rows), self.scales.index_select(0, rows))
+
 
 def quantise_rows(weight: Tensor) -> QuantisedRows:
     weight = weight.detach().float()
@@ -75,7 +79,11 @@ def quantise_linear(weight: Tensor) -> QuantisedLinear:
         raise RuntimeError(f"int8 products are for the CPU; the weight is on {weight.device}")
     if reason := why_no_int8():
         raise RuntimeError(f"no int8 products: {reason}; use float32 or bfloat16")
-    rows = quantise_rows(weight)
+    return pack_rows(quantise_rows(weight))
+
+
+def pack_rows(rows: QuantisedRows) -> QuantisedLinear:
+    """The linear map whose weight (O, I) these rows are, on a machine with 8-bit products."""
     return QuantisedLinear(_packed(rows.weight), rows.scales.flatten())
 
 

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from kernels.common.precision import precision
-from kernels.common.prepared_linear import PreparedLinear, prepare_linear, prepared_linear
+from kernels.common.prepared_linear import (
+    PreparedLinear,
+    prepare_linear,
+    prepare_rows,
+    prepared_linear,
+)
 from kernels.common.quantised import QuantisedRows
 from kernels.decoder import (
     DecoderState,
@@ -82,6 +87,33 @@ def decoding_weights(
         summed,
         prepared,
         prepare_linear(projection.weight, projection.bias, product),
+    )
+
+
+def narrowed(weights: DecodingWeights, ids: Tensor, projection: nn.Linear) -> DecodingWeights:
+    """``weights`` for steps that know the words ids (U,) alone: a token is a position in ``ids``,
+    and logits are (N, U). ``projection`` is what they were made of."""
+    bias = projection.bias
+    return weights._replace(
+        embedding=weights.embedding.index_select(0, ids),
+        projection=prepare_linear(
+            projection.weight.index_select(0, ids),
+            None if bias is None else bias.index_select(0, ids),
+            weights.projection.dtype,
+        ),
+    )
+
+
+def narrowed_int8(
+    weights: DecodingWeights, ids: Tensor, vocabulary: QuantisedRows
+) -> DecodingWeights:
+    """``narrowed`` for weights in int8; ``vocabulary`` (V, A) are the rows of the projection."""
+    bias = weights.projection.bias
+    return weights._replace(
+        projection=prepare_rows(
+            vocabulary.select(ids), None if bias is None else bias.index_select(0, ids)
+        ),
+        table=None if weights.table is None else weights.table.select(ids),
     )
 
 

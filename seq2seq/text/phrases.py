@@ -129,6 +129,11 @@ class Phrases:
         return state.met | state.pending == self._all
 
     @property
+    def tokens(self) -> list[int]:
+        """Of all that must come, as the search is offered it."""
+        return [token for form in self._forms for token in form]
+
+    @property
     def size(self) -> int:
         """Tokens of all that must come."""
         return sum(map(len, self._forms))

@@ -31,6 +31,13 @@ class Conditions:
             None if self.constraints is None else [self.constraints[i] for i in positions],
         )
 
+    def words(self, texts: int) -> list[list[int]]:
+        """For each of the ``texts`` the subwords that its translation begins with or must hold."""
+        words = [list(one) for one in self.beginnings or [[] for _ in range(texts)]]
+        for own, constraint in zip(words, self.constraints or (), strict=False):
+            own += () if constraint is None else constraint.tokens
+        return words
+
     def required(self, position: int) -> list[str]:
         """The phrases that a translation of the text at ``position`` must hold."""
         constraint = None if self.constraints is None else self.constraints[position]

@@ -36,6 +36,11 @@ class EnsembleModel(nn.Module):
         """See TranslationModel.decoding_weights."""
         return [model.decoding_weights() for model in self._members]
 
+    def narrowed(self, weights: list[Any], ids: Tensor) -> list[Any]:
+        """See TranslationModel.narrowed."""
+        pairs = zip(self._members, weights, strict=True)
+        return [model.narrowed(one, ids) for model, one in pairs]
+
     def start(
         self, source: tuple[Tensor, Tensor], weights: list[Any] | None = None
     ) -> EnsembleState:

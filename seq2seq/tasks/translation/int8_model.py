@@ -51,20 +51,29 @@ class Int8TranslationModel(nn.Module):
         self._bridge_cell = [_prepared(linear) for linear in bridge.cell]
         self._keys = None if model.decoder.keys is None else _prepared(model.decoder.keys)
         self._decoder = Int8Steps(model.decoder)
+        table = (
+            self._embedding
+            if model.target_embedding is model.source_embedding
+            else quantise_rows(model.target_embedding.weight)
+        )
+        tied = model.projection.weight is model.target_embedding.weight
+        self._vocabulary = table if tied else quantise_rows(model.projection.weight)
         self._weights = DecodingWeights(
             model.target_embedding.weight.new_empty(0, 0),
             False,
             model.decoder.step_weights(torch.int8),
             _prepared(model.projection),
-            self._embedding
-            if model.target_embedding is model.source_embedding
-            else quantise_rows(model.target_embedding.weight),
+            table,
         )
         self.eval()
 
     def decoding_weights(self) -> DecodingWeights:
         """See TranslationModel.decoding_weights."""
         return self._weights
+
+    def narrowed(self, weights: DecodingWeights, ids: Tensor) -> DecodingWeights:
+        """See TranslationModel.narrowed."""
+        return decoder_search.narrowed_int8(weights, ids, self._vocabulary)
 
     def start(
         self, source: tuple[Tensor, Tensor], weights: DecodingWeights | None = None
@@ -92,7 +101,7 @@ class Int8TranslationModel(nn.Module):
             [_map(one) for one in self._bridge_cell],
         )
         return decoder_search.first_state(
-            self._decoder.initial_state(*state), self._memory(x, lengths), self._weights
+            self._decoder.initial_state(*state), self._memory(x, lengths), weights or self._weights
         )
 
     def _memory(self, values: Tensor, lengths: Tensor) -> Memory | None:

@@ -108,6 +108,11 @@ class TranslationModel(nn.Module):
         here."""
         return decoder_search.decoding_weights(self.target_embedding, self.decoder, self.projection)
 
+    def narrowed(self, weights: DecodingWeights, ids: Tensor) -> DecodingWeights:
+        """``weights`` for steps in the target words ids (U,) alone: a token is a position in ids,
+        and logits are (N, U). See ``decoding.narrow``."""
+        return decoder_search.narrowed(weights, ids, self.projection)
+
     def start(
         self, source: tuple[Tensor, Tensor], weights: DecodingWeights | None = None
     ) -> SearchState:

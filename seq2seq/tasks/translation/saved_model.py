@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from seq2seq.errors import RunError, UsageError
 from seq2seq.saved import directory as saved
 from seq2seq.tasks.translation.config import TranslationConfig
 from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.tasks.translation.shortlist import SHORTLIST_FILE, Shortlist, read_shortlist
 from seq2seq.text.sentencepiece import Tokenizer
 
 SHARED_TOKENIZER = "tokenizer.model"
@@ -18,15 +20,34 @@ FILES = (
     SHARED_TOKENIZER,
     SOURCE_TOKENIZER,
     TARGET_TOKENIZER,
+    SHORTLIST_FILE,
     saved.CARD_FILE,
 )
 
 
+def tokenizer_files(source: Tokenizer, target: Tokenizer) -> tuple[str, str]:
+    """The names of the source's and the target's tokenizer in a saved model."""
+    if source is target:
+        return SHARED_TOKENIZER, SHARED_TOKENIZER
+    return SOURCE_TOKENIZER, TARGET_TOKENIZER
+
+
+def write_tokenizers(directory: Path, source: Tokenizer, target: Tokenizer) -> dict[str, Any]:
+    """Returns what config.json says of them."""
+    for tokenizer, name in zip((source, target), tokenizer_files(source, target), strict=True):
+        tokenizer.save(directory / name)
+    return {
+        "shared_vocabulary": source is target,
+        "source_vocab_size": len(source),
+        "target_vocab_size": len(target),
+    }
+
+
 def read_model(
     directory: Path, task: str
-) -> tuple[TranslationModel, Tokenizer, Tokenizer, TranslationConfig, str | None]:
+) -> tuple[TranslationModel, Tokenizer, Tokenizer, TranslationConfig, str | None, Shortlist | None]:
     """Model, the source's and the target's tokenizer (one object where they share a vocabulary),
-    configuration and model card. Raises RunError for a file that is missing or damaged."""
+    configuration, card and shortlist. Raises RunError for a file that is missing or damaged."""
     kinds = {"shared_vocabulary": bool, "source_vocab_size": int, "target_vocab_size": int}
     values = saved.read_values(directory, task, kinds, FILES)
     config = saved.run_config(values, directory, task)
@@ -45,4 +66,5 @@ def read_model(
     except UsageError as error:
         raise RunError(f"{directory / saved.CONFIG_FILE}: {error}") from None
     saved.load_weights(model, weights)
-    return model.eval(), source, target, config, saved.read_card(directory)
+    shortlist = read_shortlist(directory, source, target)
+    return model.eval(), source, target, config, saved.read_card(directory), shortlist

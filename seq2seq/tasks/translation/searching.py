@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
-from seq2seq.decoding.contract import SearchArguments
+from seq2seq.decoding.contract import SearchArguments, StepModel
 from seq2seq.decoding.drawing import draw_sequences, sources_together
+from seq2seq.decoding.narrow import NarrowModel, Part, Whole
 from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError
 from seq2seq.layers.evaluating import evaluating
@@ -21,6 +22,7 @@ from seq2seq.tasks.translation.conditions import Conditions, check_room
 from seq2seq.tasks.translation.config import DecodingConfig
 from seq2seq.tasks.translation.ensemble import AnyModel, device_of, in_int8
 from seq2seq.tasks.translation.search_batches import batches, length_limits, padded
+from seq2seq.tasks.translation.shortlist import Shortlist
 from seq2seq.text.sentencepiece import Tokenizer
 
 # A longer text is cut, with a warning: memory and time grow with the square of the length (the
@@ -33,16 +35,39 @@ _log = logging.getLogger("seq2seq")
 
 @dataclass(frozen=True)
 class Machine:
-    """A model ready to search, the tokens around a target text, and the source's padding."""
+    """A model ready to search, the tokens around a target text, the source's padding, and what
+    sources may be translated with (None: all words)."""
 
     model: AnyModel
     weights: Any  # of model.decoding_weights()
     target: Tokenizer
     source_pad: int
+    shortlist: Shortlist | None = None
 
     @property
     def device(self) -> torch.device:
         return device_of(self.model)
+
+    def begin(self, sources: list[list[int]], more: list[list[int]]) -> Begun:
+        """Encode a batch; ``more``: words that each translation may hold whatever its source."""
+        source = padded(sources, self.source_pad, self.device)
+        model, size = self.model, len(self.target)
+        if self.shortlist is None:
+            return Begun(model, model.start(source, self.weights), Whole(), source[1])
+        part = self.shortlist.part(sources, more, size, self.device)
+        weights: Any = model.narrowed(self.weights, part.ids)
+        state = NarrowModel.state(model.start(source, weights), part)
+        return Begun(NarrowModel(model), state, part, source[1])
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A batch that is encoded: what searches it, in the tokens of ``vocabulary``."""
+
+    model: StepModel
+    state: Any
+    vocabulary: Whole | Part
+    source_lengths: torch.Tensor  # (B,)
 
 
 @contextlib.contextmanager
@@ -51,6 +76,7 @@ def prepared_machine(
     target: Tokenizer,
     source_pad: int,
     precision: DecodingPrecision,
+    shortlist: Shortlist | None,
 ) -> Iterator[Machine]:
     """The model in evaluation mode, its weights prepared for steps in ``precision``. One in int8
     stays so. Raises UsageError for int8 where the machine has none."""
@@ -59,7 +85,7 @@ def prepared_machine(
         model = in_int8(model)
     with torch.inference_mode(), evaluating(model), products(device, precision):
         weights: Any = model.decoding_weights()
-        yield Machine(model, weights, target, source_pad)
+        yield Machine(model, weights, target, source_pad, shortlist)
 
 
 def encode_sources(
@@ -121,18 +147,20 @@ def sample_all(
     size = sources_together(settings.batch_size, settings.beam_size, samples)
     for batch in batches([len(ids) for ids in sources], size):
         given = [sources[i] for i in batch]
-        source = padded(given, machine.source_pad, machine.device)
+        begun = machine.begin(given, [[] for _ in given])
+        vocabulary = begun.vocabulary
         drawn = draw_sequences(
-            machine.model,
-            machine.model.start(source, machine.weights),
+            begun.model,
+            begun.state,
             keys=[[row_key(seed, n, ids) for n in range(samples)] for ids in given],
             max_lengths=torch.tensor(length_limits(given, settings), device=machine.device),  # (B,)
-            bos=machine.target.bos,
-            eos=machine.target.eos,
-            pad=machine.target.pad,
+            bos=vocabulary.position(machine.target.bos),
+            eos=vocabulary.position(machine.target.eos),
+            pad=vocabulary.position(machine.target.pad),
             options=sampling,
         )
-        yield from zip(batch, drawn, strict=True)
+        found = [[vocabulary.original(one) for one in some] for some in drawn]
+        yield from zip(batch, found, strict=True)
 
 
 def _limits(
@@ -156,39 +184,47 @@ def _search(
     attention: bool,
 ) -> list[list[Hypothesis]]:
     """One batch."""
-    model, target, device = machine.model, machine.target, machine.device
-    tokens, source_lengths = padded(sources, machine.source_pad, device)
-    common: SearchArguments = {
-        "sources": len(sources),
-        "max_lengths": torch.tensor(limits, device=device),  # (B,)
-        "bos": target.bos,
-        "eos": target.eos,
-        "pad": target.pad,
-        "min_length": settings.min_length,
-        "no_repeat_ngram": settings.no_repeat_ngram,
-        "return_attention": attention,
-        "beginnings": conditions.beginnings,
-        "constraints": conditions.constraints,
-    }
+    target, device = machine.target, machine.device
     try:
-        state = model.start((tokens, source_lengths), machine.weights)
-        if settings.beam_size == 1 and settings.coverage_penalty == 0:
-            return [[hypothesis] for hypothesis in greedy_search(model, state, **common)]
-        return beam_search(
-            model,
-            state,
-            **common,
-            beam_size=settings.beam_size,
-            length_penalty=settings.length_penalty,
-            coverage_penalty=settings.coverage_penalty,
-            groups=settings.beam_groups,
-            diversity=settings.diversity,
-            n_best=n_best,
-            source_lengths=source_lengths,
-        )
+        begun = machine.begin(sources, conditions.words(len(sources)))
+        vocabulary = begun.vocabulary
+        common: SearchArguments = {
+            "sources": len(sources),
+            "max_lengths": torch.tensor(limits, device=device),  # (B,)
+            "bos": vocabulary.position(target.bos),
+            "eos": vocabulary.position(target.eos),
+            "pad": vocabulary.position(target.pad),
+            "min_length": settings.min_length,
+            "no_repeat_ngram": settings.no_repeat_ngram,
+            "return_attention": attention,
+            "beginnings": vocabulary.beginnings(conditions.beginnings),
+            "constraints": vocabulary.constraints(conditions.constraints),
+        }
+        found = _hypotheses(begun, common, settings, n_best)
     except torch.OutOfMemoryError:
         raise RunError(
             f"{device}: out of memory with {len(sources)} sentences of up to "
-            f"{tokens.shape[1]} subwords, beam {settings.beam_size}; use a smaller batch or "
+            f"{max(map(len, sources))} subwords, beam {settings.beam_size}; use a smaller batch or "
             "beam"
         ) from None
+    return [[vocabulary.original(one) for one in some] for some in found]
+
+
+def _hypotheses(
+    begun: Begun, common: SearchArguments, settings: DecodingConfig, n_best: int
+) -> list[list[Hypothesis]]:
+    model, state = begun.model, begun.state
+    if settings.beam_size == 1 and settings.coverage_penalty == 0:
+        return [[hypothesis] for hypothesis in greedy_search(model, state, **common)]
+    return beam_search(
+        model,
+        state,
+        **common,
+        beam_size=settings.beam_size,
+        length_penalty=settings.length_penalty,
+        coverage_penalty=settings.coverage_penalty,
+        groups=settings.beam_groups,
+        diversity=settings.diversity,
+        n_best=n_best,
+        source_lengths=begun.source_lengths,
+    )

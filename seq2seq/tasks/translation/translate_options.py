@@ -66,6 +66,12 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="where the vocabulary has no word, the source word that attention points to",
     )
+    group.add_argument(
+        "--shortlist",
+        action="store_true",
+        help="only words that the words of the line suggest: faster, translations differ a little; "
+        "learn them first: seq2seq shortlist MODEL --source FILE --target FILE",
+    )
     risk = parser.add_argument_group("minimum Bayes risk")
     risk.add_argument(
         "--mbr",
@@ -117,7 +123,7 @@ def condition_options(parser: argparse.ArgumentParser) -> None:
 DECODING_RULES: tuple[Rule, ...] = (Needs(("--mbr-over",), ("--mbr N",)),)
 # All that MODEL is to do, where translations are given instead.
 DECODING = (
-    *("--ensemble", *map(option_name, _SEARCH), "--copy-unknown"),
+    *("--ensemble", *map(option_name, _SEARCH), "--copy-unknown", "--shortlist"),
     *("--mbr", "--mbr-over", "--precision", "--threads", "--device"),
 )
 
@@ -166,6 +172,8 @@ def load_translator(options: argparse.Namespace) -> Translator:
         )
     translators = load_models(options, "translation", names)
     translator = Translator.ensemble(translators) if options.ensemble else translators[0]
+    if options.shortlist:
+        translator = translator.with_shortlist()
     return translator.in_int8() if options.precision == "int8" else translator
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -92,6 +92,32 @@ def translations_of(
         )
         for line, hypothesis in zip(lines, hypotheses, strict=True)
     ]
+
+
+def all_translations(
+    sources: list[list[int]],
+    found: Iterable[tuple[int, list[Hypothesis]]],
+    source: Tokenizer,
+    target: Tokenizer,
+    blank: list[list[Translation]],
+    *,
+    copy_from: Sequence[str] | None = None,
+    keep_attention: bool = True,
+) -> list[list[Translation]]:
+    """The hypotheses ``found``, with the position of their source, as translations; ``blank`` where
+    a source has none, whose ``missing`` are all phrases required."""
+    results = list(blank)
+    for i, hypotheses in found:
+        results[i] = translations_of(
+            sources[i],
+            hypotheses,
+            source,
+            target,
+            required=blank[i][0].missing,
+            copy_from=None if copy_from is None else copy_from[i],
+            keep_attention=keep_attention,
+        )
+    return results
 
 
 def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, overload
 
 from seq2seq.arguments import check_whole, given_or, listed_texts
-from seq2seq.decoding import Hypothesis, Sampling
+from seq2seq.decoding import Sampling
 from seq2seq.decoding.drawing import check_sampling
 from seq2seq.decoding.ensemble import check_members, members_of
 from seq2seq.decoding.sampling import seed_of
@@ -16,7 +16,7 @@ from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.translation.card import translation_card
-from seq2seq.tasks.translation.conditions import Conditions, PhraseLists, encode_conditions
+from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
 from seq2seq.tasks.translation.documents import join_document, split_document
 from seq2seq.tasks.translation.ensemble import (
@@ -30,10 +30,9 @@ from seq2seq.tasks.translation.int8_model import Int8TranslationModel
 from seq2seq.tasks.translation.mbr import by_expected_utility
 from seq2seq.tasks.translation.saved_model import (
     FILES,
-    SHARED_TOKENIZER,
-    SOURCE_TOKENIZER,
-    TARGET_TOKENIZER,
     read_model,
+    tokenizer_files,
+    write_tokenizers,
 )
 from seq2seq.tasks.translation.search_settings import search_settings
 from seq2seq.tasks.translation.searching import (
@@ -44,7 +43,8 @@ from seq2seq.tasks.translation.searching import (
     sample_all,
     search_all,
 )
-from seq2seq.tasks.translation.translations import EMPTY, Translation, empty, translations_of
+from seq2seq.tasks.translation.shortlist import NO_SHORTLIST, Shortlist, learn_from_texts
+from seq2seq.tasks.translation.translations import EMPTY, Translation, all_translations, empty
 from seq2seq.text.sentencepiece import Tokenizer
 
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -72,12 +72,15 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         target_tokenizer: Tokenizer,
         config: TranslationConfig,
         readme: str | None = None,
+        shortlist: Shortlist | None = None,
     ) -> None:
         self.model = model
         self.source_tokenizer = source_tokenizer
         self.target_tokenizer = target_tokenizer
         self.config = config
         self.readme = readme
+        self.shortlist = shortlist
+        self._narrow = False  # whether searches take the shortlist
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Translator:
@@ -99,38 +102,59 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         check_vocabularies("source", [one.source_tokenizer for one in translators])
         check_vocabularies("target", [one.target_tokenizer for one in translators])
         first, model = translators[0], EnsembleModel([one.model for one in translators])
-        return cls(model, first.source_tokenizer, first.target_tokenizer, first.config)
+        return first._with(model)
+
+    def _with(self, model: AnyModel, readme: str | None = None) -> Translator:
+        tokenizers = self.source_tokenizer, self.target_tokenizer
+        other = Translator(model, *tokenizers, self.config, readme, self.shortlist)
+        other._narrow = self._narrow
+        return other
 
     def in_int8(self) -> Translator:
-        """This translator with its products in int8, on a CPU; it holds no other weights, so that
-        the memory of this one's is free once nobody holds it. Raises UsageError on a machine
-        without 8-bit products."""
-        model = in_int8(self.model)
-        return Translator(model, self.source_tokenizer, self.target_tokenizer, self.config)
+        """This translator with its products in int8, on a CPU; it holds no others: the memory
+        of this one's is free once nobody holds it. Raises UsageError where there are none."""
+        return self._with(in_int8(self.model))
+
+    def learn_shortlist(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        words: int = 20,
+        frequent: int = 100,
+    ) -> None:
+        """Find in texts and their translations, best those of training, which ``words`` each source
+        word is most often translated by, and which are ``frequent``: ``shortlist``, saved with the
+        model. Raises UsageError for unequal numbers of texts, and for none."""
+        self.shortlist = learn_from_texts(
+            sources, targets, self.source_tokenizer, self.target_tokenizer, words, frequent
+        )
+
+    def with_shortlist(self) -> Translator:
+        """This translator with searches among the words of ``shortlist`` alone: faster, a little
+        different, scores over those words. Raises UsageError where there is no shortlist."""
+        if self.shortlist is None:
+            raise UsageError(NO_SHORTLIST)
+        other = self._with(self.model, self.readme)
+        other._narrow = True
+        return other
 
     @property
     def tokenizer_files(self) -> tuple[str, str]:
         """The names of the source's and the target's tokenizer in a saved model."""
-        if self.source_tokenizer is self.target_tokenizer:
-            return SHARED_TOKENIZER, SHARED_TOKENIZER
-        return SOURCE_TOKENIZER, TARGET_TOKENIZER
+        return tokenizer_files(self.source_tokenizer, self.target_tokenizer)
 
     def write_tokenizers(self, directory: Path) -> None:
-        tokenizers = (self.source_tokenizer, self.target_tokenizer)
-        for tokenizer, name in zip(tokenizers, self.tokenizer_files, strict=True):
-            tokenizer.save(directory / name)
+        write_tokenizers(directory, self.source_tokenizer, self.target_tokenizer)
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
         if isinstance(self.model, EnsembleModel):
             raise UsageError("an ensemble is not one model and cannot be saved; save its members")
         if isinstance(self.model, Int8TranslationModel):
             raise UsageError("a model in int8 cannot be saved; save the one that it was made of")
-        self.write_tokenizers(directory)
-        return {
-            "shared_vocabulary": self.source_tokenizer is self.target_tokenizer,
-            "source_vocab_size": len(self.source_tokenizer),
-            "target_vocab_size": len(self.target_tokenizer),
-        }
+        if self.shortlist is not None:
+            self.shortlist.save(directory)
+        return write_tokenizers(directory, self.source_tokenizer, self.target_tokenizer)
 
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
         return translation_card(self.config, parameters, card)
@@ -266,11 +290,12 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         attends = attention or copy_unknown
         with self._machine(precision) as machine:
             found = search_all(machine, sources, conditions, settings, n_best, attends, first_line)
-            return self._read(
+            return all_translations(
                 sources,
                 found,
+                self.source_tokenizer,
+                self.target_tokenizer,
                 [[empty(conditions.required(i))] for i in range(len(texts))],
-                conditions,
                 copy_from=texts if copy_unknown else None,
                 keep_attention=attention,
             )
@@ -310,7 +335,9 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         sources = encode_sources(texts, self.source_tokenizer, first_line)
         with self._machine(precision) as machine:
             found = sample_all(machine, sources, settings, samples, sampling, seed)
-            return self._read(sources, found, [[EMPTY] * samples for _ in texts], Conditions())
+            blank = [[EMPTY] * samples for _ in texts]
+            source, target = self.source_tokenizer, self.target_tokenizer
+            return all_translations(sources, found, source, target, blank)
 
     def minimum_bayes_risk(
         self,
@@ -368,30 +395,6 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         )
         return [join_document(part, translated, data.target) for part in parts]
 
-    def _read(
-        self,
-        sources: list[list[int]],
-        found: Iterable[tuple[int, list[Hypothesis]]],
-        blank: list[list[Translation]],
-        conditions: Conditions,
-        copy_from: Sequence[str] | None = None,
-        keep_attention: bool = False,
-    ) -> list[list[Translation]]:
-        """The hypotheses ``found``, with the position of their source, as translations; ``blank``
-        where a source has none. ``copy_from``: the texts whose words stand for unknown ones."""
-        results = list(blank)
-        for i, hypotheses in found:
-            results[i] = translations_of(
-                sources[i],
-                hypotheses,
-                self.source_tokenizer,
-                self.target_tokenizer,
-                required=conditions.required(i),
-                copy_from=None if copy_from is None else copy_from[i],
-                keep_attention=keep_attention,
-            )
-        return results
-
     def _machine(self, precision: DecodingPrecision) -> AbstractContextManager[Machine]:
-        pad = self.source_tokenizer.pad
-        return prepared_machine(self.model, self.target_tokenizer, pad, precision)
+        pad, shortlist = self.source_tokenizer.pad, self.shortlist if self._narrow else None
+        return prepared_machine(self.model, self.target_tokenizer, pad, precision, shortlist)

@@ -1,0 +1,145 @@
+"""Which target words a source may be translated with, found before it is translated.
+
+A source may be given the words that its own words are most often translated by (IBM Model 1,
+``lexicon.py``), the words that are frequent in any text, and words that stand in the source itself:
+names and numbers. Jean et al. 2015, section 3.2, choose a vocabulary so for each batch; Marian,
+CTranslate2 and Sockeye offer it, too. The step of the search then multiplies and ranks a quarter of
+the vocabulary. What no word of the source suggests cannot be written: translations differ a little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from seq2seq.arguments import check_whole, listed_texts
+from seq2seq.decoding.narrow import Part
+from seq2seq.errors import RunError, UsageError
+from seq2seq.tasks.translation.lexicon import learn_lexicon
+from seq2seq.text.sentencepiece import Tokenizer
+
+SHORTLIST_FILE = "shortlist.safetensors"
+NO_SHORTLIST = (
+    "this model has no shortlist; learn one from its training text: seq2seq shortlist MODEL "
+    "--source FILE --target FILE"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Shortlist:
+    """words (V_source, K) int32: the target words that each source word suggests, the likeliest
+    first, -1 behind the last; always (F,) int32: those that every source may be given."""
+
+    words: Tensor
+    always: Tensor
+
+    def part(
+        self,
+        sources: Sequence[Sequence[int]],
+        more: Sequence[Sequence[int]],
+        size: int,
+        device: torch.device,
+    ) -> Part:
+        """What sources of these words may be given of ``size`` target words; ``more``: words that
+        each may be given, too."""
+        allowed = torch.zeros(len(sources), size + 1, dtype=torch.bool)  # column ``size``: nothing
+        allowed[:, self.always.long()] = True
+        for row, (words, others) in enumerate(zip(sources, more, strict=True)):
+            suggested = self.words.index_select(0, torch.tensor(words)).flatten().long()
+            allowed[row, suggested.where(suggested >= 0, size)] = True
+            allowed[row, list(others)] = True
+        return Part(allowed[:, :size], device)
+
+    def save(self, directory: Path) -> None:
+        tensors = {"words": self.words, "always": self.always}
+        safetensors.torch.save_file(tensors, directory / SHORTLIST_FILE)
+
+
+def learn_from_texts(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    source: Tokenizer,
+    target: Tokenizer,
+    words: int,
+    frequent: int,
+) -> Shortlist:
+    """``learn_shortlist`` of texts."""
+    texts = listed_texts("sources", sources), listed_texts("targets", targets)
+    check_whole("words", words, 1), check_whole("frequent", frequent, 0)
+    if len(texts[0]) != len(texts[1]):
+        raise UsageError(
+            f"{len(texts[0])} sources and {len(texts[1])} targets; expected as many: one is the "
+            "translation of the other"
+        )
+    pairs = source.encode_batch(texts[0]), target.encode_batch(texts[1])
+    return learn_shortlist(*pairs, source, target, words, frequent)
+
+
+def learn_shortlist(
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    source: Tokenizer,
+    target: Tokenizer,
+    words: int,
+    frequent: int,
+) -> Shortlist:
+    """From sentences that translate each other, as their words. Raises UsageError for no pairs."""
+    if not any(len(one) and len(other) for one, other in zip(sources, targets, strict=True)):
+        raise UsageError("shortlist: no pair of sentences that are not empty; expected some")
+    lexicon = learn_lexicon(sources, targets, len(source))
+    table = torch.full((len(source), words + 1), -1, dtype=torch.int32)
+    first = np.searchsorted(lexicon.source, np.arange(len(source)))
+    rank = np.arange(len(lexicon.source)) - first[lexicon.source]
+    kept = rank < words
+    place = torch.from_numpy(lexicon.source[kept]), torch.from_numpy(rank[kept])
+    table[place] = torch.from_numpy(lexicon.target[kept].astype(np.int32))
+    table[:, words] = torch.tensor(_same_words(source, target), dtype=torch.int32)
+    counts = np.zeros(len(target), dtype=np.int64)
+    for one in targets:
+        np.add.at(counts, list(one), 1)
+    often = np.argsort(-counts, kind="stable")[:frequent]
+    special = {target.bos, target.eos, target.pad, target.unk}
+    always = sorted(special | {int(word) for word in often if counts[word]})
+    return Shortlist(table, torch.tensor(always, dtype=torch.int32))
+
+
+def _same_words(source: Tokenizer, target: Tokenizer) -> list[int]:
+    """For each source word the target word that is written alike, or -1."""
+    if source is target:
+        return list(range(len(source)))
+    pieces = {piece: number for number, piece in enumerate(target.pieces(range(len(target))))}
+    return [pieces.get(piece, -1) for piece in source.pieces(range(len(source)))]
+
+
+def read_shortlist(directory: Path, source: Tokenizer, target: Tokenizer) -> Shortlist | None:
+    """The shortlist of a saved model, None where it has none. Raises RunError for a damaged file,
+    and for one of other vocabularies."""
+    path = directory / SHORTLIST_FILE
+    if not path.is_file():
+        return None
+    try:
+        tensors = safetensors.torch.load_file(path)
+        shortlist = Shortlist(tensors["words"], tensors["always"])
+    except (SafetensorError, OSError, KeyError) as error:
+        raise RunError(f"{path}: damaged ({error}); make it anew: seq2seq shortlist") from None
+    words, always = shortlist.words, shortlist.always
+    if words.dim() != 2 or always.dim() != 1 or {words.dtype, always.dtype} != {torch.int32}:
+        found = f"{words.dtype} {tuple(words.shape)} and {always.dtype} {tuple(always.shape)}"
+        raise RunError(f"{path}: holds {found}; expected int32 words (V, K) and always (F,)")
+    highest = max(int(one.max()) if one.numel() else -1 for one in (words, always))
+    lowest = int(words.min()) if words.numel() else -1
+    needed = {target.bos, target.eos, target.pad, target.unk}
+    fits = len(words) == len(source) and highest < len(target) and lowest >= -1
+    if not fits or not needed <= set(always.tolist()):
+        raise RunError(
+            f"{path}: is of other vocabularies than this model's {len(source)} source and "
+            f"{len(target)} target words; make it anew: seq2seq shortlist"
+        )
+    return shortlist

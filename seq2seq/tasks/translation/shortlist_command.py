@@ -1,0 +1,65 @@
+"""The command ``shortlist``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seq2seq.command_line.command import Command
+from seq2seq.command_line.options import add_model, given, whole
+from seq2seq.errors import UsageError
+
+_EXAMPLES = """\
+  seq2seq shortlist MODEL --source train.en --target train.de
+  seq2seq translate MODEL --shortlist < input.txt > output.txt
+
+Learns from texts and their translations, best those that MODEL was trained on, line by line, which
+words translate which (IBM Model 1), and writes shortlist.safetensors into MODEL. 'translate' and
+'evaluate' with --shortlist then look at the words that a line suggests alone.
+"""
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("--source", metavar="FILE", required=True, help="texts; .gz too")
+    parser.add_argument("--target", metavar="FILE", required=True, help="their translations")
+    parser.add_argument(
+        "--words", type=whole(1), metavar="N", help="of each source word (default: 20)"
+    )
+    parser.add_argument(
+        "--frequent",
+        type=whole(0),
+        metavar="N",
+        help="words that every line may be given: the most frequent (default: 100)",
+    )
+
+
+def _learn(options: argparse.Namespace) -> int:
+    from seq2seq.saved.directory import replace_files
+    from seq2seq.tasks.translation.translator import Translator
+    from seq2seq.text.files import read_lines
+
+    folder = Path(options.model)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; expected a saved model on this machine")
+    translator = Translator.from_pretrained(folder, device="cpu")
+    sources, targets = read_lines(options.source), read_lines(options.target)
+    if len(sources) != len(targets):
+        raise UsageError(
+            f"{options.source} has {len(sources)} lines, {options.target} has {len(targets)}; "
+            "expected as many: line by line, one is the translation of the other"
+        )
+    translator.learn_shortlist(sources, targets, **given(options, ("words", "frequent")))
+    assert translator.shortlist is not None  # just learnt
+    replace_files(folder, translator.shortlist.save, ())
+    print(folder / "shortlist.safetensors")
+    return 0
+
+
+COMMAND = Command(
+    "shortlist",
+    "learn which words translate which, for a faster 'translate'",
+    _add_options,
+    _learn,
+    _EXAMPLES,
+)
