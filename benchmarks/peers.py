@@ -163,7 +163,9 @@ def count_pieces(work: Path, output: Path, in_pieces: bool) -> int:
 # ---------------------------------------------------------------- contenders
 
 
-def ours(work: Path, precision: str) -> Contender:
+def ours(work: Path, precision: str, shortlist: bool = False) -> Contender:
+    """``shortlist``: translates with one, which ``learn_shortlist`` has made."""
+
     def train(folder: Path, steps: int) -> list[str]:
         config = {
             "task": "translation", "output": str(folder / "run"), "seed": 1,
@@ -189,10 +191,20 @@ def ours(work: Path, precision: str) -> Contender:
             sys.executable, "-m", "seq2seq", "translate", str(folder / "run" / "model"),
             "--input", str(text), "--output", str(output), "--beam-size", str(beam),
             "--batch-size", str(BATCH), "--precision", precision,
+            *["--shortlist"] * shortlist,
         ]  # fmt: skip
 
-    name, trains = f"this project, {precision}", precision != "int8"
+    name = f"this project, {precision}" + ", shortlist" * shortlist
+    trains = precision != "int8" and not shortlist
     return Contender(name, "this project", train, translate, {}, pieces=False, trains=trains)
+
+
+def learn_shortlist(work: Path, folder: Path) -> None:
+    """For the model of this project in the folder of its training, from the training text."""
+    model = folder / "run" / "model"
+    texts = ["--source", str(work / "train.en"), "--target", str(work / "train.de")]
+    command = [sys.executable, "-m", "seq2seq", "shortlist", str(model), *texts]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def opennmt(work: Path, python: str, label: str, environment: dict[str, str]) -> Contender:

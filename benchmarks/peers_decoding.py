@@ -75,14 +75,19 @@ def main() -> None:
     peers.prepare(options.data, work, options.test)
     trusted = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # the peer's checkpoint, of this run
     contenders = [peers.ours(work, precision) for precision in options.precisions]
+    if options.shortlist:
+        contenders += [peers.ours(work, precision, True) for precision in options.precisions]
     contenders.append(peers.opennmt(work, options.opennmt, "", trusted))
     if options.preload:
         forced = {**trusted, "LD_PRELOAD": str(options.preload)}
         label = f" with {options.preload.name}"
         contenders.append(peers.opennmt(work, options.opennmt, label, forced))
+    folders = [peers.trained(one, contenders, work, options) for one in contenders]
+    if options.shortlist:
+        peers.learn_shortlist(work, folders[0])
     workers = [
-        Worker(one, peers.trained(one, contenders, work, options), options.threads)
-        for one in contenders
+        Worker(one, folder, options.threads)
+        for one, folder in zip(contenders, folders, strict=True)
     ]
     record: dict[str, Any] = {"machine": peers.machine(), "threads": options.threads}
     record["sentences"] = options.test
@@ -102,6 +107,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--opennmt", required=True, help="an interpreter with OpenNMT-py")
     parser.add_argument("--preload", type=Path, help="a library to preload for the peer, too")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"], help="ours")
+    parser.add_argument("--shortlist", action="store_true", help="ours with shortlists, too")
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 5])
     parser.add_argument("--steps", type=int, default=1500, help="of training")
     parser.add_argument("--test", type=int, default=1000, help="sentences to translate")

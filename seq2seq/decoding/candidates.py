@@ -84,10 +84,7 @@ def best_of_sources(
     source = logits if allowed is None else allowed.contiguous()
     if allowed is not None:
         maxima = _single(block_maxima(source))
-    barred = frozenset(token for token in barred if 0 <= token < logits.shape[1])
-    for block in {token // BLOCK for token in barred}:
-        columns = _without(_single(source[:, block * BLOCK : (block + 1) * BLOCK]), barred, block)
-        maxima[:, block] = columns.amax(1)
+    barred = _bar_blocks(source, maxima, barred)
     (b, rows), blocks = log_p.shape, maxima.shape[1]
     reached = log_p.unsqueeze(2) + (maxima - normaliser).view(b, rows, blocks)  # (b, R, V/64)
     _, best = _top(reached.flatten(1), count)  # (b, M')
@@ -103,6 +100,37 @@ def best_of_sources(
     position = position.gather(1, order)
     token, row = tokens.flatten(1).gather(1, position), row.gather(1, position >> _SHIFT)
     return total, token, row, normaliser.squeeze(1).isfinite()
+
+
+def best_of_rows(logits: Tensor, *, barred: frozenset[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """The best token of each row of logits (N, V) that is not ``barred``: ``best_of_sources`` for
+    sources of one row and a count of one, at a third of the operations. Returns
+
+    log_p   (N,) log softmax(logits) of it; -inf where there is none
+    token   (N,) of equals the lower
+    sound   (N,) as in ``candidates``
+    """
+    logits = logits.contiguous()
+    if logits.device.type != "cpu":
+        logits = _single(logits)
+    maxima, normaliser = scan(logits)  # (N, V/64), (N, 1)
+    barred = _bar_blocks(logits, maxima, barred)
+    best = maxima.max(1, keepdim=True).indices  # (N, 1) the lowest of equals
+    values, tokens = _blocks_of(logits, best, torch.zeros_like(best))  # (N, 1, 64) each
+    for one in barred:
+        values = values.masked_fill(tokens == one, -torch.inf)
+    value, position = values.squeeze(1).max(1, keepdim=True)  # (N, 1)
+    token = tokens.squeeze(1).gather(1, position).squeeze(1)  # (N,)
+    return (value - normaliser).squeeze(1), token, normaliser.squeeze(1).isfinite()
+
+
+def _bar_blocks(source: Tensor, maxima: Tensor, barred: frozenset[int]) -> frozenset[int]:
+    """Mend maxima (N, V/64), in place, for tokens that are barred; returns those that exist."""
+    barred = frozenset(token for token in barred if 0 <= token < source.shape[1])
+    for block in {token // BLOCK for token in barred}:
+        columns = _without(_single(source[:, block * BLOCK : (block + 1) * BLOCK]), barred, block)
+        maxima[:, block] = columns.amax(1)
+    return barred
 
 
 def _without(columns: Tensor, barred: frozenset[int], block: int) -> Tensor:

@@ -68,6 +68,10 @@ METHODS = {
     ),
     ("translation", "sample"): ({"texts": ["a"]}, {"texts": TEXTS, **DRAWING, **LINES}),
     ("translation", "minimum_bayes_risk"): ({"texts": ["a"]}, {"texts": TEXTS, **DRAWING, **LINES}),
+    ("translation", "learn_shortlist"): (
+        {"sources": ["a dog"], "targets": ["ein hund"]},
+        {"sources": TEXTS, "targets": TEXTS, "words": [*WHOLE, 0], "frequent": WHOLE},
+    ),
     ("translation", "translate_documents"): (
         {"documents": ["a"]},
         {"documents": [*TEXTS, [HALF]], "decoding": SETTINGS, "precision": PRECISION},

@@ -71,7 +71,7 @@ def learn_from_texts(
     frequent: int,
 ) -> Shortlist:
     """``learn_shortlist`` of texts."""
-    texts = listed_texts("sources", sources), listed_texts("targets", targets)
+    texts = listed_texts("sources", sources, "source"), listed_texts("targets", targets, "target")
     check_whole("words", words, 1), check_whole("frequent", frequent, 0)
     if len(texts[0]) != len(texts[1]):
         raise UsageError(
