@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -222,8 +223,8 @@ def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
         if isinstance(value, list):
             return [_convert(options[0], item, where, key) for item in value]
         raise UsageError(f"{where}: '{key}' is {shown(value)}; expected a list")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _finite(value, where, key)
     if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if kind is str and value is False:
@@ -238,6 +239,18 @@ def _convert(kind: Any, value: Any, where: str, key: str) -> Any:
         return value
     name = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     raise UsageError(f"{where}: '{key}' is {shown(value)}; expected {name}")
+
+
+def _finite(value: float, where: str, key: str) -> float:
+    """No key means anything by a number without end, or by what is no number (NaN)."""
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number that no float can hold
+        found = math.inf
+    if math.isfinite(found):
+        return found
+    told = value if isinstance(value, float) else _short(value)
+    raise UsageError(f"{where}: '{key}' is {told}; expected a finite number")
 
 
 def _short(value: int) -> str:

@@ -4,6 +4,7 @@ what was typed, a path may begin with ``~``. Over all keys of all tasks."""
 from __future__ import annotations
 
 import json
+import math
 import os
 import typing
 
@@ -100,6 +101,36 @@ def test_numbers_and_truth_values(yaml_of, task, key, kind):
             load_config(path, {key: text})
 
 
+def nested(task, key, value):
+    """The values of a configuration with one key."""
+    values = {"task": task}
+    inner = values
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+    inner[leaf] = value
+    return values
+
+
+FLOATS = [(task, key, kind) for task, key, kind in ALL if kind in (float, list[float])]
+
+
+@pytest.mark.parametrize(("task", "key", "kind"), FLOATS)
+def test_a_number_without_end_is_refused(yaml_of, task, key, kind):
+    """It would pass for a number above 0, and end in a loss of NaN hours later."""
+    for text in (".inf", "-.inf", ".nan", "1e999", "9" * 400):
+        if kind is not float:
+            text = f"[0.5, {text}]"
+        with pytest.raises(UsageError, match=f"'{key}' is .*; expected a finite number"):
+            load_config(yaml_of(task, key, text))
+    for text in ("inf", "-inf", ".inf", "nan", "1e999"):
+        with pytest.raises(UsageError, match=f"'{key}' is .*; expected a (finite )?number"):
+            load_config(yaml_of(task), {key: text if kind is float else f"[0.5, {text}]"})
+    for value in (math.inf, -math.inf, math.nan, 10**400):
+        with pytest.raises(UsageError, match=f"'{key}' is .*; expected a finite number"):
+            config_from_dict(nested(task, key, value if kind is float else [0.5, value]))
+
+
 @pytest.mark.parametrize(("task", "key", "kind"), [one for one in ALL if "list" in str(one[2])])
 def test_lists(yaml_of, task, key, kind):
     (item,) = typing.get_args(kind)
@@ -120,16 +151,10 @@ def test_a_path_may_begin_with_the_home_folder(yaml_of, monkeypatch, task, key):
     monkeypatch.setenv("HOME", "/the/home")
     path = yaml_of(task)
     _, overrides = split_overrides([str(path), f"--{key}=~/a b/{{lang}}"])
-    nested: dict = {"task": task}
-    inner = nested
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        inner = inner.setdefault(parent, {})
-    inner[leaf] = "~/a b/{lang}"
     for config in (
         load_config(path, overrides),
         load_config(yaml_of(task, key, "~/a b/{lang}")),
-        config_from_dict(nested),
+        config_from_dict(nested(task, key, "~/a b/{lang}")),
     ):
         assert found(config, key) == "/the/home/a b/{lang}"
     assert found(load_config(path, {key: "a/~/b"}), key) == "a/~/b"
