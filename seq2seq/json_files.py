@@ -21,6 +21,12 @@ def parse_json(text: str) -> Any:
         raise json.JSONDecodeError(str(error).split(";")[0], "", 0) from None
 
 
+def begins_json(line: str) -> bool:
+    """Whether the first line of a stream is one of JSON, an object or a list; no header of CSV
+    begins so."""
+    return line.lstrip().startswith(("{", "["))
+
+
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """A result as JSON, for its user. JSON has no NaN and no infinity, and most readers refuse
     what Python writes for them: they become null."""

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import lzma
+import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -111,6 +112,16 @@ def open_binary(path: str | Path) -> Iterator[io.BufferedIOBase]:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
+def is_stream(path: str | Path) -> bool:
+    """Whether a path is standard input, a pipe or a terminal: its name says nothing about what it
+    holds, and it can be read once only."""
+    path = str(path)
+    if path.startswith(_STREAMS):  # also of a file: /dev/stdin < table.csv
+        return True
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
+_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 PACKED_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
 

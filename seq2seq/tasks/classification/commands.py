@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import check_input, chunks, open_input, open_output
 from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
 from seq2seq.errors import UsageError
-from seq2seq.json_files import to_json
+from seq2seq.json_files import begins_json, to_json
 
 if TYPE_CHECKING:
     from seq2seq.tasks.classification.classifier import Classified, Classifier
@@ -27,8 +28,8 @@ Writes a line for each input, in order, columns separated by a tab:
 
 What an input is, is the model's:
   text     a line of FILE or of standard input (.gz too); an empty line is answered, too
-  series   a series of a CSV, NPZ or JSON-lines FILE as in training, labels not needed; a line of
-           JSON on standard input: {"values": [[1, 2], [null, 3]], "times": [0, 1.5]}
+  series   a series of a CSV, NPZ or JSON-lines FILE as in training, labels not needed; of CSV on
+           standard input; a line of JSON there: {"values": [[1, 2], [null, 3]], "times": [0, 1.5]}
   image    an image FILE, a folder of them, an idx FILE; a file's name on a line of standard input
 
   seq2seq classify MODEL < lines.txt > labels.tsv
@@ -117,17 +118,37 @@ def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
             with _open(name) as stream:
                 for _, texts in chunks(stream, name or "standard input", _AT_ONCE):
                     yield texts
+    elif not files and kind == "image":
+        for _, lines in chunks(sys.stdin.buffer, "standard input", _AT_ONCE):
+            yield [line for line in lines if line]
     elif not files:
-        for number, lines in chunks(sys.stdin.buffer, "standard input", _AT_ONCE):
-            if kind == "image":
-                yield [line for line in lines if line]
-            else:
-                width = classifier.config.data.bin
-                numbered = enumerate(lines, number)
-                yield [_of_json(line, n, width) for n, line in numbered if line.strip()]
+        yield from _series_of_stream(sys.stdin.buffer, classifier)
     else:
         for name in files:
             yield from _of_file(name, classifier)
+
+
+def _series_of_stream(stream: IO[bytes], classifier: Classifier) -> Iterator[list[Any]]:
+    """JSON, a line at a time, or a whole table in CSV, as the first line says."""
+    from seq2seq.tasks.classification.series import read_series
+    from seq2seq.text.files import decode_lines
+
+    name, data = "standard input", classifier.config.data
+    begins = stream.readline()
+    whole = itertools.chain([begins] if begins else [], stream)
+    text = begins.decode("utf-8", "replace").removeprefix("\N{BYTE ORDER MARK}")
+    if text.strip() and not begins_json(text):
+        lines = list(decode_lines(whole, name))
+        yield from _in_parts(read_series(name, data, False, classifier.columns, lines).inputs)
+        return
+    for number, lines in chunks(whole, name, _AT_ONCE):
+        numbered = enumerate(lines, number)
+        yield [_of_json(line, n, data.bin) for n, line in numbered if line.strip()]
+
+
+def _in_parts(inputs: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(inputs), _AT_ONCE):
+        yield inputs[start : start + _AT_ONCE]
 
 
 def _open(name: str | None) -> Any:
@@ -155,8 +176,7 @@ def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:
             yield [name]
             return
         inputs = list(read_images(name, data, labelled=False).inputs)
-    for start in range(0, len(inputs), _AT_ONCE):
-        yield inputs[start : start + _AT_ONCE]
+    yield from _in_parts(inputs)
 
 
 def _line(answer: Classified, options: argparse.Namespace) -> str:

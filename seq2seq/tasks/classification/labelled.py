@@ -23,7 +23,7 @@ from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.trees import phrases_of, read_tree
-from seq2seq.text.files import check_unicode, csv_rows, open_binary, read_lines
+from seq2seq.text.files import check_unicode, csv_rows, is_stream, open_binary, read_lines
 
 _FASTTEXT = "__label__"
 
@@ -153,6 +153,10 @@ def _form(path: str, lines: list[str], config: ClassDataConfig) -> str:
         if name.endswith(ending):
             return form
     first = lines[0]
+    if is_stream(path) and first.startswith("{"):
+        return "jsonl"
+    if is_stream(path) and {config.text, config.label} <= set(first.split(",")):
+        return "csv"
     if first.startswith(_FASTTEXT):
         return "fasttext"
     if "\t" in first or name.endswith(".tsv"):

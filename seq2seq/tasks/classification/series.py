@@ -27,11 +27,11 @@ import numpy as np
 
 from seq2seq.array_files import LARGEST, check_dimensions, load_npz, whole_numbers
 from seq2seq.errors import UsageError
-from seq2seq.json_files import parse_json
+from seq2seq.json_files import begins_json, parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.labelled import Columns, Labelled, parse_target
-from seq2seq.text.files import csv_rows, read_lines
+from seq2seq.text.files import csv_rows, is_stream, read_lines
 
 
 @dataclass(frozen=True)
@@ -109,27 +109,30 @@ def _numbers(values: Any, where: str, what: str) -> np.ndarray:
 
 
 def read_series(
-    path: str, config: ClassDataConfig, labelled: bool = True, columns: Columns | None = None
+    path: str,
+    config: ClassDataConfig,
+    labelled: bool = True,
+    columns: Columns | None = None,
+    lines: list[str] | None = None,
 ) -> Labelled:
     """Read the series of a file, in its order; their ``bin``s are averaged. ``labelled``: targets
     are expected. ``columns`` are those of the training data: where the file has names, features
-    are read in that order, whatever theirs is.
+    are read in that order, whatever theirs is. ``lines`` are those of a stream called ``path``.
 
     Raises UsageError with the place for what is no series, and for features that are missing or
     that the training data lacks.
     """
-    if not Path(path).exists():
+    if lines is None and not Path(path).exists():
         raise UsageError(f"{path}: no such file{missing_hint(Path(path))}")
-    name = path.lower()
-    if name.endswith(".npz"):
+    as_json = False
+    if lines is None and path.lower().endswith(".npz"):
         rows, named = _npz(path, columns)
-    elif name.removesuffix(".gz").removesuffix(".xz").endswith((".jsonl", ".json")):
-        rows, named = _jsonl(path, config), None
-    elif name.removesuffix(".gz").removesuffix(".xz").endswith(".csv"):
-        rows, named = _csv(path, config, columns)
     else:
-        raise UsageError(f"{path}: expected a name that ends in .csv, .npz or .jsonl")
-    found = Labelled(path, place="line" if ".json" in name else "series", columns=named)
+        lines, as_json = _lines(path, lines)
+        rows, named = (
+            (_jsonl(path, lines, config), None) if as_json else _csv(path, lines, config, columns)
+        )
+    found = Labelled(path, place="line" if as_json else "series", columns=named)
     rename = dict(rule.split("=", 1) for rule in config.rename)
     width: tuple[int, int] | None = None
     for place, series, target in rows:
@@ -150,6 +153,19 @@ def read_series(
     if not len(found):
         raise UsageError(f"{path}: holds no series")
     return found
+
+
+def _lines(path: str, lines: list[str] | None) -> tuple[list[str], bool]:
+    """The lines, and whether they are JSON or else CSV: the name of a file tells it, of a stream
+    the first line."""
+    if lines is None:
+        name = path.lower().removesuffix(".gz").removesuffix(".xz")
+        if name.endswith((".jsonl", ".json", ".csv")):
+            return read_lines(path), not name.endswith(".csv")
+        if not is_stream(path):
+            raise UsageError(f"{path}: expected a name that ends in .csv, .npz or .jsonl")
+        lines = read_lines(path)
+    return lines, begins_json(lines[0])
 
 
 def averaged(series: Series, width: float) -> Series:
@@ -278,8 +294,8 @@ def _npz_target(label: Any, names: Any, path: str) -> Any:
     return label.item()
 
 
-def _jsonl(path: str, config: ClassDataConfig) -> Rows:
-    for number, line in enumerate(read_lines(path), 1):
+def _jsonl(path: str, lines: list[str], config: ClassDataConfig) -> Rows:
+    for number, line in enumerate(lines, 1):
         if line.strip():
             series, values = series_of_json(line, f"{path}, line {number}")
             yield number, series, values.get(config.label)
@@ -301,11 +317,11 @@ def series_of_json(line: str, where: str) -> tuple[Series, dict[str, Any]]:
 
 
 def _csv(
-    path: str, config: ClassDataConfig, columns: Columns | None
+    path: str, lines: list[str], config: ClassDataConfig, columns: Columns | None
 ) -> tuple[Rows, Columns | None]:
     if columns is not None and columns.static:  # also of a model that read another form
         config = dataclasses.replace(config, static=list(columns.static))
-    rows = csv_rows(read_lines(path))
+    rows = csv_rows(lines)
     try:
         header = next(rows)
         if config.id not in header:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from seq2seq.text.files import is_stream
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -23,10 +25,13 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, "
 
 def read_table(path: Path) -> DataFrame | None:
     """The table of a file; None where its name ends in none of .csv, .tsv and .parquet, also before
-    .gz, .xz and the like. Raises OSError, ValueError, EOFError or ImportError."""
+    .gz, .xz and the like. A pipe without such a name holds CSV, as standard input does. Raises
+    OSError, ValueError, EOFError or ImportError."""
     import pandas
 
     kinds = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if is_stream(path):
+        return _read_once(path, kinds)
     if ".parquet" in kinds:
         return pandas.read_parquet(path)
     if ".tsv" in kinds:
@@ -41,6 +46,20 @@ def read_stream(stream: IO[bytes]) -> DataFrame:
     content = stream.read()
     separator = _separator(content.split(b"\n", 1)[0])
     return _read_csv(content, separator)
+
+
+def _read_once(path: Path, kinds: list[str]) -> DataFrame:
+    """The table of a pipe, which cannot be opened a second time."""
+    import pandas
+
+    opener = _OPENERS.get(path.suffix.lower(), open)
+    with opener(path, "rb") as stream:
+        content = stream.read()
+    if ".parquet" in kinds:
+        return pandas.read_parquet(io.BytesIO(content))
+    if ".tsv" in kinds:
+        return pandas.read_csv(io.BytesIO(content), sep="\t", skipinitialspace=True)
+    return read_stream(io.BytesIO(content))
 
 
 def _first_line(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.tagging.config import TaggingDataConfig, feature_sources, label_sources
 from seq2seq.tasks.tagging.schemes import are_spans, convert, is_valid
-from seq2seq.text.files import decode_lines, open_binary
+from seq2seq.text.files import decode_lines, is_stream, open_binary
 
 Format = Literal["columns", "conllu", "json"]
 _PACKED = (".gz", ".xz")
@@ -59,7 +59,7 @@ def load_sentences(path: str | Path, data: TaggingDataConfig) -> list[Sentence]:
     warning a file.
     """
     path = Path(normal_path(str(path)))
-    if not path.is_file():
+    if not path.is_file() and not is_stream(path):
         raise UsageError(f"{path}: no such file{missing_hint(path)}")
     with open_binary(path) as stream:
         lines = decode_lines(stream, str(path))
