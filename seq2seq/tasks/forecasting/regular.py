@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.times import Step, check_dates, find_step, most_common, shown
+from seq2seq.tasks.forecasting.times import (
+    MAX_COUNT,
+    Step,
+    check_dates,
+    distance,
+    find_step,
+    most_common,
+    shown,
+)
 
 if TYPE_CHECKING:
     from pandas import Series as Column
 
 _DAY = 86_400 * 10**9
+_MOST_FILLED = 10**9  # rows; a mistyped date must not fill the memory
 _OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:[+-]\d\d(?::?\d\d)?|[Zz]|UTC|GMT)\s*$"  # behind a time of day
 
 
@@ -74,7 +83,8 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
     zone = str(column.dt.tz)
     clocks = column if clocks is None else clocks  # as the rows have them: UTC forgets offsets
     local = _nanoseconds(clocks.dt.tz_localize(None), place)
-    distances = np.diff(np.unique(local)).astype(np.int64)
+    distinct = np.unique(local)
+    distances = distance(distinct[1:], distinct[:-1])
     if len(distances) and (distances % _DAY == 0).all():
         return local, None
     return _nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None), place), zone
@@ -132,15 +142,24 @@ def regular_step(times: np.ndarray, bounds: np.ndarray, where: str) -> Step:
     """The step of the longest series; where no step fits its times, the one that most neighbours
     have, for ``fill_gaps`` to say where it breaks; of whole numbers 1 where no series has two rows.
 
-    Raises UsageError where no series of dates has two rows.
+    Raises UsageError where no series of dates has two rows, and for rows that are further apart
+    than any step.
     """
     longest = int(np.diff(bounds).argmax())
     own = np.unique(times[bounds[longest] : bounds[longest + 1]])
     dated = times.dtype.kind == "M"
     if len(own) > 1:
         step = find_step(own)
-        distance = int(most_common(np.diff(own).astype(np.int64)))
-        return step or Step(distance, "ns" if dated else "rows")
+        apart = distance(own[1:], own[:-1])
+        common = most_common(apart)
+        if step is None and common > MAX_COUNT:
+            row = int((apart == common).argmax())
+            raise UsageError(
+                f"{where}: no row lies between the times {shown(own[row])} and "
+                f"{shown(own[row + 1])}, which are further apart than any step is long; set "
+                "'data.step', or 'data.gaps: ignore' to number the rows"
+            )
+        return step or Step(common, "ns" if dated else "rows")
     if not dated:
         return Step(1, "rows")
     raise UsageError(
@@ -194,6 +213,13 @@ def fill_gaps(
             "to ignore, to number the rows"
         )
     lengths = numbers[bounds[1:] - 1] + 1
+    if (lengths > _MOST_FILLED).any() or lengths.sum() > _MOST_FILLED:
+        row = int(bounds[int(lengths.argmax()) + 1]) - 1
+        raise UsageError(
+            f"{place(row)}: time {shown(times[row])} comes {numbers[row]:,} steps ({step}) after "
+            f"the series' first; 'data.gaps: fill' makes at most {_MOST_FILLED:,} rows in all; "
+            "check the time, or set 'data.step' or 'data.gaps: ignore'"
+        )
     new = np.concatenate([[0], np.cumsum(lengths)])
     source = np.full(int(new[-1]), -1)
     source[new[own] + numbers] = np.arange(len(times))
@@ -203,5 +229,7 @@ def fill_gaps(
 def _numbers(times: np.ndarray, bounds: np.ndarray, step: Step) -> np.ndarray:
     """``Step.numbers`` of all series at once, for steps of fixed length."""
     starts = np.repeat(times[bounds[:-1]], np.diff(bounds))
-    distance = (times - starts).astype(np.int64)
-    return np.where(distance % step.count == 0, distance // step.count, -1)
+    apart = distance(times, starts)
+    number = apart // step.count
+    right = (apart % step.count == 0) & (number <= MAX_COUNT)
+    return np.where(right, np.where(right, number, 0).astype(np.int64), -1)

@@ -27,6 +27,7 @@ _YEAR = 365.2425 * _DAY
 # what datetime64[ns] holds, but for the first day, which numpy rounds wrongly
 _ENDS = ("1677-09-22T23:59:59", "2262-04-11T23:47:16")
 _BETWEEN = "from 1677-09-23 to 2262-04-11"
+MAX_COUNT = 2**63 - 1  # nanoseconds or whole numbers of a step: 292 years
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Step:
         if self.unit == "rows":
             return np.asarray(start, dtype=np.int64) + number
         start = np.asarray(start, dtype="datetime64[ns]")
-        if self.unit == "ns":
-            return start + number.astype("timedelta64[ns]")
+        if self.unit == "ns":  # as integers, whose sum is right where a summand has wrapped round
+            return np.asarray(start.astype(np.int64) + number).view("datetime64[ns]")
         days = start.astype("datetime64[D]")
         clock = start - days
         if self.unit == "business days":
@@ -91,33 +92,45 @@ class Step:
         steps. Times are sorted."""
         start = times[0]
         if self.unit in ("rows", "ns"):
-            whole = (times - start).astype(np.int64)
+            whole = distance(times, start)
         elif self.unit == "business days":
             first, days = start.astype("datetime64[D]"), times.astype("datetime64[D]")
             whole = np.busday_count(first, days).astype(np.int64)
         else:
             whole = (times.astype("datetime64[M]") - start.astype("datetime64[M]")).astype(np.int64)
         numbers = whole // self.count
+        numbers = np.where(numbers <= MAX_COUNT, numbers, 0).astype(np.int64)
         return np.where(self.times(start, numbers) == times, numbers, -1)
 
 
 def step_named(name: str) -> Step:
     """The step that pandas names so ("h", "15min", "D", "W", "MS", "ME", "QS", "YE", "B"); a whole
     number is the distance of times that are whole numbers. Raises UsageError for another name."""
-    if re.fullmatch(r"[1-9][0-9]*", name):
+    if re.fullmatch(r"[1-9][0-9]{0,99}", name):
+        if int(name) > MAX_COUNT:
+            raise UsageError(f"step is {name!r}; expected a whole number of at most 63 bits")
         return Step(int(name), "rows")
-    found = re.fullmatch(r"([1-9][0-9]*)?(ns|us|ms|s|min|h|D|W|B|[MQY][SE])(-[A-Z]{3})?", name)
+    found = re.fullmatch(r"([1-9][0-9]{0,99})?(ns|us|ms|s|min|h|D|W|B|[MQY][SE])(-[A-Z]{3})?", name)
     if not found:
         raise UsageError(
             f"step is {name!r}; expected a whole number or a name such as 15min, h, D, B, W, MS, "
             "ME, QS or YS, with a number before it if need be"
         )
     count, unit = int(found[1] or 1), found[2]
+    if count * _NANOSECONDS.get(unit, _DAY) > MAX_COUNT:
+        raise UsageError(f"step is {name!r}; expected a shorter one, since dates are {_BETWEEN}")
     if unit == "B":
         return Step(count, "business days")
     if unit in _NANOSECONDS:
         return Step(count * _NANOSECONDS[unit], "ns")
     return Step(count * _MONTHS[unit[0]], "months" if unit[1] == "S" else "month ends")
+
+
+def distance(later: np.ndarray, earlier: np.ndarray | np.generic) -> np.ndarray:
+    """How far apart times are, in nanoseconds or whole numbers, uint64; ``later`` is nowhere before
+    ``earlier``. Dates are up to 584 years apart, and int64 counts nanoseconds of 292."""
+    signed = later.astype(np.int64) - earlier.astype(np.int64)  # wraps round, which uint64 undoes
+    return np.asarray(signed).view(np.uint64)
 
 
 def find_step(times: np.ndarray) -> Step | None:
@@ -127,13 +140,15 @@ def find_step(times: np.ndarray) -> Step | None:
     """
     if len(times) < 2:
         return None
-    distance = np.diff(times).astype(np.int64)
-    common = int(most_common(distance))
-    if times.dtype.kind == "i":
-        candidates = [Step(common, "rows")]
-    else:
-        candidates = [Step(common, "ns")] if bool((distance == common).all()) else []
-        candidates += [*_calendar_steps(times), Step(common, "ns")]
+    apart = distance(times[1:], times[:-1])
+    common = most_common(apart)
+    fixed = [Step(common, "rows" if times.dtype.kind == "i" else "ns")]
+    if common > MAX_COUNT:
+        fixed = []
+    candidates = list(fixed)
+    if times.dtype.kind != "i":
+        even = bool((apart == common).all())
+        candidates = [*(fixed if even else []), *_calendar_steps(times), *fixed]
     return next((step for step in candidates if bool((step.numbers(times) >= 0).all())), None)
 
 
