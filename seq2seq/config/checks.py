@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from seq2seq.errors import UsageError
@@ -53,6 +54,19 @@ def check_at_most(values: dict[str, float], most: float, where: str) -> None:
     for key, value in values.items():
         if not value <= most:
             raise UsageError(f"{where}: '{key}' is {value}; expected at most {most:,}")
+
+
+def check_order(
+    settings: Any, least: str, most: str, name: Callable[[str], str] = str, where: str = ""
+) -> None:
+    """Raises UsageError where the setting ``least`` is above the setting ``most``; ``name`` gives
+    a setting the name by which the user knows it."""
+    low, high = getattr(settings, least), getattr(settings, most)
+    if low > high:
+        raise UsageError(
+            f"{where}{name(least)} is {low} and {name(most)} is {high}; expected {name(least)} to "
+            f"be at most {name(most)}: lower the one, or raise the other"
+        )
 
 
 def check_fractions(values: dict[str, float], where: str) -> None:

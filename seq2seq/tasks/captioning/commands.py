@@ -37,7 +37,7 @@ from seq2seq.command_line.options import (
     whole,
 )
 from seq2seq.command_line.rules import Needs
-from seq2seq.config.checks import MAX_SAMPLES
+from seq2seq.config.checks import MAX_SAMPLES, check_order
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 
@@ -341,6 +341,7 @@ def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecod
     changed = given(options, (*_SETTINGS, "length_penalty", "diversity", "mirror"))
     settings = dataclasses.replace(captioner.config.decoding, **changed)
     check_mirror(settings, captioner.config, "caption")  # before hours of captioning
+    check_order(settings, "min_length", "max_length", option_name)
     check_beam(options, settings.beam_size, settings.beam_groups)
     check_settings(options, settings.beam_size, settings.min_length)
     return settings

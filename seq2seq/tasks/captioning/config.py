@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import (
+    check_fractions,
+    check_not_negative,
+    check_order,
+    check_positive,
+)
 from seq2seq.config.images import ImageEncoderConfig, ImagesText, check_image_encoder
 from seq2seq.config.layers import DecoderConfig
 from seq2seq.config.paths import PathText
@@ -176,6 +181,7 @@ def check(config: CaptioningConfig, where: str) -> None:
         },
         where,
     )
+    check_order(decoding, "min_length", "max_length", "'decoding.{}'".format, f"{where}: ")
     shares = {
         "data.augmentation.flip": data.augmentation.flip,
         "data.augmentation.crop": data.augmentation.crop,

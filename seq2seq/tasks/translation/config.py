@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
+from seq2seq.config.checks import (
+    check_fractions,
+    check_not_negative,
+    check_order,
+    check_positive,
+)
 from seq2seq.config.layers import DecoderConfig, EncoderConfig
 from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run, check_streaming
@@ -155,6 +161,9 @@ def check(config: TranslationConfig, where: str) -> None:
     check_positive(positive, where)
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
+    filtered = "'data.filter.{}'".format
+    check_order(config.data.filter, "min_length", "max_length", filtered, f"{where}: ")
+    check_lengths(decoding, "'decoding.{}'".format, f"{where}: ")
     check_run(config, where, has_validation=bool(config.data.validation))
     check_streaming(config, where)
     if config.data.streaming and training.objective != "cross_entropy":
@@ -174,6 +183,15 @@ def check(config: TranslationConfig, where: str) -> None:
         )
     if training.objective != "cross_entropy":
         _check_sequence_objective(config, where)
+
+
+def check_lengths(
+    decoding: DecodingConfig, name: Callable[[str], str] = str, where: str = ""
+) -> None:
+    """Raises UsageError for a minimum length that no translation may have; arguments as of
+    ``check_order``."""
+    if not decoding.max_length_ratio:  # else the maximum depends on the sentence
+        check_order(decoding, "min_length", "max_length_extra", name, where)
 
 
 def _check_sequence_objective(config: TranslationConfig, where: str) -> None:

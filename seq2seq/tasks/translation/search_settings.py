@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from seq2seq.decoding.search_options import check_settings
-from seq2seq.tasks.translation.config import DecodingConfig
+from seq2seq.tasks.translation.config import DecodingConfig, check_lengths
 
 _LEAST: dict[str, float] = {
     "beam_size": 1,
@@ -40,4 +40,5 @@ def search_settings(
     changed = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
     check_settings(settings, _LEAST)
+    check_lengths(settings)
     return settings

@@ -180,9 +180,12 @@ def load_translator(options: argparse.Namespace) -> Translator:
 def search_settings(options: argparse.Namespace, translator: Translator) -> DecodingConfig:
     """The settings of the model's configuration, with those of the options in their place. Raises
     UsageError for options that do nothing in such a search."""
+    from seq2seq.tasks.translation.config import check_lengths
+
     settings = dataclasses.replace(translator.config.decoding, **given(options, _SEARCH))
     if options.mbr is not None and options.mbr_over == "beam" and options.beam_size is None:
         settings = dataclasses.replace(settings, beam_size=max(settings.beam_size, options.mbr))
+    check_lengths(settings, option_name)
     check_beam(options, settings.beam_size, settings.beam_groups)
     check_settings(options, settings.beam_size, settings.min_length)
     return settings

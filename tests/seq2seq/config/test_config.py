@@ -164,6 +164,15 @@ def test_a_missing_file_and_one_that_is_not_text(tmp_path):
         ({"training": {"label_smoothing": -0.1}}, "training.label_smoothing"),
         ({"decoding": {"beam_size": 0}}, "decoding.beam_size"),
         ({"training": {"betas": [0.9]}}, "training.betas"),
+        ({"data": {"filter": {"min_length": 151}}}, "'data.filter.min_length' is 151 and"),
+        (
+            {"decoding": {"max_length_ratio": 0, "max_length_extra": 9, "min_length": 10}},
+            "'decoding.min_length' is 10 and 'decoding.max_length_extra' is 9",
+        ),
+        (
+            {"task": "captioning", "decoding": {"min_length": 31}},
+            "'decoding.min_length' is 31 and 'decoding.max_length' is 30",
+        ),
         ({"model": {"tied_embeddings": "all"}, "tokenizer": {"shared": False}}, "tied_embeddings"),
     ],
 )

@@ -19,6 +19,7 @@ from seq2seq import Captioner, RunError, UsageError
 from seq2seq.config import config_from_dict
 from seq2seq.images.files import ImageError, to_float
 from seq2seq.tasks.captioning.batches import pad_captions, whole_images
+from seq2seq.tasks.captioning.config import CaptionDecodingConfig
 from tests.seq2seq.tasks.captioning.models import WORDS, make
 
 # --- search --------------------------------------------------------------------------------
@@ -114,6 +115,13 @@ def test_n_best_and_errors_of_use(images):
     with pytest.raises(UsageError, match="n_best is '2'"):
         captioner.caption(images, n_best="2")
     assert captioner.caption([]) == []
+
+
+@pytest.mark.parametrize("name", ["caption", "sample", "minimum_bayes_risk"])
+def test_a_minimum_length_above_the_maximum(images, name):
+    decoding = CaptionDecodingConfig(min_length=9, max_length=8)
+    with pytest.raises(UsageError, match="min_length is 9 and max_length is 8; expected"):
+        getattr(make(), name)(images[:1], decoding=decoding)
 
 
 def test_one_bad_image_does_not_lose_the_others(images, tmp_path):

@@ -40,6 +40,26 @@ def test_command_caption(saved, images, tmp_path, capsys):
     assert len(lines) == 2 and lines[0].split("\t")[0] == str(images[1])
 
 
+@pytest.mark.parametrize("command", ["caption", "evaluate-captions"])
+@pytest.mark.parametrize("given", [["--min-length", "9"], ["--max-length", "3", "--min-length=4"]])
+def test_no_caption_is_long_enough(saved, images, tmp_path, capsys, command, given):
+    output = tmp_path / "precious"
+    output.write_text("precious")
+    what = images[0] if command == "caption" else _captioned(images)
+    arguments = [command, str(saved), str(what), *given, "--output", str(output)]
+    assert main(arguments) == 2
+    assert "--min-length" in capsys.readouterr().err
+    assert output.read_text() == "precious"
+
+
+def _captioned(images):
+    """A file that names these images and their captions."""
+    rows = [{"file_name": image.name, "caption": "a red circle"} for image in images]
+    path = images[0].parent / "captions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
 def test_command_caption_draws_where_words_looked(saved, images, tmp_path):
     pytest.importorskip("matplotlib")
     picture = tmp_path / "focus.png"

@@ -72,6 +72,12 @@ def test_settings_reach_the_search(translator):
     assert len(set(found.tokens)) == len(found.tokens) >= 30
 
 
+def test_a_minimum_length_that_no_translation_may_have(translator):
+    never = DecodingConfig(min_length=6, max_length_ratio=0, max_length_extra=5)
+    with pytest.raises(UsageError, match="min_length is 6 and max_length_extra is 5; expected"):
+        translator.translate([ENGLISH[0]], decoding=never)
+
+
 def test_n_best_is_sorted_distinct_and_scored(translator):
     found = translator.translate_nbest([ENGLISH[0], ""], beam_size=4, length_penalty=0.6)
     best, blank = found
