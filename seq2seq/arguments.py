@@ -1,7 +1,8 @@
 """Checks of what a caller of Python gave, whatever the annotations say.
 
 Each raises UsageError, which names the argument, what was found and what was expected. Numbers of
-numpy count as numbers; truth values do not, which would pass as 0 and 1.
+numpy count as numbers, its truth values as truth values; truth values are no numbers, as which they
+would pass for 0 and 1, and nothing else is a truth value: "no" would pass for True.
 """
 
 from __future__ import annotations
@@ -64,6 +65,14 @@ def check_number(
 def is_number(value: object) -> bool:
     """Whether it is a number and not NaN."""
     return not isinstance(value, bool) and isinstance(value, Real) and value == value
+
+
+def check_truth(**values: object) -> None:
+    """Each value, by its name, is True or False."""
+    for name, value in values.items():
+        of_numpy = str(getattr(value, "dtype", "")) == "bool" and not getattr(value, "shape", ())
+        if not isinstance(value, bool) and not of_numpy:
+            raise UsageError(f"{name} is {value!r}; expected True or False")
 
 
 def given_or(name: str, given: Any, default: Kind) -> Kind:

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import nn
 
-from seq2seq.arguments import check_kind, check_path
+from seq2seq.arguments import check_kind, check_path, check_truth
 from seq2seq.config import config_to_dict
+from seq2seq.errors import UsageError
 from seq2seq.precision import device_named
 from seq2seq.saved.directory import FORMAT_VERSION, format_of, replace_files, write_weights
 from seq2seq.saved.hub import model_folder, upload
@@ -79,6 +80,8 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
                 another; the hub cannot be reached.
         """
         chosen = device_named(device)
+        check_truth(local_files_only=local_files_only)
+        _check_token(token)
         directory = model_folder(
             check_path("model", name),
             cls.files,
@@ -136,6 +139,8 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
         ``commit_message`` is by default "Upload TASK model". Errors of huggingface_hub (no access,
         no network) pass through unchanged.
         """
+        check_truth(private=False if private is None else private, create_pr=create_pr)
+        _check_token(token)
         return upload(
             self.save_pretrained,
             repo_id,
@@ -145,3 +150,9 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
             branch=branch,
             create_pr=create_pr,
         )
+
+
+def _check_token(token: object) -> None:
+    """A token of the hub; True: the one that is stored here, False: none."""
+    if token is not None and not isinstance(token, (str, bool)):
+        raise UsageError(f"token is a {type(token).__name__}; expected str, True or False")

@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from seq2seq import registry
+from seq2seq.arguments import check_truth
 from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, ToldElsewhere, UsageError
 from seq2seq.training import checkpoints
@@ -60,6 +61,7 @@ def train(
     Raises UsageError for a configuration or data that cannot work, RunError for a loss that is
     no number and a checkpoint that cannot be written; KeyboardInterrupt after saving.
     """
+    check_truth(quiet=quiet, resume=resume, allow_changes=allow_changes)
     config = config_from_dict(config_to_dict(config))  # made in Python, it was not checked before
     folder = Path(config.output)
     last = folder / "checkpoints" / "last"

@@ -32,6 +32,8 @@ PRECISION = ["x", 5, None, ["fp32"]]
 SETTINGS = ["x", "", 5, 0, {}, []]
 PATH = [None, 5, b"", [], HALF, "a\0"]
 OPTION = ["x", 1, True]
+TRUTH = ["no", "", 2, 0, 1.0, None, [], [True], np.array([True])]
+TRUTH_OR_NONE = [one for one in TRUTH if one is not None]
 
 DRAWN = CaptionDecodingConfig(min_length=0)
 
@@ -43,11 +45,13 @@ SEARCH = {
     "beam_size": [*WHOLE, 0], "batch_size": [*WHOLE, 0], "decoding": SETTINGS,
     "precision": PRECISION, "require": PHRASES, "forbid": PHRASES,
 }  # fmt: skip
-TRANSLATE = {"length_penalty": NUMBER, "prefixes": [5, b"a", [None], [5]]}
+TRANSLATE = {
+    "length_penalty": NUMBER, "prefixes": [5, b"a", [None], [5]], "copy_unknown": TRUTH,
+}  # fmt: skip
 LINES = {"first_line": ["x", 1.5, NAN, True]}
 FORECAST = {
     "horizon": [*WHOLE, 0], "levels": LEVELS, "paths": WHOLE, "seed": [*SEED, -1],
-    "precision": PRECISION,
+    "precision": PRECISION, "calibrate": TRUTH_OR_NONE,
 }  # fmt: skip
 IMAGES = [None, 5, "ab", b"ab", {"a": "b"}]
 GENERATE = {
@@ -64,7 +68,7 @@ METHODS = {
     ),
     ("translation", "translate_nbest"): (
         {"texts": ["a dog"]},
-        {"texts": TEXTS, "n_best": [*WHOLE, 0], **SEARCH, **TRANSLATE, **LINES},
+        {"texts": TEXTS, "n_best": [*WHOLE, 0], "attention": TRUTH, **SEARCH, **TRANSLATE, **LINES},
     ),
     ("translation", "sample"): ({"texts": ["a"]}, {"texts": TEXTS, **DRAWING, **LINES}),
     ("translation", "minimum_bayes_risk"): ({"texts": ["a"]}, {"texts": TEXTS, **DRAWING, **LINES}),
@@ -74,9 +78,12 @@ METHODS = {
     ),
     ("translation", "translate_documents"): (
         {"documents": ["a"]},
-        {"documents": [*TEXTS, [HALF]], "decoding": SETTINGS, "precision": PRECISION},
+        {
+            "documents": [*TEXTS, [HALF]], "decoding": SETTINGS, "precision": PRECISION,
+            "copy_unknown": TRUTH,
+        },
     ),
-    ("generation", "generate"): ({}, {"prompt": TEXT, **GENERATE}),
+    ("generation", "generate"): ({}, {"prompt": TEXT, "stream": TRUTH, **GENERATE}),
     ("generation", "generate_batch"): (
         {"prompts": ["a"]},
         {
@@ -117,7 +124,7 @@ METHODS = {
     ),
     ("captioning", "caption"): (
         {"images": ["a.png"]},
-        {"images": IMAGES, "n_best": [*WHOLE, 0], **SEARCH},
+        {"images": IMAGES, "n_best": [*WHOLE, 0], "attention": TRUTH, **SEARCH},
     ),
     ("captioning", "sample"): (
         {"images": ["a.png"], "decoding": DRAWN},
@@ -131,7 +138,7 @@ METHODS = {
         {"inputs": ["a"]},
         {
             "inputs": [*ONE_OR_MORE, np.array("a")], "threshold": [*NUMBER, 1.5],
-            "batch_size": [*WHOLE, 0], "precision": PRECISION,
+            "batch_size": [*WHOLE, 0], "precision": PRECISION, "explain": TRUTH,
         },
     ),
     ("classification", "read"): ({"inputs": ["a"]}, {"inputs": TEXTS}),
@@ -139,7 +146,7 @@ METHODS = {
         {"sentences": ["Ann saw"]},
         {
             "sentences": ONE_OR_MORE, "split": ["x", None, 5], "batch_size": [*WHOLE, 0],
-            "precision": PRECISION, "features": [5, "x", [5], [None], {}],
+            "precision": PRECISION, "features": [5, "x", [5], [None], {}], "probabilities": TRUTH,
         },
     ),
     ("forecasting", "read"): ({"location": "a.csv"}, {"location": PATH}),
@@ -214,6 +221,76 @@ def test_saving_and_loading(task, tmp_path):
             type(model(task)).from_pretrained(saved, device=device)
 
 
+@pytest.mark.parametrize("task", MODELS)
+def test_truth_values_of_saving_and_loading(task, tmp_path):
+    user = model(task)
+    user.save_pretrained(tmp_path)
+    for value in TRUTH:
+        with pytest.raises(UsageError, match=r"local_files_only is .*; expected True or False"):
+            type(user).from_pretrained(tmp_path, local_files_only=value)
+        with pytest.raises(UsageError, match=r"create_pr is .*; expected True or False"):
+            user.push_to_hub("a/b", create_pr=value)
+    for value in TRUTH_OR_NONE:
+        with pytest.raises(UsageError, match=r"private is .*; expected True or False"):
+            user.push_to_hub("a/b", private=value)
+    for value in (5, [], {}):
+        for call in (type(user).from_pretrained, user.push_to_hub):
+            with pytest.raises(UsageError, match=r"token is a .*; expected str, True or False"):
+                call(str(tmp_path), token=value)
+
+
+@pytest.mark.parametrize("value", TRUTH)
+def test_truth_values_of_parts(value):
+    """Of methods that take what others of the same class have made."""
+    for task, name, given, argument in (
+        ("captioning", "caption_encoded", [None, None], "attention"),
+        ("generation", "prompt_units", ["a"], "begins"),
+        ("tagging", "label", [None, None], "probabilities"),
+    ):
+        with pytest.raises(UsageError, match=rf"{argument} is .*; expected True or False"):
+            getattr(model(task), name)(*given, **{argument: value})
+    with pytest.raises(UsageError, match=r"calibrate is .*; expected True or False"):
+        model("forecasting").asked(calibrate="no" if value is None else value)
+
+
+PARTS = {"caption_encoded", "prompt_units", "label", "asked", "from_pretrained", "push_to_hub"}
+
+
+@pytest.mark.parametrize("task", MODELS)
+def test_every_truth_value_is_tried(task):
+    tried = {name for of, name in METHODS if of == task} | PARTS
+    for name, method in inspect.getmembers(type(model(task)), callable):
+        if name.startswith("_") or name in tried:
+            continue
+        parameters = inspect.signature(method).parameters.values()
+        assert not [one.name for one in parameters if str(one.annotation).startswith("bool")], name
+
+
+@pytest.mark.parametrize("value", TRUTH)
+def test_truth_values_elsewhere(tmp_path, value):
+    from seq2seq.config import config_from_dict
+    from seq2seq.tasks.translation.mbr import by_expected_utility
+    from seq2seq.tasks.translation.plots import plot_attention
+    from seq2seq.training.loop import train
+
+    for name in ("quiet", "resume", "allow_changes"):
+        with pytest.raises(UsageError, match=rf"{name} is .*; expected True or False"):
+            train(config_from_dict({"output": str(tmp_path)}), **{name: value})
+    with pytest.raises(UsageError, match=r"words is .*; expected True or False"):
+        plot_attention(np.ones((1, 1)), ["a"], ["b"], tmp_path / "a.png", words=value)
+    with pytest.raises(UsageError, match=r"by_probability is .*; expected True or False"):
+        by_expected_utility([], by_probability=value)
+    with pytest.raises(UsageError, match=r"mirror is .*; expected True or False"):
+        model("captioning").caption([], decoding=CaptionDecodingConfig(mirror=value))
+
+
+def test_truth_values_of_numpy_are_truth_values():
+    translator, true = model("translation"), np.array([1.0]) > 0
+    found = translator.translate_nbest(["a"], attention=true[0], copy_unknown=true.all())[0][0]
+    assert found.attention is not None
+    assert translator.translate(["a"], copy_unknown=np.False_) == translator.translate(["a"])
+
+
 def test_numbers_of_numpy_are_numbers():
     translator, generator = model("translation"), model("generation")
     own = translator.sample(["a"], samples=2, temperature=0.5, top_k=3, seed=7)
@@ -249,9 +326,7 @@ def test_filler_of_what_is_no_generator(value):
 
 @pytest.mark.parametrize(("task", "name"), METHODS)
 def test_every_argument_is_tried(task, name):
-    """But those that are true or false, where Python takes anything."""
-    parameters = inspect.signature(getattr(model(task), name)).parameters.values()
-    told = {one.name for one in parameters if not str(one.annotation).startswith("bool")}
+    told = set(inspect.signature(getattr(model(task), name)).parameters)
     if name == "forecast_frame":  # which hands all but the frame to ``forecast``
         told &= {"history"}
     assert told == set(METHODS[task, name][1])

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.arguments import check_whole, given_or
+from seq2seq.arguments import check_truth, check_whole, given_or
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.decoding.drawing import check_sampling, draw_sequences, sources_together
@@ -136,6 +136,7 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         if not 1 <= check_whole("n_best", n_best) <= settings.beam_size:
             most = f"{settings.beam_size} (beam_size)"
             raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
+        check_truth(attention=attention)  # before any image is read
         phrases = unit_phrases(self.units, require, forbid)
         if phrases is not None:
             phrases.check([], settings.max_length, "captions")
@@ -273,6 +274,7 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
         """The captions of images that ``searched(decoding)`` has encoded; ``weights`` are its
         ``decoding_weights()``, ``model`` is that model where it is at hand. Autocast decides the
         precision."""
+        check_truth(attention=attention)
         searched: Any = self.searched(decoding) if model is None else model
         count, device = encoded.images, encoded.device
         common: SearchArguments = {

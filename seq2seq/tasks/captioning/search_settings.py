@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from seq2seq.arguments import check_truth
 from seq2seq.config.checks import check_order
 from seq2seq.decoding.search_options import check_settings
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig
@@ -32,5 +33,6 @@ def search_settings(
     changed: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings = dataclasses.replace(decoding, **changed)
     check_settings(settings, _LEAST)
+    check_truth(mirror=settings.mirror)
     check_order(settings, "min_length", "max_length")
     return settings

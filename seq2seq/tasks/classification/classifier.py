@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seq2seq.arguments import check_number, check_whole, listed
+from seq2seq.arguments import check_number, check_truth, check_whole, listed
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -140,6 +140,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
         does not attend, and for settings out of range.
         """
         check_precision(precision)
+        check_truth(explain=explain)
         if explain and "attention" not in self.config.model.pooling:
             raise UsageError(
                 "explain: this model has no attention to show; train one whose 'model.pooling' "

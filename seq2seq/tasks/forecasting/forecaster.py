@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from seq2seq.arguments import check_number, check_path, check_whole, listed
+from seq2seq.arguments import check_number, check_path, check_truth, check_whole, listed
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -281,6 +281,7 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         if seed is not None:
             check_whole("seed", seed, 0)
         used = settings.calibrate if calibrate is None else calibrate
+        check_truth(calibrate=used)
         return Asked(
             tuple(chosen),
             horizon,

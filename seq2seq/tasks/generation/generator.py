@@ -10,7 +10,14 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from seq2seq.arguments import check_text, check_whole, given_or, listed, listed_texts
+from seq2seq.arguments import (
+    check_text,
+    check_truth,
+    check_whole,
+    given_or,
+    listed,
+    listed_texts,
+)
 from seq2seq.decoding.sampling import Rollout, row_key, seed_of
 from seq2seq.errors import UsageError
 from seq2seq.precision import AutoPrecision, products, resolve_precision
@@ -125,6 +132,7 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         Raises UsageError for a setting out of range and a model that reads backward, RunError where
         the model gives no numbers.
         """
+        check_truth(stream=stream)
         given: dict[str, Any] = {
             "max_length": max_length,
             "temperature": temperature,
@@ -225,6 +233,7 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
 
     def prompt_units(self, prompt: str, begins: bool = True) -> list[int]:
         """The ids that the model reads for a prompt; see ``prompts.prompt_units``."""
+        check_truth(begins=begins)
         unknown = self.config.units.unknown
         return prompt_units(prompt, self.units, unknown, begins=begins, has_end=self.has_end)
 

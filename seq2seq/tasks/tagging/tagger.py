@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from seq2seq.arguments import check_whole
+from seq2seq.arguments import check_truth, check_whole
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -129,6 +129,7 @@ class Tagger(Pretrained[AnyModel, TaggingConfig]):
         if split not in ("spaces", "words"):
             raise UsageError(f"split is {split!r}; expected 'spaces' or 'words'")
         check_whole("batch_size", batch_size, 1)
+        check_truth(probabilities=probabilities)
         settings = (split, probabilities, batch_size, precision)
         if isinstance(sentences, str):
             one = None if features is None else [features]
@@ -184,6 +185,7 @@ class Tagger(Pretrained[AnyModel, TaggingConfig]):
     ) -> tuple[list[dict[str, Labels]], list[tuple[str, float] | None]]:
         """From scores to the labels of each sentence, by column, and that of the whole with its
         probability."""
+        check_truth(probabilities=probabilities)
         lengths = words.lengths.tolist()
         rows: list[dict[str, Labels]] = [{} for _ in lengths]
         heads: Iterable[Field] = self.model.heads

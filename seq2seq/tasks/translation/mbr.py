@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seq2seq.arguments import check_truth
 from seq2seq.decoding import minimum_bayes_risk
 from seq2seq.tasks.translation.translations import Translation
 
@@ -22,6 +23,7 @@ def by_expected_utility(
     by_probability: weigh each by its probability, where the translations were searched;
     otherwise all count the same, as drawn ones must.
     """
+    check_truth(by_probability=by_probability)
     return minimum_bayes_risk.by_expected_utility(translations, pairwise_chrf, by_probability)
 
 

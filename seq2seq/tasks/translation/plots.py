@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.arguments import check_truth
 from seq2seq.errors import UsageError
 from seq2seq.plotting import END, GREY, new_figure, save_figure
 
@@ -49,6 +50,7 @@ def plot_attention(
     """
     import numpy
 
+    check_truth(words=words)
     weights = numpy.asarray(attention, dtype=float)  # (T, S)
     targets = [*target_pieces]
     if weights.shape == (len(targets) + 1, len(source_pieces)):

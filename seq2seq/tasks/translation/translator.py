@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, overload
 
-from seq2seq.arguments import check_whole, given_or, listed_texts
+from seq2seq.arguments import check_truth, check_whole, given_or, listed_texts
 from seq2seq.decoding import Sampling
 from seq2seq.decoding.drawing import check_sampling
 from seq2seq.decoding.ensemble import check_members, members_of
@@ -283,6 +283,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         if not 1 <= n_best <= settings.beam_size:
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision, PRECISIONS)
+        check_truth(attention=attention, copy_unknown=copy_unknown)
         sources = encode_sources(texts, self.source_tokenizer, first_line)
         conditions = encode_conditions(
             len(texts), self.target_tokenizer, first_line, prefixes, require, forbid
@@ -384,8 +385,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
 
         Raises UsageError where the extra 'sentences' is not installed.
         """
-        data = self.config.data
-        texts = listed_texts("documents", documents, "document")
+        data, texts = self.config.data, listed_texts("documents", documents, "document")
         parts = [split_document(text, data.source) for text in texts]
         sentences = [sentence for part in parts for sentence, _ in part if sentence]
         translated = iter(
