@@ -156,6 +156,11 @@ def _files(
 
 def _digest(path: Path, output: Path, endings: tuple[str, ...] | None) -> dict[str, Any]:
     if not path.is_dir():
+        if not path.is_file():
+            raise UsageError(
+                f"{path}: is no file but a pipe or a device, which can be read once; a run reads "
+                "its data more often, also to resume: write it to a file"
+            )
         return {"size": path.stat().st_size, "sha256": file_digest(path)}
     whole, size = hashlib.sha256(), 0
     for one in sorted(path.rglob("*")):

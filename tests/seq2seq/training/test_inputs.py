@@ -179,3 +179,10 @@ def test_images_are_remembered_with_the_file_that_lists_them(tmp_path, name):
         assert inputs_of(config, {}) != before
         path.write_bytes(held)
     assert inputs_of(config, {}) == before
+
+
+def test_a_pipe_is_no_data_of_a_run(toy, run):
+    """It would be empty after the digest was taken, or keep the run waiting."""
+    os.mkfifo("pipe")
+    status, _, err = run("train", "toy.yaml", "--quiet", "--output", "p", "--data.train", "pipe")
+    assert status == 2 and "pipe: is no file but a pipe or a device" in err
