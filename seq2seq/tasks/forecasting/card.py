@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from seq2seq.saved.card import check_card, listed_scores, table, usage, write_card
-from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of
+from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of, networks_of
 from seq2seq.tasks.forecasting.encoding import Encoding
 
 _USAGE = usage(
@@ -38,6 +38,7 @@ def forecast_card(
         "tags": ["time-series", "forecasting", "recurrent"],
     }
     bases = bases_of(model)
+    losses = dict.fromkeys(loss for _, loss in networks_of(model))
     rows = {
         "data": card.get("data") or config.data.train or "not recorded",
         "targets": ", ".join(encoding.targets),
@@ -49,7 +50,7 @@ def forecast_card(
         "forecasts": f"{model.horizon} steps",
         "model": f"{_KINDS[model.kind]}; {model.cell}, {model.layers} x {model.hidden_size}"
         + (f"; the mean of {len(bases)} such networks" if len(bases) > 1 else ""),
-        "head": model.head if model.head != "point" else f"point, {model.loss}",
+        "head": model.head if model.head != "point" else f"point, {', '.join(losses)}",
         "base": None if bases == ("none",) else f"{', '.join(bases)}; {model.base_form}",
         "parameters": f"{parameters:,}",
         "seed": config.seed,

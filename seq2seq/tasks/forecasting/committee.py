@@ -8,7 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from seq2seq.tasks.forecasting.config import ForecastModelConfig, bases_of
+from seq2seq.tasks.forecasting.config import (
+    BaseName,
+    ForecastModelConfig,
+    LossName,
+    networks_of,
+)
 from seq2seq.tasks.forecasting.heads import Head, make_head
 from seq2seq.tasks.forecasting.inputs import Sizes
 from seq2seq.tasks.forecasting.model import ForecastModel, Outlook, register_calibration
@@ -35,13 +40,13 @@ class Committee(nn.Module):
     def __init__(
         self, config: ForecastModelConfig, sizes: Sizes, levels: int, widths: bool = False
     ) -> None:
-        """A member for each of ``bases_of(config)``; the rest as for ``ForecastModel``."""
+        """A member for each of ``networks_of(config)``; the rest as for ``ForecastModel``."""
         super().__init__()
         self.config, self.sizes = config, sizes
         self.head: Head = make_head(config)
         self.members = nn.ModuleList(
-            ForecastModel(replace(config, base=base, other_bases=[]), sizes, None)
-            for base in bases_of(config)
+            ForecastModel(_alone(config, base, loss), sizes, None)
+            for base, loss in networks_of(config)
         )
         register_calibration(self, config.horizon, sizes.targets, levels, widths)
 
@@ -65,6 +70,11 @@ class Committee(nn.Module):
     def factor(self, batch: Batch) -> Tensor:
         """The unit of the errors of each step ahead, scaled: (B, H, C). All bases are additive."""
         return torch.ones_like(batch.future)
+
+
+def _alone(config: ForecastModelConfig, base: BaseName, loss: LossName) -> ForecastModelConfig:
+    """The configuration of one network of several."""
+    return replace(config, base=base, loss=loss, other_bases=[], other_losses=[])
 
 
 Model = ForecastModel | Committee

@@ -19,6 +19,7 @@ from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.errors import UsageError
 
 Scaling = Literal["none", "global", "window", "mean"]
+LossName = Literal["mse", "mae", "huber"]
 BaseName = Literal[
     "none", "last", "mean", "velocity", "steady_velocity", "seasonal", "smoothing", "regression"
 ]
@@ -87,7 +88,8 @@ class ForecastModelConfig:
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)
     head: Literal["point", "gaussian", "student", "negative_binomial", "quantiles"] = "quantiles"
-    loss: Literal["mse", "mae", "huber"] = "mse"  # of head point
+    loss: LossName = "mse"  # of head point
+    other_losses: list[LossName] = field(default_factory=list)  # of other_bases; []: as ``loss``
     levels: list[float] = field(  # of head quantiles
         default_factory=lambda: [0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95]
     )
@@ -223,6 +225,12 @@ def bases_of(model: ForecastModelConfig) -> tuple[BaseName, ...]:
     return (base_of(model), *model.other_bases)
 
 
+def networks_of(model: ForecastModelConfig) -> list[tuple[BaseName, LossName]]:
+    """The base of each network, and the loss that trains it where its head is a point."""
+    others = model.other_losses or [model.loss] * len(model.other_bases)
+    return [(base_of(model), model.loss), *zip(model.other_bases, others, strict=True)]
+
+
 def _check_columns(data: ForecastDataConfig, where: str) -> None:
     uses: dict[str, str] = {}
     if data.time is not None:
@@ -252,6 +260,16 @@ def _check_recent(config: ForecastConfig, where: str) -> None:
 
 
 def _check_bases(model: ForecastModelConfig, where: str) -> None:
+    if model.other_losses and len(model.other_losses) != len(model.other_bases):
+        raise UsageError(
+            f"{where}: 'model.other_losses' has {len(model.other_losses)} losses for the "
+            f"{len(model.other_bases)} networks of 'model.other_bases'; expected as many, or []"
+        )
+    if model.other_losses and model.head != "point":
+        raise UsageError(
+            f"{where}: 'model.other_losses' are losses of 'model.head: point', and the head is "
+            f"{model.head}, which is trained by its likelihood; set 'model.other_losses' to []"
+        )
     if not model.other_bases:
         return
     if len(model.other_bases) >= MAX_MEMBERS:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from seq2seq.tasks.forecasting.committee import Committee, Model
-from seq2seq.tasks.forecasting.model import Outlook
+from seq2seq.tasks.forecasting.model import ForecastModel, Outlook
 from seq2seq.tasks.forecasting.windows import Batch
 
 
@@ -27,9 +29,12 @@ class ForecastLoss(nn.Module):
         """The loss of each step, 0 where no value is observed: (B, T, C)"""
         model = self.model
         if isinstance(model, Committee):
-            outlooks = model.each(batch) if model.training else [model.ahead(batch)]
             args = batch, batch.future, batch.future_observed
-            return torch.stack([loss_of(model, one, *args) for one in outlooks]).mean(0)
+            if not model.training:
+                return loss_of(model, model.ahead(batch), *args)
+            pairs = zip(model.members, model.each(batch), strict=True)
+            losses = [loss_of(cast(ForecastModel, member), one, *args) for member, one in pairs]
+            return torch.stack(losses).mean(0)
         if not model.samples:
             return loss_of(model, model.ahead(batch), batch, batch.future, batch.future_observed)
         outlook = model.teacher_forced(batch)

@@ -37,13 +37,16 @@ def test_the_forecast_is_the_mean_of_the_members(head):
     assert torch.allclose(median, (medians[0] + medians[1]) / 2, atol=1e-5)
 
 
-def test_each_member_learns_by_its_own_loss():
-    forecaster = make_forecaster(**BASES, head="point", loss="mse")
+@pytest.mark.parametrize("others", [[], ["mae"]])
+def test_each_member_learns_by_its_own_loss(others):
+    forecaster = make_forecaster(**BASES, head="point", loss="mse", other_losses=others)
     model, batch = forecaster.model.train(), a_batch(forecaster)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     ForecastLoss(model)(batch).backward()
+    losses = [member.config.loss for member in model.members]
+    assert losses == ["mse", *(others or ["mse"])]
     for member in model.members:
         alone = [parameter.grad.clone() for parameter in member.parameters()]
         member.zero_grad()
@@ -70,3 +73,6 @@ def test_the_card_names_the_bases(tmp_path):
     make_forecaster(**BASES).save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
     assert "mean, last; additive" in card and "the mean of 2 such networks" in card
+    options = {"head": "point", "loss": "mae", "other_losses": ["mse"]}
+    make_forecaster(**BASES, **options).save_pretrained(tmp_path, card={})
+    assert "point, mae, mse" in (tmp_path / "README.md").read_text()

@@ -217,6 +217,8 @@ def test_configurations_are_valid(name):
         ("model", {"other_bases": ["last"], "head": "negative_binomial"}, "model.other_bases. to"),
         ("model", {"other_bases": ["last"], "read_base": ["a"]}, "model.other_bases. to"),
         ("model", {"other_bases": ["moon"]}, "moon"),
+        ("model", {"other_losses": ["mse"]}, "1 losses for the 0 networks"),
+        ("model", {"other_bases": ["mean"], "other_losses": ["mse"]}, "the head is quantiles"),
         ("model", {"base": "none", "base_form": "multiplicative"}, "needs a 'model.base'"),
         ("model", {"kind": "attention", "attention": "dot"}, "as wide as"),
         ("model", {"levels": [0.9, 0.1]}, "model.levels"),
