@@ -51,15 +51,22 @@ class Shortlist:
         each may be given, too."""
         allowed = torch.zeros(len(sources), size + 1, dtype=torch.bool)  # column ``size``: nothing
         allowed[:, self.always.long()] = True
-        for row, (words, others) in enumerate(zip(sources, more, strict=True)):
-            suggested = self.words.index_select(0, torch.tensor(words)).flatten().long()
-            allowed[row, suggested.where(suggested >= 0, size)] = True
-            allowed[row, list(others)] = True
+        rows, words = _flat(sources)
+        suggested = self.words[words].long()  # (n, K)
+        allowed[rows.unsqueeze(1), suggested.where(suggested >= 0, size)] = True
+        allowed[_flat(more)] = True
         return Part(allowed[:, :size], device)
 
     def save(self, directory: Path) -> None:
         tensors = {"words": self.words, "always": self.always}
         safetensors.torch.save_file(tensors, directory / SHORTLIST_FILE)
+
+
+def _flat(lists: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """The number of the list, and the word, of each word: (n,) both."""
+    rows = [row for row, words in enumerate(lists) for _ in words]
+    words = [word for words in lists for word in words]
+    return torch.tensor(rows, dtype=torch.long), torch.tensor(words, dtype=torch.long)
 
 
 def learn_from_texts(
