@@ -35,6 +35,8 @@ READ = [
     ("evaluate", "translation", "a.txt", LINES, ["--source", "{}", "--reference", "same"]),
     ("evaluate", "translation", "a.txt", LINES, ["--source", "same", "--reference", "{}"]),
     ("evaluate", None, "a.txt", LINES, ["--hypotheses", "{}", "--reference", "same"]),
+    ("shortlist", "translation", "a.txt", LINES, ["--source", "{}", "--target", "same"]),
+    ("shortlist", "translation", "a.txt", LINES, ["--source", "same", "--target", "{}"]),
     ("generate", "generation", "a.txt", "a b", ["--prompt-file", "{}", "--seed", "1"]),
     ("perplexity", "generation", "a.txt", LINES, ["--text", "{}"]),
     ("fill", "generation", "a.txt", "a ___\n", ["--input", "{}", "--candidates", "b,c"]),
