@@ -44,6 +44,7 @@ def greedy_search(
     It finds what beam search with a beam of one finds; arguments and errors are described there.
     There is no length penalty: ``score`` is ``log_probability``.
     """
+    check_option("no_repeat_ngram", no_repeat_ngram, 0)
     if no_repeat_ngram or beginnings is not None or constraints is not None:
         nbest = beam_search(
             model,

@@ -268,7 +268,7 @@ def _check_bases(model: ForecastModelConfig, where: str) -> None:
     if model.other_losses and model.head != "point":
         raise UsageError(
             f"{where}: 'model.other_losses' are losses of 'model.head: point', and the head is "
-            f"{model.head}, which is trained by its likelihood; set 'model.other_losses' to []"
+            f"{model.head}, which has a loss of its own; set 'model.other_losses' to []"
         )
     if not model.other_bases:
         return

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seq2seq.decoding.contract import StepModel
 from seq2seq.decoding.ensemble import Ensemble, EnsembleState, difference
+from seq2seq.decoding.narrow import NarrowModel, Part
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.int8_model import Int8TranslationModel
 from seq2seq.tasks.translation.model import TranslationModel
@@ -36,10 +38,9 @@ class EnsembleModel(nn.Module):
         """See TranslationModel.decoding_weights."""
         return [model.decoding_weights() for model in self._members]
 
-    def narrowed(self, weights: list[Any], ids: Tensor) -> list[Any]:
-        """See TranslationModel.narrowed."""
-        pairs = zip(self._members, weights, strict=True)
-        return [model.narrowed(one, ids) for model, one in pairs]
+    @property
+    def members(self) -> tuple[AnyModel, ...]:
+        return self._members
 
     def start(
         self, source: tuple[Tensor, Tensor], weights: list[Any] | None = None
@@ -58,6 +59,20 @@ class EnsembleModel(nn.Module):
 
 
 AnyModel = TranslationModel | Int8TranslationModel | EnsembleModel
+
+
+def start_narrow(
+    model: AnyModel, source: tuple[Tensor, Tensor], weights: Any, part: Part
+) -> tuple[StepModel, Any]:
+    """``model.start`` for a search among the words of ``part``: what searches, and its state. Of an
+    ensemble each member is narrowed, so that its probabilities, whose mean is taken, are over the
+    words of the source alone."""
+    if isinstance(model, EnsembleModel):
+        pairs = zip(model.members, weights, strict=True)
+        begun = [start_narrow(member, source, one, part) for member, one in pairs]
+        return Ensemble([one for one, _ in begun]), Ensemble.state([state for _, state in begun])
+    state = model.start(source, model.narrowed(weights, part.ids))
+    return NarrowModel(model), NarrowModel.state(state, part)
 
 
 def in_int8(model: AnyModel) -> Int8TranslationModel | EnsembleModel:

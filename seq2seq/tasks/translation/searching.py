@@ -13,14 +13,14 @@ import torch
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments, StepModel
 from seq2seq.decoding.drawing import draw_sequences, sources_together
-from seq2seq.decoding.narrow import NarrowModel, Part, Whole
+from seq2seq.decoding.narrow import Part, Whole
 from seq2seq.decoding.sampling import row_key
 from seq2seq.errors import RunError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import DecodingPrecision, products
 from seq2seq.tasks.translation.conditions import Conditions, check_room
 from seq2seq.tasks.translation.config import DecodingConfig
-from seq2seq.tasks.translation.ensemble import AnyModel, device_of, in_int8
+from seq2seq.tasks.translation.ensemble import AnyModel, device_of, in_int8, start_narrow
 from seq2seq.tasks.translation.search_batches import batches, length_limits, padded
 from seq2seq.tasks.translation.shortlist import Shortlist
 from seq2seq.text.sentencepiece import Tokenizer
@@ -55,9 +55,7 @@ class Machine:
         if self.shortlist is None:
             return Begun(model, model.start(source, self.weights), Whole(), source[1])
         part = self.shortlist.part(sources, more, size, self.device)
-        weights: Any = model.narrowed(self.weights, part.ids)
-        state = NarrowModel.state(model.start(source, weights), part)
-        return Begun(NarrowModel(model), state, part, source[1])
+        return Begun(*start_narrow(model, source, self.weights, part), part, source[1])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ the vocabulary. What no word of the source suggests cannot be written: translati
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ from torch import Tensor
 
 from seq2seq.arguments import check_whole, listed_texts
 from seq2seq.decoding.narrow import Part
-from seq2seq.errors import RunError, UsageError
-from seq2seq.tasks.translation.lexicon import learn_lexicon
+from seq2seq.errors import UsageError
+from seq2seq.tasks.translation.lexicon import LONGEST, learn_lexicon
 from seq2seq.text.sentencepiece import Tokenizer
 
 SHORTLIST_FILE = "shortlist.safetensors"
+_log = logging.getLogger("seq2seq")
 NO_SHORTLIST = (
     "this model has no shortlist; learn one from its training text: seq2seq shortlist MODEL "
     "--source FILE --target FILE"
@@ -59,7 +61,8 @@ class Shortlist:
 
     def save(self, directory: Path) -> None:
         tensors = {"words": self.words, "always": self.always}
-        safetensors.torch.save_file(tensors, directory / SHORTLIST_FILE)
+        # not by save_file, which writes for the owner alone
+        (directory / SHORTLIST_FILE).write_bytes(safetensors.torch.save(tensors))
 
 
 def _flat(lists: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -97,14 +100,28 @@ def learn_shortlist(
     words: int,
     frequent: int,
 ) -> Shortlist:
-    """From sentences that translate each other, as their words. Raises UsageError for no pairs."""
-    if not any(len(one) and len(other) for one, other in zip(sources, targets, strict=True)):
-        raise UsageError("shortlist: no pair of sentences that are not empty; expected some")
+    """From sentences that translate each other, as their words. Raises UsageError where no pair is
+    left to learn from; warns of those left out."""
+    lengths = [(len(one), len(other)) for one, other in zip(sources, targets, strict=True)]
+    read = sum(min(both) > 0 and max(both) <= LONGEST for both in lengths)
+    if not read:
+        raise UsageError(
+            f"shortlist: none of {len(lengths)} pairs of texts has 1 to {LONGEST} subwords on both "
+            "sides; expected some: sentences and their translations"
+        )
+    if read < len(lengths):
+        _log.warning(
+            "shortlist: %d of %d pairs are left out: a side is empty or has more than %d subwords",
+            len(lengths) - read,
+            len(lengths),
+            LONGEST,
+        )
     lexicon = learn_lexicon(sources, targets, len(source))
-    table = torch.full((len(source), words + 1), -1, dtype=torch.int32)
     first = np.searchsorted(lexicon.source, np.arange(len(source)))
     rank = np.arange(len(lexicon.source)) - first[lexicon.source]
+    words = min(words, int(rank.max()) + 1)  # no wider than any word needs
     kept = rank < words
+    table = torch.full((len(source), words + 1), -1, dtype=torch.int32)
     place = torch.from_numpy(lexicon.source[kept]), torch.from_numpy(rank[kept])
     table[place] = torch.from_numpy(lexicon.target[kept].astype(np.int32))
     table[:, words] = torch.tensor(_same_words(source, target), dtype=torch.int32)
@@ -126,27 +143,40 @@ def _same_words(source: Tokenizer, target: Tokenizer) -> list[int]:
 
 
 def read_shortlist(directory: Path, source: Tokenizer, target: Tokenizer) -> Shortlist | None:
-    """The shortlist of a saved model, None where it has none. Raises RunError for a damaged file,
-    and for one of other vocabularies."""
+    """The shortlist of a saved model. None where it has none, and, with a warning, where it cannot
+    be used: a model translates without, and a shortlist can be learnt anew."""
     path = directory / SHORTLIST_FILE
     if not path.is_file():
         return None
     try:
-        tensors = safetensors.torch.load_file(path)
+        tensors = safetensors.torch.load(path.read_bytes())
         shortlist = Shortlist(tensors["words"], tensors["always"])
-    except (SafetensorError, OSError, KeyError) as error:
-        raise RunError(f"{path}: damaged ({error}); make it anew: seq2seq shortlist") from None
+        reason = _why_not(shortlist, source, target)
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    except (SafetensorError, KeyError) as error:
+        reason = f"damaged ({error})"
+    if reason is None:
+        return shortlist
+    _log.warning("%s: %s; left out. Make it anew: seq2seq shortlist", path, reason)
+    return None
+
+
+def _why_not(shortlist: Shortlist, source: Tokenizer, target: Tokenizer) -> str | None:
+    """Why a shortlist that was read is none of this model's; None where it is."""
     words, always = shortlist.words, shortlist.always
     if words.dim() != 2 or always.dim() != 1 or {words.dtype, always.dtype} != {torch.int32}:
         found = f"{words.dtype} {tuple(words.shape)} and {always.dtype} {tuple(always.shape)}"
-        raise RunError(f"{path}: holds {found}; expected int32 words (V, K) and always (F,)")
-    highest = max(int(one.max()) if one.numel() else -1 for one in (words, always))
-    lowest = int(words.min()) if words.numel() else -1
+        return f"holds {found}; expected int32 words (V, K) and always (F,)"
     needed = {target.bos, target.eos, target.pad, target.unk}
-    fits = len(words) == len(source) and highest < len(target) and lowest >= -1
-    if not fits or not needed <= set(always.tolist()):
-        raise RunError(
-            f"{path}: is of other vocabularies than this model's {len(source)} source and "
-            f"{len(target)} target words; make it anew: seq2seq shortlist"
+    fits = len(words) == len(source) and needed <= set(always.tolist())
+    for one, least in ((words, -1), (always, 0)):
+        fits = fits and (
+            not one.numel() or (int(one.min()) >= least and int(one.max()) < len(target))
         )
-    return shortlist
+    if fits:
+        return None
+    return (
+        f"is of other vocabularies than this model's {len(source)} source and {len(target)} target "
+        "words"
+    )

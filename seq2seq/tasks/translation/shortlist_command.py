@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.options import add_model, given, whole
-from seq2seq.errors import UsageError
+from seq2seq.command_line.options import given, whole
+from seq2seq.errors import RunError, UsageError
 
 _EXAMPLES = """\
   seq2seq shortlist MODEL --source train.en --target train.de
   seq2seq translate MODEL --shortlist < input.txt > output.txt
 
 Learns from texts and their translations, best those that MODEL was trained on, line by line, which
-words translate which (IBM Model 1), and writes shortlist.safetensors into MODEL. 'translate' and
-'evaluate' with --shortlist then look at the words that a line suggests alone.
+words translate which (IBM Model 1), and writes shortlist.safetensors into MODEL. With --shortlist,
+'translate' and 'evaluate' then choose among fewer words: for each line those that translate its
+words, the most frequent ones, and those that are written alike in both languages. Training into the
+same folder again removes the shortlist.
 """
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
+    parser.add_argument("model", metavar="MODEL", help="directory of a saved translation model")
     parser.add_argument("--source", metavar="FILE", required=True, help="texts; .gz too")
     parser.add_argument("--target", metavar="FILE", required=True, help="their translations")
     parser.add_argument(
-        "--words", type=whole(1), metavar="N", help="of each source word (default: 20)"
+        "--words",
+        type=whole(1),
+        metavar="N",
+        help="how many translations of each source word count, the likeliest (default: 20)",
     )
     parser.add_argument(
         "--frequent",
         type=whole(0),
         metavar="N",
-        help="words that every line may be given: the most frequent (default: 100)",
+        help="how many words every line may be translated with, the most frequent (default: 100)",
     )
 
 
@@ -42,11 +48,13 @@ def _learn(options: argparse.Namespace) -> int:
     folder = Path(options.model)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; expected a saved model on this machine")
+    if not os.access(folder, os.W_OK):  # told before the work
+        raise RunError(f"model {folder}: cannot be written (Permission denied)")
     translator = Translator.from_pretrained(folder, device="cpu")
     sources, targets = read_lines(options.source), read_lines(options.target)
     if len(sources) != len(targets):
         raise UsageError(
-            f"{options.source} has {len(sources)} lines, {options.target} has {len(targets)}; "
+            f"{options.source}: {len(sources)} line(s), {options.target}: {len(targets)}; "
             "expected as many: line by line, one is the translation of the other"
         )
     translator.learn_shortlist(sources, targets, **given(options, ("words", "frequent")))

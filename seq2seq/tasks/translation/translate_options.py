@@ -69,8 +69,8 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--shortlist",
         action="store_true",
-        help="only words that the words of the line suggest: faster, translations differ a little; "
-        "learn them first: seq2seq shortlist MODEL --source FILE --target FILE",
+        help="choose among the words that translate those of the line, and frequent ones: faster, "
+        "other translations as good; learn them first: seq2seq shortlist",
     )
     risk = parser.add_argument_group("minimum Bayes risk")
     risk.add_argument(

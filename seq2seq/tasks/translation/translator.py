@@ -92,8 +92,8 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
 
             Translator.ensemble([Translator.from_pretrained(name) for name in ("A", "B", "C")])
 
-        It translates as any other. Tokenizers and configuration are those of the first; it
-        cannot be saved, only its members can.
+        It translates as any other. Tokenizers, configuration and shortlist are those of the first,
+        and with its shortlist if it does; it cannot be saved, only its members can.
 
         Raises UsageError for no translators, and for unlike vocabularies or devices.
         """

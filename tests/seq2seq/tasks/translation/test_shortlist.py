@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from kernels.common.quantised import why_no_int8
 from seq2seq import Translator
 from seq2seq.decoding import narrow
-from seq2seq.errors import RunError, UsageError
+from seq2seq.errors import UsageError
 from seq2seq.tasks.translation import lexicon
 from seq2seq.tasks.translation.lexicon import learn_lexicon
 from seq2seq.tasks.translation.shortlist import SHORTLIST_FILE
@@ -164,6 +165,21 @@ def test_ensembles_and_minimum_bayes_risk():
     assert [one[0].text for one in found] == [one[0].text for one in expected]
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_ensemble_gives_a_line_the_same_alone_and_among_others(short, precision):
+    every = Translator.ensemble([short.with_shortlist(), make_translator()])
+    nested = Translator.ensemble([every, learn(make_translator())])
+    for fast in (every, nested):
+        options = {"n_best": 2, "beam_size": 3, "precision": precision}
+        together = fast.translate_nbest(TEXTS, **options)
+        for text, found in zip(TEXTS, together, strict=True):
+            (alone,) = fast.translate_nbest([text], **options)
+            assert [one.text for one in alone] == [one.text for one in found]
+            close = {"rel": 1e-5 if precision == "fp32" else 1e-2}
+            scores = [one.score for one in found]
+            assert [one.score for one in alone] == pytest.approx(scores, **close)
+
+
 def test_it_is_saved_with_the_model(short, tmp_path):
     short.save_pretrained(tmp_path / "model")
     loaded = Translator.from_pretrained(tmp_path / "model")
@@ -192,6 +208,7 @@ def damage(change):
     ("content", "message"),
     [
         (lambda *_: b"nothing", "damaged"),
+        (lambda *_: b"", "damaged"),
         (damage(lambda t: t.pop("always")), "damaged"),
         (damage(lambda t: t.update(words=t["words"].long())), "int64.*expected int32"),
         (damage(lambda t: t.update(words=t["words"].flatten())), r"expected int32 words \(V, K\)"),
@@ -202,23 +219,55 @@ def damage(change):
         (damage(lambda t: t.update(always=t["always"][:0].clone())), "other vocabularies"),
     ],
 )
-def test_a_damaged_file_is_told(short, tmp_path, content, message):
-    short.save_pretrained(tmp_path)
-    given = content(short.shortlist.words, short.shortlist.always)
-    (tmp_path / SHORTLIST_FILE).write_bytes(given)
-    with pytest.raises(RunError, match=message):
-        Translator.from_pretrained(tmp_path)
+def test_a_file_that_cannot_be_used_is_left_out(run, short, tmp_path, caplog, content, message):
+    short.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / SHORTLIST_FILE
+    path.write_bytes(content(short.shortlist.words, short.shortlist.always))
+    loaded = Translator.from_pretrained(tmp_path / "model")
+    assert re.search(message, caplog.text) and "Make it anew: seq2seq shortlist" in caplog.text
+    assert loaded.shortlist is None and loaded.translate(ENGLISH) == short.translate(ENGLISH)
+
+
+def test_a_damaged_file_is_made_anew(run, short, tmp_path):
+    short.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / SHORTLIST_FILE
+    path.write_bytes(path.read_bytes()[:50])
+    for name, lines in (("en", ENGLISH), ("de", GERMAN)):
+        (tmp_path / name).write_text("\n".join(lines), "utf-8")
+    given = ("--source", tmp_path / "en", "--target", tmp_path / "de")
+    status, _, err = run("shortlist", tmp_path / "model", *given)
+    assert status == 0 and "damaged" in err
+    assert Translator.from_pretrained(tmp_path / "model").shortlist is not None
+
+
+def test_who_may_read_the_model_may_read_the_shortlist(short, tmp_path):
+    short.save_pretrained(tmp_path / "model")
+    files = [path.stat().st_mode for path in (tmp_path / "model").iterdir()]
+    assert len(set(files)) == 1
 
 
 def test_texts_that_do_not_pair(short):
     translator = make_translator()
     with pytest.raises(UsageError, match="3 sources and 2 targets"):
         translator.learn_shortlist(ENGLISH, GERMAN[:2])
-    with pytest.raises(UsageError, match="no pair of sentences"):
-        translator.learn_shortlist([""], ["ein hund"])
-    with pytest.raises(UsageError, match="no pair of sentences"):
-        translator.learn_shortlist([], [])
+    for sources, targets in (([""], ["ein hund"]), ([], []), (["a dog " * 100], ["ein hund"])):
+        with pytest.raises(UsageError, match=f"none of {len(sources)} pairs of texts has 1 to 128"):
+            translator.learn_shortlist(sources, targets)
     assert translator.shortlist is None
+
+
+def test_pairs_left_out_are_told(caplog):
+    translator = make_translator()
+    translator.learn_shortlist([*ENGLISH, "", "a dog " * 100], [*GERMAN, "ein hund", "ein hund"])
+    assert "2 of 5 pairs are left out" in caplog.text
+
+
+def test_the_table_is_no_wider_than_any_word_needs(short):
+    translator = make_translator()
+    translator.learn_shortlist(ENGLISH, GERMAN, words=10**12, frequent=0)
+    widest = translator.shortlist.words.shape[1]
+    assert widest <= 1 + len(translator.target_tokenizer)
+    assert (translator.shortlist.words[:, widest - 2] >= 0).any()
 
 
 def test_by_command(run, saved, tmp_path):
@@ -243,7 +292,7 @@ def test_by_command(run, saved, tmp_path):
 
     files[1].write_text("ein hund\n", "utf-8")
     status, _, err = run("shortlist", saved, *given)
-    assert status == 2 and "has 3 lines" in err and "has 1; expected as many" in err
+    assert status == 2 and ": 3 line(s), " in err and ": 1; expected as many" in err
     status, _, err = run("shortlist", "user/name", *given)
     assert status == 2 and "no such folder" in err
     given = ("--hypotheses", files[1], "--reference", files[1], "--shortlist")
