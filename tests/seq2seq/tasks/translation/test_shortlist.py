@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import re
 
 import numpy as np
@@ -28,9 +29,20 @@ def small_sizes(monkeypatch):
     monkeypatch.setattr(narrow, "_SIZES", 4)
 
 
+@functools.cache
+def trained(**changes):
+    return learn(make_translator(**changes))
+
+
+def fresh(**changes):
+    """A trained translator without a shortlist."""
+    one = trained(**changes)
+    return Translator(one.model, one.source_tokenizer, one.target_tokenizer, one.config)
+
+
 @pytest.fixture(scope="module")
 def short():
-    translator = learn(make_translator())
+    translator = fresh()
     translator.learn_shortlist(ENGLISH * 2, GERMAN * 2, words=3, frequent=2)
     return translator
 
@@ -88,7 +100,7 @@ def test_words_that_always_stand_together_are_found():
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_among_all_words_nothing_changes(precision, beam_size):
-    translator = everything(learn(make_translator()))
+    translator = everything(fresh())
     options = {"beam_size": beam_size, "precision": precision, "n_best": 1}
     plain = translator.translate_nbest(TEXTS, **options)
     found = translator.with_shortlist().translate_nbest(TEXTS, **options)
@@ -108,7 +120,7 @@ def test_among_all_words_nothing_changes(precision, beam_size):
 )
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_kind_of_model(changes, precision):
-    translator = everything(learn(make_translator(**changes)))
+    translator = everything(fresh(**changes))
     expected = translator.translate(ENGLISH, precision=precision)
     assert translator.with_shortlist().translate(ENGLISH, precision=precision) == expected
     if precision == "int8":
@@ -156,7 +168,7 @@ def test_what_is_asked_for_may_be_written_whatever_the_line_suggests(short):
 
 
 def test_ensembles_and_minimum_bayes_risk():
-    members = [everything(learn(make_translator())), make_translator()]
+    members = [everything(fresh()), make_translator()]
     plain = Translator.ensemble(members)
     fast = Translator.ensemble([members[0].with_shortlist(), members[1]])
     assert fast.translate(ENGLISH) == plain.translate(ENGLISH)
@@ -168,7 +180,7 @@ def test_ensembles_and_minimum_bayes_risk():
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_an_ensemble_gives_a_line_the_same_alone_and_among_others(short, precision):
     every = Translator.ensemble([short.with_shortlist(), make_translator()])
-    nested = Translator.ensemble([every, learn(make_translator())])
+    nested = Translator.ensemble([every, fresh()])
     for fast in (every, nested):
         options = {"n_best": 2, "beam_size": 3, "precision": precision}
         together = fast.translate_nbest(TEXTS, **options)
@@ -189,7 +201,7 @@ def test_it_is_saved_with_the_model(short, tmp_path):
     assert (tmp_path / "again" / SHORTLIST_FILE).read_bytes() == (
         tmp_path / "model" / SHORTLIST_FILE
     ).read_bytes()
-    learn(make_translator()).save_pretrained(tmp_path / "model")
+    fresh().save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / SHORTLIST_FILE).exists()
     with pytest.raises(UsageError, match=r"has no shortlist.*seq2seq shortlist"):
         Translator.from_pretrained(tmp_path / "model").with_shortlist()
