@@ -99,10 +99,11 @@ class _Search(NamedTuple):
         while sources:
             logits, state = model.step(tokens, state)  # (b, V)
             check_logits(logits, len(sources), self.eos)
-            one, tokens, log_p = self._step(sources, logits, log_p, len(steps))
+            one = self._step(sources, logits, log_p, len(steps))
             if self.return_attention and state.attention is not None:
                 one = one._replace(attention=state.attention.clone())
             steps.append(one)
+            tokens, log_p = one.tokens, one.log_p
             going = [row for row, fate in enumerate(one.fates) if fate == _GOING]
             if going and len(going) < len(sources):
                 index = torch.tensor(going, device=tokens.device)
@@ -111,9 +112,7 @@ class _Search(NamedTuple):
             sources = [sources[row] for row in going]
         return steps
 
-    def _step(
-        self, sources: list[int], logits: Tensor, log_p: Tensor, step: int
-    ) -> tuple[_Step, Tensor, Tensor]:
+    def _step(self, sources: list[int], logits: Tensor, log_p: Tensor, step: int) -> _Step:
         """The next token of each source, and log P with it: one transfer to the host."""
         barred = self.forbidden if step >= self.min_length else self.forbidden | {self.eos}
         gain, tokens, sound = best_of_rows(logits, barred=barred)  # (b,) each
@@ -126,7 +125,7 @@ class _Search(NamedTuple):
                 raise bad_logits(source, step)
             if fate == _GOING and step >= self.limits[source]:
                 fates[row] = _CUT
-        return _Step(sources, fates, tokens, log_p, None), tokens, log_p
+        return _Step(sources, fates, tokens, log_p, None)
 
     def read(self, steps: list[_Step]) -> list[Hypothesis]:
         """The steps of each source, put together."""

@@ -69,14 +69,14 @@ class Part:
         return self._position[token]
 
     def positions(self, tokens: Iterable[int]) -> list[int]:
-        """Of those that are there."""
+        """The positions of ``tokens``; tokens that are not there are left out."""
         return [self._position[token] for token in tokens if token in self._position]
 
     def token(self, position: int) -> int:
         return self._ids[position]
 
     def beginnings(self, given: list[list[int]] | None) -> list[list[int]] | None:
-        """Raises KeyError as ``position``."""
+        """Raises KeyError for a token that is not there."""
         return None if given is None else [[self._position[one] for one in row] for row in given]
 
     def constraints(
@@ -142,7 +142,7 @@ class NarrowModel:
 
     @staticmethod
     def state(state: Any, part: Part) -> NarrowState:
-        """Of a search that begins: one row for each source."""
+        """The state before the first step of a search, with one row for each source."""
         rows = torch.arange(len(part.barred), device=part.barred.device)
         return NarrowState(state, rows, part.barred, 1)
 

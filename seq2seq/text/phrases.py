@@ -130,7 +130,7 @@ class Phrases:
 
     @property
     def tokens(self) -> list[int]:
-        """Of all that must come, as the search is offered it."""
+        """The tokens that the search is offered for all phrases that must come."""
         return [token for form in self._forms for token in form]
 
     @property

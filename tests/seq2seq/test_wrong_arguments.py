@@ -241,7 +241,7 @@ def test_truth_values_of_saving_and_loading(task, tmp_path):
 
 @pytest.mark.parametrize("value", TRUTH)
 def test_truth_values_of_parts(value):
-    """Of methods that take what others of the same class have made."""
+    """These methods take what other methods of the same class return."""
     for task, name, given, argument in (
         ("captioning", "caption_encoded", [None, None], "attention"),
         ("generation", "prompt_units", ["a"], "begins"),

@@ -30,12 +30,13 @@ def read_table(path: Path) -> DataFrame | None:
     import pandas
 
     kinds = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if is_stream(path):
-        return _read_once(path, kinds)
+    stream = _unpacked(path) if is_stream(path) else None  # cannot be opened a second time
     if ".parquet" in kinds:
-        return pandas.read_parquet(path)
+        return pandas.read_parquet(stream or path)
     if ".tsv" in kinds:
-        return pandas.read_csv(path, sep="\t", skipinitialspace=True)
+        return pandas.read_csv(stream or path, sep="\t", skipinitialspace=True)
+    if stream is not None:
+        return read_stream(stream)
     if ".csv" in kinds:
         return _read_csv(path, _separator(_first_line(path)))
     return None
@@ -48,18 +49,10 @@ def read_stream(stream: IO[bytes]) -> DataFrame:
     return _read_csv(content, separator)
 
 
-def _read_once(path: Path, kinds: list[str]) -> DataFrame:
-    """The table of a pipe, which cannot be opened a second time."""
-    import pandas
-
-    opener = _OPENERS.get(path.suffix.lower(), open)
-    with opener(path, "rb") as stream:
-        content = stream.read()
-    if ".parquet" in kinds:
-        return pandas.read_parquet(io.BytesIO(content))
-    if ".tsv" in kinds:
-        return pandas.read_csv(io.BytesIO(content), sep="\t", skipinitialspace=True)
-    return read_stream(io.BytesIO(content))
+def _unpacked(path: Path) -> io.BytesIO:
+    """All that a pipe holds."""
+    with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as stream:
+        return io.BytesIO(stream.read())
 
 
 def _first_line(path: Path) -> bytes:

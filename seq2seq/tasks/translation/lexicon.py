@@ -31,18 +31,25 @@ class Lexicon(NamedTuple):
     probability: _Real  # (n,) t(target | source)
 
 
-def learn_lexicon(
-    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], source_size: int
-) -> Lexicon:
-    """From the words of as many source as target sentences; source words are below
-    ``source_size``, which stands for the empty word while it learns. Pairs with an empty sentence
-    and with one of more than ``LONGEST`` words are left out. Memory grows with the number of
-    different pairs of words, not with that of the sentences."""
-    pairs = [
+def usable_pairs(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """The pairs whose sentences both have 1 to ``LONGEST`` words."""
+    return [
         (source, target)
         for source, target in zip(sources, targets, strict=True)
         if 0 < len(source) <= LONGEST and 0 < len(target) <= LONGEST
     ]
+
+
+def learn_lexicon(
+    sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], source_size: int
+) -> Lexicon:
+    """From the words of as many source as target sentences; source words are below
+    ``source_size``, which stands for the empty word while it learns. Others than ``usable_pairs``
+    are left out. Memory grows with the number of different pairs of words, not with that of the
+    sentences."""
+    pairs = usable_pairs(sources, targets)
     target_size = 1 + max((max(target) for _, target in pairs), default=0)
     keys = _different(part.keys for part in _parts(pairs, source_size, target_size))  # (n,)
     of_source = keys // target_size

@@ -23,7 +23,7 @@ from torch import Tensor
 from seq2seq.arguments import check_whole, listed_texts
 from seq2seq.decoding.narrow import Part
 from seq2seq.errors import UsageError
-from seq2seq.tasks.translation.lexicon import LONGEST, learn_lexicon
+from seq2seq.tasks.translation.lexicon import LONGEST, learn_lexicon, usable_pairs
 from seq2seq.text.sentencepiece import Tokenizer
 
 SHORTLIST_FILE = "shortlist.safetensors"
@@ -102,18 +102,17 @@ def learn_shortlist(
 ) -> Shortlist:
     """From sentences that translate each other, as their words. Raises UsageError where no pair is
     left to learn from; warns of those left out."""
-    lengths = [(len(one), len(other)) for one, other in zip(sources, targets, strict=True)]
-    read = sum(min(both) > 0 and max(both) <= LONGEST for both in lengths)
+    given, read = len(sources), len(usable_pairs(sources, targets))
     if not read:
         raise UsageError(
-            f"shortlist: none of {len(lengths)} pairs of texts has 1 to {LONGEST} subwords on both "
+            f"shortlist: none of {given} pairs of texts has 1 to {LONGEST} subwords on both "
             "sides; expected some: sentences and their translations"
         )
-    if read < len(lengths):
+    if read < given:
         _log.warning(
             "shortlist: %d of %d pairs are left out: a side is empty or has more than %d subwords",
-            len(lengths) - read,
-            len(lengths),
+            given - read,
+            given,
             LONGEST,
         )
     lexicon = learn_lexicon(sources, targets, len(source))
