@@ -13,6 +13,7 @@ from seq2seq.plotting import PICTURES
 
 MOST = 10**9  # of numbers that are given as options; larger ones overflow somewhere
 MOST_SEED = 2**63 - 1  # what torch takes
+STANDARD_INPUT = "/dev/stdin"
 
 
 def whole(least: int, most: int = MOST) -> Callable[[str], int]:
@@ -47,6 +48,26 @@ def picture(text: str) -> str:
         endings = ", ".join(PICTURES)
         raise argparse.ArgumentTypeError(
             f"{text!r} is no name of a picture that ends in one of: {endings}"
+        )
+    return text
+
+
+def input_file(text: str) -> str:
+    """The type of an option: a file to read, - for standard input."""
+    return STANDARD_INPUT if text == "-" else text
+
+
+def output_file(text: str) -> str | None:
+    """The type of an option: a file to write in the place of standard output, which - stands for,
+    too."""
+    return None if text == "-" else text
+
+
+def further_file(text: str) -> str:
+    """The type of an option: a file to write beside what goes to standard output."""
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "'-' is standard output, which has other lines; expected the name of a file"
         )
     return text
 

@@ -17,7 +17,13 @@ from seq2seq.command_line.files import (
     progress,
     same_file,
 )
-from seq2seq.command_line.options import number, option_name, whole
+from seq2seq.command_line.options import (
+    input_file,
+    number,
+    option_name,
+    output_file,
+    whole,
+)
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,9 +57,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("vocabulary", metavar="VOCABULARY", help="to write (train) or to read")
     parser.add_argument(
-        "--input", metavar="FILE", nargs="+", help="read these, not standard input; .gz too"
+        "--input",
+        type=input_file,
+        metavar="FILE",
+        nargs="+",
+        help="read these, not standard input; .gz too",
     )
-    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
     parser.add_argument("--ids", action="store_true", help="numbers instead of pieces")
     parser.add_argument(
         "--side", choices=["source", "target"], help="of a saved model with two vocabularies"

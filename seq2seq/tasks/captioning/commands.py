@@ -29,10 +29,12 @@ from seq2seq.command_line.options import (
     add_machine,
     add_model,
     check_beam,
+    further_file,
     given,
     load_models,
     number,
     option_name,
+    output_file,
     picture,
     whole,
 )
@@ -89,7 +91,9 @@ def _add_caption(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
     add_ensemble(parser)
-    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument("--n-best", type=whole(1), default=1, metavar="N", help="captions of each")
     parser.add_argument(
@@ -118,7 +122,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", metavar="DIR", help="where the images of a file lie (default: beside it)"
     )
-    parser.add_argument("--output", metavar="FILE", help="write the captions here, as JSON lines")
+    parser.add_argument(
+        "--output", type=further_file, metavar="FILE", help="write the captions here, as JSON lines"
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     drawing_options(parser.add_argument_group("sampling", "Goes with --mbr."))
     _options(parser)

@@ -12,7 +12,15 @@ from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import check_input, chunks, open_input, open_output
-from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.options import (
+    add_machine,
+    add_model,
+    input_file,
+    load_model,
+    output_file,
+    picture,
+    whole,
+)
 from seq2seq.errors import UsageError
 from seq2seq.json_files import begins_json, to_json
 
@@ -49,8 +57,12 @@ _AT_ONCE = 1000  # inputs that are read and answered together
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("files", metavar="FILE", nargs="*", help="default: standard input")
-    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument(
+        "files", type=input_file, metavar="FILE", nargs="*", help="default: standard input"
+    )
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
     parser.add_argument("--top", type=whole(1), metavar="N", help="the N likeliest labels")
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument("--explain", action="store_true", help="which words decided: attention")
@@ -63,7 +75,7 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("data", metavar="DATA", help="inputs with labels")
+    parser.add_argument("data", type=input_file, metavar="DATA", help="inputs with labels")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     add_machine(parser)
 

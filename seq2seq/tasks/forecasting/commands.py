@@ -13,7 +13,10 @@ from seq2seq.command_line.options import (
     MOST_SEED,
     add_machine,
     add_model,
+    further_file,
+    input_file,
     load_model,
+    output_file,
     picture,
     whole,
 )
@@ -46,8 +49,12 @@ def _levels(text: str) -> list[float]:
 
 def _add_forecast(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--input", metavar="FILE", help="the history; default: standard input")
-    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument(
+        "--input", type=input_file, metavar="FILE", help="the history; default: standard input"
+    )
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
     parser.add_argument("--json", action="store_true", help="JSON lines")
     parser.add_argument(
         "--horizon", type=whole(1), metavar="N", help="steps ahead; default: as trained"
@@ -104,7 +111,9 @@ def _text(forecasts: Sequence[Forecast], as_json: bool) -> str:
 
 def _add_backtest(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--input", metavar="FILE", help="known series; default: standard input")
+    parser.add_argument(
+        "--input", type=input_file, metavar="FILE", help="known series; default: standard input"
+    )
     parser.add_argument(
         "--horizon", type=whole(1), metavar="N", help="steps ahead; default: as trained"
     )
@@ -117,7 +126,9 @@ def _add_backtest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=_steps, default=[], metavar="LIST", help="score these steps ahead: 3,6,12"
     )
-    parser.add_argument("--output", metavar="FILE", help="write the errors of each origin as CSV")
+    parser.add_argument(
+        "--output", type=further_file, metavar="FILE", help="write the errors of each origin as CSV"
+    )
     parser.add_argument("--json", action="store_true", help="the scores as JSON")
     parser.add_argument(
         "--plot",

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks
-from seq2seq.command_line.options import add_machine, add_model, given, load_model, option_name
+from seq2seq.command_line.options import (
+    add_machine,
+    add_model,
+    given,
+    input_file,
+    load_model,
+    option_name,
+)
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
@@ -75,7 +82,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", metavar="TEXT", help="what the text begins with")
-    prompt.add_argument("--prompt-file", metavar="FILE", help="the same from a file")
+    prompt.add_argument(
+        "--prompt-file", type=input_file, metavar="FILE", help="the same from a file"
+    )
     prompt.add_argument("--interactive", action="store_true", help="prompts and text in turns")
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="texts to write")
     parser.add_argument("--seed", type=int, metavar="N", help="the same seed, the same text")
@@ -100,7 +109,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
 
 def _add_perplexity(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--text", metavar="FILE", help="the text to predict")
+    parser.add_argument("--text", type=input_file, metavar="FILE", help="the text to predict")
     parser.add_argument(
         "--cold-window", type=int, metavar="N", help="windows of N units, each from an empty state"
     )

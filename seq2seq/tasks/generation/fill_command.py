@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import check_input, chunks, open_input, write_utf8
-from seq2seq.command_line.options import add_machine, add_model, load_model, whole
+from seq2seq.command_line.options import (
+    add_machine,
+    add_model,
+    input_file,
+    load_model,
+    whole,
+)
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 
@@ -46,7 +52,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what may fill the blank of lines that bring no candidates",
     )
-    parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
+    parser.add_argument(
+        "--input", type=input_file, metavar="FILE", help="read this file, not standard input"
+    )
     parser.add_argument("--json-input", action="store_true", help="lines are JSON objects")
     parser.add_argument(
         "--top",

@@ -1,7 +1,7 @@
 """Batches of sentences, in an order that any step can be resumed from.
 
-Everything random follows from (seed, epoch, batch number): which sentences are together, and which
-words are read as unknown.
+Everything random follows from (seed, epoch, batch number): which sentences are together, which
+spans are replaced, and which words are read as unknown.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.tasks.tagging.config import TaggingConfig
+from seq2seq.tasks.tagging.replacing import SpanReplacer
 from seq2seq.tasks.tagging.schemes import convert
 from seq2seq.tasks.tagging.sentences import Sentence
 from seq2seq.tasks.tagging.vocabulary import (
@@ -167,6 +168,8 @@ class TaggingBatches:
         self._lengths = np.array([len(one.words) for one in sentences])
         self._cuts = by_length(sorted(self._lengths.tolist()), self._size)
         self._labels = LabelIds(vocabulary, config.model.scheme)
+        share = config.data.replaced_spans
+        self._replace = SpanReplacer(sentences, vocabulary.columns, share) if share else None
         counts = word_counts(sentences, config.model.lowercase, with_vectors)
         rare = [w for w, n in counts.items() if n == 1 and w not in with_vectors]
         self._rare = np.array(sorted({vocabulary.word_id(word) for word in rare}), np.int64)
@@ -190,6 +193,9 @@ class TaggingBatches:
 
     def _batch(self, index: np.ndarray, epoch: int, number: int) -> TaggingBatch:
         sentences = [self._sentences[i] for i in index]
+        if self._replace is not None:
+            others = np.random.default_rng([self._seed, epoch, number, 1])
+            sentences = [self._replace(one, others) for one in sentences]
         words = encode_words(
             [one.words for one in sentences],
             self._vocabulary,

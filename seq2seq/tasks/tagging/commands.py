@@ -13,7 +13,16 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import check_input, chunks, open_input, open_output, progress
-from seq2seq.command_line.options import add_machine, add_model, load_model, picture, whole
+from seq2seq.command_line.options import (
+    add_machine,
+    add_model,
+    further_file,
+    input_file,
+    load_model,
+    output_file,
+    picture,
+    whole,
+)
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
@@ -48,8 +57,12 @@ _SENTENCES = 1024  # read, labelled and written at a time
 
 def _add_tag(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
-    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument(
+        "--input", type=input_file, metavar="FILE", help="read this file, not standard input"
+    )
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
     parser.add_argument(
         "--split",
         choices=["spaces", "words"],
@@ -79,8 +92,13 @@ def _add_tag(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("data", metavar="DATA", help="sentences with labels")
-    parser.add_argument("--output", metavar="FILE", help="write words, labels and those found here")
+    parser.add_argument("data", type=input_file, metavar="DATA", help="sentences with labels")
+    parser.add_argument(
+        "--output",
+        type=further_file,
+        metavar="FILE",
+        help="write words, labels and those found here",
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     _add_places(parser)
     parser.add_argument(

@@ -30,6 +30,8 @@ class TaggingDataConfig:
     features: list[str] = field(default_factory=list)
     # a label of the whole sentence: the key of JSON, or NAME of a line ``# NAME = label`` above it
     sentence_label: str | None = None
+    # share of the spans of training text that are replaced by others with the same labels
+    replaced_spans: float = 0.0
     batch_size: int = 16  # sentences
 
 
@@ -76,6 +78,7 @@ class TaggingTrainingConfig(TrainingConfig):
     # At the end, choose what is added to the score of each span for the best F1 on the validation
     # set; see ``span_bonus``.
     tune_spans: bool = False
+    span_bonus: float = 0.0  # or add this one, which another run may have found
     sentence_weight: float = 0.2  # of the loss of the sentence's label, beside 1 for the words'
 
 
@@ -124,11 +127,21 @@ def check(config: TaggingConfig, where: str) -> None:
         },
         where,
     )
-    if not 0 <= model.singletons <= 1:
-        raise UsageError(f"{where}: 'model.singletons' is {model.singletons}; expected 0 to 1")
+    for key, share in (
+        ("model.singletons", model.singletons),
+        ("data.replaced_spans", data.replaced_spans),
+    ):
+        if not 0 <= share <= 1:
+            raise UsageError(f"{where}: '{key}' is {share}; expected 0 to 1")
     if characters.kind == "cnn" and characters.width % 2 == 0:
         raise UsageError(
             f"{where}: 'model.characters.width' is {characters.width}; expected an odd number"
+        )
+    if config.training.tune_spans and config.training.span_bonus:
+        raise UsageError(
+            f"{where}: 'training.tune_spans' is true and 'training.span_bonus' "
+            f"{config.training.span_bonus}; expected one of them: the first finds a bonus, the "
+            "second gives it"
         )
     if config.training.tune_spans and not data.validation:
         raise UsageError(

@@ -28,12 +28,12 @@ def fit_bonus(heads: Sequence[Head], labels: Sequence[str], score: Callable[[], 
     """Find the bonus between -1.5 and 4.5 (in nats) for which ``score()``, the F1 of a validation
     set by the model of ``heads``, is highest, and leave it in their bias: of a committee the column
     has a head in each member."""
-    begins = torch.tensor([split_label(label)[0] in ("B", "S") for label in labels])
     before = [head.linear.bias.clone() for head in heads]
 
     def put(bonus: float) -> None:
         for head, bias in zip(heads, before, strict=True):
-            head.linear.bias.copy_(bias + bonus * begins.to(bias))
+            head.linear.bias.copy_(bias)
+        add_bonus(heads, labels, bonus)
 
     def tried(bonus: float) -> float:
         put(bonus)
@@ -45,6 +45,14 @@ def fit_bonus(heads: Sequence[Head], labels: Sequence[str], score: Callable[[], 
     best = _best(found)
     put(best)
     return best
+
+
+@torch.no_grad()
+def add_bonus(heads: Sequence[Head], labels: Sequence[str], bonus: float) -> None:
+    """Add a bonus (in nats) to the biases of the labels that begin a span."""
+    begins = torch.tensor([split_label(label)[0] in ("B", "S") for label in labels])
+    for head in heads:
+        head.linear.bias.add_(bonus * begins.to(head.linear.bias))
 
 
 def _best(found: dict[float, float]) -> float:

@@ -26,11 +26,12 @@ from seq2seq.tasks.tagging.batches import (
 from seq2seq.tasks.tagging.columns import write_pairs
 from seq2seq.tasks.tagging.committee import build_model, members_of
 from seq2seq.tasks.tagging.config import TaggingConfig
+from seq2seq.tasks.tagging.model import Head
 from seq2seq.tasks.tagging.objectives import TaggingLoss
 from seq2seq.tasks.tagging.schemes import OUTSIDE, are_spans
 from seq2seq.tasks.tagging.scores import LabelScores, score_labels, score_sentences
 from seq2seq.tasks.tagging.sentences import Sentence, load_sentences
-from seq2seq.tasks.tagging.span_bonus import fit_bonus
+from seq2seq.tasks.tagging.span_bonus import add_bonus, fit_bonus
 from seq2seq.tasks.tagging.tagger import Tagger
 from seq2seq.tasks.tagging.vocabulary import (
     UNKNOWN_WORD,
@@ -249,13 +250,15 @@ class TaggingTask:
         self.tagger.save_pretrained(folder, card={"training": training})
 
     def test(self, run: Path, model: Path, training: str) -> list[str]:
-        """Tune the spans on the validation set where that is asked for; label the test sentences;
-        keep labels and scores in the run's folder. Where there is no test set, the validation set
-        takes its place."""
-        tuned = self._tune_spans() if self.config.training.tune_spans else []
+        """Give spans a bonus, or tune it on the validation set, where that is asked for; label the
+        test sentences; keep labels and scores in the run's folder. Where there is no test set, the
+        validation set takes its place."""
+        tuned = self._tune_spans()
         split = next((name for name in ("test", "validation") if name in self.sets), None)
         if split is None:
-            return []
+            if tuned:
+                self.save(model, training)
+            return tuned
         sentences = self.sets[split]
         scores, whole, _, found = self._evaluate(sentences)
         told = [*tuned, *(f"{split}, {name}: {one}" for name, one in scores.items())]
@@ -276,23 +279,29 @@ class TaggingTask:
         return told
 
     def _tune_spans(self) -> list[str]:
-        """Give each column of spans its bonus; what was found."""
-        told = []
+        """Give each column of spans its bonus, if any; what was done."""
+        options, told = self.config.training, []
+        if not (options.tune_spans or options.span_bonus):
+            return []
         every = zip(*(member.heads for member in members_of(self.model)), strict=True)
         for column, heads in zip(self.vocabulary.columns, every, strict=True):
-            if not column.spans:
-                continue
-
-            def score(name: str = column.name) -> float:
-                return self._evaluate(self.sets["validation"])[0][name].main
-
-            before = score()
-            bonus = fit_bonus(heads, column.labels, score)
-            told.append(
-                f"{column.name}: bonus of a span {bonus:+.1f}, validation F1 {before:.2f} -> "
-                f"{score():.2f}"
-            )
+            if column.spans and options.tune_spans:
+                told.append(self._tune_column(column, heads))
+            elif column.spans:
+                add_bonus(heads, column.labels, options.span_bonus)
+                told.append(f"{column.name}: bonus of a span {options.span_bonus:+.1f}, as told")
         return told
+
+    def _tune_column(self, column: Column, heads: Sequence[Head]) -> str:
+        def score() -> float:
+            return self._evaluate(self.sets["validation"])[0][column.name].main
+
+        before = score()
+        bonus = fit_bonus(heads, column.labels, score)
+        return (
+            f"{column.name}: bonus of a span {bonus:+.1f}, validation F1 {before:.2f} -> "
+            f"{score():.2f}"
+        )
 
 
 def _load(config: TaggingConfig) -> dict[str, list[Sentence]]:

@@ -11,7 +11,12 @@ import time
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import DRAWN, check_drawing, drawing_options
 from seq2seq.command_line.files import open_output, progress
-from seq2seq.command_line.options import add_model, whole
+from seq2seq.command_line.options import (
+    add_model,
+    further_file,
+    input_file,
+    whole,
+)
 from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
@@ -36,12 +41,23 @@ Several references: --reference a.de b.de
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser, nargs="?")
-    parser.add_argument("--source", metavar="FILE", help="text to translate with MODEL")
-    parser.add_argument("--hypotheses", metavar="FILE", help="translations made before")
     parser.add_argument(
-        "--reference", metavar="FILE", nargs="+", required=True, help="good translations"
+        "--source", type=input_file, metavar="FILE", help="text to translate with MODEL"
     )
-    parser.add_argument("--output", metavar="FILE", help="write the translations here")
+    parser.add_argument(
+        "--hypotheses", type=input_file, metavar="FILE", help="translations made before"
+    )
+    parser.add_argument(
+        "--reference",
+        type=input_file,
+        metavar="FILE",
+        nargs="+",
+        required=True,
+        help="good translations",
+    )
+    parser.add_argument(
+        "--output", type=further_file, metavar="FILE", help="write the translations here"
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     parser.add_argument(
         "--metrics", nargs="+", default=["bleu", "chrf", "ter"], choices=["bleu", "chrf", "ter"]

@@ -7,7 +7,11 @@ import os
 from pathlib import Path
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.options import given, whole
+from seq2seq.command_line.options import (
+    given,
+    input_file,
+    whole,
+)
 from seq2seq.errors import RunError, UsageError
 
 _EXAMPLES = """\
@@ -24,8 +28,12 @@ same folder again removes the shortlist.
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="directory of a saved translation model")
-    parser.add_argument("--source", metavar="FILE", required=True, help="texts; .gz too")
-    parser.add_argument("--target", metavar="FILE", required=True, help="their translations")
+    parser.add_argument(
+        "--source", type=input_file, metavar="FILE", required=True, help="texts; .gz too"
+    )
+    parser.add_argument(
+        "--target", type=input_file, metavar="FILE", required=True, help="their translations"
+    )
     parser.add_argument(
         "--words",
         type=whole(1),

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import DRAWN, given_drawing, sampling_options
 from seq2seq.command_line.files import check_input, chunks, open_input, open_output, progress
-from seq2seq.command_line.options import add_model, picture, whole
+from seq2seq.command_line.options import (
+    add_model,
+    further_file,
+    input_file,
+    output_file,
+    picture,
+    whole,
+)
 from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.inputs import Given, read_given
@@ -62,8 +69,12 @@ Lines written, columns separated by a tab:
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser, nargs="?")
-    parser.add_argument("--input", metavar="FILE", help="read this file, not standard input")
-    parser.add_argument("--output", metavar="FILE", help="write this file, not standard output")
+    parser.add_argument(
+        "--input", type=input_file, metavar="FILE", help="read this file, not standard input"
+    )
+    parser.add_argument(
+        "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
     parser.add_argument(
         "--split-sentences",
         action="store_true",
@@ -78,6 +89,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--alignments",
+        type=further_file,
         metavar="FILE",
         help="word alignments from attention: a line for each translation, such as 0-0 1-2 2-1 "
         "(Pharaoh format, source-target)",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import re
@@ -182,14 +183,47 @@ def test_standard_input_by_its_name_may_be_a_file(folder, tmp_path):
     (tmp_path / "table").write_text(_table())
     command = [sys.executable, "-m", "seq2seq", "forecast", str(folder / "forecasting")]
     found = []
-    for name in (["--input", "/dev/stdin"], []):
+    for name in (["--input", "/dev/stdin"], ["--input", "-", "--output", "-"], []):
         with (tmp_path / "table").open("rb") as stream:
             done = subprocess.run(
                 [*command, *name], stdin=stream, capture_output=True, check=False, text=True
             )
         assert done.returncode == 0, done.stderr
         found.append(done.stdout)
-    assert found[0] == found[1] and found[0].count("\n") > 10
+    assert len(set(found)) == 1 and found[0].count("\n") > 10
+
+
+BESIDE = {  # files that are written beside what goes to standard output
+    *(("evaluate", "--output"), ("evaluate-tags", "--output"), ("evaluate-captions", "--output")),
+    *(("backtest", "--output"), ("translate", "--alignments")),
+}
+
+
+def test_a_dash_is_standard_input_or_output_in_every_command():
+    commands = all_commands()
+    seen = set()
+    for command, parser in build_parser(commands)[1].items():
+        for action in parser._actions:
+            name = (action.option_strings or [action.metavar])[-1]
+            if action.metavar not in ("FILE", "DATA") or LEFT_OUT.get(command) == name:
+                continue
+            seen.add((command, name))
+            if (command, name) in BESIDE:
+                with pytest.raises(argparse.ArgumentTypeError, match="'-' is standard output"):
+                    action.type("-")
+            elif name == "--output":
+                assert action.type("-") is None  # its default
+            else:
+                assert action.type("-") == "/dev/stdin"
+            assert action.type("a.txt") == "a.txt"
+    assert seen >= BESIDE and len(seen) > 25
+
+
+def test_a_dash_that_no_command_can_write_is_a_mistake(folder, run):
+    status, _, err = run(
+        *("translate", folder / "translation", "--alignments", "-"), stdin=LINES.encode()
+    )
+    assert status == 2 and "--alignments: '-' is standard output" in err
 
 
 @pytest.mark.parametrize("ending", ["tsv", "csv.gz", "parquet"])
