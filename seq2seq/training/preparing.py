@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from seq2seq.config import VocabularyConfig
 from seq2seq.errors import UsageError
@@ -68,8 +68,11 @@ def rehearse_end(folder: Path, save: Callable[[Path, str], None]) -> None:
         shutil.rmtree(trial, ignore_errors=True)
 
 
-def copy_weights(source: nn.Module, model: nn.Module, name: str | None) -> None:
-    """Begin with the weights of ``source``, the model that ``training.start_from`` names.
+def copy_weights(
+    source: nn.Module, model: nn.Module, name: str | None, fresh: Collection[str] = ()
+) -> None:
+    """Begin with the weights of ``source``, the model that ``training.start_from`` names, but for
+    those of the parts ``fresh`` (of each member of a committee), which stay as they are.
     UsageError for a committee of another number of members, RunError for another shape."""
     found, wanted = (len(getattr(one, "members", ())) or 1 for one in (source, model))
     if found != wanted:
@@ -77,5 +80,16 @@ def copy_weights(source: nn.Module, model: nn.Module, name: str | None) -> None:
             f"training.start_from {name}: has {found} members, and 'model.members' is {wanted}; "
             "expected as many"
         )
-    weights = checkpoints.weights_of(source)
+
+    def kept(weights: dict[str, Tensor], is_fresh: bool) -> dict[str, Tensor]:
+        return {key: value for key, value in weights.items() if (_part(key) in fresh) is is_fresh}
+
+    weights = kept(checkpoints.weights_of(source), False)
+    weights |= kept(checkpoints.weights_of(model), True)
     checkpoints.load_weights(model, weights, f"training.start_from {name}")
+
+
+def _part(key: str) -> str:
+    """The part of a model that a weight belongs to: heads.0.linear.bias -> heads."""
+    names = key.split(".")
+    return names[2] if names[0] == "members" and len(names) > 2 else names[0]

@@ -129,6 +129,8 @@ class ClassModelConfig:
 
 @dataclass
 class ClassTrainingConfig(TrainingConfig):
+    # the labels are others than those of start_from, whose output layer is not taken
+    new_labels: bool = False
     max_epochs: int = 20
     learning_rate: float = 1e-3
     clip_norm: float = 5.0
@@ -261,6 +263,10 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'units.lowercase' and 'units.split_punctuation' are of text generation; set "
             "'data.lowercase' and 'data.split: simple'"
+        )
+    if training.new_labels and not training.start_from:
+        raise UsageError(
+            f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"
         )
     if units.frozen and not (units.vectors or training.start_from):
         raise UsageError(f"{where}: 'units.frozen' needs 'units.vectors' to begin with")

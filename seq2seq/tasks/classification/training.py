@@ -41,6 +41,7 @@ from seq2seq.training.preparing import copy_weights
 from seq2seq.training.task import Carried, Loss
 
 _MOST_SHOWN = 12  # labels of which a table of confusions can be read
+_OF_LABELS = ("output", "temperature", "centre", "spread")  # what belongs to a model's labels
 _DEFAULT_BEST = {"label": "accuracy", "labels": "macro_f1", "number": "loss"}
 
 
@@ -67,10 +68,10 @@ class ClassificationTask:
         say(f"reading {data.train}", main)
         splits = load_splits(config, None if first is None else first.columns)
         self.targets = learn_targets(data.target, splits["train"])
-        if first and first.targets != self.targets:
+        if first and first.targets != self.targets and not options.new_labels:
             raise UsageError(
-                f"training.start_from {options.start_from}: its labels are others; fine-tuning "
-                "needs the same"
+                f"training.start_from {options.start_from}: its labels are others; expected the "
+                "same, or 'training.new_labels: true', which begins with a new output layer"
             )
         if first and first.config.model.members != config.model.members:
             raise UsageError(
@@ -112,7 +113,8 @@ class ClassificationTask:
         if vectors is not None:
             embed_vectors(self.model, units, vectors)
         if first:
-            copy_weights(first.model, self.model, options.start_from)
+            fresh = _OF_LABELS if options.new_labels else ()
+            copy_weights(first.model, self.model, options.start_from, fresh)
         self.model = self.model.to(accelerator.device)
         self.classifier = Classifier(
             self.model, units, self.targets, config, columns=splits["train"].columns

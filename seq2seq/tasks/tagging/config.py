@@ -71,6 +71,9 @@ class TaggingModelConfig:
 
 @dataclass
 class TaggingTrainingConfig(TrainingConfig):
+    # the labels are others than those of start_from, of whose model the layers that give labels are
+    # not taken
+    new_labels: bool = False
     max_epochs: int = 50
     learning_rate: float = 2e-3
     clip_norm: float = 5.0
@@ -136,6 +139,10 @@ def check(config: TaggingConfig, where: str) -> None:
     if characters.kind == "cnn" and characters.width % 2 == 0:
         raise UsageError(
             f"{where}: 'model.characters.width' is {characters.width}; expected an odd number"
+        )
+    if config.training.new_labels and not config.training.start_from:
+        raise UsageError(
+            f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"
         )
     if config.training.tune_spans and config.training.span_bonus:
         raise UsageError(

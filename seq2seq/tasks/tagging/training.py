@@ -45,6 +45,7 @@ from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
 from seq2seq.training.task import Carried, Loss
 
+_OF_LABELS = ("heads", "pooling", "sentence")  # what belongs to a model's labels
 VALIDATION_SENTENCES = 64  # labelled at once
 _log = logging.getLogger("seq2seq")
 
@@ -88,7 +89,8 @@ class TaggingTask:
             say(f"{config.model.vectors}: {table}", self.main)
         self.model = self.model.to(accelerator.device)
         if first:
-            copy_weights(first.model, self.model, options.start_from)
+            fresh = _OF_LABELS if options.new_labels else ()
+            copy_weights(first.model, self.model, options.start_from, fresh)
         self.tagger = Tagger(self.model, self.vocabulary, config)
         self.objective: nn.Module = TaggingLoss(self.model, options.sentence_weight)
         self.label_ids = LabelIds(self.vocabulary, config.model.scheme)
@@ -111,8 +113,16 @@ class TaggingTask:
             return TaggingVocabulary.load(folder)
         built = build_vocabulary(self.sets["train"], self.config, vectors)
         if first is not None:
-            _check_same_labels(first.vocabulary, built, self.config.training.start_from)
-            built = first.vocabulary
+            options = self.config.training
+            _check_same_features(first.vocabulary, built, options.start_from)
+            if options.new_labels:
+                whole, columns = built.sentence_labels, built.columns
+                built = dataclasses.replace(
+                    first.vocabulary, columns=columns, sentence_labels=whole
+                )
+            else:
+                _check_same_labels(first.vocabulary, built, options.start_from)
+                built = first.vocabulary
         built.save(folder)
         return built
 
@@ -321,27 +331,36 @@ def _vectors(config: TaggingConfig) -> WordVectors | None:
 def _check_same_labels(
     first: TaggingVocabulary, built: TaggingVocabulary, name: str | None
 ) -> None:
-    """The model to start from must know every label of the data."""
+    """The model to start from must know every label of the data, but for ``new_labels``."""
     for before, after in zip(first.columns, built.columns, strict=False):
         unknown = sorted(set(after.labels) - set(before.labels))
         if unknown:
             raise UsageError(
                 f"training.start_from {name}: its '{before.name}' lacks the label '{unknown[0]}'"
+                f"; {_OR_NEW}"
             )
     names = [[column.name for column in one.columns] for one in (first, built)]
     if names[0] != names[1] or (first.sentence_labels is None) != (built.sentence_labels is None):
         raise UsageError(
             f"training.start_from {name}: labels {names[0]}, and 'data.labels' {names[1]}; "
-            "expected the same"
+            f"{_OR_NEW}"
         )
+    unknown = sorted(set(built.sentence_labels or ()) - set(first.sentence_labels or ()))
+    if unknown:
+        raise UsageError(
+            f"training.start_from {name}: it lacks the label '{unknown[0]}' of sentences; {_OR_NEW}"
+        )
+
+
+_OR_NEW = "expected the same labels, or 'training.new_labels: true', which learns them anew"
+
+
+def _check_same_features(
+    first: TaggingVocabulary, built: TaggingVocabulary, name: str | None
+) -> None:
     beside = [[feature.name for feature in one.features] for one in (first, built)]
     if beside[0] != beside[1]:
         raise UsageError(
             f"training.start_from {name}: features {beside[0]}, and 'data.features' {beside[1]}; "
             "expected the same"
-        )
-    unknown = sorted(set(built.sentence_labels or ()) - set(first.sentence_labels or ()))
-    if unknown:
-        raise UsageError(
-            f"training.start_from {name}: it lacks the label '{unknown[0]}' of sentences"
         )

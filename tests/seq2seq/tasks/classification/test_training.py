@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from seq2seq import Classifier, UsageError
 from seq2seq.config import config_from_dict
@@ -121,8 +122,34 @@ def test_fine_tuning_begins_with_the_weights(texts, model, tmp_path):
     assert tuned.classify("the plot was not lovely").label == "bad"
     write(tmp_path / "others.tsv", [("x", "a"), ("y", "b")] * 10)
     values["output"], values["data"] = str(tmp_path / "o"), {"train": str(tmp_path / "others.tsv")}
-    with pytest.raises(UsageError, match="its labels are others"):
+    with pytest.raises(UsageError, match=r"its labels are others; .*'training.new_labels: true'"):
         run(values)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_new_labels_begin_with_all_but_the_output_layer(texts, tmp_path, members):
+    values = text_settings(texts, tmp_path / "first", max_steps=3)
+    values["model"]["members"] = members
+    path = run(values)
+    first = Classifier.from_pretrained(path, device="cpu")
+    write(tmp_path / "others.tsv", [("x", "a film"), ("y", "the plot"), ("z", "lovely")] * 9)
+    values["output"], values["data"] = str(tmp_path / "o"), {"train": str(tmp_path / "others.tsv")}
+    values["training"] |= {
+        **{"start_from": str(path), "new_labels": True, "max_steps": 1, "calibrate": False},
+        **{"learning_rate": 1e-9, "ema_decay": 0.0},
+    }
+    tuned = Classifier.from_pretrained(run(values), device="cpu")
+    assert tuned.targets.names == ("x", "y", "z") and float(tuned.model.temperature) == 1.0
+    assert float(first.model.temperature) != 1.0
+    before, after = first.model.state_dict(), tuned.model.state_dict()
+    for name, weight in after.items():
+        if "output." in name:
+            assert weight.shape[0] == 3
+        elif name.rpartition(".")[2] not in ("temperature", "centre", "spread"):
+            torch.testing.assert_close(weight, before[name], atol=1e-6, rtol=0)
+    values["training"]["start_from"] = None
+    with pytest.raises(UsageError, match=r"'training.new_labels' goes with 'training.start_from'"):
+        config_from_dict(values)
 
 
 def test_wrong_data_is_refused(texts, tmp_path, capsys):

@@ -100,8 +100,36 @@ def test_starting_from_a_model(folder, model):
     assert before.tag(text).labels == after.tag(text).labels
     (folder / "train.txt").write_text("# kind = question\na\tB-NEW\tN\n")
     values["output"] = str(folder / "b")
-    with pytest.raises(UsageError, match=r"its 'ner' lacks the label 'B-NEW'"):
+    with pytest.raises(UsageError, match=r"its 'ner' lacks the label 'B-NEW'; .*new_labels: true"):
         run(values)
+
+
+@pytest.mark.parametrize("labels", [["ner=1", "pos=2"], ["job=1"]])
+def test_new_labels_begin_with_all_but_the_layers_of_labels(folder, model, labels):
+    """Other labels, other columns, and no label of the sentence."""
+    lines = "we\tO\tW\nsaw\tO\tV\nDi\tB-BOSS\tN\n.\tO\tM\n"
+    (folder / "train.txt").write_text("\n".join([lines] * 9))
+    values = settings(folder, data__labels=labels, data__sentence_label=None)
+    values["data"]["validation"] = None
+    values["training"] |= {
+        **{"start_from": str(model), "new_labels": True, "max_steps": 1},
+        **{"learning_rate": 1e-9, "ema_decay": 0.0},
+    }
+    before = Tagger.from_pretrained(model)
+    after = Tagger.from_pretrained(run(values))
+    names = [column.name for column in after.vocabulary.columns]
+    assert names == [label.split("=")[0] for label in labels]
+    assert after.vocabulary.columns[0].labels[1:] == [f"{tag}-BOSS" for tag in "BIES"]
+    assert after.vocabulary.sentence_labels is None
+    assert after.vocabulary.words == before.vocabulary.words
+    weights = before.model.state_dict()
+    for name, weight in after.model.state_dict().items():
+        if not name.startswith("heads."):
+            torch.testing.assert_close(weight, weights[name], atol=1e-6, rtol=0)
+    assert set(after.tag("we saw Di .").labels) == set(names)
+    values["training"]["start_from"] = None
+    with pytest.raises(UsageError, match=r"'training.new_labels' goes with 'training.start_from'"):
+        config_from_dict(values)
 
 
 def test_labels_that_cannot_be_learnt_are_told(folder, caplog):
