@@ -115,6 +115,7 @@ def learn_shortlist(
             given,
             LONGEST,
         )
+    _warn_of_unseen(sources, targets, source, target)
     lexicon = learn_lexicon(sources, targets, len(source))
     first = np.searchsorted(lexicon.source, np.arange(len(source)))
     rank = np.arange(len(lexicon.source)) - first[lexicon.source]
@@ -131,6 +132,25 @@ def learn_shortlist(
     special = {target.bos, target.eos, target.pad, target.unk}
     always = sorted(special | {int(word) for word in often if counts[word]})
     return Shortlist(table, torch.tensor(always, dtype=torch.int32))
+
+
+def _warn_of_unseen(
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    source: Tokenizer,
+    target: Tokenizer,
+) -> None:
+    """Say so where most words of the source's vocabulary stand in no text (a vocabulary for both
+    languages: in neither): they then suggest no translation."""
+    texts = [*sources, *targets] if source is target else sources
+    seen = len({word for text in texts for word in text})
+    if 2 * seen < len(source):
+        _log.warning(
+            "shortlist: these texts have %d of the model's %d words, and lines with others can "
+            "hardly be translated with it; expected the texts that the model was trained on",
+            seen,
+            len(source),
+        )
 
 
 def _same_words(source: Tokenizer, target: Tokenizer) -> list[int]:

@@ -274,6 +274,15 @@ def test_pairs_left_out_are_told(caplog):
     assert "2 of 5 pairs are left out" in caplog.text
 
 
+def test_texts_without_most_of_the_words_are_told(caplog):
+    translator = make_translator()
+    translator.learn_shortlist(ENGLISH, GERMAN)
+    assert "these texts have" not in caplog.text
+    translator.learn_shortlist(["a"], ["ein"])
+    size = len(translator.source_tokenizer)
+    assert re.search(rf"these texts have \d+ of the model's {size} words", caplog.text)
+
+
 def test_the_table_is_no_wider_than_any_word_needs(short):
     translator = make_translator()
     translator.learn_shortlist(ENGLISH, GERMAN, words=10**12, frequent=0)
