@@ -9,7 +9,7 @@ Classification and tagging use it; language models, which write what they read, 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 _WORD = re.compile(
     r"""
@@ -51,3 +51,15 @@ def split_words(text: str) -> list[Token]:
 def split_spaces(text: str) -> list[Token]:
     """What stands between white space, with its places."""
     return [Token(m.group(), m.start(), m.end()) for m in re.finditer(r"\S+", text)]
+
+
+Letters = TypeVar("Letters", str, bytes)
+
+
+def ends_of(word: Letters, longest: int) -> Letters:
+    """A word; of one with more than ``longest`` letters the first two thirds and the last third of
+    so many."""
+    if len(word) <= longest:
+        return word
+    tail = longest // 3
+    return word[: longest - tail] + (word[-tail:] if tail else word[:0])

@@ -240,7 +240,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
 
     def _source(self, items: list[Any]) -> Source:
         inputs: Any = np.stack(items) if self.config.data.kind == "image" else items
-        return source_of(inputs, self.config.data, self.units)
+        return source_of(inputs, self.config.data, self.units, self.config.model.characters)
 
     def _read(self, item: Any, number: int) -> Any:
         where, kind = f"input {number}", self.config.data.kind

@@ -7,7 +7,7 @@ from typing import Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.images import ImageEncoderConfig, check_image_encoder
-from seq2seq.config.layers import EncoderConfig
+from seq2seq.config.layers import CharacterConfig, EncoderConfig, check_characters
 from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
@@ -108,6 +108,8 @@ class ClassEncoderConfig(EncoderConfig):
 @dataclass
 class ClassModelConfig:
     embedding_size: int = 100  # of text
+    # of text in words: each word also as a vector of its letters, capitals as they are
+    characters: CharacterConfig = field(default_factory=lambda: CharacterConfig(kind="none"))
     encoder: ClassEncoderConfig = field(default_factory=ClassEncoderConfig)
     # of data.image.steps: grid; its kinds are residual and timm
     image_encoder: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
@@ -205,6 +207,7 @@ def check(config: ClassificationConfig, where: str) -> None:
     check_fractions(fractions, where)
     check_not_negative(not_negative, where)
     check_run(config, where, has_validation=bool(data.validation) or data.validation_share > 0)
+    check_characters(model.characters, where)
     _check_pooling(model.pooling, where)
     check_image_encoder(model.image_encoder, where, "model.image_encoder")
     if model.image_encoder.kind not in ("residual", "timm"):
@@ -257,6 +260,11 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
     if units.vectors and (units.kind != "words" or data.kind != "text"):
         raise UsageError(
             f"{where}: 'units.vectors' are of words; 'data.kind' is {data.kind!r} and "
+            f"'units.kind' {units.kind!r}"
+        )
+    if model.characters.kind != "none" and (units.kind != "words" or data.kind != "text"):
+        raise UsageError(
+            f"{where}: 'model.characters' are those of words; 'data.kind' is {data.kind!r} and "
             f"'units.kind' {units.kind!r}"
         )
     if units.lowercase or units.split_punctuation:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seq2seq.config.layers import CharacterConfig
 from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig, ClassificationConfig
 from seq2seq.tasks.classification.images import read_images
@@ -29,11 +30,14 @@ def read_examples(
     return read_images(path, data)
 
 
-def source_of(inputs: Any, data: ClassDataConfig, units: Units | None) -> Source:
+def source_of(
+    inputs: Any, data: ClassDataConfig, units: Units | None, characters: CharacterConfig
+) -> Source:
     """Inputs as numbers."""
     if data.kind == "text":
         assert units is not None
-        return TextSource(inputs, units, data)
+        longest = 0 if characters.kind == "none" else characters.longest
+        return TextSource(inputs, units, data, longest)
     if data.kind == "series":
         return SeriesSource(inputs, data)
     return ImageSource(inputs, data.image)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.errors import RunError
+from seq2seq.layers.character_words import CharacterWords
 from seq2seq.layers.decay_gru import DecayGRU
 from seq2seq.layers.dropout import drop_steps, dropout_mask, hide_words
 from seq2seq.layers.embedding import WordEmbedding
@@ -19,6 +20,7 @@ from seq2seq.layers.pooling import Pooling
 from seq2seq.tasks.classification.config import ClassModelConfig
 from seq2seq.tasks.classification.scaling import Scaling, Summary
 from seq2seq.tasks.classification.sources import Inputs
+from seq2seq.tasks.classification.spelling import LETTERS, Spelled
 from seq2seq.text.vocabulary import UNK
 
 
@@ -77,6 +79,7 @@ class ClassificationModel(nn.Module):
         encoder = config.encoder
         self.variational = config.dropout_kind == "variational"
         self.embedding: WordEmbedding | None = None
+        self.characters: CharacterWords | None = None
         self.scaling: Scaling | None = None
         self.summary: Summary | None = None
         if config.summary:
@@ -93,6 +96,9 @@ class ClassificationModel(nn.Module):
         else:
             self.embedding = WordEmbedding(shape.units, config.embedding_size, shape.kept, frozen)
             inputs = config.embedding_size
+            if config.characters.kind != "none":
+                self.characters = CharacterWords(config.characters, LETTERS)
+                inputs += self.characters.size
         self.decay = self.encoder = None
         if encoder.decay:
             self.decay = DecayGRU(shape.features, encoder.hidden_size)
@@ -149,12 +155,22 @@ class ClassificationModel(nn.Module):
     def _embed(self, inputs: Inputs) -> Tensor:
         if self.embedding is not None:
             ids = hide_words(inputs.values, self.config.word_dropout, UNK, self.training)
-            return self.embedding(ids)
+            vectors = self.embedding(ids)  # (B, S, E)
+            if self.characters is None:
+                return vectors
+            letters, lengths, places = self._spelled(inputs)
+            words = self.characters(letters, lengths)  # (U, D)
+            return torch.cat([vectors, nn.functional.embedding(places, words)], -1)
         assert self.scaling is not None
         if not self.shape.irregular:
             return self.scaling.plain(inputs.values)
         x, measured, gaps = self.scaling(inputs)
         return torch.cat([x, measured.to(x.dtype), gaps.log1p()], -1)  # (B, S, 3D)
+
+    def _spelled(self, inputs: Inputs) -> Spelled:
+        if inputs.spelled is None:
+            raise ValueError("this network reads words by their letters; 'spelled' is None")
+        return inputs.spelled
 
     def _drop(self, x: Tensor) -> Tensor:
         if not self.training or self.config.dropout == 0:

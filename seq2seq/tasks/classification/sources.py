@@ -13,6 +13,7 @@ from torch import Tensor
 from seq2seq.images.files import to_float
 from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
 from seq2seq.tasks.classification.series import Series
+from seq2seq.tasks.classification.spelling import Spelled, spell
 from seq2seq.text.splitting import Token, split_spaces, split_words
 from seq2seq.text.vocabulary import UNK, Units
 
@@ -27,9 +28,10 @@ class Inputs(NamedTuple):
     measured: Tensor | None = None  # (B, S, D) bool: whether it was measured in this step
     gaps: Tensor | None = None  # (B, S, D) float32: time since the measurement before
     static: Tensor | None = None  # (B, F) float32, NaN where unknown
+    spelled: Spelled | None = None  # the letters of text's words, where the network reads them
 
     def to(self, device: torch.device) -> Inputs:
-        moved = [None if t is None else t.to(device) for t in self]
+        moved = [None if part is None else part.to(device) for part in self]
         return Inputs(moved[0], self.lengths, *moved[2:])  # type: ignore[arg-type]
 
 
@@ -60,11 +62,17 @@ def clean_text(text: str, config: ClassDataConfig, kind: str) -> str:
 
 
 class TextSource:
-    """Texts as ids, cut at ``data.max_length``."""
+    """Texts as ids, cut at ``data.max_length``; with ``longest``, the letters of a word that are
+    read, also as their words' letters, capitals as they are."""
 
-    def __init__(self, texts: Sequence[str], units: Units, config: ClassDataConfig) -> None:
+    def __init__(
+        self, texts: Sequence[str], units: Units, config: ClassDataConfig, longest: int = 0
+    ) -> None:
         cleaned = (clean_text(text, config, units.kind) for text in texts)
         self.ids = [units.encode(text)[: config.max_length] for text in cleaned]
+        self.longest = longest
+        tokens = (tokens_of(text, config)[: config.max_length] for text in texts if longest)
+        self.words = [[token.text for token in found] for found in tokens]
         self.lengths = np.array([len(ids) for ids in self.ids], np.int64)
 
     def __len__(self) -> int:
@@ -75,7 +83,10 @@ class TextSource:
         padded = np.full((len(rows), max(1, lengths.max(initial=1))), UNK, np.int64)
         for place, row in enumerate(rows):
             padded[place, : lengths[place]] = self.ids[row]
-        return Inputs(torch.from_numpy(padded), torch.from_numpy(lengths))
+        spelled = None
+        if self.longest:
+            spelled = spell([self.words[row] for row in rows], padded.shape[1], self.longest)
+        return Inputs(torch.from_numpy(padded), torch.from_numpy(lengths), spelled=spelled)
 
 
 class SeriesSource:

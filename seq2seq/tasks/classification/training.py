@@ -89,7 +89,10 @@ class ClassificationTask:
             )
         if first:
             kept = first.model.shape.kept
-        self.sources = {name: source_of(one.inputs, data, units) for name, one in splits.items()}
+        letters = config.model.characters
+        self.sources = {
+            name: source_of(one.inputs, data, units, letters) for name, one in splits.items()
+        }
         self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
         self.aims = self.truth["train"]
         if options.teachers:

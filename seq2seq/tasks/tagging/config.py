@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
-from seq2seq.config.layers import CharacterConfig, EncoderConfig
+from seq2seq.config.layers import CharacterConfig, EncoderConfig, check_characters
 from seq2seq.config.paths import PathText
 from seq2seq.config.training import TrainingConfig, check_run
 from seq2seq.errors import UsageError
@@ -98,16 +98,12 @@ class TaggingConfig:
 def check(config: TaggingConfig, where: str) -> None:
     """Raises UsageError for values that have the right type and still make no sense together."""
     data, model = config.data, config.model
-    characters, encoder = model.characters, model.encoder
+    encoder = model.encoder
     positive = {
         "data.batch_size": data.batch_size,
         "model.embedding_size": model.embedding_size,
         "model.min_count": model.min_count,
         "model.feature_size": model.feature_size,
-        "model.characters.embedding_size": characters.embedding_size,
-        "model.characters.hidden_size": characters.hidden_size,
-        "model.characters.width": characters.width,
-        "model.characters.longest": characters.longest,
         "model.encoder.layers": encoder.layers,
         "model.encoder.hidden_size": encoder.hidden_size,
         "model.members": model.members,
@@ -136,10 +132,7 @@ def check(config: TaggingConfig, where: str) -> None:
     ):
         if not 0 <= share <= 1:
             raise UsageError(f"{where}: '{key}' is {share}; expected 0 to 1")
-    if characters.kind == "cnn" and characters.width % 2 == 0:
-        raise UsageError(
-            f"{where}: 'model.characters.width' is {characters.width}; expected an odd number"
-        )
+    check_characters(model.characters, where)
     if config.training.new_labels and not config.training.start_from:
         raise UsageError(
             f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"

@@ -14,6 +14,7 @@ from seq2seq.json_files import read_json
 from seq2seq.tasks.tagging.config import TaggingConfig, feature_sources, label_sources
 from seq2seq.tasks.tagging.schemes import Scheme, are_spans, labels_of, types_of
 from seq2seq.tasks.tagging.sentences import Sentence
+from seq2seq.text.splitting import ends_of
 from seq2seq.text.vectors import WordVectors
 
 VOCABULARY_FILE = "vocabulary.json"
@@ -92,12 +93,8 @@ class TaggingVocabulary:
         return next((self._ids[k] for k in keys(word, self.lowercase) if k in self._ids), UNKNOWN)
 
     def character_ids(self, word: str) -> list[int]:
-        """Ids of its characters; of a long word the first two thirds and the last third of
-        ``longest`` characters."""
-        if len(word) > self.longest:
-            tail = self.longest // 3
-            word = word[: self.longest - tail] + (word[-tail:] if tail else "")
-        return [self._letters.get(letter, UNKNOWN) for letter in word]
+        """Ids of its characters; of a long word of its ends (``ends_of``)."""
+        return [self._letters.get(letter, UNKNOWN) for letter in ends_of(word, self.longest)]
 
     def save(self, directory: Path) -> None:
         """Write vocabulary.json."""

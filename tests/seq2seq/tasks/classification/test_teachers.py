@@ -135,7 +135,9 @@ def test_probabilities_are_batched_with_their_inputs(texts, model):
 
     classifier = Classifier.from_pretrained(model, device="cpu")
     inputs = [text for _, text in sentences(30, 3)]
-    source = source_of(inputs, classifier.config.data, classifier.units)
+    source = source_of(
+        inputs, classifier.config.data, classifier.units, classifier.config.model.characters
+    )
     truth = np.stack([np.arange(30) / 30, 1 - np.arange(30) / 30], 1).astype(np.float32)
     seen = [
         (one.targets[row, 0].item() * 30, int(one.inputs.lengths[row]))
