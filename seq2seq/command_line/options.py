@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config.checks import MAX_THREADS
+from seq2seq.config.paths import STANDARD_INPUT
 from seq2seq.errors import UsageError
 from seq2seq.plotting import PICTURES
 
 MOST = 10**9  # of numbers that are given as options; larger ones overflow somewhere
 MOST_SEED = 2**63 - 1  # what torch takes
-STANDARD_INPUT = "/dev/stdin"
 
 
 def whole(least: int, most: int = MOST) -> Callable[[str], int]:

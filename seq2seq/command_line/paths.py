@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config.paths import normal_path
+from seq2seq.config.paths import STANDARD_INPUT, normal_path
 from seq2seq.errors import UsageError
 
 FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE", "VOCABULARY"}
@@ -16,12 +16,20 @@ FOLDERS = {"DIR", "RUN_DIR"}
 
 def normalise_paths(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """``~`` at the beginning of a path is the home folder, also in ``--output=~/a``, which
-    shells leave alone. Raises UsageError for an empty one."""
+    shells leave alone. Raises UsageError for an empty one, and for standard input that two are to
+    read."""
+    streams: list[str] = []
     for name, _, dest in path_options(parser):
         value = getattr(options, dest)
+        streams += [name] * (value if isinstance(value, list) else [value]).count(STANDARD_INPUT)
         if "" in (value if isinstance(value, list) else [value]):
             raise UsageError(f"{name} is empty; expected the name of a file or folder")
         setattr(options, dest, _normal(value))
+    if len(streams) > 1:
+        raise UsageError(
+            f"{options.command}: {' and '.join(dict.fromkeys(streams))}: '-' (standard input) "
+            f"stands there {len(streams)} times, and can be read once; expected other files"
+        )
 
 
 def path_options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, str]]:

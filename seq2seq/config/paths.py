@@ -12,6 +12,8 @@ PathText = Annotated[str, PATH]
 # ``Annotated[str, PATH, endings]``: a folder of files whose names end so, or a file that lists such
 # files beside it and below; what else lies there is none of the data.
 
+STANDARD_INPUT = "/dev/stdin"  # its name, for which - stands on the command line
+
 
 def normal_path(text: str) -> str:
     """``text`` with ``~`` or ``~name`` at its beginning replaced by that home folder; a name that

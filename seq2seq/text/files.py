@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config.paths import normal_path
+from seq2seq.config.paths import STANDARD_INPUT, normal_path
 from seq2seq.errors import UsageError
 
 
@@ -121,7 +121,7 @@ def is_stream(path: str | Path) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
-_STREAMS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+_STREAMS = (STANDARD_INPUT, "/dev/fd/", "/proc/self/fd/")
 PACKED_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -131,6 +131,9 @@ def not_whole(path: str, error: Exception) -> str:
 
 
 def open_packed(path: str) -> io.BufferedIOBase:
+    if path == STANDARD_INPUT:
+        # opened by its name, a file begins anew, and a socket or another user's pipe cannot be read
+        return open(os.dup(0), "rb")
     if path.endswith(".gz"):
         return gzip.open(path)
     return lzma.open(path) if path.endswith(".xz") else open(path, "rb")

@@ -141,6 +141,8 @@ def _files(
     as one. ``seen``: what was read before."""
     data = getattr(config, "data", None)
     languages = [name for key in ("source", "target") if (name := getattr(data, key, None))]
+    if location == "-" and not Path(location).exists():
+        raise UsageError(_READ_OFTEN.format("'-': is standard input"))
     found: list[Path] = []
     for language, split in itertools.product(languages or [""], _SPLITS):
         name = location.replace("{lang}", language).replace("{split}", split)
@@ -154,13 +156,16 @@ def _files(
     return {str(path): seen[path, endings] for path in found}
 
 
+_READ_OFTEN = (
+    "{}, which can be read once; a run reads its data more often, also to resume: write it to a "
+    "file"
+)
+
+
 def _digest(path: Path, output: Path, endings: tuple[str, ...] | None) -> dict[str, Any]:
     if not path.is_dir():
         if not path.is_file():
-            raise UsageError(
-                f"{path}: is no file but a pipe or a device, which can be read once; a run reads "
-                "its data more often, also to resume: write it to a file"
-            )
+            raise UsageError(_READ_OFTEN.format(f"{path}: is no file but a pipe or a device"))
         return {"size": path.stat().st_size, "sha256": file_digest(path)}
     whole, size = hashlib.sha256(), 0
     for one in sorted(path.rglob("*")):

@@ -21,6 +21,7 @@ from seq2seq.command_line.options import (
     picture,
     whole,
 )
+from seq2seq.config.paths import STANDARD_INPUT
 from seq2seq.errors import UsageError
 from seq2seq.json_files import begins_json, to_json
 
@@ -130,14 +131,15 @@ def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
             with _open(name) as stream:
                 for _, texts in chunks(stream, name or "standard input", _AT_ONCE):
                     yield texts
-    elif not files and kind == "image":
-        for _, lines in chunks(sys.stdin.buffer, "standard input", _AT_ONCE):
-            yield [line for line in lines if line]
-    elif not files:
-        yield from _series_of_stream(sys.stdin.buffer, classifier)
-    else:
-        for name in files:
+        return
+    for name in files or [STANDARD_INPUT]:
+        if name != STANDARD_INPUT:
             yield from _of_file(name, classifier)
+        elif kind == "image":
+            for _, lines in chunks(sys.stdin.buffer, "standard input", _AT_ONCE):
+                yield [line for line in lines if line]
+        else:
+            yield from _series_of_stream(sys.stdin.buffer, classifier)
 
 
 def _series_of_stream(stream: IO[bytes], classifier: Classifier) -> Iterator[list[Any]]:

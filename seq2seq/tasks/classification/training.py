@@ -36,6 +36,7 @@ from seq2seq.tasks.classification.statistics import series_shape, set_scaling
 from seq2seq.tasks.classification.targets import class_weights, learn_targets
 from seq2seq.tasks.classification.teachers import taught
 from seq2seq.tasks.classification.words import embed_vectors, units_with_vectors
+from seq2seq.training import checkpoints
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
 from seq2seq.training.task import Carried, Loss
@@ -89,6 +90,8 @@ class ClassificationTask:
             )
         if first:
             kept = first.model.shape.kept
+        elif options.start_from and units is not None:  # resumed: as the model it began with
+            kept = _kept_in(folder / "checkpoints" / "last")
         letters = config.model.characters
         self.sources = {
             name: source_of(one.inputs, data, units, letters) for name, one in splits.items()
@@ -259,6 +262,13 @@ class ClassificationTask:
             card["notes"] = f"True labels (rows) and answers (columns):\n\n```\n{table}\n```"
         self.classifier.save_pretrained(model, card={**card, "training": training})
         return [*lines, told_figures]
+
+
+def _kept_in(checkpoint: Path) -> int:
+    """How many words have vectors that are not trained in a run's model."""
+    tensors, _ = checkpoints.read(checkpoint)
+    names = ("model.embedding.kept", "model.members.0.embedding.kept")
+    return next((len(tensors[name]) for name in names if name in tensors), 0)
 
 
 def _told_temperature(temperature: float) -> str:

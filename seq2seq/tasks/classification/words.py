@@ -25,11 +25,12 @@ def units_with_vectors(
     and how many words at its end come from them alone.
 
     The trained part of a vocabulary is learnt again where a run is resumed: it says how many of the
-    saved words are kept ones.
+    saved words are kept ones. A run that began with another model's vocabulary has that, also when
+    it is resumed.
     """
     options = config.units
     cleaned = [clean_text(text, config.data, options.kind) for text in texts]
-    if first is not None or not options.vectors:
+    if first is not None or not options.vectors or (keep and config.training.start_from):
         return units_of_run(options, folder, cleaned, first, keep), None, 0
     units = units_of_run(options, folder, cleaned, None, False)
     assert isinstance(units, Words)  # config.check: vectors are of words

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from seq2seq.text.files import is_stream
+from seq2seq.text.files import is_stream, open_packed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -51,7 +51,7 @@ def read_stream(stream: IO[bytes]) -> DataFrame:
 
 def _unpacked(path: Path) -> io.BytesIO:
     """All that a pipe holds."""
-    with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as stream:
+    with open_packed(str(path)) as stream:
         return io.BytesIO(stream.read())
 
 

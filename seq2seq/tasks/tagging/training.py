@@ -32,6 +32,7 @@ from seq2seq.tasks.tagging.schemes import OUTSIDE, are_spans
 from seq2seq.tasks.tagging.scores import LabelScores, score_labels, score_sentences
 from seq2seq.tasks.tagging.sentences import Sentence, load_sentences
 from seq2seq.tasks.tagging.span_bonus import add_bonus, fit_bonus
+from seq2seq.tasks.tagging.starting import vocabulary_of_start
 from seq2seq.tasks.tagging.tagger import Tagger
 from seq2seq.tasks.tagging.vocabulary import (
     UNKNOWN_WORD,
@@ -75,6 +76,7 @@ class TaggingTask:
         # the main process comes first and writes it, the others read what it wrote
         keep = resume or not self.main
         self.vocabulary = self._vocabulary(folder / "tokenizer", first, vectors, keep)
+        _check_spans(config, self.vocabulary)
         self.batches = TaggingBatches(
             self.sets["train"],
             self.vocabulary,
@@ -113,16 +115,7 @@ class TaggingTask:
             return TaggingVocabulary.load(folder)
         built = build_vocabulary(self.sets["train"], self.config, vectors)
         if first is not None:
-            options = self.config.training
-            _check_same_features(first.vocabulary, built, options.start_from)
-            if options.new_labels:
-                whole, columns = built.sentence_labels, built.columns
-                built = dataclasses.replace(
-                    first.vocabulary, columns=columns, sentence_labels=whole
-                )
-            else:
-                _check_same_labels(first.vocabulary, built, options.start_from)
-                built = first.vocabulary
+            built = vocabulary_of_start(first.vocabulary, first.config, built, self.config)
         built.save(folder)
         return built
 
@@ -299,7 +292,7 @@ class TaggingTask:
                 told.append(self._tune_column(column, heads))
             elif column.spans:
                 add_bonus(heads, column.labels, options.span_bonus)
-                told.append(f"{column.name}: bonus of a span {options.span_bonus:+.1f}, as told")
+                told.append(f"{column.name}: bonus of a span {options.span_bonus:+g}, as told")
         return told
 
     def _tune_column(self, column: Column, heads: Sequence[Head]) -> str:
@@ -322,45 +315,23 @@ def _load(config: TaggingConfig) -> dict[str, list[Sentence]]:
     return {s: load_sentences(getattr(data, s), data) for s in splits if getattr(data, s)}
 
 
+def _check_spans(config: TaggingConfig, vocabulary: TaggingVocabulary) -> None:
+    """Raises UsageError for what is done to spans where no column has any."""
+    if any(column.spans for column in vocabulary.columns):
+        return
+    for key, value in (
+        ("data.replaced_spans", config.data.replaced_spans),
+        ("training.span_bonus", config.training.span_bonus),
+    ):
+        if value:
+            raise UsageError(
+                f"'{key}' is {value}, and no column of 'data.labels' "
+                f"({', '.join(config.data.labels)}) has spans (O, B-X, I-X alone) in "
+                f"{config.data.train}: leave it out"
+            )
+
+
 def _vectors(config: TaggingConfig) -> WordVectors | None:
     if config.model.vectors is None:
         return None
     return read_vectors(config.model.vectors, size=config.model.embedding_size)
-
-
-def _check_same_labels(
-    first: TaggingVocabulary, built: TaggingVocabulary, name: str | None
-) -> None:
-    """The model to start from must know every label of the data, but for ``new_labels``."""
-    for before, after in zip(first.columns, built.columns, strict=False):
-        unknown = sorted(set(after.labels) - set(before.labels))
-        if unknown:
-            raise UsageError(
-                f"training.start_from {name}: its '{before.name}' lacks the label '{unknown[0]}'"
-                f"; {_OR_NEW}"
-            )
-    names = [[column.name for column in one.columns] for one in (first, built)]
-    if names[0] != names[1] or (first.sentence_labels is None) != (built.sentence_labels is None):
-        raise UsageError(
-            f"training.start_from {name}: labels {names[0]}, and 'data.labels' {names[1]}; "
-            f"{_OR_NEW}"
-        )
-    unknown = sorted(set(built.sentence_labels or ()) - set(first.sentence_labels or ()))
-    if unknown:
-        raise UsageError(
-            f"training.start_from {name}: it lacks the label '{unknown[0]}' of sentences; {_OR_NEW}"
-        )
-
-
-_OR_NEW = "expected the same labels, or 'training.new_labels: true', which learns them anew"
-
-
-def _check_same_features(
-    first: TaggingVocabulary, built: TaggingVocabulary, name: str | None
-) -> None:
-    beside = [[feature.name for feature in one.features] for one in (first, built)]
-    if beside[0] != beside[1]:
-        raise UsageError(
-            f"training.start_from {name}: features {beside[0]}, and 'data.features' {beside[1]}; "
-            "expected the same"
-        )

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -217,6 +218,76 @@ def test_a_dash_is_standard_input_or_output_in_every_command():
                 assert action.type("-") == "/dev/stdin"
             assert action.type("a.txt") == "a.txt"
     assert seen >= BESIDE and len(seen) > 25
+
+
+def test_a_dash_goes_on_where_standard_input_is(folder, tmp_path):
+    """As a command without it does: a file is not read anew, and a socket is read, too."""
+    (tmp_path / "lines").write_text("HEADER\n" + LINES)
+    command = [sys.executable, "-m", "seq2seq", "classify", str(folder / "classification")]
+    found = []
+    for name in ([], ["-"]):
+        with (tmp_path / "lines").open("rb", buffering=0) as stream:
+            stream.seek(7)
+            done = subprocess.run(
+                [*command, *name], stdin=stream, capture_output=True, check=False, text=True
+            )
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(LINES.encode())
+        theirs.shutdown(socket.SHUT_WR)
+        done = subprocess.run(
+            [*command, "-"], stdin=ours, capture_output=True, check=False, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert found == [done.stdout] * 2 and done.stdout.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "task", "arguments", "told"),
+    [
+        (
+            "classify",
+            "classification",
+            ["-", "-"],
+            "FILE: '-' (standard input) stands there 2 times",
+        ),
+        (
+            "evaluate",
+            "translation",
+            ["--source", "-", "--reference", "-"],
+            "--source and --reference",
+        ),
+    ],
+)
+def test_standard_input_is_read_by_one(folder, run, command, task, arguments, told):
+    status, out, err = run(command, folder / task, *arguments, stdin=LINES.encode())
+    assert status == 2 and not out and told in err and "can be read once" in err
+
+
+def test_a_dash_of_images_is_their_names_as_without_it(tmp_path, run):
+    from PIL import Image
+
+    from seq2seq.tasks.classification.classifier import Classifier
+    from seq2seq.tasks.classification.model import ClassificationModel, Shape
+    from seq2seq.tasks.classification.targets import Targets
+
+    values = {"task": "classification", "data": {"kind": "image", "image": {"size": 6}}}
+    config = config_from_dict({**values, "model": {"encoder": {"layers": 1, "hidden_size": 4}}})
+    network = ClassificationModel(config.model, Shape(2, features=6))
+    Classifier(network, None, Targets("label", ("a", "b")), config).save_pretrained(tmp_path / "m")
+    Image.new("L", (6, 6), 100).save(tmp_path / "a.png")
+    names = f"{tmp_path / 'a.png'}\n".encode()
+    given = [["classify", tmp_path / "m", *more] for more in ([], ["-"], [tmp_path / "a.png"])]
+    found = [run(*one, stdin=names) for one in given]
+    assert found[0][0] == 0 and found[0] == found[1] == found[2], found
+
+
+def test_a_run_does_not_read_a_dash(tmp_path, run):
+    (tmp_path / "a.yaml").write_text(f"task: classification\noutput: {tmp_path / 'o'}\n")
+    status, _, err = run("train", tmp_path / "a.yaml", "--data.train", "-", stdin=TSV.encode())
+    assert status == 2 and "'-': is standard input, which can be read once" in err
 
 
 def test_a_dash_that_no_command_can_write_is_a_mistake(folder, run):

@@ -152,6 +152,36 @@ def test_new_labels_begin_with_all_but_the_output_layer(texts, tmp_path, members
         config_from_dict(values)
 
 
+@pytest.mark.parametrize("vectors", [True, False])
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_run_that_began_with_a_model_of_kept_words_is_resumed(texts, tmp_path, members, vectors):
+    lines = "".join(f"{word} {' '.join(['0.5'] * 12)}\n" for word in ("film", "superb", "tedious"))
+    (tmp_path / "vectors.txt").write_text(lines)
+    values = text_settings(texts, tmp_path / "first", max_steps=2)
+    values["model"]["members"] = members
+    values["units"] = {"vectors": str(tmp_path / "vectors.txt")}
+    path = run(values)
+    write(tmp_path / "new.tsv", [("x", "a film"), ("y", "unheard plot"), ("z", "superb")] * 9)
+    values["data"] = {"train": str(tmp_path / "new.tsv")}
+    values["units"] = {"vectors": str(tmp_path / "vectors.txt") if vectors else None}
+    values["training"] |= {
+        **{"start_from": str(path), "new_labels": True, "schedule": "constant"},
+        **{"validate_every": 2, "keep_best": 1, "average": False},
+    }
+    found = []
+    for name, stops in (("whole", [4]), ("part", [2, 4])):
+        values["output"] = str(tmp_path / name)
+        for number, stop in enumerate(stops):
+            values["training"]["max_steps"] = stop
+            path = train(config_from_dict(values), quiet=True, resume=number > 0)
+        found.append(Classifier.from_pretrained(path, device="cpu"))
+    first, second = found
+    assert first.units.words == second.units.words and "superb" in first.units.words
+    assert first.model.shape == second.model.shape and first.model.shape.kept == 2
+    for name, weight in first.model.state_dict().items():
+        assert torch.equal(weight, second.model.state_dict()[name]), name
+
+
 def test_wrong_data_is_refused(texts, tmp_path, capsys):
     values = text_settings(texts, tmp_path / "run")
     write(tmp_path / "odd.tsv", [("good", "fine"), ("odd", "a")])

@@ -82,6 +82,14 @@ def test_kill_9_and_resume_give_the_same_numbers(folder):
     assert_same_run(folder / "whole", folder / "part")
 
 
+@pytest.mark.parametrize("key", ["data__replaced_spans", "training__span_bonus"])
+def test_what_is_done_to_spans_needs_some(folder, key):
+    values = settings(folder, data__labels=["pos=2"], **{key: 0.5})
+    name = key.replace("__", ".")
+    with pytest.raises(UsageError, match=rf"'{name}' is 0.5, and no column .*\(pos=2\) has spans"):
+        train(config_from_dict(values), quiet=True)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_share_is_from_0_to_1(folder, share):
     with pytest.raises(UsageError, match=r"'data.replaced_spans' is .*; expected 0 to 1"):
@@ -96,13 +104,13 @@ def test_a_given_bonus_of_spans(folder, validation):
         values["data"]["validation"] = None
     plain = Tagger.from_pretrained(train(config_from_dict(values), quiet=True))
     values["output"] = str(folder / "bonus")
-    values["training"]["span_bonus"] = 1.5
+    values["training"]["span_bonus"] = 1.25
     path = train(config_from_dict(values), quiet=True)
     moved = (
         Tagger.from_pretrained(path).model.heads[0].linear.bias - plain.model.heads[0].linear.bias
     )
     begins = [label[0] in "BS" for label in plain.vocabulary.columns[0].labels]
-    torch.testing.assert_close(moved.detach(), 1.5 * torch.tensor(begins, dtype=torch.float32))
+    torch.testing.assert_close(moved.detach(), 1.25 * torch.tensor(begins, dtype=torch.float32))
     values["training"]["tune_spans"] = True
     values["data"]["validation"] = str(folder / "validation.txt")
     with pytest.raises(UsageError, match=r"expected one of them"):

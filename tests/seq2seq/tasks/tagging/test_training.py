@@ -104,6 +104,23 @@ def test_starting_from_a_model(folder, model):
         run(values)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"data__sentence_label": None},
+            "a label of the whole sentence, .*sentence_label' is null",
+        ),
+        ({"model__scheme": "bio"}, "its 'model.scheme' is bioes, here bio"),
+    ],
+)
+def test_what_a_model_to_start_from_must_share(folder, model, changes, told):
+    values = settings(folder, **changes)
+    values["training"]["start_from"] = str(model)
+    with pytest.raises(UsageError, match=told):
+        run(values)
+
+
 @pytest.mark.parametrize("labels", [["ner=1", "pos=2"], ["job=1"]])
 def test_new_labels_begin_with_all_but_the_layers_of_labels(folder, model, labels):
     """Other labels, other columns, and no label of the sentence."""
