@@ -68,9 +68,9 @@ def chunks(stream: Iterable[bytes], name: str, size: int) -> Iterator[tuple[int,
 
 def _decode(line: bytes, name: str, number: int) -> str:
     if number == 1:
-        from seq2seq.text.files import check_not_utf16
+        from seq2seq.text.files import check_is_text
 
-        check_not_utf16(line[:256], name)
+        check_is_text(line[:256], name)
         line = line.removeprefix(b"\xef\xbb\xbf")
     line = line.removesuffix(b"\n").removesuffix(b"\r")
     try:

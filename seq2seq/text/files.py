@@ -46,9 +46,21 @@ def encoding_of(head: bytes) -> str:
     return "latin1"
 
 
-def check_not_utf16(head: bytes, name: str) -> None:
+_PACKED = {
+    b"\x1f\x8b": "zcat",
+    b"\xfd7zXZ": "xzcat",
+    b"BZh9": "bzcat",
+    b"\x28\xb5\x2f\xfd": "zstdcat",
+}
+
+
+def check_is_text(head: bytes, name: str) -> None:
     """Raises UsageError where ``head``, the beginning of a text, is UTF-16 or UTF-32. Without a
-    mark at its beginning it would pass for UTF-8 with a NUL after every letter."""
+    mark at its beginning it would pass for UTF-8 with a NUL after every letter. Also where it is
+    packed, and no name said so: in a pipe, or a file without .gz."""
+    for beginning, unpack in _PACKED.items():
+        if head.startswith(beginning):
+            raise UsageError(f"{name}: packed, not text; unpack it first: {unpack} FILE | ...")
     kind = encoding_of(head)
     if kind != "latin1" and any(head):
         raise UsageError(
@@ -84,7 +96,7 @@ def decode_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
     for number, line in enumerate(stream, 1):
         if number == 1:
             head = line
-            check_not_utf16(head, name)
+            check_is_text(head, name)
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from seq2seq.config import VocabularyConfig
-from seq2seq.errors import UsageError
+from seq2seq.errors import RunError, UsageError
 from seq2seq.text.vocabulary import UNITS_FILE, Units, load_units, save_units, train_units
 from seq2seq.training import checkpoints
 from seq2seq.training.log import say
@@ -69,11 +71,17 @@ def rehearse_end(folder: Path, save: Callable[[Path, str], None]) -> None:
 
 
 def copy_weights(
-    source: nn.Module, model: nn.Module, name: str | None, fresh: Collection[str] = ()
+    source: nn.Module,
+    model: nn.Module,
+    name: str | None,
+    fresh: Collection[str] = (),
+    configs: tuple[Any, Any] | None = None,
 ) -> None:
     """Begin with the weights of ``source``, the model that ``training.start_from`` names, but for
     those of the parts ``fresh`` (of each member of a committee), which stay as they are.
-    UsageError for a committee of another number of members, RunError for another shape."""
+    ``configs``: the configurations (``model``) of both, which tell why they do not fit.
+    UsageError for a committee of another number of members and for another shape by its
+    configuration, RunError for another shape that no key tells."""
     found, wanted = (len(getattr(one, "members", ())) or 1 for one in (source, model))
     if found != wanted:
         raise UsageError(
@@ -86,7 +94,31 @@ def copy_weights(
 
     weights = kept(checkpoints.weights_of(source), False)
     weights |= kept(checkpoints.weights_of(model), True)
-    checkpoints.load_weights(model, weights, f"training.start_from {name}")
+    try:
+        checkpoints.load_weights(model, weights, f"training.start_from {name}")
+    except RunError:
+        before, here = configs or (None, None)
+        differences = _differences(before, here) if configs else []
+        if not differences:
+            raise
+        raise UsageError(
+            f"training.start_from {name}: its {'; its '.join(differences[:5])}; expected a model "
+            "of the same shape"
+        ) from None
+
+
+def _differences(before: Any, here: Any, prefix: str = "model") -> list[str]:
+    """The keys of a model's configuration with other values, but for shares and rates, which have
+    no part in its shape."""
+    told = []
+    for field in dataclasses.fields(here):
+        name = f"{prefix}.{field.name}"
+        value, other = getattr(here, field.name), getattr(before, field.name)
+        if dataclasses.is_dataclass(value):
+            told += _differences(other, value, name)
+        elif value != other and not isinstance(value, float):
+            told.append(f"'{name}' is {other}, here {value}")
+    return told
 
 
 def _part(key: str) -> str:

@@ -92,7 +92,8 @@ class CaptioningTask:
         self.model = CaptioningModel(config.model, len(self.units), pretrained)
         self.model = self.model.to(accelerator.device)
         if first:
-            copy_weights(first.model, self.model, options.start_from)
+            both = first.config.model, config.model
+            copy_weights(first.model, self.model, options.start_from, configs=both)
         self.captioner = Captioner(self.model, self.units, config)
         self.objective: nn.Module = self._self_critical() if drawn else self._cross_entropy()
 

@@ -120,7 +120,8 @@ class ClassificationTask:
             embed_vectors(self.model, units, vectors)
         if first:
             fresh = _OF_LABELS if options.new_labels else ()
-            copy_weights(first.model, self.model, options.start_from, fresh)
+            both = first.config.model, config.model
+            copy_weights(first.model, self.model, options.start_from, fresh, both)
         self.model = self.model.to(accelerator.device)
         self.classifier = Classifier(
             self.model, units, self.targets, config, columns=splits["train"].columns

@@ -87,7 +87,7 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
     if location is not None:
         return read_series(location, columns)
     try:
-        frame = read_stream(stream)
+        frame = read_stream(stream, "standard input")
     except UNREADABLE as error:
         reason = reason_of(error)
         raise UsageError(f"standard input: cannot be read as a CSV table ({reason})") from None

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from seq2seq.text.files import is_stream, open_packed
+from seq2seq.text.files import check_is_text, is_stream, open_packed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,15 +36,17 @@ def read_table(path: Path) -> DataFrame | None:
     if ".tsv" in kinds:
         return pandas.read_csv(stream or path, sep="\t", skipinitialspace=True)
     if stream is not None:
-        return read_stream(stream)
+        return read_stream(stream, str(path))
     if ".csv" in kinds:
         return _read_csv(path, _separator(_first_line(path)))
     return None
 
 
-def read_stream(stream: IO[bytes]) -> DataFrame:
-    """The CSV table in a stream. Raises OSError or ValueError."""
+def read_stream(stream: IO[bytes], name: str) -> DataFrame:
+    """The CSV table in a stream. Raises OSError or ValueError, and UsageError for what is no
+    text."""
     content = stream.read()
+    check_is_text(content[:256], name)
     separator = _separator(content.split(b"\n", 1)[0])
     return _read_csv(content, separator)
 

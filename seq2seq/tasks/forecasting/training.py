@@ -81,7 +81,8 @@ class ForecastTask:
             encoding = self._encoding(folder, first, keep)
         self.model = make_model(config, encoding).to(accelerator.device)
         if first:
-            copy_weights(first.model, self.model, options.start_from)
+            both = first.config.model, config.model
+            copy_weights(first.model, self.model, options.start_from, configs=both)
         self.forecaster = Forecaster(self.model, encoding, config)
         for series in self.sets.all():
             self.forecaster.check(series)

@@ -161,12 +161,12 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     generator = load_model(options, "generation")
-    from seq2seq.text.files import check_not_utf16
+    from seq2seq.text.files import check_is_text
 
     source, name = sys.stdin.buffer, "standard input"
     size = 1 if source.isatty() else _SCORED_AT_ONCE
     begins = source.readline()
-    check_not_utf16(begins[:256], name)
+    check_is_text(begins[:256], name)
     for _, lines in chunks(itertools.chain([begins] if begins else [], source), name, size):
         scores = generator.score(lines, context=options.context, precision=options.precision)
         for one in scores:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seq2seq.tasks.generation.text import BLANK_LINES, decode
-from seq2seq.text.files import check_not_utf16, open_binary
+from seq2seq.text.files import check_is_text, open_binary
 
 Texts = str | bytes
 Event = tuple[Texts, bool]  # a stretch of a document; whether the document ends with it
@@ -26,7 +26,7 @@ def chunks(path: Path, raw: bool) -> Iterator[Texts]:
     with open_binary(path) as stream:
         while block := stream.read(CHUNK):
             if not (offset or rest or raw):
-                check_not_utf16(block[:256], str(path))
+                check_is_text(block[:256], str(path))
             rest += block
             cut = rest.rfind(b"\n") + 1
             if not cut and len(rest) >= _LONGEST_LINE:

@@ -17,7 +17,7 @@ import numpy as np
 from seq2seq.errors import RunError, UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.generation.config import TextConfig
-from seq2seq.text.files import check_not_utf16
+from seq2seq.text.files import check_is_text
 from seq2seq.text.vocabulary import END, Units
 
 LARGE = 1 << 26  # bytes; a text of more is not read into memory, see ``mapped``
@@ -253,7 +253,7 @@ def decode(
     and ends in ``hint``. ``content`` begins after so many bytes and lines of the text."""
     mark = b"\xef\xbb\xbf" if not offset and content.startswith(b"\xef\xbb\xbf") else b""
     if not offset:
-        check_not_utf16(content[:256], name)
+        check_is_text(content[:256], name)
     try:
         text = content[len(mark) :].decode("utf-8")
     except UnicodeDecodeError as error:

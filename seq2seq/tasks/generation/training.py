@@ -81,7 +81,8 @@ class LanguageTask:
             stream.use(self.units)
         self.model = make_model(config.model, len(self.units)).to(accelerator.device)
         if first:
-            copy_weights(first.model, self.model, options.start_from)
+            both = first.config.model, config.model
+            copy_weights(first.model, self.model, options.start_from, configs=both)
         self.objective: nn.Module = LanguageLoss(
             self.model,
             options.label_smoothing,

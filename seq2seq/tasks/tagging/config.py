@@ -137,6 +137,10 @@ def check(config: TaggingConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"
         )
+    if not -100 <= config.training.span_bonus <= 100:
+        raise UsageError(
+            f"{where}: 'training.span_bonus' is {config.training.span_bonus}; expected -100 to 100"
+        )
     if config.training.tune_spans and config.training.span_bonus:
         raise UsageError(
             f"{where}: 'training.tune_spans' is true and 'training.span_bonus' "

@@ -18,6 +18,11 @@ def vocabulary_of_start(
     UsageError for other features and, without ``new_labels``, for labels that it does not have."""
     name = f"training.start_from {config.training.start_from}"
     _check_features(first, built, name)
+    if before.model.lowercase != config.model.lowercase:  # of words, which are taken from it
+        raise UsageError(
+            f"{name}: its 'model.lowercase' is {before.model.lowercase}, here "
+            f"{config.model.lowercase}; expected the same"
+        )
     if config.training.new_labels:
         return dataclasses.replace(
             first, columns=built.columns, sentence_labels=built.sentence_labels

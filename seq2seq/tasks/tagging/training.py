@@ -92,7 +92,8 @@ class TaggingTask:
         self.model = self.model.to(accelerator.device)
         if first:
             fresh = _OF_LABELS if options.new_labels else ()
-            copy_weights(first.model, self.model, options.start_from, fresh)
+            both = first.config.model, config.model
+            copy_weights(first.model, self.model, options.start_from, fresh, both)
         self.tagger = Tagger(self.model, self.vocabulary, config)
         self.objective: nn.Module = TaggingLoss(self.model, options.sentence_weight)
         self.label_ids = LabelIds(self.vocabulary, config.model.scheme)

@@ -77,7 +77,8 @@ class TranslationTask:
         sizes = [len(tokenizer) for tokenizer in self.tokenizers]
         self.model = TranslationModel(config.model, *sizes).to(accelerator.device)
         if first:
-            copy_weights(first.model, self.model, options.start_from)
+            both = first.config.model, config.model
+            copy_weights(first.model, self.model, options.start_from, configs=both)
         self.objective = self._objective()
 
     def _objective(self) -> nn.Module:

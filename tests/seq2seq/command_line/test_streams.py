@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import os
 import re
 import socket
@@ -168,6 +169,20 @@ def test_a_pipe_is_read_as_a_file(
         assert result("", content)[:2] == expected[:2]
 
 
+@pytest.mark.parametrize(
+    ("command", "task", "name", "text", "arguments"), READ, ids=lambda one: str(one)[:24]
+)
+def test_a_pipe_of_packed_data_is_told(
+    run, folder, monkeypatch, command, task, name, text, arguments
+):
+    monkeypatch.chdir(folder)
+    content = gzip.compress((_table() if text is None else text).encode())
+    with _piped(content) as pipe:
+        given = [one.replace("{}", pipe) for one in arguments]
+        status, out, err = run(command, *([task] if task else []), *given)
+    assert (status, out) == (2, "") and "packed, not text; unpack it first: zcat" in err
+
+
 def test_every_command_that_reads_a_file_is_tried():
     commands = all_commands()
     tried = {(command, one) for command, *_, words in READ for one in words}
@@ -299,7 +314,6 @@ def test_a_dash_that_no_command_can_write_is_a_mistake(folder, run):
 
 @pytest.mark.parametrize("ending", ["tsv", "csv.gz", "parquet"])
 def test_the_name_of_a_pipe_tells_what_it_holds(folder, run, tmp_path, ending):
-    import gzip
     import io
 
     import pandas

@@ -184,7 +184,7 @@ def test_fine_tuning_starts_from_a_saved_model(corpus, tmp_path, uninterrupted):
     for name, tensor in load_file(model / "model.safetensors").items():
         torch.testing.assert_close(tensor, first[name], rtol=0, atol=1e-9)
     values["output"], values["model"]["embedding_size"] = str(tmp_path / "other"), 20
-    with pytest.raises(RunError, match=r"start_from .*has shape"):
+    with pytest.raises(UsageError, match=r"start_from .*'model.embedding_size' is \d+, here 20"):
         train(config_from_dict(values), quiet=True)
 
 

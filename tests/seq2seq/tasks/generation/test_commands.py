@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import os
@@ -175,6 +176,8 @@ def test_score_gives_a_number_a_line(run, model):
     assert "standard input, line 2: not UTF-8 (byte 0xff at column 2)" in err
     status, _, err = run("score", model, stdin="a\nb\n".encode("utf-16"))
     assert status == 2 and "UTF-16 text" in err
+    status, _, err = run("generate", model, stdin=gzip.compress(b"ab"))
+    assert status == 2 and "standard input: packed, not text; unpack it first: zcat" in err
 
 
 def test_perplexity_of_a_file_and_of_the_validation_text(run, model, tmp_path):
