@@ -1,5 +1,6 @@
 #!/bin/sh
-# Write WNUT-17 with two more columns, which other models fill: data/wnut17_features/.
+# Write WNUT-17 with two more columns, which other models fill: data/wnut17_features/train.conll,
+# dev.conll, test.conll, and all.conll, which is the first two.
 #
 #   seq2seq train recipes/tagging/ud_ewt.yaml
 #   seq2seq train recipes/tagging/conll2003.yaml --model.frozen true --output runs/conll2003_frozen
@@ -15,3 +16,4 @@ for split in train dev test; do
     seq2seq tag "$news" --columns --input "$out.upos" --output "$out"
     rm "$out.upos"
 done
+(cd data/wnut17_features && cat train.conll dev.conll > all.conll)
