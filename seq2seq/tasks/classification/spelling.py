@@ -39,6 +39,5 @@ def spell(texts: Sequence[Sequence[str]], steps: int, longest: int) -> Spelled:
     lengths = np.array([len(letters) for letters in spelled], np.int64)
     letters = np.zeros((len(rows), max(1, int(lengths.max()))), np.int64)
     for row, found in enumerate(spelled):
-        letters[row, : len(found)] = np.frombuffer(found, np.uint8)
-        letters[row, : len(found)] += 1
+        letters[row, : len(found)] = [1 + byte for byte in found]
     return Spelled(torch.from_numpy(letters), torch.from_numpy(lengths), torch.from_numpy(places))
