@@ -31,13 +31,16 @@ def read_examples(
 
 
 def source_of(
-    inputs: Any, data: ClassDataConfig, units: Units | None, characters: CharacterConfig
+    inputs: Any,
+    data: ClassDataConfig,
+    units: Units | None,
+    characters: CharacterConfig | None = None,
 ) -> Source:
-    """Inputs as numbers."""
+    """Inputs as numbers; ``characters``: how the network reads the letters of text's words."""
     if data.kind == "text":
         assert units is not None
-        longest = 0 if characters.kind == "none" else characters.longest
-        return TextSource(inputs, units, data, longest)
+        read = characters is not None and characters.kind != "none"
+        return TextSource(inputs, units, data, characters.longest if characters and read else 0)
     if data.kind == "series":
         return SeriesSource(inputs, data)
     return ImageSource(inputs, data.image)

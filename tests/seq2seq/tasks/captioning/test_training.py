@@ -332,10 +332,8 @@ def test_the_reward_knows_no_unknown_word(drawings, tmp_path):
 
 
 def test_another_shape_than_that_of_the_first_model_is_refused(drawings, learned, tmp_path):
-    from seq2seq import RunError
-
     values = settings(drawings, tmp_path / "run", start_from=str(learned))
-    with pytest.raises(RunError, match=r"start_from .* does not fit the model"):
+    with pytest.raises(UsageError, match=r"start_from .*: its 'model\.[\w.]+' is .*, here "):
         train(config_from_dict(values), quiet=True)
 
 
