@@ -21,8 +21,9 @@ def normalise_paths(parser: argparse.ArgumentParser, options: argparse.Namespace
     streams: list[str] = []
     for name, _, dest in path_options(parser):
         value = getattr(options, dest)
-        streams += [name] * (value if isinstance(value, list) else [value]).count(STANDARD_INPUT)
-        if "" in (value if isinstance(value, list) else [value]):
+        values = value if isinstance(value, list) else [value]
+        streams += [name] * values.count(STANDARD_INPUT)
+        if "" in values:
             raise UsageError(f"{name} is empty; expected the name of a file or folder")
         setattr(options, dest, _normal(value))
     if len(streams) > 1:

@@ -107,6 +107,14 @@ def check_run(config: RunConfig, where: str, has_validation: bool) -> None:
         )
 
 
+def check_new_labels(new_labels: bool, start_from: str | None, where: str) -> None:
+    """``training.new_labels``, which tasks with labels have: others than start_from's."""
+    if new_labels and not start_from:
+        raise UsageError(
+            f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"
+        )
+
+
 def _check_restarts(training: TrainingConfig, where: str) -> None:
     """Raises UsageError unless the epochs rise and lie inside the run."""
     restarts = training.restarts

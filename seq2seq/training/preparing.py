@@ -97,8 +97,7 @@ def copy_weights(
     try:
         checkpoints.load_weights(model, weights, f"training.start_from {name}")
     except RunError:
-        before, here = configs or (None, None)
-        differences = _differences(before, here) if configs else []
+        differences = _differences(*configs) if configs else []
         if not differences:
             raise
         raise UsageError(

@@ -9,7 +9,7 @@ from seq2seq.config.checks import check_fractions, check_not_negative, check_pos
 from seq2seq.config.images import ImageEncoderConfig, check_image_encoder
 from seq2seq.config.layers import CharacterConfig, EncoderConfig, check_characters
 from seq2seq.config.paths import PathText
-from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.config.training import TrainingConfig, check_new_labels, check_run
 from seq2seq.config.vocabulary import VocabularyConfig
 from seq2seq.errors import UsageError
 
@@ -272,10 +272,7 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
             f"{where}: 'units.lowercase' and 'units.split_punctuation' are of text generation; set "
             "'data.lowercase' and 'data.split: simple'"
         )
-    if training.new_labels and not training.start_from:
-        raise UsageError(
-            f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"
-        )
+    check_new_labels(training.new_labels, training.start_from, where)
     if units.frozen and not (units.vectors or training.start_from):
         raise UsageError(f"{where}: 'units.frozen' needs 'units.vectors' to begin with")
     if model.encoder.decay and (data.kind != "series" or model.encoder.cell != "gru"):

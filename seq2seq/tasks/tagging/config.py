@@ -8,7 +8,7 @@ from typing import Literal
 from seq2seq.config.checks import check_fractions, check_not_negative, check_positive
 from seq2seq.config.layers import CharacterConfig, EncoderConfig, check_characters
 from seq2seq.config.paths import PathText
-from seq2seq.config.training import TrainingConfig, check_run
+from seq2seq.config.training import TrainingConfig, check_new_labels, check_run
 from seq2seq.errors import UsageError
 
 
@@ -133,10 +133,7 @@ def check(config: TaggingConfig, where: str) -> None:
         if not 0 <= share <= 1:
             raise UsageError(f"{where}: '{key}' is {share}; expected 0 to 1")
     check_characters(model.characters, where)
-    if config.training.new_labels and not config.training.start_from:
-        raise UsageError(
-            f"{where}: 'training.new_labels' goes with 'training.start_from', which is not set"
-        )
+    check_new_labels(config.training.new_labels, config.training.start_from, where)
     if not -100 <= config.training.span_bonus <= 100:
         raise UsageError(
             f"{where}: 'training.span_bonus' is {config.training.span_bonus}; expected -100 to 100"
