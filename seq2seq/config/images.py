@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from seq2seq.config.checks import MAX_LAYERS
+from seq2seq.config.checks import MAX_LAYERS, check_fractions
 from seq2seq.config.paths import PATH
 from seq2seq.errors import UsageError
 
@@ -32,6 +32,8 @@ class ImageEncoderConfig:
     norm: Literal["batch", "group"] = "batch"
     # where in the image a vector stands is added to it: a linear map of column and row
     coordinates: bool = False
+    squeeze: bool = False  # channels of a block are weighed by the mean of all (Hu et al. 2018)
+    drop_path: float = 0.0  # the last block is left out so often in training, earlier ones less
     dropout: float = 0.0  # of the vectors
     pooled: bool = False  # their mean alone: one vector an image, nothing to look around in
     frozen: bool = False  # weights stay as they were: pretrained ones, or of training.start_from
@@ -55,6 +57,7 @@ def check_image_encoder(encoder: ImageEncoderConfig, where: str, key: str) -> No
         raise UsageError(
             f"{where}: '{key}.blocks' is {encoder.blocks}; expected at most {MAX_LAYERS:,} in all"
         )
+    check_fractions({f"{key}.drop_path": encoder.drop_path}, where)
     if encoder.norm == "group" and any(width % 16 for width in [encoder.stem, *encoder.widths]):
         raise UsageError(
             f"{where}: '{key}.norm: group' normalises 16 channels at a time; 'stem' is "

@@ -45,6 +45,11 @@ class ResidualCNN(nn.Module):
     halves the grid its shortcut is a 2x2 mean and a 1x1 convolution (He et al. 2019, ResNet-D). At
     128 pixels and strides 2, 2, 2, 1 the grid is 8 x 8.
 
+    With ``drop_path`` p, block i of n passes its input on alone with probability p i / n, for each
+    image and each step of training anew (stochastic depth: Huang et al. 2016, eq. 2 and 4; what a
+    block adds is divided by the share that stays, so that nothing is scaled afterwards). With
+    ``squeeze`` what a block adds is weighed channel by channel (Hu et al. 2018, eq. 2 to 4).
+
     With ``coordinates`` the decoder is told where a vector stands: values + W (x, y), with x and y
     from -1 to 1 over the grid. Convolutions know of places by the padding at the borders alone.
     """
@@ -57,7 +62,10 @@ class ResidualCNN(nn.Module):
         stages = zip(config.widths, config.blocks, config.strides, strict=True)
         for outputs, count, stride in stages:
             for number in range(count):
-                blocks.append(Block(width, outputs, 1 if number else stride, config.norm))
+                drop = config.drop_path * (len(blocks) + 1) / sum(config.blocks)
+                stride_here = 1 if number else stride
+                block = Block(width, outputs, stride_here, config.norm, config.squeeze, drop)
+                blocks.append(block)
                 width = outputs
         self.blocks = nn.ModuleList(blocks)
         self.places = nn.Linear(2, width, bias=False) if config.coordinates else None
@@ -82,10 +90,21 @@ class ResidualCNN(nn.Module):
 
 
 class Block(nn.Module):
-    """relu(norm(conv(relu(norm(conv(x))))) + shortcut(x))"""
+    """relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)); the first term weighed by ``Squeeze``
+    where that is on, and left out of training with probability ``drop``."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        norm: str,
+        squeeze: bool = False,
+        drop: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.drop = drop
+        self.squeeze = Squeeze(outputs) if squeeze else None
         self.first = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.first_norm = _norm(norm, outputs)
         self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
@@ -102,11 +121,31 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.first_norm(self.first(x)))
         y = self.second_norm(self.second(y))
+        if self.squeeze is not None:
+            y = self.squeeze(y)
+        if self.training and self.drop:
+            kept = torch.rand(len(y), 1, 1, 1, device=y.device) >= self.drop  # (B, 1, 1, 1)
+            y = y * (kept / (1 - self.drop)).to(y.dtype)
         if self.shortcut is not None and self.shortcut_norm is not None:
             if self.stride > 1:
                 x = F.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
             x = self.shortcut_norm(self.shortcut(x))
         return F.relu(y + x)
+
+
+class Squeeze(nn.Module):
+    """x sigmoid(W2 relu(W1 mean(x))): each channel times a number between 0 and 1 that the means of
+    all channels decide (squeeze and excitation; Hu et al. 2018, eq. 2 to 4, r = 8)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(channels, max(1, channels // 8))
+        self.widen = nn.Linear(max(1, channels // 8), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> the same shape"""
+        weights = torch.sigmoid(self.widen(F.relu(self.narrow(x.mean((2, 3))))))  # (B, C)
+        return x * weights[:, :, None, None].to(x.dtype)
 
 
 class TimmBackbone(nn.Module):

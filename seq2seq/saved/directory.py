@@ -154,6 +154,11 @@ def _refuse_run(directory: Path) -> None:
         raise RunError(
             f"model {directory}: is the directory of a run; its model is {directory / 'model'}"
         )
+    if (directory / "log.jsonl").is_file() and (directory / "checkpoints").is_dir():
+        raise RunError(
+            f"model {directory}: is the directory of a run that has saved no model so far; train "
+            "it to its end: the same command with --resume"
+        )
 
 
 def read_values(

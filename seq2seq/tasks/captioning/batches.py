@@ -111,11 +111,29 @@ def pad_captions(captions: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor
     return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
+def mixed(
+    images: Tensor, words: Tensor, alpha: float, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """images (B, 3, P, P) and words (B, W), each row mixed with another (Zhang et al. 2018, eq. 1):
+
+        share x + (1 - share) x',   share = max(l, 1 - l),  l drawn from Beta(alpha, alpha)
+
+    of the images, and of the square roots of ``words``, which are what the loss compares with."""
+    drawn = random.beta(alpha, alpha, len(images))
+    share = torch.from_numpy(np.maximum(drawn, 1 - drawn)).float()[:, None]  # (B, 1)
+    other = torch.from_numpy(random.permutation(len(images)))
+    roots = words.sqrt()
+    mixed_roots = share * roots + (1 - share) * roots[other]
+    share = share[:, :, None, None]
+    return share * images + (1 - share) * images[other], mixed_roots.square()
+
+
 class CaptionBatches:
     """The batches of each epoch, for all processes together.
 
     ``samples`` above 0: captions are not read but drawn from the model, so many for each image.
-    ``words``: W of CaptionBatch; 0: none.
+    ``words``: W of CaptionBatch; 0: none. In the first ``word_epochs`` epochs, in which they are
+    all that is learnt, ``augmentation.mixup`` mixes images.
     """
 
     def __init__(
@@ -126,11 +144,12 @@ class CaptionBatches:
         seed: int,
         samples: int = 0,
         words: int = 0,
+        word_epochs: int = 0,
     ) -> None:
         if not len(captions):
             raise UsageError("no image to train on; check 'data.train'")
         self._set, self._data, self._epochs, self._seed = captions, data, epochs, seed
-        self._samples, self._words = samples, words
+        self._samples, self._words, self._word_epochs = samples, words, word_epochs
 
     def len_epoch(self, epoch: int) -> int:
         """Number of batches in an epoch."""
@@ -148,16 +167,20 @@ class CaptionBatches:
         generator = torch.Generator().manual_seed(int(random.integers(1 << 62)))
         source, lengths = self._set.source(index)
         if source.dtype == torch.uint8:
-            source = self._augmented(source, index, generator)
+            source = self._augmented(source, index, generator, epoch)
         rows, chosen = self._choose(index, random)
         inputs, targets = pad_captions(chosen)
+        words = self._word_shares(index) if self._words else None
+        mixup = self._data.augmentation.mixup
+        if mixup and words is not None and epoch < self._word_epochs and lengths is None:
+            source, words = mixed(source, words, mixup, random)
         return CaptionBatch(
             source=source,
             lengths=lengths,
             rows=torch.tensor(rows, dtype=torch.int64),
             inputs=inputs,
             targets=targets,
-            words=self._word_shares(index) if self._words else None,
+            words=words,
             images=torch.from_numpy(index),
             number=(epoch, number),
             progress=(epoch + number / self.len_epoch(epoch)) / self._epochs,
@@ -166,14 +189,16 @@ class CaptionBatches:
             ),
         )
 
-    def _augmented(self, images: Tensor, index: np.ndarray, generator: torch.Generator) -> Tensor:
+    def _augmented(
+        self, images: Tensor, index: np.ndarray, generator: torch.Generator, epoch: int
+    ) -> Tensor:
         """images (B, 3, P, P) uint8 -> (B, 3, p, p) as the encoder reads them in training."""
         options = self._data.augmentation
         sides = [names_sides(self._set.captions[i]) for i in index]
         flip = torch.where(torch.tensor(sides), 0.0, options.flip)  # (B,)
-        return to_float(
-            augment(images, generator, options.crop, flip, options.colour, options.size)
-        )
+        size = options.first_size if epoch < options.first_epochs else options.size
+        crop, colour, erase = options.crop, options.colour, options.erase
+        return to_float(augment(images, generator, crop, flip, colour, size, erase))
 
     def _choose(
         self, index: np.ndarray, random: np.random.Generator

@@ -30,6 +30,12 @@ class AugmentationConfig:
     crop: float = 0.36  # a part of the image, of at least this share of its area
     flip: float = 0.5  # probability of left and right changing places, where no caption names them
     colour: float = 0.4  # brightness, contrast, saturation: factors of 1 +- colour
+    erase: float = 0.0  # probability that a rectangle of it is covered (Zhong et al. 2020)
+    # Epochs of training.word_epochs: each image is mixed with another, and its words with the
+    # other's, in shares of Beta(mixup, mixup), the larger its own (Zhang et al. 2018)
+    mixup: float = 0.0
+    first_size: int | None = None  # pixels a side in the first epochs, so many:
+    first_epochs: int = 0
 
 
 @dataclass
@@ -148,7 +154,7 @@ def check(config: CaptioningConfig, where: str) -> None:
     encoder, decoder, decoding = model.encoder, model.decoder, config.decoding
     sections = {
         "data": (data, "image_size batch_images captions_per_image max_length"),
-        "data.augmentation": (data.augmentation, "size crop"),
+        "data.augmentation": (data.augmentation, "size crop first_size"),
         "units": (config.units, "vocab_size min_count sample_sentences"),
         "model": (model, "embedding_size init_range"),
         "model.encoder": (encoder, "stem size positions"),
@@ -170,6 +176,8 @@ def check(config: CaptioningConfig, where: str) -> None:
     )
     check_not_negative(
         {
+            "data.augmentation.mixup": data.augmentation.mixup,
+            "data.augmentation.first_epochs": data.augmentation.first_epochs,
             "model.words": model.words,
             "training.attention_penalty": training.attention_penalty,
             "training.word_loss": training.word_loss,
@@ -186,12 +194,14 @@ def check(config: CaptioningConfig, where: str) -> None:
         "data.augmentation.flip": data.augmentation.flip,
         "data.augmentation.crop": data.augmentation.crop,
         "data.augmentation.colour": data.augmentation.colour,
+        "data.augmentation.erase": data.augmentation.erase,
         "training.scheduled_sampling": training.scheduled_sampling,
     }
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{where}: '{key}' is {value}; expected 0 to 1")
     sizes = {"image_size": data.image_size, "augmentation.size": data.augmentation.size}
+    sizes["augmentation.first_size"] = data.augmentation.first_size
     for key, size in sizes.items():
         if (size or 0) > MAX_IMAGE_SIZE:
             raise UsageError(
@@ -229,6 +239,16 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'training.word_epochs' is {training.word_epochs} and 'training.word_loss' "
             "0; set its weight"
+        )
+    if data.augmentation.mixup and not training.word_epochs:
+        raise UsageError(
+            f"{where}: 'data.augmentation.mixup' mixes images in the epochs of "
+            "'training.word_epochs', which is 0; captions are never of two images"
+        )
+    if bool(data.augmentation.first_epochs) != (data.augmentation.first_size is not None):
+        raise UsageError(
+            f"{where}: 'data.augmentation.first_size' is {data.augmentation.first_size} and "
+            f"'first_epochs' {data.augmentation.first_epochs}; set both or none"
         )
     if training.word_loss and not model.words:
         raise UsageError(

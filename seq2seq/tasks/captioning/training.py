@@ -87,6 +87,7 @@ class CaptioningTask:
             config.seed,
             samples=options.samples if drawn else 0,
             words=min(config.model.words, len(self.units)) if options.word_loss else 0,
+            word_epochs=options.word_epochs,
         )
         pretrained = config.model.encoder.pretrained and not (resume or first)
         self.model = CaptioningModel(config.model, len(self.units), pretrained)

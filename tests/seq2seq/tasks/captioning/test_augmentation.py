@@ -35,7 +35,7 @@ def test_random_from_the_generator_alone():
 
 def test_options_do_not_change_what_is_drawn_next():
     states = []
-    for options in ({}, {"crop": 0.5}, {"flip": 0.5, "colour": 0.2, "crop": 0.9}):
+    for options in ({}, {"crop": 0.5}, {"flip": 0.5, "colour": 0.2, "crop": 0.9, "erase": 0.5}):
         source = generator()
         augment(noise(), source, **options)
         states.append(source.get_state())
@@ -54,6 +54,20 @@ def test_flip_of_single_images():
     wanted = noise(3)
     wanted[1] = wanted[1].flip(-1)
     assert torch.equal(found, wanted)
+
+
+def test_a_rectangle_of_a_share_of_the_images_is_covered():
+    dark = torch.zeros(400, 3, 40, 40, dtype=torch.uint8)
+    found = augment(dark, generator(), erase=0.25)
+    covered = (found > 0).all(1)  # (B, P, P)
+    areas = covered.flatten(1).float().mean(1)
+    assert 0.18 < (areas > 0).float().mean() < 0.32
+    assert areas.max() < 0.28 and areas[areas > 0].min() > 0.01
+    # a rectangle: as many places as its rows times its columns
+    rows, columns = covered.any(2).sum(1), covered.any(1).sum(1)
+    assert torch.equal(covered.sum((1, 2)), rows * columns)
+    assert found[areas > 0].flatten(2).amax(2).unique(dim=0).tolist() == [[124, 116, 104]]
+    assert (augment(dark, generator(), erase=1.0) > 0).flatten(1).any(1).all()
 
 
 def test_crops_cover_the_share_that_was_asked_for():

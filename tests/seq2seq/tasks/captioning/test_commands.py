@@ -158,6 +158,12 @@ def test_captions_are_cleaned(options, kind, expected):
         ({"training": {"word_epochs": 1}}, "set its weight"),
         ({"data": {"augmentation": {"crop": 0}}}, "'data.augmentation.crop' is 0"),
         ({"data": {"augmentation": {"flip": 1.5}}}, "expected 0 to 1"),
+        ({"data": {"augmentation": {"erase": 1.5}}}, "'data.augmentation.erase' is 1.5"),
+        ({"data": {"augmentation": {"mixup": -1}}}, "'data.augmentation.mixup' is -1"),
+        ({"data": {"augmentation": {"mixup": 0.4}}}, "'training.word_epochs', which is 0"),
+        ({"data": {"augmentation": {"first_epochs": 2}}}, "set both or none"),
+        ({"data": {"augmentation": {"first_size": 9}}}, "set both or none"),
+        ({"model": {"encoder": {"drop_path": 1}}}, "'model.encoder.drop_path' is 1"),
         ({"data": {"train": "x", "features": "y"}}, "features computed beforehand need both"),
         (
             {"data": {"train": "x"}, "training": {"objective": "self_critical"}},

@@ -20,7 +20,7 @@ from seq2seq.cli import main
 from seq2seq.config import config_from_dict
 from seq2seq.config.images import ImageEncoderConfig
 from seq2seq.images.files import ImageError
-from seq2seq.layers.image_encoder import Precomputed, ResidualCNN, TimmBackbone
+from seq2seq.layers.image_encoder import Block, Precomputed, ResidualCNN, Squeeze, TimmBackbone
 from seq2seq.tasks.captioning.features import Features, pad_features, read_features
 from seq2seq.training.loop import train
 from tests.seq2seq.tasks.captioning.drawings import settings, write_split
@@ -43,6 +43,38 @@ def test_positions_are_read_row_by_row():
     images[1, :, :4, 28:] = 3.0  # changes at the right of the top
     difference = (encoder(images)[0][1] - encoder(images)[0][0]).norm(dim=1)  # (64,)
     assert difference.argmax() == 7
+
+
+def test_blocks_are_left_out_in_training_alone():
+    torch.manual_seed(0)
+    block = Block(16, 16, 1, "batch", drop=0.5)
+    nn.init.ones_(block.second_norm.weight)
+    x = torch.randn(200, 16, 4, 4).relu()
+    kept = (block(x) != x).flatten(1).any(1)  # a block that is left out passes its input on
+    assert 0.4 < kept.float().mean() < 0.6
+    assert (block.eval()(x) != x).flatten(1).any(1).all()
+
+
+def test_later_blocks_are_left_out_more_often():
+    config = ImageEncoderConfig(stem=8, widths=[8, 8], blocks=[2, 2], strides=[2, 2], drop_path=0.4)
+    shares = [block.drop for block in ResidualCNN(config).blocks]
+    assert shares == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_squeeze_by_hand():
+    squeeze = Squeeze(16).double()
+    x = torch.randn(3, 16, 5, 5, dtype=torch.float64)
+    mean = x.mean((2, 3))
+    hidden = (mean @ squeeze.narrow.weight.T + squeeze.narrow.bias).clamp(min=0)
+    weights = 1 / (1 + (-(hidden @ squeeze.widen.weight.T + squeeze.widen.bias)).exp())
+    torch.testing.assert_close(squeeze(x), x * weights[:, :, None, None])
+
+
+def test_neither_changes_what_older_models_hold():
+    names = set(ResidualCNN(ImageEncoderConfig()).state_dict())
+    assert not any("squeeze" in name for name in names)
+    more = set(ResidualCNN(ImageEncoderConfig(squeeze=True, drop_path=0.2)).state_dict())
+    assert names < more and all(".squeeze." in name for name in more - names)
 
 
 class _Backbone(nn.Module):

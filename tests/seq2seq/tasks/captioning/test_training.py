@@ -12,7 +12,7 @@ pytest.importorskip("PIL")
 
 from seq2seq import Captioner, UsageError
 from seq2seq.config import config_from_dict
-from seq2seq.tasks.captioning.batches import IGNORE, pad_captions
+from seq2seq.tasks.captioning.batches import IGNORE, mixed, pad_captions
 from seq2seq.tasks.captioning.model import CaptioningModel
 from seq2seq.tasks.captioning.objectives import CaptionLoss, SelfCritical, penalty
 from seq2seq.tasks.captioning.training import CaptioningTask, CaptionReward
@@ -35,8 +35,17 @@ def drawings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(drawings, tmp_path_factory):
     output = tmp_path_factory.mktemp("whole") / "run"
-    train(config_from_dict(settings(drawings, output)), quiet=True)
+    train(config_from_dict(all_random(settings(drawings, output))), quiet=True)
     return output
+
+
+def all_random(values):
+    """With everything that draws numbers in an epoch of words and after it."""
+    values["data"]["augmentation"] |= {
+        "erase": 0.5, "mixup": 0.4, "first_size": 20, "first_epochs": 2,
+    }  # fmt: skip
+    values["model"]["encoder"] |= {"drop_path": 0.3, "squeeze": True}
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +85,7 @@ def test_the_parts_of_the_loss_are_logged_apart(uninterrupted):
 
 def test_kill_9_and_resume_give_the_same_numbers(drawings, tmp_path, uninterrupted):
     output = tmp_path / "run"
-    values = settings(drawings, output)
+    values = all_random(settings(drawings, output))
     kill_and_resume(values, tmp_path)
     assert_same_run(output, uninterrupted)
 
@@ -150,13 +159,15 @@ def test_every_kind_of_model_trains_and_is_saved(drawings, tmp_path, encoder, mo
         assert len(set(texts)) == 1
 
 
-def make_task(drawings, folder, **training) -> CaptioningTask:
+def make_task(drawings, folder, augmentation=None, **training) -> CaptioningTask:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.manual_seed(1)
-    config = config_from_dict(settings(drawings, folder, **training))
+    values = settings(drawings, folder, **training)
+    values["data"]["augmentation"] |= augmentation or {}
+    config = config_from_dict(values)
     return CaptioningTask(config, folder, Accelerator(cpu=True), resume=False)
 
 
@@ -335,6 +346,33 @@ def test_another_shape_than_that_of_the_first_model_is_refused(drawings, learned
     values = settings(drawings, tmp_path / "run", start_from=str(learned))
     with pytest.raises(UsageError, match=r"start_from .*: its 'model\.[\w.]+' is .*, here "):
         train(config_from_dict(values), quiet=True)
+
+
+def test_images_are_mixed_in_epochs_of_words_alone_and_small_in_the_first(drawings, tmp_path):
+    def batches(augmentation):
+        task = make_task(drawings, tmp_path, augmentation, word_epochs=1, max_epochs=3)
+        return [next(task.epoch(epoch, 0)) for epoch in range(3)]
+
+    plain, changed = batches({}), batches({"mixup": 1.0, "first_size": 20, "first_epochs": 2})
+    sizes = [batch.source.shape[-1] for batch in changed]
+    assert sizes == [20, 20, 28]
+    assert torch.equal(plain[0].inputs, changed[0].inputs)
+    assert not torch.equal(plain[0].words, changed[0].words)
+    assert torch.equal(plain[1].words, changed[1].words)
+    assert torch.equal(plain[2].source, changed[2].source)
+
+
+def test_mixed_images_and_words_by_hand():
+    random = np.random.default_rng(3)
+    images, words = torch.randn(16, 3, 4, 4), torch.rand(16, 5)
+    found, shares = mixed(images, words, 0.4, np.random.default_rng(3))
+    drawn, other = random.beta(0.4, 0.4, 16), random.permutation(16)
+    for row in range(16):
+        share = max(drawn[row], 1 - drawn[row])
+        wanted = share * images[row] + (1 - share) * images[other[row]]
+        torch.testing.assert_close(found[row], wanted)
+        roots = share * words[row].sqrt() + (1 - share) * words[other[row]].sqrt()
+        torch.testing.assert_close(shares[row].sqrt(), roots)
 
 
 def test_resume_with_another_crop_names_the_key(drawings, uninterrupted):

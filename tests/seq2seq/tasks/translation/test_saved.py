@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
@@ -115,6 +116,16 @@ def test_empty_directory(tmp_path):
 def test_directory_of_a_run_names_its_model(saved):
     with pytest.raises(RunError, match=rf"directory of a run; its model is {saved}"):
         Translator.from_pretrained(saved.parent)
+
+
+def test_directory_of_a_run_without_a_model(saved):
+    run = saved.parent
+    shutil.rmtree(saved)
+    (run / "config.json").write_text("{}")
+    (run / "log.jsonl").write_text("")
+    (run / "checkpoints").mkdir(exist_ok=True)
+    with pytest.raises(RunError, match=r"saved no model so far.*--resume"):
+        Translator.from_pretrained(run)
 
 
 def change(saved, key, value):
