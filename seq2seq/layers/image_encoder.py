@@ -58,7 +58,8 @@ class ResidualCNN(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, config.stem, 5, stride=2, padding=2, bias=False)
         self.norm = _norm(config.norm, config.stem)
-        blocks, width = [], config.stem
+        blocks: list[Block] = []
+        width = config.stem
         stages = zip(config.widths, config.blocks, config.strides, strict=True)
         for outputs, count, stride in stages:
             for number in range(count):
