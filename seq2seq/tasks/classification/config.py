@@ -137,6 +137,9 @@ class ClassTrainingConfig(TrainingConfig):
     learning_rate: float = 1e-3
     clip_norm: float = 5.0
     label_smoothing: float = 0.0
+    # Half of the loss is that of texts whose vectors are moved by this share of their length in the
+    # direction that is worst for the network (adversarial training: Miyato et al. 2017). 0: off
+    adversarial: float = 0.0
     # balanced: examples of rare labels weigh more, N / (K n) for a label with n of N examples
     class_weights: Literal["none", "balanced"] = "none"
     # what the best checkpoint is chosen by; default: accuracy (labels: macro_f1, number: loss)
@@ -191,6 +194,7 @@ def check(config: ClassificationConfig, where: str) -> None:
         "model.word_dropout": model.word_dropout,
         "model.encoder.recurrent_dropout": model.encoder.recurrent_dropout,
         "training.label_smoothing": training.label_smoothing,
+        "training.adversarial": training.adversarial,
         "decoding.threshold": config.decoding.threshold,
     }
     not_negative = {
@@ -273,6 +277,11 @@ def _check_together(config: ClassificationConfig, where: str) -> None:
             "'data.lowercase' and 'data.split: simple'"
         )
     check_new_labels(training.new_labels, training.start_from, where)
+    if training.adversarial and data.kind != "text":
+        raise UsageError(
+            f"{where}: 'training.adversarial' moves the vectors of text; 'data.kind' is "
+            f"{data.kind!r}"
+        )
     if units.frozen and not (units.vectors or training.start_from):
         raise UsageError(f"{where}: 'units.frozen' needs 'units.vectors' to begin with")
     if model.encoder.decay and (data.kind != "series" or model.encoder.cell != "gru"):

@@ -121,9 +121,10 @@ class ClassificationModel(nn.Module):
         self.register_buffer("centre", torch.zeros(()))  # of numbers: answer = centre +
         self.register_buffer("spread", torch.ones(()))  # spread * output
 
-    def forward(self, inputs: Inputs) -> Result:
-        """-> logits (B, K), not tempered; attention (B, S)"""
-        outputs, lengths, final = self.encode(inputs)
+    def forward(self, inputs: Inputs, embedded: Tensor | None = None) -> Result:
+        """-> logits (B, K), not tempered; attention (B, S). ``embedded`` (B, S, E) is read in the
+        place of ``embed(inputs)``."""
+        outputs, lengths, final = self.encode(inputs, embedded)
         pooled, attention = self.pooling(outputs, lengths, final)
         if inputs.static is not None and self.scaling is not None:
             pooled = torch.cat([pooled, self.scaling.static(inputs.static)], -1)
@@ -134,7 +135,9 @@ class ClassificationModel(nn.Module):
             pooled = self._drop(self.hidden(pooled).relu())
         return Result(self.output(pooled).float(), attention)
 
-    def encode(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    def encode(
+        self, inputs: Inputs, embedded: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """-> outputs (B, S, D) of the last layer, lengths (B,), and its final state (B, D)"""
         config, lengths = self.config, inputs.lengths
         if self.decay is not None and self.scaling is not None:
@@ -147,12 +150,13 @@ class ClassificationModel(nn.Module):
             x, _ = self.image_encoder(inputs.values, None)  # (B, S, D)
             lengths = torch.full_like(lengths, x.shape[1])
         else:
-            x = self._embed(inputs)
+            x = self.embed(inputs) if embedded is None else embedded
         x = drop_steps(x, config.input_dropout, self.variational, self.training)
         outputs, hidden, _ = self.encoder(x, lengths)
         return outputs, lengths, hidden[-1]
 
-    def _embed(self, inputs: Inputs) -> Tensor:
+    def embed(self, inputs: Inputs) -> Tensor:
+        """What the encoder reads of text and of series: (B, S, E)"""
         if self.embedding is not None:
             ids = hide_words(inputs.values, self.config.word_dropout, UNK, self.training)
             vectors = self.embedding(ids)  # (B, S, E)

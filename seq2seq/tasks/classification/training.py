@@ -128,7 +128,11 @@ class ClassificationTask:
         )
         self.batches = self._batches()
         self.objective: nn.Module = ClassificationLoss(
-            self.model, data.target, self._weights(), options.label_smoothing
+            self.model,
+            data.target,
+            self._weights(),
+            options.label_smoothing,
+            options.adversarial,
         ).to(accelerator.device)
         self.figures = ("validation_loss", *figures_of(self.targets))
         self.has_validation = "validation" in self.sources

@@ -82,6 +82,9 @@ class TaggingTrainingConfig(TrainingConfig):
     # set; see ``span_bonus``.
     tune_spans: bool = False
     span_bonus: float = 0.0  # or add this one, which another run may have found
+    # Half of the loss is that of sentences whose vectors are moved by this share of their length in
+    # the direction that is worst for the model (adversarial training: Miyato et al. 2017). 0: off
+    adversarial: float = 0.0
     sentence_weight: float = 0.2  # of the loss of the sentence's label, beside 1 for the words'
 
 
@@ -123,6 +126,7 @@ def check(config: TaggingConfig, where: str) -> None:
             "model.character_dropout": model.character_dropout,
             "model.word_dropout": model.word_dropout,
             "model.feature_dropout": model.feature_dropout,
+            "training.adversarial": config.training.adversarial,
         },
         where,
     )

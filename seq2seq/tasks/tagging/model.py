@@ -117,11 +117,16 @@ class TaggingModel(nn.Module):
             parts.append(self.shapes(words.shapes))
         return torch.cat([_whole(part) for part in parts], -1)
 
-    def forward(self, words: Words) -> Emissions:
+    def embed(self, words: Words) -> Tensor:
+        """What the encoder reads: (B, T, E)"""
         vectors = nn.functional.embedding(words.places, self.vectors(words))  # (B, T, E)
         ids = words.features.unbind(2)  # F times (B, T)
         beside = [layer(column) for layer, column in zip(self.features, ids, strict=True)]
-        vectors = torch.cat([vectors, *map(_whole, beside)], -1) if beside else vectors
+        return torch.cat([vectors, *map(_whole, beside)], -1) if beside else vectors
+
+    def forward(self, words: Words, embedded: Tensor | None = None) -> Emissions:
+        """``embedded`` (B, T, E) is read in the place of ``embed(words)``."""
+        vectors = self.embed(words) if embedded is None else embedded
         inputs = drop_steps(vectors, self.dropout, self.variational, self.training)
         outputs, hidden, _ = self.encoder(inputs, _unequal(words))  # (B, T, D), (L, B, D)
         whole = None

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from seq2seq.tasks.tagging.batches import IGNORE, Words
 from seq2seq.tasks.tagging.committee import AnyModel, Committee
-from seq2seq.tasks.tagging.model import Emissions, Field
+from seq2seq.tasks.tagging.model import Emissions, Field, TaggingModel
+from seq2seq.training.adversarial import adversarial_loss
 
 
 class TaggingLoss(nn.Module):
@@ -21,11 +22,15 @@ class TaggingLoss(nn.Module):
     so that a mean over words has the sentence's part with its weight. Columns with a field have
     the likelihood of whole sequences, the others that of each word. Of a committee, in training,
     the mean of its members' losses: each member's gradient is that of its own loss.
+
+    ``adversarial``: in training half of what is minimised is the loss of sentences whose vectors
+    are moved by this share of their length against the model; see ``adversarial_loss``.
     """
 
-    def __init__(self, model: AnyModel, sentence_weight: float) -> None:
+    def __init__(self, model: AnyModel, sentence_weight: float, adversarial: float = 0.0) -> None:
         super().__init__()
         self.model, self.sentence_weight = model, sentence_weight
+        self.adversarial = adversarial
 
     def forward(
         self, words: Words, labels: tuple[Tensor, ...], sentence_labels: Tensor | None
@@ -34,12 +39,27 @@ class TaggingLoss(nn.Module):
         weight."""
         given = (words.lengths, labels, sentence_labels)
         if not isinstance(self.model, Committee):
-            return self.of_emissions(self.model(words), *given)
-        members = self.model.members
-        each = [self._loss(member.heads, member(words), *given) for member in members]
+            return self._of_member(self.model, words, *given)
+        each = [self._of_member(member, words, *given) for member in self.model.members]
         mean = torch.stack([loss for loss, _ in each]).mean()
         names = each[0][1]
         return mean, {name: torch.stack([part[name] for _, part in each]).mean() for name in names}
+
+    def _of_member(
+        self,
+        member: TaggingModel,
+        words: Words,
+        lengths: Tensor,
+        labels: tuple[Tensor, ...],
+        sentence_labels: Tensor | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        def loss(embedded: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+            emissions = member(words, embedded)
+            return self._loss(member.heads, emissions, lengths, labels, sentence_labels)
+
+        if not (self.training and self.adversarial):
+            return loss(None)
+        return adversarial_loss(loss, member.embed(words), lengths, self.adversarial)
 
     def of_emissions(
         self,

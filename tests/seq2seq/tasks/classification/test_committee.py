@@ -88,6 +88,7 @@ def test_it_is_trained_saved_and_resumed(texts, tmp_path):
     whole, part = (text_settings(texts, tmp_path / name) for name in ("whole", "part"))
     for values in (whole, part):
         values["model"]["members"] = 2
+        values["training"]["adversarial"] = 0.02
     model = train(config_from_dict(whole), quiet=True)
     classifier = Classifier.from_pretrained(model, device="cpu")
     first, second = classifier.model.members

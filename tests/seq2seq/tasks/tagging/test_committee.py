@@ -82,6 +82,29 @@ def test_each_member_learns_by_its_own_loss(committee):
     torch.testing.assert_close(parts["sentence"], torch.stack(sentences).mean())
 
 
+def test_sentences_that_are_moved_are_harder(committee):
+    """The loss is the mean of both, and each member is moved by its own gradient."""
+    words, members = batch(committee), members_of(committee.model)
+    columns = committee.vocabulary.columns
+    labels = tuple(torch.tensor([[2] + [0] * 6]) % len(column.labels) for column in columns)
+    given = (labels, torch.tensor([1]))
+    committee.model.train()
+    for member in members:
+        member.dropout = 0.0
+    plain, parts = TaggingLoss(committee.model, 0.5)(words, *given)
+    objective = TaggingLoss(committee.model, 0.5, adversarial=0.05)
+    moved, moved_parts = objective(words, *given)
+    assert moved > plain
+    torch.testing.assert_close(moved_parts["sentence"], parts["sentence"])
+    each = [TaggingLoss(member, 0.5, 0.05)(words, *given)[0] for member in members]
+    torch.testing.assert_close(moved, torch.stack(each).mean())
+    committee.model.zero_grad()
+    moved.backward()
+    assert all(member.heads[0].linear.weight.grad.abs().sum() > 0 for member in members)
+    objective.eval()
+    torch.testing.assert_close(objective(words, *given)[0], plain)
+
+
 def test_it_labels_as_one_model_alone_and_in_a_batch(committee, tmp_path):
     together = committee.tag(SENTENCES, probabilities=True)
     assert together[0].labels["ner"] == ["O", "O", "B-PER", "I-PER", "O", "B-LOC", "O"]
