@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Rest = TypeVar("Rest")
 
 
 def adversarial_loss(
-    loss: Callable[[Tensor], tuple[Tensor, Rest]], inputs: Tensor, lengths: Tensor, size: float
+    loss: Callable[[Tensor], tuple[Tensor, Rest]],
+    inputs: Tensor,
+    lengths: Tensor,
+    size: float,
+    parameters: Iterable[nn.Parameter],
 ) -> tuple[Tensor, Rest]:
     """(l(x) + l(x + r)) / 2, where r is worst for l, to first order (Miyato et al. 2017, eq. 4):
 
@@ -20,23 +24,30 @@ def adversarial_loss(
 
     for each example b, whose norms are over its real steps. The length of r follows that of x, so
     that one ``size`` fits vectors of any scale. Nothing is differentiated through r. It takes two
-    passes forward and three back.
+    passes forward and two back: l(x) is differentiated here, by x and the parameters at once, and
+    what is returned has that gradient.
 
     Args:
         loss: x -> l(x), a sum over examples, and whatever else; called twice.
         inputs: x (B, S, E).
         lengths: (B,) how many of the S steps are real.
         size: of r, a share of the length of x.
+        parameters: those that l may depend on beside x.
 
     Returns:
         The mean of both losses, and what ``loss`` returned beside l(x).
     """
-    if not inputs.requires_grad:  # vectors that are not trained
-        inputs = inputs.detach().requires_grad_()
-    clean, rest = loss(inputs)
-    (gradient,) = torch.autograd.grad(clean, inputs, retain_graph=True)
-    moved, _ = loss(inputs + worst_step(inputs.detach(), gradient, lengths, size))
-    return (clean + moved) / 2, rest
+    trained = [one for one in parameters if one.requires_grad]
+    start = inputs.detach().requires_grad_()
+    clean, rest = loss(start)
+    wanted = [start, *trained]
+    gradients = torch.autograd.grad(clean, wanted, allow_unused=True)
+    assert gradients[0] is not None
+    moved, _ = loss(inputs + worst_step(start.detach(), gradients[0], lengths, size))
+    # sum p g has the gradient g; its value is taken off again
+    pairs = zip([inputs, *trained], gradients, strict=True)
+    bearer = torch.stack([(one * slope).sum() for one, slope in pairs if slope is not None]).sum()
+    return (clean.detach() + moved + (bearer - bearer.detach())) / 2, rest
 
 
 def worst_step(inputs: Tensor, gradient: Tensor, lengths: Tensor, size: float) -> Tensor:

@@ -79,7 +79,8 @@ class ClassificationLoss(nn.Module):
             each = losses(logits, targets, self.kind, self.weights, self.smoothing)
             return each.sum(), logits
 
-        return adversarial_loss(loss, member.embed(inputs), inputs.lengths, self.adversarial)
+        x, lengths = member.embed(inputs), inputs.lengths
+        return adversarial_loss(loss, x, lengths, self.adversarial, member.parameters())
 
     def _mean_sum(
         self, members: list[Tensor], targets: Tensor, weights: Tensor | None, smoothing: float

@@ -59,7 +59,8 @@ class TaggingLoss(nn.Module):
 
         if not (self.training and self.adversarial):
             return loss(None)
-        return adversarial_loss(loss, member.embed(words), lengths, self.adversarial)
+        x = member.embed(words)
+        return adversarial_loss(loss, x, lengths, self.adversarial, member.parameters())
 
     def of_emissions(
         self,

@@ -40,7 +40,7 @@ def test_the_mean_of_both_losses_by_hand():
     """Of a linear loss: l(x + r) - l(x) = size ||x|| ||w||, whatever x."""
     x, weight = vectors(), torch.randn(4, 3, requires_grad=True)
     full = torch.tensor([4, 4])
-    found, rest = adversarial_loss(lambda z: ((z * weight).sum(), "rest"), x, full, 0.1)
+    found, rest = adversarial_loss(lambda z: ((z * weight).sum(), "rest"), x, full, 0.1, [weight])
     more = 0.1 * sum(one.norm() for one in x) * weight.norm()
     torch.testing.assert_close(found, (x * weight).sum() + more / 2)
     assert rest == "rest"
