@@ -40,6 +40,7 @@ FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+RUN_FILE = "inputs.json"  # which a training run writes into its directory before its first step
 WEIGHTS_DIGEST = "weights_sha256"  # in config.json
 UNIT_MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *UNIT_FILES, CARD_FILE)
 
@@ -154,11 +155,21 @@ def _refuse_run(directory: Path) -> None:
         raise RunError(
             f"model {directory}: is the directory of a run; its model is {directory / 'model'}"
         )
-    if (directory / "log.jsonl").is_file() and (directory / "checkpoints").is_dir():
-        raise RunError(
-            f"model {directory}: is the directory of a run that has saved no model so far; train "
-            "it to its end: the same command with --resume"
+    unsaved = without_model(directory)
+    if unsaved:
+        raise RunError(f"model {directory}: is the directory of a run that {unsaved}")
+
+
+def without_model(directory: Path) -> str | None:
+    """Of a run's directory without a model: what is said of it. Of others None."""
+    if not (directory / RUN_FILE).is_file() or (directory / "model" / CONFIG_FILE).is_file():
+        return None
+    if (directory / "checkpoints" / "last").exists():
+        return (
+            "has saved no model so far; it is still going on, or goes on with the same "
+            "'seq2seq train' command and --resume"
         )
+    return "has saved neither a model nor a checkpoint so far; wait, or start it again"
 
 
 def read_values(

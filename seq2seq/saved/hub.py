@@ -9,6 +9,7 @@ from pathlib import Path
 
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import RunError, UsageError
+from seq2seq.saved.directory import without_model
 
 
 def model_folder(
@@ -31,6 +32,9 @@ def model_folder(
         raise UsageError(f"model {name}: is a file; expected the directory of a model")
     parts = name.split("/")
     named = len(parts) == 2 and all(re.fullmatch(r"\w[\w.-]*", part) for part in parts)
+    unsaved = without_model(directory.parent) if directory.name == "model" else None
+    if unsaved:
+        raise UsageError(f"model {name}: no such directory; the run {directory.parent} {unsaved}")
     if not named or Path(parts[0]).exists():  # a mistyped path must not become a question
         raise UsageError(
             f"model {name}: no such directory; expected the directory of a saved model, or the "

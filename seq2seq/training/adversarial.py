@@ -53,9 +53,12 @@ def adversarial_loss(
 def worst_step(inputs: Tensor, gradient: Tensor, lengths: Tensor, size: float) -> Tensor:
     """r (B, S, E), see above; zero past an example's length, and where the gradient is zero."""
     steps = torch.arange(inputs.shape[1], device=inputs.device)
-    real = (steps < lengths.unsqueeze(1)).unsqueeze(2)  # (B, S, 1)
+    real = (steps < lengths.to(inputs.device).unsqueeze(1)).unsqueeze(2)  # (B, S, 1)
     gradient = gradient.float().masked_fill(~real, 0.0)
     length = inputs.float().masked_fill(~real, 0.0).flatten(1).norm(dim=1)  # (B,)
-    steepness = gradient.flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    # divided by its largest value, so that no square is too small for a float; all may be zero
+    peak = gradient.flatten(1).abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny)  # (B,)
+    gradient = gradient / peak[:, None, None]
+    steepness = gradient.flatten(1).norm(dim=1).clamp(min=1.0)  # 1 or more, or the gradient is 0
     step = (size * length / steepness)[:, None, None] * gradient
     return step.to(inputs.dtype)

@@ -172,7 +172,7 @@ class CaptionBatches:
         inputs, targets = pad_captions(chosen)
         words = self._word_shares(index) if self._words else None
         mixup = self._data.augmentation.mixup
-        if mixup and words is not None and epoch < self._word_epochs and lengths is None:
+        if mixup and words is not None and epoch < self._word_epochs:
             source, words = mixed(source, words, mixup, random)
         return CaptionBatch(
             source=source,

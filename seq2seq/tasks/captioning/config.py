@@ -245,10 +245,21 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
             f"{where}: 'data.augmentation.mixup' mixes images in the epochs of "
             "'training.word_epochs', which is 0; captions are never of two images"
         )
+    if data.augmentation.mixup and model.encoder.kind in ("features", "constant"):
+        raise UsageError(
+            f"{where}: 'data.augmentation.mixup' needs an encoder of images; "
+            f"'model.encoder.kind' is {model.encoder.kind!r}"
+        )
     if bool(data.augmentation.first_epochs) != (data.augmentation.first_size is not None):
         raise UsageError(
             f"{where}: 'data.augmentation.first_size' is {data.augmentation.first_size} and "
             f"'first_epochs' {data.augmentation.first_epochs}; set both or none"
+        )
+    if data.augmentation.first_epochs >= training.max_epochs:
+        raise UsageError(
+            f"{where}: 'data.augmentation.first_epochs' is {data.augmentation.first_epochs} and "
+            f"'training.max_epochs' {training.max_epochs}; some epochs must see images in the size "
+            "that is validated"
         )
     if training.word_loss and not model.words:
         raise UsageError(
@@ -283,6 +294,10 @@ def _check_self_critical(config: CaptioningConfig, where: str) -> None:
     if not 0.05 <= training.temperature <= 20:
         raise UsageError(
             f"{where}: 'training.temperature' is {training.temperature}; expected 0.05 to 20"
+        )
+    if data.augmentation.mixup:
+        raise UsageError(
+            f"{where}: 'data.augmentation.mixup' belongs to cross entropy; leave it out"
         )
     if training.scheduled_sampling:
         raise UsageError(

@@ -121,6 +121,13 @@ class ClassificationModel(nn.Module):
         self.register_buffer("centre", torch.zeros(()))  # of numbers: answer = centre +
         self.register_buffer("spread", torch.ones(()))  # spread * output
 
+    def train(self, mode: bool = True) -> ClassificationModel:
+        """A frozen CNN stays in evaluation mode: its batch statistics, too."""
+        super().train(mode)
+        if self.image_encoder is not None and self.config.image_encoder.frozen:
+            self.image_encoder.eval()
+        return self
+
     def forward(self, inputs: Inputs, embedded: Tensor | None = None) -> Result:
         """-> logits (B, K), not tempered; attention (B, S). ``embedded`` (B, S, E) is read in the
         place of ``embed(inputs)``."""

@@ -32,8 +32,24 @@ def test_its_length_is_a_share_of_that_of_the_real_steps():
         torch.testing.assert_close(step[row, :length], 0.1 * of_x.norm() * of_g / of_g.norm())
 
 
-def test_nothing_moves_where_the_loss_is_flat():
-    assert (worst_step(vectors(), torch.zeros(2, 4, 3), LENGTHS, 0.1) == 0).all()
+def test_nothing_moves_where_the_loss_is_flat_however_long_the_text():
+    x = 100 * vectors()
+    gradient = torch.randn(2, 4, 3)
+    gradient[0] = 0
+    step = worst_step(x, gradient, LENGTHS, 0.9)
+    assert (step[0] == 0).all() and step[1].abs().sum() > 0 and step.isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [1e30, 1.0, 1e-24, 1e-36])
+def test_only_the_direction_of_the_gradient_counts(scale):
+    x, gradient = vectors(), torch.randn(2, 4, 3)
+    expected = worst_step(x, gradient, LENGTHS, 0.1)
+    torch.testing.assert_close(worst_step(x, gradient * scale, LENGTHS, 0.1), expected)
+
+
+def test_lengths_may_lie_on_another_device():
+    x = torch.empty(2, 4, 3, device="meta")
+    assert worst_step(x, x, LENGTHS, 0.1).shape == x.shape
 
 
 def test_the_mean_of_both_losses_by_hand():

@@ -163,6 +163,29 @@ def test_captions_are_cleaned(options, kind, expected):
         ({"data": {"augmentation": {"mixup": 0.4}}}, "'training.word_epochs', which is 0"),
         ({"data": {"augmentation": {"first_epochs": 2}}}, "set both or none"),
         ({"data": {"augmentation": {"first_size": 9}}}, "set both or none"),
+        (
+            {
+                "data": {"augmentation": {"first_size": 9, "first_epochs": 2}},
+                "training": {"max_epochs": 2},
+            },
+            "some epochs must see images in the size that is validated",
+        ),
+        (
+            {
+                "data": {"augmentation": {"mixup": 0.4}},
+                "model": {"encoder": {"kind": "constant"}, "words": 9},
+                "training": {"word_epochs": 1, "word_loss": 0.1},
+            },
+            "'data.augmentation.mixup' needs an encoder of images",
+        ),
+        (
+            {
+                "data": {"augmentation": {"mixup": 0.4}},
+                "model": {"words": 9},
+                "training": {"word_epochs": 1, "word_loss": 0.1, "objective": "self_critical"},
+            },
+            "'data.augmentation.mixup' belongs to cross entropy",
+        ),
         ({"model": {"encoder": {"drop_path": 1}}}, "'model.encoder.drop_path' is 1"),
         ({"data": {"train": "x", "features": "y"}}, "features computed beforehand need both"),
         (

@@ -104,6 +104,21 @@ def test_images_through_a_cnn():
     assert grey.collate(np.array([0]), np.random.default_rng(1)).values.shape == (1, 3, 16, 16)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_cnn_stays_as_it_is_in_training(frozen):
+    images = ImageEncoderConfig(
+        stem=8, widths=[8], blocks=[1], strides=[2], frozen=frozen, drop_path=0.5
+    )
+    config = ClassModelConfig(encoder=ClassEncoderConfig(hidden_size=4), image_encoder=images)
+    model = ClassificationModel(config, Shape(3, grid=True)).train()
+    torch.nn.init.ones_(model.image_encoder.blocks[0].second_norm.weight)
+    before = {name: value.clone() for name, value in model.image_encoder.state_dict().items()}
+    first, second = (model.image_encoder(torch.ones(8, 3, 16, 16))[0] for _ in range(2))
+    after = model.image_encoder.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items()) == frozen
+    assert torch.equal(first, second) == frozen
+
+
 def test_scaling_cuts_what_lies_far_out():
     values = np.arange(200.0)[:, None] * [1, 0] + [0, NAN]
     values[0, 0] = 1e9

@@ -15,6 +15,7 @@ from seq2seq.errors import RunError, UsageError
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.scores import score
 from seq2seq.text.sentencepiece import Tokenizer
+from seq2seq.training.inputs import INPUTS_FILE
 from tests.seq2seq.tasks.translation.models import ENGLISH, GERMAN, TEXTS, make_translator
 
 # ------------------------------------------------------------------------------ save and load
@@ -122,10 +123,14 @@ def test_directory_of_a_run_without_a_model(saved):
     run = saved.parent
     shutil.rmtree(saved)
     (run / "config.json").write_text("{}")
-    (run / "log.jsonl").write_text("")
-    (run / "checkpoints").mkdir(exist_ok=True)
-    with pytest.raises(RunError, match=r"saved no model so far.*--resume"):
+    (run / INPUTS_FILE).write_text("{}")
+    with pytest.raises(RunError, match=r"neither a model nor a checkpoint"):
         Translator.from_pretrained(run)
+    (run / "checkpoints" / "last").mkdir(parents=True, exist_ok=True)
+    with pytest.raises(RunError, match=r"saved no model so far.*'seq2seq train'.*--resume"):
+        Translator.from_pretrained(run)
+    with pytest.raises(UsageError, match=rf"no such directory; the run {run} has saved no model"):
+        Translator.from_pretrained(saved)
 
 
 def change(saved, key, value):
