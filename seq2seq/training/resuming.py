@@ -25,7 +25,8 @@ def check_same_run(path: Path, config: RunConfig) -> None:
             raise RunError(f"{path}: cannot be read ({error})") from None
         before = config_to_dict(config_from_dict(read, str(path)))
         # the task first: one that is another has other sections and keys
-        for section in sorted(before.keys() - _MAY_DIFFER, key=lambda name: name != "task"):
+        sections = [name for name in before if name not in _MAY_DIFFER]
+        for section in sorted(sections, key=lambda name: name != "task"):
             old, new = before[section], values.get(section)
             if not isinstance(old, dict) or not isinstance(new, dict):
                 old, new = {section: old}, {section: new}
