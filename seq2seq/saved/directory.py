@@ -161,7 +161,8 @@ def _refuse_run(directory: Path) -> None:
 
 
 def without_model(directory: Path) -> str | None:
-    """Of a run's directory without a model: what is said of it. Of others None."""
+    """The end of a sentence on a training run's directory that holds no model: what the run has
+    saved, and what to do. None for every other directory."""
     if not (directory / RUN_FILE).is_file() or (directory / "model" / CONFIG_FILE).is_file():
         return None
     if (directory / "checkpoints" / "last").exists():

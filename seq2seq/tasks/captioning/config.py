@@ -245,11 +245,8 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
             f"{where}: 'data.augmentation.mixup' mixes images in the epochs of "
             "'training.word_epochs', which is 0; captions are never of two images"
         )
-    if data.augmentation.mixup and model.encoder.kind in ("features", "constant"):
-        raise UsageError(
-            f"{where}: 'data.augmentation.mixup' needs an encoder of images; "
-            f"'model.encoder.kind' is {model.encoder.kind!r}"
-        )
+    if data.augmentation.mixup:
+        _check_reads_images("data.augmentation.mixup", config, where)
     if bool(data.augmentation.first_epochs) != (data.augmentation.first_size is not None):
         raise UsageError(
             f"{where}: 'data.augmentation.first_size' is {data.augmentation.first_size} and "
@@ -273,10 +270,15 @@ def _check_together(config: CaptioningConfig, where: str) -> None:
 
 def check_mirror(decoding: CaptionDecodingConfig, config: CaptioningConfig, where: str) -> None:
     """Raises UsageError for the mirror image of what is no image."""
-    if decoding.mirror and config.model.encoder.kind in ("features", "constant"):
+    if decoding.mirror:
+        _check_reads_images("decoding.mirror", config, where)
+
+
+def _check_reads_images(key: str, config: CaptioningConfig, where: str) -> None:
+    kind = config.model.encoder.kind
+    if kind in ("features", "constant"):
         raise UsageError(
-            f"{where}: 'decoding.mirror' needs an encoder of images; 'model.encoder.kind' is "
-            f"{config.model.encoder.kind!r}"
+            f"{where}: '{key}' needs an encoder of images; 'model.encoder.kind' is {kind!r}"
         )
 
 

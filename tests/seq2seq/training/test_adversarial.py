@@ -53,7 +53,7 @@ def test_lengths_may_lie_on_another_device():
 
 
 def test_the_mean_of_both_losses_by_hand():
-    """Of a linear loss: l(x + r) - l(x) = size ||x|| ||w||, whatever x."""
+    """A linear loss rises by size ||x|| ||w|| when x is moved."""
     x, weight = vectors(), torch.randn(4, 3, requires_grad=True)
     full = torch.tensor([4, 4])
     found, rest = adversarial_loss(lambda z: ((z * weight).sum(), "rest"), x, full, 0.1, [weight])

@@ -43,6 +43,13 @@ def score(model, words, number, labels):
     return total + sum(chain.transitions[a, b] for a, b in itertools.pairwise(labels))
 
 
+def truth(committee):
+    """Labels of the words in each column, and of the sentence."""
+    columns = committee.vocabulary.columns
+    labels = tuple(torch.tensor([[2] + [0] * 6]) % len(column.labels) for column in columns)
+    return labels, torch.tensor([1])
+
+
 def test_a_sequence_has_the_mean_of_the_members_scores(committee):
     words = batch(committee)
     assert isinstance(committee.model, Committee)
@@ -63,9 +70,7 @@ def test_a_sequence_has_the_mean_of_the_members_scores(committee):
 
 def test_each_member_learns_by_its_own_loss(committee):
     words, members = batch(committee), members_of(committee.model)
-    columns = committee.vocabulary.columns
-    labels = tuple(torch.tensor([[2] + [0] * 6]) % len(column.labels) for column in columns)
-    given = (labels, torch.tensor([1]))
+    given = truth(committee)
     committee.model.zero_grad()
     loss, parts = TaggingLoss(committee.model, 0.5)(words, *given)
     loss.backward()
@@ -85,9 +90,7 @@ def test_each_member_learns_by_its_own_loss(committee):
 def test_sentences_that_are_moved_are_harder(committee):
     """The loss is the mean of both, and each member is moved by its own gradient."""
     words, members = batch(committee), members_of(committee.model)
-    columns = committee.vocabulary.columns
-    labels = tuple(torch.tensor([[2] + [0] * 6]) % len(column.labels) for column in columns)
-    given = (labels, torch.tensor([1]))
+    given = truth(committee)
     committee.model.train()
     for member in members:
         member.dropout = 0.0
