@@ -49,11 +49,12 @@ def test_m4_joins_both_parts(tmp_path):
 
 
 def test_pm25_and_what_is_not_there(tmp_path):
-    text = "No,year,month,day,hour,pm2.5,DEWP,TEMP,PRES,Iws\n1,2010,1,1,0,NA,1,2,3,4\n"
-    text += "2,2010,1,1,1,9,1,2,3,4\n3,2010,1,1,2,NA,1,2,3,4\n"
+    text = "No,year,month,day,hour,pm2.5,DEWP,TEMP,PRES,Iws,cbwd\n1,2010,1,1,0,NA,1,2,3,4,NW\n"
+    text += "2,2010,1,1,1,9,1,2,3,4,SE\n3,2010,1,1,2,NA,1,2,3,4,cv\n"
     table = prepare_series.pm25(write(tmp_path / "p.csv", text))["pm25"]
     assert table["time"].astype(str).tolist() == ["2010-01-01 01:00:00", "2010-01-01 02:00:00"]
     assert np.isnan(table["pm2.5"].iloc[1])
+    assert table[["wind_NW", "wind_NE", "wind_SE"]].values.tolist() == [[0, 0, 1], [0, 0, 0]]
     with pytest.raises(UsageError, match="no column 'date'"):
         prepare_series.etth1(tmp_path / "p.csv")
     with pytest.raises(UsageError, match="cannot be read"):

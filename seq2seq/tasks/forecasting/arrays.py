@@ -10,6 +10,8 @@
     known          (sum of T + F, K) covariates known ahead
     known_lengths  (N,) T + F of each series; default: ``lengths``
     known_names    (K,)
+    past           (sum of T, J) past covariates, NaN where missing
+    past_names     (J,)
     static.NAME    (N,) text or numbers
 """
 
@@ -33,7 +35,7 @@ from seq2seq.tasks.forecasting.times import check_dates, reach_told, shown, step
 
 ARRAYS = (
     *("values", "lengths", "names", "starts", "step", "targets"),
-    *("known", "known_lengths", "known_names"),
+    *("known", "known_lengths", "known_names", "past", "past_names"),
 )
 _STATIC = "static."
 
@@ -56,6 +58,9 @@ def write_arrays(series: SeriesSet, path: str | Path) -> None:
         found["known"] = series.known
         found["known_lengths"] = np.diff(series.known_offsets)
         found["known_names"] = np.array(series.known_names)
+    if series.past is not None:
+        found["past"] = series.past
+        found["past_names"] = np.array(series.past_names)
     if path.suffix == ".npz":
         np.savez(path, **found)
         return
@@ -73,9 +78,10 @@ def read_arrays(path: Path) -> SeriesSet:
         raise UsageError(
             f"{path}: {what}; expected values and some of {', '.join(ARRAYS[1:])}, static.NAME"
         )
-    one = [name for name in arrays if name not in ("values", "step", "known")]
+    one = [name for name in arrays if name not in ("values", "step", "known", "past")]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(one, (1,))
-    check_dimensions(path, arrays, {**shapes, "values": (1, 2, 3), "known": (2,), "step": (0,)})
+    tables = {"values": (1, 2, 3), "known": (2,), "past": (2,)}
+    check_dimensions(path, arrays, {**shapes, **tables, "step": (0,)})
     values, lengths = _values(path, arrays)
     count, columns = len(lengths), values.shape[1]
     step = step_named(str(arrays.get("step", "1")))
@@ -94,11 +100,13 @@ def read_arrays(path: Path) -> SeriesSet:
     static = {
         n.removeprefix(_STATIC): _static(a) for n, a in arrays.items() if n.startswith(_STATIC)
     }
-    known = arrays.get("known")
-    if known is not None and known.dtype.kind not in "fiub":
-        raise UsageError(f"{path}: 'known' holds {known.dtype}; expected numbers")
+    known, past = arrays.get("known"), arrays.get("past")
+    for name, table in (("known", known), ("past", past)):
+        if table is not None and table.dtype.kind not in "fiub":
+            raise UsageError(f"{path}: {name!r} holds {table.dtype}; expected numbers")
     known_lengths = whole_numbers(path, "known_lengths", arrays.get("known_lengths", lengths))
     known_names = tuple(str(one) for one in arrays.get("known_names", []))
+    past_names = tuple(str(one) for one in arrays.get("past_names", []))
     for what, found, expected in (
         ("names", len(names), count),
         ("starts", len(starts), count),
@@ -110,6 +118,8 @@ def read_arrays(path: Path) -> SeriesSet:
             0 if known is None else known_lengths.sum(),
         ),
         ("known_names", len(known_names), 0 if known is None else known.shape[1]),
+        ("past rows", 0 if past is None else len(past), 0 if past is None else len(values)),
+        ("past_names", len(past_names), 0 if past is None else past.shape[1]),
         *((f"static.{name}", len(column), count) for name, column in static.items()),
     ):
         if found != expected:
@@ -138,6 +148,8 @@ def read_arrays(path: Path) -> SeriesSet:
         None if known is None else _offsets(known_lengths),
         known_names,
         static,
+        past=past,
+        past_names=past_names,
     )
 
 

@@ -26,10 +26,12 @@ class AttentionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.outputs, size = channels, outputs, config.hidden_size
-        width = 2 * channels + sizes.features + static
+        width = 2 * channels + sizes.features + 2 * sizes.past + static
         self.read = nn.Linear(width, size)
         with torch.no_grad():  # without missing values in training their mark stays silent
             self.read.weight[:, channels : 2 * channels] = 0
+            end = width - static
+            self.read.weight[:, end - sizes.past : end] = 0
         encoder = EncoderConfig(
             cell=config.cell,
             layers=config.layers,
@@ -58,7 +60,7 @@ class AttentionNetwork(nn.Module):
         """-> (R, H, C, P)"""
         rows, steps, _ = inputs.past.shape
         static = rows_of(inputs.static, rows).unsqueeze(1)
-        parts = [inputs.past, 1 - inputs.observed, inputs.past_features]
+        parts = [inputs.past, 1 - inputs.observed, inputs.past_features, inputs.covariates]
         x = linear(
             self.read, torch.cat([*parts, static.expand(-1, steps, -1)], -1)
         )  # (R, L, hidden)

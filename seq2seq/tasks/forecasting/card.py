@@ -43,6 +43,7 @@ def forecast_card(
         "data": card.get("data") or config.data.train or "not recorded",
         "targets": ", ".join(encoding.targets),
         "known ahead": ", ".join(encoding.known_names) or None,
+        "read, not forecast": ", ".join(encoding.past_names) or None,
         "columns": _columns(config),
         "step": encoding.step,
         "season": f"{encoding.season} steps",
@@ -74,6 +75,7 @@ def _columns(config: ForecastConfig) -> str:
         "time": [data.time] if data.time else [],
         "series": data.series,
         "known": data.known,
+        "past": data.past,
         "static": data.static,
     }
     return "; ".join(f"{use}: {', '.join(names)}" for use, names in uses.items() if names)

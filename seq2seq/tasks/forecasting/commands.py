@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
 Reads a table with the columns of the training data (the model's card names them), as CSV or
 Parquet, or arrays (.npz); standard input is CSV, as is a pipe. Forecasts what follows the last row
-with a value; rows behind it hold what is known ahead. Series need not be those of training.
+with a value of a target; rows behind it hold what is known ahead. Series need not be those of
+training.
 
 Writes a CSV table: series, target, time, mean, median, a column for each quantile. With --json a
 line for each series: series, times, targets (mean, median, quantiles by level, paths).

@@ -42,6 +42,7 @@ class ForecastDataConfig:
     series: list[str] = field(default_factory=list)  # columns that tell series apart; []: one
     targets: list[str] = field(default_factory=list)  # []: every column with no other use
     known: list[str] = field(default_factory=list)  # numbers known ahead: prices, holidays
+    past: list[str] = field(default_factory=list)  # numbers read up to the origin: weather
     static: list[str] = field(default_factory=list)  # one value a series: text or numbers
     step: str | None = None  # "h", "15min", "D", "B", "MS", ...; default: found in the times
     # a time that is not there: error; fill: a row without values; ignore: rows follow one another
@@ -178,6 +179,12 @@ def check(config: ForecastConfig, where: str) -> None:
             f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {scaling_of(model)}; "
             "expected two targets of one unit, and 'model.scaling: none'"
         )
+    if data.past and model.kind == "autoregressive":
+        raise UsageError(
+            f"{where}: 'data.past' names {', '.join(data.past)}, whose values end at the origin; "
+            "'model.kind: autoregressive' needs a value at every step behind it: use segments or "
+            "attention, or name the columns in 'data.targets'"
+        )
     _check_bases(model, where)
     for base in bases_of(model):
         _check_model(replace(model, base=base), where)
@@ -235,7 +242,7 @@ def _check_columns(data: ForecastDataConfig, where: str) -> None:
     uses: dict[str, str] = {}
     if data.time is not None:
         uses[data.time] = "time"
-    for use in ("series", "targets", "known", "static"):
+    for use in ("series", "targets", "known", "past", "static"):
         for name in getattr(data, use):
             if name in uses and (uses[name], use) != ("series", "static"):
                 raise UsageError(

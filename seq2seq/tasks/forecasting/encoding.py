@@ -20,12 +20,14 @@ from seq2seq.tasks.forecasting.times import Step, step_named
 
 ENCODING_FILE = "encoding.json"
 SERIES = "series"  # the category that ``model.series_embedding`` makes of a series' name
+# fields that encodings of before do not have
+_LATER = {"past_names", "past_mean", "past_deviation"}
 _SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Names, categories and statistics; C targets, K known covariates."""
+    """Names, categories and statistics; C targets, K known and J past covariates."""
 
     targets: tuple[str, ...]
     step: str  # as ``times.step_named`` reads it
@@ -39,6 +41,9 @@ class Encoding:
     categories: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     numbers: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)  # mean, dev.
     needs_static: tuple[str, ...] = ()
+    past_names: tuple[str, ...] = ()
+    past_mean: tuple[float, ...] = ()  # (J,)
+    past_deviation: tuple[float, ...] = ()
 
     @property
     def features(self) -> int:
@@ -53,7 +58,7 @@ class Encoding:
     def from_dict(cls, values: dict[str, Any]) -> Encoding:
         """Raises TypeError, ValueError or KeyError for values that are none."""
         fields = {field.name for field in dataclasses.fields(cls)}
-        if values.keys() != fields:
+        if not fields - _LATER <= values.keys() <= fields:
             raise KeyError(f"expected the keys {', '.join(sorted(fields))}")
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         for key in ("categories", "numbers"):
@@ -68,6 +73,7 @@ class Encoding:
         for names, *statistics in (
             (self.targets, self.target_mean, self.target_deviation),
             (self.known_names, self.known_mean, self.known_deviation),
+            (self.past_names, self.past_mean, self.past_deviation),
         ):
             for numbers in statistics:
                 if len(numbers) != len(names) or not np.isfinite(numbers).all():
@@ -86,6 +92,7 @@ class Encoding:
                 f"{self.step}"
             )
         _same(name, "known covariates are", series.known_names, self.known_names)
+        _same(name, "past covariates are", series.past_names, self.past_names)
         missing = [column for column in self.needs_static if column not in series.static]
         if missing:
             raise UsageError(
@@ -146,6 +153,9 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
     known_mean = known_deviation = np.zeros(0)
     if series.known is not None and series.known_offsets is not None:
         known_mean, known_deviation = _statistics(series.known, series.known_offsets, ends)
+    past_mean = past_deviation = np.zeros(0)
+    if series.past is not None:
+        past_mean, past_deviation = _statistics(series.past, series.offsets, ends)
     categories, numbers = {}, {}
     for name, column in series.static.items():
         if column.dtype.kind == "f":
@@ -168,6 +178,9 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
         categories,
         numbers,
         tuple(series.static),
+        series.past_names,
+        tuple(past_mean.tolist()),
+        tuple(past_deviation.tolist()),
     )
 
 

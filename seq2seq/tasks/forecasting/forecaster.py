@@ -320,6 +320,7 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> Model:
         len(encoding.numbers),
         encoding.season,
         places(model.read_base, encoding.targets, "model.read_base"),
+        len(encoding.past_names),
     )
     settings = config.forecast
     return build_model(model, sizes, len(settings.levels), settings.widths == "window")

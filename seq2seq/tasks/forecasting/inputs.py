@@ -2,7 +2,7 @@
 
 Rows are windows; with independent channels a row is one target of a window, so that a network
 sees many series of one value each. Sizes: R rows, L past steps, H horizon, C values a step, K
-covariates, E width of what is known of a row as a whole.
+covariates, J covariates of the past alone, E width of what is known of a row as a whole.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Sizes:
     numbers: int  # static columns of numbers
     season: int
     read_base: tuple[int, ...] = ()  # targets whose base the network reads
+    past: int = 0  # J, covariates of the past alone
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Inputs:
     observed: Tensor  # (R, L, C)
     past_features: Tensor  # (R, L, K)
     future_features: Tensor  # (R, H, K)
+    covariates: Tensor  # (R, L, 2 J) as ``Batch.past_features``
     static: Tensor  # (R, E); (C, E) where the rows of all windows are the same, one for each target
 
 

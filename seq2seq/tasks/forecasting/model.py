@@ -121,18 +121,19 @@ class ForecastModel(nn.Module):
     def _inputs(self, batch: Batch, normal: Normal) -> Inputs:
         steps = batch.past.shape[1]
         past = (batch.past - normal.shift[:, :steps]) / normal.factor[:, :steps]
-        observed, features = batch.observed, batch.features
+        observed, features, covariates = batch.observed, batch.features, batch.past_features
         if self.config.base == "regression":
             features = features[..., :0]
         if not self._joint:
             past, observed = apart(past), apart(observed)
             features = features.repeat_interleave(self.static.channels, 0)
+            covariates = covariates.repeat_interleave(self.static.channels, 0)
         static = self.static(batch.categories, batch.numbers)
         if self.sizes.read_base:
             level = normal.shift[:, steps - 1, list(self.sizes.read_base)]
             level = level.repeat_interleave(len(past) // len(level), 0)
             static = torch.cat([rows_of(static, len(past)), level], 1)
-        return Inputs(past, observed, features[:, :steps], features[:, steps:], static)
+        return Inputs(past, observed, features[:, :steps], features[:, steps:], covariates, static)
 
     def _outlook(self, parameters: Tensor, shift: Tensor, factor: Tensor) -> Outlook:
         if not self._joint:

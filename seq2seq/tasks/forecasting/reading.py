@@ -10,6 +10,7 @@ What happens to unusual input:
   steps apart: an error.
 - The forecast begins after the last row with a value in any target. Rows behind it are the future,
   and hold what is known ahead. A missing value before it is a missing value.
+- A past covariate may be missing, as a value; behind the last observed one it is not read.
 - A known covariate must have a value in every row; in rows that ``gaps: fill`` adds it is the one
   of the row before.
 - Times with a zone: steps below a day are counted in UTC and times are given back in the zone; for
@@ -54,6 +55,7 @@ class Columns:
     static: tuple[str, ...] = ()
     step: Step | None = None
     gaps: Literal["error", "fill", "ignore"] = "error"
+    past: tuple[str, ...] = ()
 
 
 def columns_of(data: ForecastDataConfig) -> Columns:
@@ -66,6 +68,7 @@ def columns_of(data: ForecastDataConfig) -> Columns:
         tuple(data.static),
         None if data.step is None else step_named(data.step),
         data.gaps,
+        tuple(data.past),
     )
 
 
@@ -133,6 +136,7 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
     targets = columns.targets or _others(frame, columns)
     values = _numbers(frame, targets, where)[order]
     known = _numbers(frame, columns.known, where)[order] if columns.known else None
+    past = _numbers(frame, columns.past, where)[order] if columns.past else None
     origin = _Rows(names, codes, order, where)
     if columns.time is None or columns.gaps == "ignore":
         times, step, zone = np.arange(len(times)) - bounds[codes], Step(1, "rows"), None
@@ -142,6 +146,8 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
         if filled is not None:
             bounds, source = filled
             values = np.where(source[:, None] < 0, np.nan, values[source])
+            if past is not None:
+                past = np.where(source[:, None] < 0, np.nan, past[source])
             if known is not None:
                 before = np.maximum.accumulate(np.arange(len(source)) * (source >= 0))
                 known = known[source[before]]
@@ -149,7 +155,9 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
     if known is not None:
         _check_known(known, columns.known, bounds, names, where)
     static = _static(frame, columns, codes, order, origin)
-    return _cut_future(names, starts, step, values, bounds, targets, known, columns, static, zone)
+    return _cut_future(
+        names, starts, step, values, bounds, targets, known, past, columns, static, zone
+    )
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,8 @@ class _Rows:
 def _check_columns(frame: DataFrame, columns: Columns, where: str) -> None:
     there = [str(column) for column in frame.columns]
     time = [columns.time] if columns.time is not None else []
-    for name in (*time, *columns.series, *columns.targets, *columns.known, *columns.static):
+    numbers = (*columns.targets, *columns.known, *columns.past)
+    for name in (*time, *columns.series, *numbers, *columns.static):
         if name not in there:
             near = difflib.get_close_matches(name, there, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}"
@@ -181,7 +190,7 @@ def _check_columns(frame: DataFrame, columns: Columns, where: str) -> None:
 
 
 def _others(frame: DataFrame, columns: Columns) -> tuple[str, ...]:
-    used = {columns.time, *columns.series, *columns.known, *columns.static}
+    used = {columns.time, *columns.series, *columns.known, *columns.past, *columns.static}
     return tuple(str(name) for name in frame.columns if name not in used)
 
 
@@ -270,6 +279,7 @@ def _cut_future(
     bounds: np.ndarray,
     targets: tuple[str, ...],
     known: np.ndarray | None,
+    past: np.ndarray | None,
     columns: Columns,
     static: dict[str, np.ndarray],
     zone: str | None,
@@ -297,6 +307,8 @@ def _cut_future(
         columns.known,
         static,
         zone,
+        past if past is None or kept.all() else past[kept],
+        columns.past,
     )
     check_values(series)
     return series

@@ -40,6 +40,11 @@ class SegmentNetwork(nn.Module):
         self.known = None
         if sizes.features:
             self.known = nn.Linear(width * sizes.features, size, bias=False)
+        self.covariates = None
+        if sizes.past:
+            self.covariates = nn.Linear(width * 2 * sizes.past, size, bias=False)
+            with torch.no_grad():  # as ``missing``
+                self.covariates.weight.view(size, width, 2, sizes.past)[:, :, 1] = 0
         self.layer = recurrent_layer(config.cell, size, size)
         self.positions = nn.Parameter(torch.randn(self.segments, size) * 0.5)
         self.static = nn.Linear(static, size, bias=False) if static else None
@@ -52,6 +57,8 @@ class SegmentNetwork(nn.Module):
         x = x + linear(self.missing, self._cut(1 - inputs.observed))
         if self.known is not None:
             x = x + linear(self.known, self._cut(inputs.past_features))
+        if self.covariates is not None:
+            x = x + linear(self.covariates, self._cut(inputs.covariates))
         _, state = self.layer(F.relu(x))
         y = self._ahead(inputs, state)  # (R, segments, hidden)
         y = linear(self.output, self.dropout(y))

@@ -1,7 +1,7 @@
 """A series and a forecast of it: plain data that every part of this task takes and gives.
 
 Sizes: T observed steps, F further steps whose covariates are known, H forecast steps, C targets,
-K known covariates, Q quantile levels, P sampled paths.
+K known covariates, J past covariates, Q quantile levels, P sampled paths.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Series:
     known_names: tuple[str, ...] = ()  # names of the K columns of ``known``
     static: Mapping[str, str | float] = field(default_factory=dict)  # text: a category
     zone: str | None = None  # the time zone in which times were given; see ``reading``
+    past: np.ndarray | None = None  # (T, J) float64, NaN where missing: read, not forecast
+    past_names: tuple[str, ...] = ()  # names of the J columns of ``past``
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.dtype != np.float64:
@@ -52,6 +54,12 @@ class Series:
                 f"series {self.name!r}: known covariates have shape ({rows}, {columns}); expected "
                 f"at least {len(self)} rows and {len(self.known_names)} columns"
             )
+        shape = (len(self), 0) if self.past is None else self.past.shape
+        if shape != (len(self), len(self.past_names)):
+            raise UsageError(
+                f"series {self.name!r}: past covariates have shape {shape}; expected ({len(self)} "
+                f"times, {len(self.past_names)} columns)"
+            )
 
     def __len__(self) -> int:
         return len(self.times)
@@ -68,7 +76,8 @@ class Series:
     def until(self, origin: int) -> Series:
         """The series as it was known at an earlier origin: its first ``origin`` steps are observed;
         covariates known ahead stay."""
-        return replace(self, times=self.times[:origin], values=self.values[:origin])
+        past = None if self.past is None else self.past[:origin]
+        return replace(self, times=self.times[:origin], values=self.values[:origin], past=past)
 
 
 @dataclass(frozen=True)

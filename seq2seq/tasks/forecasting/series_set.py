@@ -33,6 +33,8 @@ class SeriesSet(Sequence[Series]):
     known_names: tuple[str, ...] = ()
     static: Mapping[str, np.ndarray] = field(default_factory=dict)  # name -> (N,): text or float64
     zone: str | None = None
+    past: np.ndarray | None = None  # (sum of T, J) floating point, NaN where missing
+    past_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,6 +59,9 @@ class SeriesSet(Sequence[Series]):
         if self.known is not None and self.known_offsets is not None:
             first, last = self.known_offsets[index : index + 2]
             known = np.asarray(self.known[first:last], dtype=np.float64)
+        past = None
+        if self.past is not None:
+            past = np.asarray(self.past[begin:end], dtype=np.float64)
         return Series(
             str(self.names[index]),
             self.step.times(self.starts[index], np.arange(end - begin)),
@@ -67,6 +72,8 @@ class SeriesSet(Sequence[Series]):
             self.known_names,
             {name: _plain(column[index]) for name, column in self.static.items()},
             self.zone,
+            past,
+            self.past_names,
         )
 
     def __iter__(self) -> Iterator[Series]:
@@ -89,7 +96,7 @@ def pack(series: Sequence[Series]) -> SeriesSet:
         raise UsageError("no series; expected at least one")
     first = series[0]
     for one in series:
-        for what in ("step", "targets", "known_names", "zone"):
+        for what in ("step", "targets", "known_names", "past_names", "zone"):
             if getattr(one, what) != getattr(first, what):
                 raise UsageError(
                     f"series {one.name!r}: {what.replace('_', ' ')} is {getattr(one, what)!s}; "
@@ -106,6 +113,9 @@ def pack(series: Sequence[Series]) -> SeriesSet:
     if first.known is not None:
         known = np.concatenate([one.known for one in series if one.known is not None])
         known_offsets = _offsets([len(one) + one.future for one in series])
+    past = None
+    if first.past is not None:
+        past = np.concatenate([one.past for one in series if one.past is not None])
     return SeriesSet(
         np.array([one.name for one in series]),
         np.array([one.times[0] for one in series]),
@@ -118,6 +128,8 @@ def pack(series: Sequence[Series]) -> SeriesSet:
         first.known_names,
         {name: _column([one.static[name] for one in series], name) for name in first.static},
         first.zone,
+        past,
+        first.past_names,
     )
 
 
@@ -139,9 +151,23 @@ def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = Fa
     for one that is no whole number of at least 0; with ``positive`` for one that is not above 0.
     """
     _check_static(series)
+    _check_numbers(series, series.values, series.targets, counts=counts, positive=positive)
+    if series.past is not None:
+        _check_numbers(series, series.past, series.past_names)
+
+
+def _check_numbers(
+    series: SeriesSet,
+    numbers: np.ndarray,
+    names: tuple[str, ...],
+    *,
+    counts: bool = False,
+    positive: bool = False,
+) -> None:
+    """``check_values`` of the columns ``names``, (sum of T, columns)."""
     chunk = 1 << 20  # rows at once: the array may lie on disk
-    for begin in range(0, len(series.values), chunk):
-        values = np.asarray(series.values[begin : begin + chunk])
+    for begin in range(0, len(numbers), chunk):
+        values = np.asarray(numbers[begin : begin + chunk])
         missing = np.isnan(values)
         wrong, expected = (
             np.abs(values) > LARGEST,
@@ -158,7 +184,8 @@ def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = Fa
             expected = "a number above 0, as 'base_form: multiplicative' or 'transform: log' needs"
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            raise UsageError(_place(series, begin + row, column, values[row, column], expected))
+            found = f"{names[column]} is {values[row, column]:g}"
+            raise UsageError(f"{_place(series, begin + row)}: {found}; expected {expected}")
 
 
 def _check_static(series: SeriesSet) -> None:
@@ -172,11 +199,9 @@ def _check_static(series: SeriesSet) -> None:
             )
 
 
-def _place(series: SeriesSet, row: int, column: int, value: float, expected: str) -> str:
+def _place(series: SeriesSet, row: int) -> str:
+    """Where a row of the set stands, for an error."""
     number = int(np.searchsorted(series.offsets, row, side="right")) - 1
     row -= int(series.offsets[number])
     time = series.step.times(series.starts[number], np.array(row))[()]
-    return (
-        f"series {str(series.names[number])!r}, row {row + 1} (time {shown(time)}): "
-        f"{series.targets[column]} is {value:g}; expected {expected}"
-    )
+    return f"series {str(series.names[number])!r}, row {row + 1} (time {shown(time)})"

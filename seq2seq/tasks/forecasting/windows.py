@@ -1,7 +1,8 @@
 """Windows of series, drawn by index arithmetic: none is stored, and no loop runs over them.
 
 A window is an origin in a series: what lies before it is the past, ``horizon`` steps from it on are
-the future. Sizes: B windows, R steps of the past that are read, H horizon, C targets, K covariates.
+the future. Sizes: B windows, R steps of the past that are read, H horizon, C targets, K covariates
+of past and future, J covariates of the past alone.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Batch:
     future: Tensor  # (B, H, C), 0 where missing
     future_observed: Tensor  # (B, H, C)
     features: Tensor  # (B, R + H, K)
+    # (B, R, 2 J): J covariates, a missing one is the last one before it; then J marks, 1: missing
+    past_features: Tensor
     categories: Tensor  # (B, S) int64, 0: never seen
     numbers: Tensor  # (B, N)
     shift: Tensor  # (B, C)
@@ -110,6 +113,7 @@ class WindowCutter:
             torch.from_numpy(future),
             torch.from_numpy(known.astype(np.float32)),
             torch.from_numpy(self._features(index, rows)),
+            torch.from_numpy(self._past_features(flat, inside)),
             torch.from_numpy(self._codes[index]),
             torch.from_numpy(self._numbers[index]),
             torch.from_numpy(shift.astype(np.float32)),
@@ -133,6 +137,20 @@ class WindowCutter:
         if not parts:
             return np.zeros((*rows.shape, 0), dtype=np.float32)
         return parts[0] if len(parts) == 1 else np.concatenate(parts, -1)
+
+    def _past_features(self, flat: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """``flat``: rows of the set (B, R + H); ``inside``: whether each is one of its window ->
+        (B, R, 2 J) float32"""
+        series, encoding, reach = self.series, self.encoding, self.reach.reach
+        if series.past is None:
+            return np.zeros((len(flat), reach, 0), dtype=np.float32)
+        flat, inside = flat[:, :reach], inside[:, :reach]
+        values = np.asarray(series.past[flat.ravel()], dtype=np.float64)
+        values = (values - encoding.past_mean) / encoding.past_deviation
+        values = values.reshape(*flat.shape, -1).astype(np.float32)  # (B, R, J)
+        there = inside[..., None] & ~np.isnan(values)
+        filled = values if there.all() else _filled(values, there)
+        return np.concatenate([filled, ~there], -1, dtype=np.float32)
 
 
 def _filled(values: np.ndarray, there: np.ndarray) -> np.ndarray:

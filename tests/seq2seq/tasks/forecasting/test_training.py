@@ -227,6 +227,7 @@ def test_configurations_are_valid(name):
         ("data", {"calendar": ["moon"]}, "holds 'moon'"),
         ("data", {"targets": ["a"], "known": ["a"]}, "one use of each column"),
         ("data", {"targets": ["time"]}, "one use of each column"),
+        ("data", {"past": ["a"], "known": ["a"]}, "one use of each column"),
     ],
 )
 def test_configurations_that_make_no_sense(section, values, message):
