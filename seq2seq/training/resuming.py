@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
@@ -25,16 +26,27 @@ def check_same_run(path: Path, config: RunConfig) -> None:
             raise RunError(f"{path}: cannot be read ({error})") from None
         before = config_to_dict(config_from_dict(read, str(path)))
         # the task first: one that is another has other sections and keys
-        sections = [name for name in before if name not in _MAY_DIFFER]
-        for section in sorted(sections, key=lambda name: name != "task"):
-            old, new = before[section], values.get(section)
-            if not isinstance(old, dict) or not isinstance(new, dict):
-                old, new = {section: old}, {section: new}
-            for key in old:
-                name = key if key == section else f"{section}.{key}"
-                if old[key] != new[key] and key not in _MAY_CHANGE:
-                    raise UsageError(
-                        f"--resume: '{name}' is {new[key]!r}, the run in {path.parent} "
-                        f"was started with {old[key]!r}; give it the same value or another --output"
-                    )
+        for section in sorted(before, key=lambda name: name != "task"):
+            if section in _MAY_DIFFER:
+                continue
+            found = _first_difference(section, before[section], values.get(section))
+            if found is not None:
+                name, old, new = found
+                raise UsageError(
+                    f"--resume: '{name}' is {new!r}, the run in {path.parent} was started with "
+                    f"{old!r}; give it the same value or another --output"
+                )
     checkpoints.write_text(path, json.dumps(values, indent=1))
+
+
+def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
+    """The first key of a section whose value is another, as the configuration orders them: its
+    dotted name, the value of before and the value now."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return None if old == new else (name, old, new)
+    for key in [*old, *(key for key in new if key not in old)]:
+        if key not in _MAY_CHANGE:
+            found = _first_difference(f"{name}.{key}", old.get(key), new.get(key))
+            if found is not None:
+                return found
+    return None

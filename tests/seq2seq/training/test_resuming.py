@@ -23,3 +23,30 @@ def test_another_task_is_named_whatever_keys_it_has(tmp_path, first, second):
     with pytest.raises(UsageError, match=f"'task' is '{second['task']}'.*'{first['task']}'"):
         check_same_run(path, config_from_dict(second))
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"encoder": {"layers": 3}}}, "'model.encoder.layers' is 3, .* with 2"),
+        (
+            {"model": {"decoder": {"cell": "gru"}}, "training": {"learning_rate": 1.0}},
+            "'model.decoder.cell' is 'gru', .* with 'lstm'",
+        ),
+        ({"training": {"betas": [0.5, 0.9]}}, r"'training.betas' is \[0.5, 0.9\]"),
+        ({"seed": 9}, "'seed' is 9"),
+    ],
+)
+def test_the_key_itself_is_named_however_deep_it_lies(tmp_path, change, message):
+    first = TRANSLATION | {"model": {"encoder": {"layers": 2}, "decoder": {"cell": "lstm"}}}
+    path = tmp_path / "config.json"
+    check_same_run(path, config_from_dict(first))
+    (tmp_path / "checkpoints" / "last").mkdir(parents=True)
+    before = path.read_bytes()
+    model = {key: own | change.get("model", {}).get(key, {}) for key, own in first["model"].items()}
+    with pytest.raises(UsageError, match=message):
+        check_same_run(path, config_from_dict(first | change | {"model": model}))
+    assert path.read_bytes() == before
+    free = {"training": {"max_epochs": 99, "threads": 2}, "output": "elsewhere"}
+    check_same_run(path, config_from_dict(first | free))
+    assert path.read_bytes() != before
