@@ -88,15 +88,14 @@ def m4(source: Path) -> dict[str, pandas.DataFrame]:
 
 
 def pm25(source: Path) -> dict[str, pandas.DataFrame]:
-    """Hours of Beijing's air, 2010 to 2014: fine dust, with gaps, and the weather. Where the wind
-    comes from is 1 in one of three columns, and in none when it is calm or changes (cv)."""
+    """Hours of Beijing's air, 2010 to 2014: fine dust, with gaps, and the weather; the wind comes
+    from NW, NE or SE, or is calm or changes (cv)."""
     table = read(source)
     weather = ["DEWP", "TEMP", "PRES", "Iws"]
     expect(table, ["year", "month", "day", "hour", "pm2.5", *weather, "cbwd"], source)
     time = pandas.to_datetime(table[["year", "month", "day", "hour"]])
     found = table[["pm2.5", *weather]].copy()
-    for wind in ("NW", "NE", "SE"):
-        found[f"wind_{wind}"] = (table["cbwd"] == wind).astype(int)
+    found["wind"] = table["cbwd"]
     found.insert(0, "time", time)
     first = found["pm2.5"].first_valid_index()
     return {"pm25": found.loc[first:]}

@@ -41,8 +41,10 @@ class ForecastDataConfig:
     time: str | None = "time"  # the time column; null: rows are numbered
     series: list[str] = field(default_factory=list)  # columns that tell series apart; []: one
     targets: list[str] = field(default_factory=list)  # []: every column with no other use
-    known: list[str] = field(default_factory=list)  # numbers known ahead: prices, holidays
-    past: list[str] = field(default_factory=list)  # numbers read up to the origin: weather
+    # covariates, numbers or text (see ``text_columns``): known ahead, as prices and holidays; read
+    # up to the origin alone, as the weather
+    known: list[str] = field(default_factory=list)
+    past: list[str] = field(default_factory=list)
     static: list[str] = field(default_factory=list)  # one value a series: text or numbers
     step: str | None = None  # "h", "15min", "D", "B", "MS", ...; default: found in the times
     # a time that is not there: error; fill: a row without values; ignore: rows follow one another

@@ -21,7 +21,7 @@ from seq2seq.tasks.forecasting.times import Step, step_named
 ENCODING_FILE = "encoding.json"
 SERIES = "series"  # the category that ``model.series_embedding`` makes of a series' name
 # fields that encodings of before do not have
-_LATER = {"past_names", "past_mean", "past_deviation"}
+_LATER = {"past_names", "past_mean", "past_deviation", "texts"}
 _SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
 
 
@@ -44,6 +44,7 @@ class Encoding:
     past_names: tuple[str, ...] = ()
     past_mean: tuple[float, ...] = ()  # (J,)
     past_deviation: tuple[float, ...] = ()
+    texts: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # of covariates
 
     @property
     def features(self) -> int:
@@ -61,8 +62,8 @@ class Encoding:
         if not fields - _LATER <= values.keys() <= fields:
             raise KeyError(f"expected the keys {', '.join(sorted(fields))}")
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        for key in ("categories", "numbers"):
-            values[key] = {name: tuple(one) for name, one in values[key].items()}
+        for key in ("categories", "numbers", "texts"):
+            values[key] = {name: tuple(one) for name, one in values.get(key, {}).items()}
         step_named(values["step"])
         found = cls(**values)
         found._check_sizes()
@@ -181,6 +182,7 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
         series.past_names,
         tuple(past_mean.tolist()),
         tuple(past_deviation.tolist()),
+        dict(series.texts),
     )
 
 

@@ -99,7 +99,10 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         """Which columns of a table this model reads."""
         columns = columns_of(self.config.data)
         return dataclasses.replace(
-            columns, targets=self.encoding.targets, step=step_named(self.encoding.step)
+            columns,
+            targets=self.encoding.targets,
+            step=step_named(self.encoding.step),
+            texts=self.encoding.texts,
         )
 
     def read(self, location: str | os.PathLike[str]) -> SeriesSet:

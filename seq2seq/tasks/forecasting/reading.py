@@ -16,6 +16,7 @@ What happens to unusual input:
 - Times with a zone: steps below a day are counted in UTC and times are given back in the zone; for
   longer steps the date on the zone's clocks counts, and the zone is dropped.
 - Whole numbers, truth values and numbers in text are read as numbers.
+- Covariates may be text: see ``text_columns``.
 
 Every error names the series and the row, counted from 1 below the header.
 """
@@ -38,6 +39,7 @@ from seq2seq.tasks.forecasting.config import ForecastDataConfig
 from seq2seq.tasks.forecasting.regular import fill_gaps, parse_times, regular_step
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values
 from seq2seq.tasks.forecasting.tables import read_stream, read_table
+from seq2seq.tasks.forecasting.text_columns import Covariates, Texts, numbers, read_covariates
 from seq2seq.tasks.forecasting.times import Step, step_named
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Columns:
     step: Step | None = None
     gaps: Literal["error", "fill", "ignore"] = "error"
     past: tuple[str, ...] = ()
+    texts: Texts | None = None  # of known and past columns; None: those of the table
 
 
 def columns_of(data: ForecastDataConfig) -> Columns:
@@ -135,8 +138,10 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
     bounds = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
     targets = columns.targets or _others(frame, columns)
     values = _numbers(frame, targets, where)[order]
-    known = _numbers(frame, columns.known, where)[order] if columns.known else None
-    past = _numbers(frame, columns.past, where)[order] if columns.past else None
+    known, past = (
+        read_covariates(frame, own, columns.texts, where) for own in (columns.known, columns.past)
+    )
+    known, past = (one and one._replace(values=one.values[order]) for one in (known, past))
     origin = _Rows(names, codes, order, where)
     if columns.time is None or columns.gaps == "ignore":
         times, step, zone = np.arange(len(times)) - bounds[codes], Step(1, "rows"), None
@@ -147,17 +152,17 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
             bounds, source = filled
             values = np.where(source[:, None] < 0, np.nan, values[source])
             if past is not None:
-                past = np.where(source[:, None] < 0, np.nan, past[source])
+                past = past._replace(
+                    values=np.where(source[:, None] < 0, np.nan, past.values[source])
+                )
             if known is not None:
                 before = np.maximum.accumulate(np.arange(len(source)) * (source >= 0))
-                known = known[source[before]]
+                known = known._replace(values=known.values[source[before]])
     starts = times[np.searchsorted(codes, np.arange(len(names)))]
     if known is not None:
-        _check_known(known, columns.known, bounds, names, where)
+        _check_known(known, bounds, names, where)
     static = _static(frame, columns, codes, order, origin)
-    return _cut_future(
-        names, starts, step, values, bounds, targets, known, past, columns, static, zone
-    )
+    return _cut_future(names, starts, step, values, bounds, targets, known, past, static, zone)
 
 
 @dataclass(frozen=True)
@@ -178,8 +183,8 @@ class _Rows:
 def _check_columns(frame: DataFrame, columns: Columns, where: str) -> None:
     there = [str(column) for column in frame.columns]
     time = [columns.time] if columns.time is not None else []
-    numbers = (*columns.targets, *columns.known, *columns.past)
-    for name in (*time, *columns.series, *numbers, *columns.static):
+    read = (*columns.targets, *columns.known, *columns.past)
+    for name in (*time, *columns.series, *read, *columns.static):
         if name not in there:
             near = difflib.get_close_matches(name, there, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(there)}"
@@ -211,41 +216,23 @@ def _names(frame: DataFrame, keys: Sequence[str], where: str) -> tuple[np.ndarra
 
 
 def _numbers(frame: DataFrame, names: Sequence[str], where: str) -> np.ndarray:
-    """Columns as (rows, columns) float64; UsageError for a value that is no number."""
-    import pandas
-
+    """Target columns as (rows, columns) float64; UsageError for a value that is no number."""
     if not names:
         raise UsageError(f"{where}: no target column; name it in 'data.targets'")
-    parts = []
-    for name in names:
-        column = frame[name]
-        if pandas.api.types.is_datetime64_any_dtype(column):
-            found = pandas.Series(np.nan, index=column.index)
-        else:
-            found = pandas.to_numeric(column, errors="coerce")
-        wrong = (found.isna() & column.notna()).to_numpy()
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise UsageError(
-                f"{where}: row {row + 1}: {name} is {str(column.iloc[row])!r}; expected a number "
-                "(name the columns to forecast in 'data.targets')"
-            )
-        parts.append(found.to_numpy(dtype=np.float64, na_value=np.nan))
-    return np.stack(parts, 1)
+    hint = " (name the columns to forecast in 'data.targets')"
+    return np.stack([numbers(frame[name], where, hint) for name in names], 1)
 
 
-def _check_known(
-    known: np.ndarray, columns: Sequence[str], bounds: np.ndarray, names: np.ndarray, where: str
-) -> None:
-    wrong = ~(np.abs(known) <= LARGEST)
+def _check_known(known: Covariates, bounds: np.ndarray, names: np.ndarray, where: str) -> None:
+    wrong = ~(np.abs(known.values) <= LARGEST)
     if not wrong.any():
         return
     row, column = (int(one) for one in np.argwhere(wrong)[0])
     series = int(np.searchsorted(bounds, row, side="right")) - 1
     raise UsageError(
         f"{where}: series {str(names[series])!r}, row {row - bounds[series] + 1} of it: "
-        f"{columns[column]} is {known[row, column]:g}; a covariate known ahead needs a number in "
-        f"every row, of at most {LARGEST:.2g}"
+        f"{known.names[column]} is {known.values[row, column]:g}; a covariate known ahead needs a "
+        f"number in every row, of at most {LARGEST:.2g}"
     )
 
 
@@ -278,9 +265,8 @@ def _cut_future(
     values: np.ndarray,
     bounds: np.ndarray,
     targets: tuple[str, ...],
-    known: np.ndarray | None,
-    past: np.ndarray | None,
-    columns: Columns,
+    known: Covariates | None,
+    past: Covariates | None,
     static: dict[str, np.ndarray],
     zone: str | None,
 ) -> SeriesSet:
@@ -302,13 +288,14 @@ def _cut_future(
         values if kept.all() else values[kept],
         np.concatenate([[0], np.cumsum(lengths)]),
         targets,
-        known,
+        None if known is None else known.values,
         None if known is None else bounds,
-        columns.known,
+        () if known is None else known.names,
         static,
         zone,
-        past if past is None or kept.all() else past[kept],
-        columns.past,
+        None if past is None else past.values if kept.all() else past.values[kept],
+        () if past is None else past.names,
+        {name: texts for one in (known, past) if one for name, texts in one.texts.items()},
     )
     check_values(series)
     return series

@@ -35,6 +35,8 @@ class SeriesSet(Sequence[Series]):
     zone: str | None = None
     past: np.ndarray | None = None  # (sum of T, J) floating point, NaN where missing
     past_names: tuple[str, ...] = ()
+    # columns of text that known and past covariates were made of: see ``text_columns``
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)

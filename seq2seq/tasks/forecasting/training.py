@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from seq2seq.tasks.forecasting.rolling import Origins, actual_values, origins_of
 from seq2seq.tasks.forecasting.scores import check_installed
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.splits import split_series
+from seq2seq.tasks.forecasting.text_columns import Texts
 from seq2seq.tasks.forecasting.widths import learn_widths, width_of
 from seq2seq.tasks.forecasting.windows import Batch, TrainingBatches, WindowCutter, Windows
 from seq2seq.training.log import say
@@ -74,7 +76,12 @@ class ForecastTask:
             first = Forecaster.from_pretrained(options.start_from, device="cpu")
             _check_networks(first.config, config)
         say(f"reading {config.data.train}", accelerator.is_main_process)
-        self.sets = _Sets(config)
+        saved = resume and (folder / ENCODING_FILE).exists()
+        before = first.encoding if first else load_encoding(folder) if saved else None
+        self.sets = _Sets(config, None if before is None else before.texts)
+        for name, texts in self.sets.train.texts.items():
+            message = f"{name} is text, read as {len(texts)} columns: {', '.join(texts)}"
+            say(message, accelerator.is_main_process)
         with accelerator.main_process_first():
             # the main process comes first and writes it, the others read what it wrote
             keep = resume or not accelerator.is_main_process
@@ -299,12 +306,13 @@ def _check_networks(first: ForecastConfig, config: ForecastConfig) -> None:
 class _Sets:
     """The series of a run and how they are split."""
 
-    def __init__(self, config: ForecastConfig) -> None:
+    def __init__(self, config: ForecastConfig, texts: Texts | None) -> None:
+        """``texts``: those of covariates that a model knows already."""
         data = config.data
         if not data.train:
             raise UsageError("'data.train' is not set; expected a file of series")
-        columns = columns_of(data)
-        self.train = read_series(data.train, columns)
+        self.train = read_series(data.train, replace(columns_of(data), texts=texts))
+        columns = replace(columns_of(data), texts=self.train.texts)
         self.others = {
             split: read_series(getattr(data, split), columns)
             for split in ("validation", "test")

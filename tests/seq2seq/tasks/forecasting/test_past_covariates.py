@@ -204,7 +204,7 @@ def test_a_time_that_is_filled_in_has_none():
     ("change", "message"),
     [
         ({"wind": np.inf}, r"series 's0', row 1 \(time 2024-03-01 05:00.*\): wind is inf"),
-        ({"wind": "strong"}, "row 1: wind is 'strong'; expected a number"),
+        ({"wind": ["strong"] + [1.0] * 125}, "row 1: wind is 'strong'; expected a number"),
         ({}, "no column 'wind'; did you mean 'wint'"),
     ],
 )
