@@ -34,6 +34,8 @@ class Base(nn.Module):
 
     - last: the last value.
     - mean: the mean of the context.
+    - last and mean with ``model.reversion``: h steps ahead the same times ``exp(-k h)``, so that it
+      falls back to 0, the mean by which values are scaled (see ``Reversion``).
     - regression: a learned linear map of the covariates at each step (calendar, known), and the
       mean over the context of what it leaves (a profile of the day, as in Lin et al. 2024,
       CycleNet). The network does not read the covariates then.
@@ -60,6 +62,7 @@ class Base(nn.Module):
             self.regression = nn.Linear(sizes.features, sizes.targets, bias=False)
             nn.init.zeros_(self.regression.weight)
         self.rate = VelocityRate() if self.kind == "steady_velocity" else None
+        self.reversion = Reversion(sizes.targets, config.horizon) if config.reversion else None
         self.joint = config.channels == "joint"
         self.rates = nn.Parameter(torch.tensor([0.0, -1.0])) if self.kind == "smoothing" else None
 
@@ -84,6 +87,8 @@ class Base(nn.Module):
         if self.kind in ("velocity", "steady_velocity") and steps > 1:
             ahead = torch.arange(1 - steps, self.horizon + 1, device=past.device).clamp_min(0)
             base = base + ahead[:, None] * self._velocity(past)
+        if self.reversion is not None:
+            base = torch.cat([base[:, :steps], base[:, steps:] * self.reversion()], 1)
         if self.multiplicative:
             base = base.clamp_min(_LEAST)
             return Normal(base, base)
@@ -124,6 +129,27 @@ class Base(nn.Module):
         weight = observed * ((1 - alpha) ** age)[:, None] + 1e-12
         level = (weight * plain).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
         return level, profile
+
+
+class Reversion(nn.Module):
+    """What is left of a distance from the mean h steps ahead of H, with a rate k for each target:
+
+        exp(-k h),  k = exp(5 w) / H
+
+    the forecast of an autoregression of first order around its mean (Box and Jenkins 1970). A
+    network that reads distances to its base knows no level, and cannot learn to come back to one. w
+    is learned; the 5 lets it move far enough in the few steps that a network needs.
+    """
+
+    def __init__(self, targets: int, horizon: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((targets,), -0.4))  # 87% are left at the end
+        self.horizon = horizon
+
+    def forward(self) -> Tensor:
+        """-> (H, C)"""
+        ahead = torch.arange(1, self.horizon + 1, device=self.weight.device) / self.horizon
+        return torch.exp(-torch.exp(5 * self.weight) * ahead[:, None])
 
 
 class VelocityRate(nn.Module):

@@ -88,6 +88,9 @@ class ForecastModelConfig:
     # a further network for each of these bases; the mean forecast of all counts (see ``committee``)
     other_bases: list[BaseName] = field(default_factory=list)
     base_form: Literal["additive", "multiplicative"] = "additive"
+    # the bases last and mean fall back to the mean of training, or of the window as scaled, the
+    # further ahead the nearer; how fast is learned for each target
+    reversion: bool = False
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)
     head: Literal["point", "gaussian", "student", "negative_binomial", "quantiles"] = "quantiles"
@@ -337,6 +340,12 @@ def _check_model(model: ForecastModelConfig, where: str) -> None:
         raise UsageError(
             f"{where}: 'model.base_form: multiplicative' divides by the base; set 'model.scaling' "
             "to mean or none"
+        )
+    if model.reversion and (base not in ("last", "mean") or scaling not in ("global", "window")):
+        raise UsageError(
+            f"{where}: 'model.reversion' has the bases last and mean fall back to the mean that "
+            f"'model.scaling' takes away, global or window; 'model.base' is {base}, "
+            f"'model.scaling' {scaling}"
         )
     if model.base_form == "multiplicative" and base == "none":
         raise UsageError(f"{where}: 'model.base_form: multiplicative' needs a 'model.base'")

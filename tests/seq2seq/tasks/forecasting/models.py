@@ -35,6 +35,10 @@ MODELS = {
     "velocity": {"kind": "segments", "base": "velocity", "channels": "joint", "head": "gaussian"},
     "steady velocity": {"kind": "attention", "base": "steady_velocity", "channels": "joint"},
     "committee": {"kind": "segments", "base": "mean", "other_bases": ["last"], "head": "point"},
+    "reversion": {
+        **{"kind": "segments", "scaling": "global", "base": "last", "other_bases": ["mean"]},
+        **{"reversion": True, "head": "point"},
+    },
     "committee, joint": {
         **{"kind": "attention", "base": "seasonal", "other_bases": ["last", "regression"]},
         **{"channels": "joint", "head": "quantiles"},

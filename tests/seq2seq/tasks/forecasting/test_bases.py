@@ -32,6 +32,42 @@ def test_last_mean_and_velocity():
     assert ahead == [121.0 + 21 * n for n in range(1, 6)]
 
 
+def reverting(kind, targets=1, horizon=5):
+    config = ForecastModelConfig(base=kind, horizon=horizon, reversion=True, scaling="global")
+    return Base(config, Sizes(targets, 2, (), 0, season=4))
+
+
+def test_reversion_falls_back_to_the_mean_by_which_values_are_scaled():
+    past = torch.arange(24.0).reshape(1, 12, 2)
+    seen = torch.ones_like(past)
+    for kind, level in (("last", past[0, -1]), ("mean", past[0].mean(0))):
+        base = reverting(kind, 2)
+        with torch.no_grad():
+            base.reversion.weight.copy_(torch.tensor([-0.2, 0.1]))
+        shift = of(base, past, seen).shift[0]
+        assert torch.equal(shift[:12], level.expand(12, 2))  # the past is as without
+        rate = torch.exp(5 * base.reversion.weight) / 5
+        for ahead in range(1, 6):
+            expected = level * torch.exp(-rate * ahead)
+            assert shift[11 + ahead].tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_reversion_learns_the_rate_of_each_target():
+    """Two autoregressions of first order, which keep 0.9 and 0.5 of a distance each step."""
+    keep, random = torch.tensor([0.9, 0.5]), torch.Generator().manual_seed(0)
+    base = reverting("last", 2)
+    optimizer = torch.optim.Adam(base.parameters(), 0.01)
+    for _ in range(300):
+        past = torch.randn(64, 12, 2, generator=random)
+        future = past[:, -1:] * keep ** torch.arange(1, 6)[:, None]
+        future = future + 0.3 * torch.randn(future.shape, generator=random)
+        loss = (of(base, past, torch.ones_like(past)).shift[:, 12:] - future).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert base.reversion()[0].tolist() == pytest.approx(keep.tolist(), abs=0.03)
+
+
 def noisy_line(noise, turned=0.0, seed=0):
     """64 windows of a point that moves 0.5 a step along a line, measured with noise: (64, 12, 2)"""
     random = torch.Generator().manual_seed(seed)
