@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -88,8 +89,8 @@ class ForecastModelConfig:
     # a further network for each of these bases; the mean forecast of all counts (see ``committee``)
     other_bases: list[BaseName] = field(default_factory=list)
     base_form: Literal["additive", "multiplicative"] = "additive"
-    # the bases last and mean fall back to the mean of training, or of the window as scaled, the
-    # further ahead the nearer; how fast is learned for each target
+    # the bases last and mean fall back to the mean of training (scaling global) or last to that of
+    # the window, the further ahead the nearer; how fast is learned for each target
     reversion: bool = False
     # targets whose base at the origin the network reads, too: what a base takes away, as a height
     read_base: list[str] = field(default_factory=list)
@@ -184,12 +185,8 @@ def check(config: ForecastConfig, where: str) -> None:
             f"{where}: 'data.rotate' is {data.rotate}, 'model.scaling' {scaling_of(model)}; "
             "expected two targets of one unit, and 'model.scaling: none'"
         )
-    if data.past and model.kind == "autoregressive":
-        raise UsageError(
-            f"{where}: 'data.past' names {', '.join(data.past)}, whose values end at the origin; "
-            "'model.kind: autoregressive' needs a value at every step behind it: use segments or "
-            "attention, or name the columns in 'data.targets'"
-        )
+    if data.past:
+        check_past(model.kind, data.past, where)
     _check_bases(model, where)
     for base in bases_of(model):
         _check_model(replace(model, base=base), where)
@@ -241,6 +238,16 @@ def networks_of(model: ForecastModelConfig) -> list[tuple[BaseName, LossName]]:
     """The base of each network, and the loss that trains it where its head is a point."""
     others = model.other_losses or [model.loss] * len(model.other_bases)
     return [(base_of(model), model.loss), *zip(model.other_bases, others, strict=True)]
+
+
+def check_past(kind: str, names: Sequence[str], where: str) -> None:
+    """Raises UsageError for a kind of model that does not read past covariates."""
+    if kind == "autoregressive":
+        raise UsageError(
+            f"{where}: 'data.past' names {', '.join(names)}, whose values end at the origin; "
+            "'model.kind: autoregressive' needs a value at every step behind it: use segments or "
+            "attention, or name the columns in 'data.targets'"
+        )
 
 
 def _check_columns(data: ForecastDataConfig, where: str) -> None:
@@ -341,10 +348,11 @@ def _check_model(model: ForecastModelConfig, where: str) -> None:
             f"{where}: 'model.base_form: multiplicative' divides by the base; set 'model.scaling' "
             "to mean or none"
         )
-    if model.reversion and (base not in ("last", "mean") or scaling not in ("global", "window")):
+    means = {"last": ("global", "window"), "mean": ("global",)}  # that of a window is 0 already
+    if model.reversion and scaling not in means.get(base, ()):
         raise UsageError(
             f"{where}: 'model.reversion' has the bases last and mean fall back to the mean that "
-            f"'model.scaling' takes away, global or window; 'model.base' is {base}, "
+            f"'model.scaling' takes away, global, or window for last; 'model.base' is {base}, "
             f"'model.scaling' {scaling}"
         )
     if model.base_form == "multiplicative" and base == "none":

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from seq2seq.array_files import LARGEST
 from seq2seq.errors import RunError, UsageError
 from seq2seq.json_files import read_json
 from seq2seq.tasks.forecasting.calendar_features import features_of, resolve
@@ -51,6 +52,13 @@ class Encoding:
         """Covariates of each step."""
         return features_of(self.calendar) + len(self.known_names)
 
+    @property
+    def constant(self) -> list[str]:
+        """Covariates that do not vary in training, which a model does not read."""
+        spreads = (*self.known_deviation, *self.past_deviation)
+        names = (*self.known_names, *self.past_names)
+        return [name for name, one in zip(names, spreads, strict=True) if one == LARGEST]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return dataclasses.asdict(self)
@@ -59,7 +67,7 @@ class Encoding:
     def from_dict(cls, values: dict[str, Any]) -> Encoding:
         """Raises TypeError, ValueError or KeyError for values that are none."""
         fields = {field.name for field in dataclasses.fields(cls)}
-        if not fields - _LATER <= values.keys() <= fields:
+        if values.keys() not in (fields, fields - _LATER):
             raise KeyError(f"expected the keys {', '.join(sorted(fields))}")
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         for key in ("categories", "numbers", "texts"):
@@ -79,6 +87,18 @@ class Encoding:
             for numbers in statistics:
                 if len(numbers) != len(names) or not np.isfinite(numbers).all():
                     raise ValueError("a mean or deviation is missing or no number")
+        spreads = (*self.target_deviation, *self.known_deviation, *self.past_deviation)
+        if not all(spread > 0 for spread in spreads):
+            raise ValueError("a deviation is not above 0")
+        for names in (self.targets, self.known_names, self.past_names, *self.texts.values()):
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"a name is no text: {names}")
+        for name, texts in self.texts.items():
+            own = tuple(f"{name}={text}" for text in texts) or (f"{name}=",)
+            columns = self.known_names if own[0] in self.known_names else self.past_names
+            begin = columns.index(own[0])  # ValueError without it
+            if columns[begin : begin + len(own)] != own:
+                raise ValueError(f"the texts of {name} and its columns differ")
         if not isinstance(self.season, int) or self.season < 1 or not self.targets:
             raise ValueError(f"season is {self.season!r}, targets are {self.targets!r}")
 
@@ -153,10 +173,10 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
     mean, deviation = _statistics(series.values, series.offsets, ends)
     known_mean = known_deviation = np.zeros(0)
     if series.known is not None and series.known_offsets is not None:
-        known_mean, known_deviation = _statistics(series.known, series.known_offsets, ends)
+        known_mean, known_deviation = _statistics(series.known, series.known_offsets, ends, LARGEST)
     past_mean = past_deviation = np.zeros(0)
     if series.past is not None:
-        past_mean, past_deviation = _statistics(series.past, series.offsets, ends)
+        past_mean, past_deviation = _statistics(series.past, series.offsets, ends, LARGEST)
     categories, numbers = {}, {}
     for name, column in series.static.items():
         if column.dtype.kind == "f":
@@ -166,6 +186,8 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
             categories[name] = tuple(sorted(set(column.astype(str).tolist())))
     if config.model.series_embedding:
         categories[SERIES] = tuple(sorted(set(series.names.astype(str).tolist())))
+    # what does not vary in training is divided by LARGEST: nothing is learned of it, and where it
+    # varies later, it says nothing either
     return Encoding(
         series.targets,
         str(series.step),
@@ -194,10 +216,11 @@ def default_season(step: Step) -> int:
 
 
 def _statistics(
-    values: np.ndarray, offsets: np.ndarray, ends: np.ndarray
+    values: np.ndarray, offsets: np.ndarray, ends: np.ndarray, constant: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column over the first ``ends`` rows of each series,
-    missing values left out; 0 and 1 without any, a deviation of 1 for a constant column."""
+    missing values left out; a mean of 0 without any, a deviation of ``constant`` for a column that
+    does not vary."""
     count = np.zeros(values.shape[1])
     total, squares = np.zeros_like(count), np.zeros_like(count)
     centre: np.ndarray | None = None
@@ -219,7 +242,7 @@ def _statistics(
     shift = total / divisor
     mean = shift if centre is None else centre + shift
     deviation = np.sqrt(np.maximum(squares / divisor - shift**2, 0))
-    return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, 1.0)
+    return mean, np.where(deviation > 1e-12 * np.abs(mean), deviation, constant)
 
 
 def _before_ends(

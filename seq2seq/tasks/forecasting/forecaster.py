@@ -20,7 +20,13 @@ from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
 from seq2seq.tasks.forecasting.committee import Model, build_model
-from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of, check_levels, scaling_of
+from seq2seq.tasks.forecasting.config import (
+    ForecastConfig,
+    bases_of,
+    check_levels,
+    check_past,
+    scaling_of,
+)
 from seq2seq.tasks.forecasting.encoding import (
     ENCODING_FILE,
     Encoding,
@@ -101,6 +107,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         return dataclasses.replace(
             columns,
             targets=self.encoding.targets,
+            known=columns.known or self.encoding.known_names,  # trained on arrays: these name them
+            past=columns.past or self.encoding.past_names,
             step=step_named(self.encoding.step),
             texts=self.encoding.texts,
         )
@@ -309,6 +317,8 @@ def make_model(config: ForecastConfig, encoding: Encoding) -> Model:
     """A new model of this shape. Raises UsageError for a base whose season is longer than the
     context."""
     model = config.model
+    if encoding.past_names:
+        check_past(model.kind, encoding.past_names, "the series")
     for base in bases_of(model):
         if base in ("seasonal", "smoothing") and model.context < encoding.season:
             raise UsageError(

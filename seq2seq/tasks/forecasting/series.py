@@ -54,11 +54,14 @@ class Series:
                 f"series {self.name!r}: known covariates have shape ({rows}, {columns}); expected "
                 f"at least {len(self)} rows and {len(self.known_names)} columns"
             )
-        shape = (len(self), 0) if self.past is None else self.past.shape
-        if shape != (len(self), len(self.past_names)):
+        past = np.zeros((len(self), 0)) if self.past is None else self.past
+        if not isinstance(past, np.ndarray) or past.dtype != np.float64:
+            found = getattr(past, "dtype", type(past).__name__)
+            raise UsageError(f"series {self.name!r}: past covariates are {found}; expected float64")
+        if past.shape != (len(self), len(self.past_names)):
             raise UsageError(
-                f"series {self.name!r}: past covariates have shape {shape}; expected ({len(self)} "
-                f"times, {len(self.past_names)} columns)"
+                f"series {self.name!r}: past covariates have shape {past.shape}; expected "
+                f"({len(self)} times, {len(self.past_names)} columns)"
             )
 
     def __len__(self) -> int:

@@ -116,7 +116,7 @@ def pack(series: Sequence[Series]) -> SeriesSet:
         known = np.concatenate([one.known for one in series if one.known is not None])
         known_offsets = _offsets([len(one) + one.future for one in series])
     past = None
-    if first.past is not None:
+    if first.past_names:
         past = np.concatenate([one.past for one in series if one.past is not None])
     return SeriesSet(
         np.array([one.name for one in series]),
@@ -170,6 +170,8 @@ def _check_numbers(
     chunk = 1 << 20  # rows at once: the array may lie on disk
     for begin in range(0, len(numbers), chunk):
         values = np.asarray(numbers[begin : begin + chunk])
+        if values.dtype == np.float16:  # in which LARGEST is infinite
+            values = values.astype(np.float32)
         missing = np.isnan(values)
         wrong, expected = (
             np.abs(values) > LARGEST,

@@ -34,7 +34,7 @@ def read_table(path: Path) -> DataFrame | None:
     if ".parquet" in kinds:
         return pandas.read_parquet(stream or path)
     if ".tsv" in kinds:
-        return pandas.read_csv(stream or path, sep="\t", skipinitialspace=True)
+        return pandas.read_csv(stream or path, sep="\t", skipinitialspace=True, low_memory=False)
     if stream is not None:
         return read_stream(stream, str(path))
     if ".csv" in kinds:
@@ -77,7 +77,10 @@ def _read_csv(source: Path | bytes, separator: str) -> DataFrame:
         import pandas
 
         file = io.BytesIO(source) if isinstance(source, bytes) else source
-        return pandas.read_csv(file, sep=separator, skipinitialspace=True, decimal=decimal)
+        # not in chunks, each of which would guess the types of its columns
+        return pandas.read_csv(
+            file, sep=separator, skipinitialspace=True, decimal=decimal, low_memory=False
+        )
 
     frame = read(".")
     return read(",") if separator != "," and _decimal_commas(frame) else frame

@@ -1,22 +1,26 @@
 """Covariates of a table: numbers, or text, which becomes a column of 0 and 1 for each of its texts.
 
 ``weather`` with the texts rain and sun is read as ``weather=rain`` and ``weather=sun``. Which texts
-there are is learned from the training table; one never seen is 0 in all columns, as a missing one.
+there are is learned from the training part; one never seen is 0 in all columns, as a missing one.
+True and False are numbers where nothing else is in their column, and texts among texts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seq2seq.array_files import LARGEST
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from pandas import Series as Column
+
+    from seq2seq.tasks.forecasting.series_set import SeriesSet
 
 MOST_TEXTS = 100  # of one column: each becomes a column, and weights of the network
 _NUMERAL = re.compile(r"[-+$€£ ]*\d[\d.,' ]*[%$€£]?")
@@ -58,24 +62,63 @@ def numbers(column: Column, where: str, hint: str = "") -> np.ndarray:
     number, which ends with ``hint``."""
     import pandas
 
-    if pandas.api.types.is_datetime64_any_dtype(column):
-        found = pandas.Series(np.nan, index=column.index)
-    else:
-        found = pandas.to_numeric(column, errors="coerce")
+    try:
+        if pandas.api.types.is_datetime64_any_dtype(column):
+            found = pandas.Series(np.nan, index=column.index)
+        else:
+            found = pandas.to_numeric(column, errors="coerce")
+        values: np.ndarray = found.to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError:
+        raise UsageError(
+            f"{where}: {column.name} holds a whole number of hundreds of digits; expected numbers "
+            f"of at most {LARGEST:.2g}"
+        ) from None
     wrong = (found.isna() & column.notna()).to_numpy()
     if wrong.any():
         raise UsageError(f"{_place(column, wrong, where)}; expected a number{hint}")
-    return found.to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
+
+
+def texts_seen(series: SeriesSet, ends: np.ndarray) -> dict[str, tuple[str, ...]]:
+    """The texts of ``series.texts`` that occur in the first ``ends`` (N,) steps of the series.
+
+    Raises UsageError for a column without any there.
+    """
+    found = {}
+    for name, texts in series.texts.items():
+        found[name] = tuple(text for text in texts if _occurs(series, f"{name}={text}", ends))
+        if not found[name]:
+            raise UsageError(
+                f"{name} has no text in the training part, such as {texts[0]!r}, and a network "
+                "cannot learn what it means; leave the column out, or let the training part end "
+                "later ('data.split')"
+            )
+    return found
+
+
+def _occurs(series: SeriesSet, column: str, ends: np.ndarray) -> bool:
+    past = column in series.past_names
+    at = (series.past_names if past else series.known_names).index(column)
+    values, offsets = series.known, series.known_offsets
+    if past:
+        values, offsets = series.past, series.offsets
+    assert values is not None and offsets is not None
+    rows = np.flatnonzero(values[:, at] > 0)
+    own = np.searchsorted(offsets, rows, side="right") - 1
+    return bool((rows - offsets[own] < ends[own]).any())
 
 
 def _texts(column: Column, where: str) -> tuple[str, ...] | None:
-    """The texts of a column; None for one that holds a number, dates, or nothing."""
-    there = column.dropna()
-    if not len(there) or _number(there).any():
+    """The texts of a column; None for one of numbers, truth values or dates, or without any value.
+    UsageError for a few numbers among texts."""
+    text, number = _text(column), _number(column)
+    found = sorted(set(text[(text != "") & ~number]))
+    if all(value in ("True", "False") for value in found) or 2 * number.sum() >= (text != "").sum():
         return None
-    found = sorted(set(_stripped(there)))
-    if any(_NUMERAL.fullmatch(text) for text in found):
+    if any(_NUMERAL.fullmatch(value) for value in found):
         return None  # 1,5 or 20%: a number that is written in another way
+    if number.any():
+        raise UsageError(f"{_place(column, number, where)}; expected text, as {found[0]!r}")
     if len(found) > MOST_TEXTS:
         raise UsageError(
             f"{where}: {column.name} holds {len(found):,} different texts, such as "
@@ -89,29 +132,35 @@ def _indicators(column: Column, texts: Sequence[str], where: str) -> list[np.nda
     """(rows,) for each of the texts: 1 where the column holds it."""
     import pandas
 
-    there = column.notna().to_numpy()
-    wrong = there & _number(column)
+    wrong = _number(column)
     if wrong.any():
         raise UsageError(
             f"{_place(column, wrong, where)}; expected text, as in training: {', '.join(texts[:5])}"
             + (", ..." if len(texts) > 5 else "")
         )
-    own = np.where(there, _stripped(column), None)
-    codes = pandas.Categorical(own, categories=list(texts)).codes  # -1: none of them
+    codes = pandas.Index(texts, dtype=object).get_indexer(_text(column))  # -1: none of them
     return [(codes == number).astype(np.float64) for number in range(len(texts))]
 
 
 def _number(column: Column) -> np.ndarray:
-    """Which values of a column are numbers or dates."""
+    """Which values of a column are numbers or dates; truth values are neither."""
     import pandas
 
     if pandas.api.types.is_datetime64_any_dtype(column):
         return np.ones(len(column), dtype=bool)
-    return pandas.to_numeric(column.astype(object), errors="coerce").notna().to_numpy()
+    try:
+        numeric = pandas.to_numeric(column.astype(object), errors="coerce")
+    except OverflowError:  # ``numbers`` says so
+        return np.ones(len(column), dtype=bool)
+    found: np.ndarray = numeric.notna().to_numpy()
+    return found & ~np.isin(_text(column), ("True", "False"))
 
 
-def _stripped(column: Column) -> Any:
-    return column.astype(str).str.strip().to_numpy(dtype=object)
+def _text(column: Column) -> np.ndarray:
+    """Values as text, "" where there is none."""
+    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    found: np.ndarray = text.to_numpy(dtype=object)
+    return found
 
 
 def _place(column: Column, wrong: np.ndarray, where: str) -> str:

@@ -17,7 +17,7 @@ from seq2seq.json_files import to_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
-from seq2seq.tasks.forecasting.config import ForecastConfig, bases_of
+from seq2seq.tasks.forecasting.config import ForecastConfig, ForecastDataConfig, bases_of
 from seq2seq.tasks.forecasting.encoding import (
     ENCODING_FILE,
     Encoding,
@@ -42,7 +42,7 @@ from seq2seq.tasks.forecasting.rolling import Origins, actual_values, origins_of
 from seq2seq.tasks.forecasting.scores import check_installed
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.splits import split_series
-from seq2seq.tasks.forecasting.text_columns import Texts
+from seq2seq.tasks.forecasting.text_columns import Texts, texts_seen
 from seq2seq.tasks.forecasting.widths import learn_widths, width_of
 from seq2seq.tasks.forecasting.windows import Batch, TrainingBatches, WindowCutter, Windows
 from seq2seq.training.log import say
@@ -86,6 +86,9 @@ class ForecastTask:
             # the main process comes first and writes it, the others read what it wrote
             keep = resume or not accelerator.is_main_process
             encoding = self._encoding(folder, first, keep)
+        for name in encoding.constant:
+            message = f"{name} does not vary in the training part, and is not read"
+            say(message, accelerator.is_main_process)
         self.model = make_model(config, encoding).to(accelerator.device)
         if first:
             both = first.config.model, config.model
@@ -303,6 +306,18 @@ def _check_networks(first: ForecastConfig, config: ForecastConfig) -> None:
         )
 
 
+def _check_names(series: SeriesSet, data: ForecastDataConfig) -> None:
+    """Raises UsageError where arrays hold other columns than the configuration names."""
+    names = {"targets": series.targets, "known": series.known_names, "past": series.past_names}
+    for key, found in names.items():
+        given = tuple(getattr(data, key))
+        if given and given != found and not series.texts:
+            raise UsageError(
+                f"{data.train}: its arrays have the {key} {', '.join(found) or 'none'}; "
+                f"'data.{key}' names {', '.join(given)}"
+            )
+
+
 class _Sets:
     """The series of a run and how they are split."""
 
@@ -311,16 +326,28 @@ class _Sets:
         data = config.data
         if not data.train:
             raise UsageError("'data.train' is not set; expected a file of series")
-        self.train = read_series(data.train, replace(columns_of(data), texts=texts))
-        columns = replace(columns_of(data), texts=self.train.texts)
+        columns = replace(columns_of(data), texts=texts)
+        self.train = read_series(data.train, columns)
+        if texts is None and self.train.texts:
+            seen = texts_seen(self.train, self._ends(data))
+            columns = replace(columns, texts=seen)
+            if (
+                seen != self.train.texts
+            ):  # some come later, and would have columns that nothing trains
+                self.train = read_series(data.train, columns)
+        _check_names(self.train, data)
         self.others = {
             split: read_series(getattr(data, split), columns)
             for split in ("validation", "test")
             if getattr(data, split)
         }
         self.parts = split_series(self.train, data.split)
-        whole = bool(self.others)
-        self.ends = self.train.lengths if whole else self.parts.train  # (N,) of training parts
+        self.ends = self._ends(data)
+
+    def _ends(self, data: ForecastDataConfig) -> np.ndarray:
+        """(N,) where the training parts end."""
+        whole = data.validation or data.test
+        return self.train.lengths if whole else split_series(self.train, data.split).train
 
     def all(self) -> list[SeriesSet]:
         return [self.train, *self.others.values()]

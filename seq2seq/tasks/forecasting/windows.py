@@ -147,7 +147,8 @@ class WindowCutter:
         flat, inside = flat[:, :reach], inside[:, :reach]
         values = np.asarray(series.past[flat.ravel()], dtype=np.float64)
         values = (values - encoding.past_mean) / encoding.past_deviation
-        values = values.reshape(*flat.shape, -1).astype(np.float32)  # (B, R, J)
+        with np.errstate(over="ignore"):  # as values that float32 does not hold
+            values = values.reshape(*flat.shape, -1).astype(np.float32)  # (B, R, J)
         there = inside[..., None] & ~np.isnan(values)
         filled = values if there.all() else _filled(values, there)
         return np.concatenate([filled, ~there], -1, dtype=np.float32)

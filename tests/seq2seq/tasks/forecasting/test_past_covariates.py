@@ -240,6 +240,78 @@ def test_series_of_another_kind_and_arrays_that_do_not_fit(tmp_path):
 def test_a_model_that_goes_beyond_its_horizon_refuses_them():
     with pytest.raises(UsageError, match=r"'data.past' names wind, rain.*autoregressive"):
         config_of(kind="autoregressive", base="none")
+    config = config_of(kind="segments")
+    config.data.past, config.model.kind, config.model.base = [], "autoregressive", "none"
+    series = pack(windy())  # as arrays have them, whatever the configuration names
+    with pytest.raises(UsageError, match=r"'data.past' names wind, rain.*autoregressive"):
+        make_model(config, learn_encoding(config, series, series.lengths))
+
+
+def test_past_of_another_kind_is_refused():
+    (series,) = windy(1)
+    for past, message in (
+        (series.past.astype(object), "past covariates are object; expected float64"),
+        (series.past.tolist(), "past covariates are list; expected float64"),
+        (series.past + 1j, "past covariates are complex128"),
+        (series.past[:, 0], r"shape \(40,\)"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            dataclasses.replace(series, past=past)
+    empty = dataclasses.replace(series, past=np.zeros((40, 0)), past_names=())
+    assert pack([empty, dataclasses.replace(empty, past=None)]).past is None
+
+
+def test_half_precision_hides_no_infinity(tmp_path):
+    past = np.zeros((30, 1), np.float16)
+    past[3] = np.inf
+    values, names = np.arange(30.0, dtype=np.float16), ["w"]
+    for arrays, message in (
+        ({"values": values, "past": past, "past_names": names}, "row 4 .*w is inf"),
+        ({"values": values, "known": past, "known_names": names}, "'known' holds NaN, infinity"),
+        ({"values": past}, "row 4 .*target is inf"),
+        ({"values": values, "past": past, "past_names": ["target"]}, "are named 'target'"),
+    ):
+        np.savez(tmp_path / "a.npz", **arrays)
+        with pytest.raises(UsageError, match=message):
+            read_series(str(tmp_path / "a.npz"), Columns(None))
+
+
+def test_a_column_that_does_not_vary_in_training_is_not_read():
+    """A sensor that was put in later, one that stood still, and a holiday that was not yet."""
+    series, config = windy(1), config_of(kind="segments")
+    past, price = series[0].past.copy(), series[0].known.copy()
+    past[:32, 0], past[:32, 1], price[:32] = np.nan, 1013.0, 0.0
+    first = dataclasses.replace(series[0], past=past, known=price)
+    packed = pack([first])
+    encoding = learn_encoding(config, packed, np.array([32]))
+    assert encoding.constant == ["price", "wind", "rain"]
+    torch.manual_seed(0)
+    forecaster = Forecaster(make_model(config, encoding).eval(), encoding, config)
+    still = first.past.copy()
+    still[:, 0], still[:, 1] = np.where(np.isnan(still[:, 0]), np.nan, 7.0), 1013.0
+    other = dataclasses.replace(first, past=still, known=np.zeros_like(price))
+    before, after = (forecaster.forecast(one)[0].quantiles for one in (first, other))
+    assert np.abs(before - after).max() < 1e-6
+
+
+def test_arrays_of_other_columns_than_the_configuration_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_arrays(pack(make_series()), "series.npz")
+    config = config_of(kind="segments")
+    config.data.train = "series.npz"
+    with pytest.raises(UsageError, match=r"have the past none; 'data.past' names wind, rain"):
+        train(config, quiet=True)
+
+
+def test_a_model_of_arrays_reads_a_table():
+    series = windy()
+    forecaster = forecaster_of(series, **MODELS["segments"])
+    expected = forecaster.forecast(series)
+    forecaster.config.data.past, forecaster.config.data.known = [], []
+    found = forecaster.forecast_frame(frame_of(series))
+    for one in expected:
+        own = found[(found["series"] == one.name) & (found["target"] == "a")]
+        assert np.array_equal(own["mean"], one.mean[:, 0])
 
 
 def test_an_encoding_of_before_has_none(tmp_path):
@@ -253,6 +325,7 @@ def test_an_encoding_of_before_has_none(tmp_path):
     values = json.loads((tmp_path / ENCODING_FILE).read_text())
     for key in ("past_names", "past_mean", "past_deviation"):
         assert values.pop(key) == []
+    assert values.pop("texts") == {}
     (tmp_path / ENCODING_FILE).write_text(json.dumps(values))
     assert Forecaster.from_pretrained(tmp_path).encoding == encoding
 

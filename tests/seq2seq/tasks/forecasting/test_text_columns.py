@@ -10,9 +10,14 @@ import pytest
 
 from seq2seq import Forecaster
 from seq2seq.config import config_from_dict
-from seq2seq.errors import UsageError
+from seq2seq.errors import RunError, UsageError
 from seq2seq.tasks.forecasting.arrays import read_arrays, write_arrays
-from seq2seq.tasks.forecasting.encoding import ENCODING_FILE, load_encoding
+from seq2seq.tasks.forecasting.encoding import (
+    ENCODING_FILE,
+    learn_encoding,
+    load_encoding,
+    save_encoding,
+)
 from seq2seq.tasks.forecasting.reading import Columns, read_series, series_of_frame
 from seq2seq.training.loop import train
 
@@ -75,7 +80,9 @@ def test_texts_that_are_known_keep_their_columns():
 @pytest.mark.parametrize(
     ("texts", "sky", "message"),
     [
-        (None, ["rain", 2, *["sun"] * 6], "t: row 1: sky is 'rain'; expected a number"),
+        (None, ["rain", 2, *["sun"] * 6], "t: row 2: sky is '2'; expected text, as 'rain'"),
+        (None, ["rain", *range(7)], "t: row 1: sky is 'rain'; expected a number"),
+        (None, [10**400, *range(7)], "t: sky holds a whole number of hundreds of digits"),
         (None, ["1", "2,5", *["3"] * 6], "t: row 2: sky is '2,5'; expected a number"),
         (None, ["1,5"] * 8, "t: row 1: sky is '1,5'; expected a number"),
         (None, [None, "20%", "x", *["30 %"] * 5], "t: row 2: sky is '20%'; expected a number"),
@@ -98,6 +105,90 @@ def test_texts_with_figures_are_texts():
     for text in ("1st", "3-5 km", "A4", "2024 Q1"):
         (one,) = series_of_frame(frame_of().assign(sky=text), COLUMNS)
         assert one.past_names[0] == f"sky={text}"
+
+
+def test_truth_values_among_texts_are_texts():
+    frame = frame_of().assign(sky=["True", True, "maybe", False, None, "", "True", "maybe"])
+    (one,) = series_of_frame(frame, COLUMNS)
+    assert one.past_names == ("sky=False", "sky=True", "sky=maybe", "wind")
+    assert one.past[:, 1].tolist() == [1, 1, 0, 0, 0, 0]
+    columns = Columns("time", targets=("y",), past=("sky",), texts={"sky": ("True", "maybe")})
+    for sky in (True, np.array([True] * 8), pd.array([True] * 8, dtype="boolean")):
+        (one,) = series_of_frame(frame_of().assign(sky=sky), columns)
+        assert one.past.tolist() == [[1, 0]] * 6
+
+
+def test_types_are_those_of_the_whole_column(tmp_path):
+    """pandas reads large files in parts, and guesses the types of each."""
+    rows = 300_000
+    frame = pd.DataFrame({"time": np.arange(rows), "y": 1.0, "sky": "True"})
+    frame.loc[rows - 1, "sky"] = "maybe"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    columns = Columns("time", targets=("y",), past=("sky",))
+    series = read_series(str(tmp_path / "t.csv"), columns)
+    assert series.texts == {"sky": ("True", "maybe")}
+    assert series.past.sum(0).tolist() == [rows - 1, 1]
+
+
+@pytest.mark.parametrize("use", ["past", "known"])
+def test_texts_behind_the_training_part_are_not_learned(tmp_path, monkeypatch, use):
+    monkeypatch.chdir(tmp_path)
+    steps = np.arange(300)
+    sky = np.where(steps >= 200, "storm", np.where(steps % 2, "rain", "sun"))
+    frame = pd.DataFrame({"time": steps, "y": np.sin(steps), "sky": sky})
+    frame.to_csv("t.csv", index=False)
+
+    def run(split, output="run"):
+        values = {
+            **{"task": "forecasting", "output": output},
+            "data": {"train": "t.csv", "targets": ["y"], use: ["sky"], "split": split, "season": 1},
+            "model": {"context": 8, "horizon": 2, "hidden_size": 8, "segment": 2},
+            "training": {"max_steps": 3, "device": "cpu", "threads": 1},
+        }
+        train(config_from_dict(values), quiet=True)
+
+    run([150, 50, 100])
+    forecaster = Forecaster.from_pretrained("run/model")
+    assert forecaster.encoding.texts == {"sky": ("rain", "sun")}
+    means = [
+        forecaster.forecast_frame(
+            pd.concat([frame, frame[-2:].assign(time=[300, 301], y=np.nan)]).assign(sky=sky)
+        )["mean"].tolist()
+        for sky in ("storm", "never", "rain")
+    ]
+    assert means[0] == means[1] != means[2]
+    frame.loc[steps < 200, "sky"] = None
+    frame.to_csv("t.csv", index=False)
+    with pytest.raises(UsageError, match="sky has no text in the training part, such as 'storm'"):
+        run([150, 50, 100], "other")
+
+
+DAMAGED = {
+    "texts of another column": lambda v: v["texts"].update(rain=["a"]),
+    "no texts": lambda v: v["texts"].update(sky=[]),
+    "texts twice": lambda v: v["texts"].update(sky=["rain", "rain"]),
+    "texts in another order": lambda v: v["texts"].update(sky=["sun", "rain"]),
+    "texts that are none": lambda v: v["texts"].update(sky=[1, 2]),
+    "nothing for a text": lambda v: v["texts"].update(sky=["rain", None]),
+    "one text for a list": lambda v: v["texts"].update(sky="rain"),
+    "names that are none": lambda v: v.update(past_names=[1, 2, 3]),
+    "without texts": lambda v: v.pop("texts"),
+    "a deviation of 0": lambda v: v.update(past_deviation=[1.0, 0.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_encodings_are_told(tmp_path, name):
+    series = series_of_frame(frame_of(), COLUMNS)
+    config = config_from_dict({"task": "forecasting", "data": {"targets": ["y"]}})
+    encoding = learn_encoding(config, series, series.lengths)
+    save_encoding(encoding, tmp_path)
+    assert load_encoding(tmp_path) == encoding
+    values = json.loads((tmp_path / ENCODING_FILE).read_text())
+    DAMAGED[name](values)
+    (tmp_path / ENCODING_FILE).write_text(json.dumps(values))
+    with pytest.raises(RunError, match=r"encoding\.json: damaged"):
+        load_encoding(tmp_path)
 
 
 def test_truth_values_with_gaps_are_numbers():

@@ -221,6 +221,7 @@ def test_configurations_are_valid(name):
         ("model", {"other_bases": ["mean"], "other_losses": ["mse"]}, "the head is quantiles"),
         ("model", {"base": "none", "base_form": "multiplicative"}, "needs a 'model.base'"),
         ("model", {"reversion": True, "scaling": "none"}, "'model.scaling' none"),
+        ("model", {"reversion": True, "base": "mean"}, "'model.scaling' window"),
         ("model", {"reversion": True, "base": "seasonal"}, "'model.base' is seasonal"),
         ("model", {"reversion": True, "other_bases": ["velocity"]}, "'model.base' is velocity"),
         ("model", {"kind": "attention", "attention": "dot"}, "as wide as"),
