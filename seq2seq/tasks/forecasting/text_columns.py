@@ -111,6 +111,10 @@ def _occurs(series: SeriesSet, column: str, ends: np.ndarray) -> bool:
 def _texts(column: Column, where: str) -> tuple[str, ...] | None:
     """The texts of a column; None for one of numbers, truth values or dates, or without any value.
     UsageError for a few numbers among texts."""
+    import pandas
+
+    if pandas.api.types.is_numeric_dtype(column):  # truth values, too
+        return None
     text, number = _text(column), _number(column)
     found = sorted(set(text[(text != "") & ~number]))
     if all(value in ("True", "False") for value in found) or 2 * number.sum() >= (text != "").sum():
