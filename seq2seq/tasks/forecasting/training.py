@@ -328,13 +328,12 @@ class _Sets:
             raise UsageError("'data.train' is not set; expected a file of series")
         columns = replace(columns_of(data), texts=texts)
         self.train = read_series(data.train, columns)
-        if texts is None and self.train.texts:
+        seen = self.train.texts
+        if texts is None:  # texts that come later would have columns that nothing trains
             seen = texts_seen(self.train, self._ends(data))
-            columns = replace(columns, texts=seen)
-            if (
-                seen != self.train.texts
-            ):  # some come later, and would have columns that nothing trains
-                self.train = read_series(data.train, columns)
+        columns = replace(columns, texts=seen)
+        if seen != self.train.texts:
+            self.train = read_series(data.train, columns)
         _check_names(self.train, data)
         self.others = {
             split: read_series(getattr(data, split), columns)
