@@ -378,7 +378,7 @@ def test_mixed_images_and_words_by_hand():
 def test_resume_with_another_crop_names_the_key(drawings, uninterrupted):
     values = all_random(settings(drawings, uninterrupted))
     values["data"]["augmentation"]["crop"] = 0.5
-    with pytest.raises(UsageError, match=r"'data.augmentation' is .*started with"):
+    with pytest.raises(UsageError, match=r"'data.augmentation.crop' is .*started with"):
         train(config_from_dict(values), quiet=True, resume=True)
 
 
