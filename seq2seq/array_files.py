@@ -20,7 +20,9 @@ UNREADABLE = (
     *(OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError),
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
 )
-LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
+# networks compute in float32. A number of that type, not a float: beside it, arrays of half
+# precision are compared in float32; a float would become infinite in theirs
+LARGEST = np.finfo(np.float32).max
 
 
 def reason_of(error: BaseException) -> str:

@@ -130,8 +130,6 @@ def read_arrays(path: Path) -> SeriesSet:
         raise UsageError(f"{path}: two columns are named {twice[0]!r}; expected one name for each")
     if (lengths < 1).any() or (known_lengths < lengths).any():
         raise UsageError(f"{path}: lengths must be at least 1, known_lengths at least lengths")
-    if known is not None and known.dtype == np.float16:  # in which LARGEST is infinite
-        known = known.astype(np.float32)
     if known is not None and not bool((np.abs(known) <= LARGEST).all()):
         raise UsageError(
             f"{path}: 'known' holds NaN, infinity or a number above {LARGEST:.2g}; expected numbers"

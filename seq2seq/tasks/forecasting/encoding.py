@@ -21,6 +21,9 @@ from seq2seq.tasks.forecasting.times import Step, step_named
 
 ENCODING_FILE = "encoding.json"
 SERIES = "series"  # the category that ``model.series_embedding`` makes of a series' name
+# the deviation of a covariate that does not vary in training: nothing is learned of it, and where
+# it varies later, it says nothing either
+_SILENT = float(LARGEST)
 # fields that encodings of before do not have
 _LATER = {"past_names", "past_mean", "past_deviation", "texts"}
 _SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
@@ -57,7 +60,7 @@ class Encoding:
         """Covariates that do not vary in training, which a model does not read."""
         spreads = (*self.known_deviation, *self.past_deviation)
         names = (*self.known_names, *self.past_names)
-        return [name for name, one in zip(names, spreads, strict=True) if one == LARGEST]
+        return [name for name, one in zip(names, spreads, strict=True) if one == _SILENT]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -173,10 +176,10 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
     mean, deviation = _statistics(series.values, series.offsets, ends)
     known_mean = known_deviation = np.zeros(0)
     if series.known is not None and series.known_offsets is not None:
-        known_mean, known_deviation = _statistics(series.known, series.known_offsets, ends, LARGEST)
+        known_mean, known_deviation = _statistics(series.known, series.known_offsets, ends, _SILENT)
     past_mean = past_deviation = np.zeros(0)
     if series.past is not None:
-        past_mean, past_deviation = _statistics(series.past, series.offsets, ends, LARGEST)
+        past_mean, past_deviation = _statistics(series.past, series.offsets, ends, _SILENT)
     categories, numbers = {}, {}
     for name, column in series.static.items():
         if column.dtype.kind == "f":
@@ -186,8 +189,6 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
             categories[name] = tuple(sorted(set(column.astype(str).tolist())))
     if config.model.series_embedding:
         categories[SERIES] = tuple(sorted(set(series.names.astype(str).tolist())))
-    # what does not vary in training is divided by LARGEST: nothing is learned of it, and where it
-    # varies later, it says nothing either
     return Encoding(
         series.targets,
         str(series.step),

@@ -170,8 +170,6 @@ def _check_numbers(
     chunk = 1 << 20  # rows at once: the array may lie on disk
     for begin in range(0, len(numbers), chunk):
         values = np.asarray(numbers[begin : begin + chunk])
-        if values.dtype == np.float16:  # in which LARGEST is infinite
-            values = values.astype(np.float32)
         missing = np.isnan(values)
         wrong, expected = (
             np.abs(values) > LARGEST,

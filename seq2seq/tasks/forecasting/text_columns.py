@@ -44,14 +44,21 @@ def read_covariates(
     Raises UsageError, which names column and row, for a text among numbers, a number among texts,
     dates, and for too many texts.
     """
+    import pandas
+
     parts, expanded, found = [], [], {}
     for name in names:
-        own = _texts(frame[name], where) if texts is None else texts.get(name)
-        if own is None:
-            parts.append(numbers(frame[name], where))
+        column, own, cells = frame[name], None, None
+        if texts is not None and name in texts:
+            own, cells = texts[name], _cells(column)
+        elif texts is None and not pandas.api.types.is_numeric_dtype(column):  # nor truth values
+            cells = _cells(column)
+            own = _texts(column, cells, where)
+        if own is None or cells is None:
+            parts.append(numbers(column, where))
             expanded.append(name)
         else:
-            parts.extend(_indicators(frame[name], own, where))
+            parts.extend(_indicators(column, cells, own, where))
             expanded.extend(f"{name}={text}" for text in own)
             found[name] = own
     return Covariates(np.stack(parts, 1), tuple(expanded), found) if names else None
@@ -108,14 +115,31 @@ def _occurs(series: SeriesSet, column: str, ends: np.ndarray) -> bool:
     return bool((rows - offsets[own] < ends[own]).any())
 
 
-def _texts(column: Column, where: str) -> tuple[str, ...] | None:
-    """The texts of a column; None for one of numbers, truth values or dates, or without any value.
-    UsageError for a few numbers among texts."""
+class _Cells(NamedTuple):
+    """The rows of a column."""
+
+    text: np.ndarray  # (rows,) as text, "" where there is none
+    number: np.ndarray  # (rows,) whether it is a number or a date; truth values are neither
+
+
+def _cells(column: Column) -> _Cells:
     import pandas
 
-    if pandas.api.types.is_numeric_dtype(column):  # truth values, too
-        return None
-    text, number = _text(column), _number(column)
+    values = column.astype(object)
+    text = values.where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object)
+    if pandas.api.types.is_datetime64_any_dtype(column):
+        return _Cells(text, np.ones(len(column), dtype=bool))
+    try:
+        number = pandas.to_numeric(values, errors="coerce").notna().to_numpy()
+    except OverflowError:  # ``numbers`` says so
+        return _Cells(text, np.ones(len(column), dtype=bool))
+    return _Cells(text, number & ~np.isin(text, ("True", "False")))
+
+
+def _texts(column: Column, cells: _Cells, where: str) -> tuple[str, ...] | None:
+    """The texts of a column; None for one of numbers, truth values or dates, or without any value.
+    UsageError for a few numbers among texts."""
+    text, number = cells
     found = sorted(set(text[(text != "") & ~number]))
     if all(value in ("True", "False") for value in found) or 2 * number.sum() >= (text != "").sum():
         return None
@@ -132,39 +156,18 @@ def _texts(column: Column, where: str) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _indicators(column: Column, texts: Sequence[str], where: str) -> list[np.ndarray]:
+def _indicators(
+    column: Column, cells: _Cells, texts: Sequence[str], where: str
+) -> list[np.ndarray]:
     """(rows,) for each of the texts: 1 where the column holds it."""
     import pandas
 
-    wrong = _number(column)
-    if wrong.any():
-        raise UsageError(
-            f"{_place(column, wrong, where)}; expected text, as in training: {', '.join(texts[:5])}"
-            + (", ..." if len(texts) > 5 else "")
-        )
-    codes = pandas.Index(texts, dtype=object).get_indexer(_text(column))  # -1: none of them
+    if cells.number.any():
+        known = ", ".join(texts[:5]) + (", ..." if len(texts) > 5 else "")
+        place = _place(column, cells.number, where)
+        raise UsageError(f"{place}; expected text, as in training: {known}")
+    codes = pandas.Index(texts, dtype=object).get_indexer(cells.text)  # -1: none of them
     return [(codes == number).astype(np.float64) for number in range(len(texts))]
-
-
-def _number(column: Column) -> np.ndarray:
-    """Which values of a column are numbers or dates; truth values are neither."""
-    import pandas
-
-    if pandas.api.types.is_datetime64_any_dtype(column):
-        return np.ones(len(column), dtype=bool)
-    try:
-        numeric = pandas.to_numeric(column.astype(object), errors="coerce")
-    except OverflowError:  # ``numbers`` says so
-        return np.ones(len(column), dtype=bool)
-    found: np.ndarray = numeric.notna().to_numpy()
-    return found & ~np.isin(_text(column), ("True", "False"))
-
-
-def _text(column: Column) -> np.ndarray:
-    """Values as text, "" where there is none."""
-    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
-    found: np.ndarray = text.to_numpy(dtype=object)
-    return found
 
 
 def _place(column: Column, wrong: np.ndarray, where: str) -> str:

@@ -328,9 +328,12 @@ class _Sets:
             raise UsageError("'data.train' is not set; expected a file of series")
         columns = replace(columns_of(data), texts=texts)
         self.train = read_series(data.train, columns)
+        self.parts = split_series(self.train, data.split)
+        whole = data.validation or data.test
+        self.ends = self.train.lengths if whole else self.parts.train  # (N,) of training parts
         seen = self.train.texts
         if texts is None:  # texts that come later would have columns that nothing trains
-            seen = texts_seen(self.train, self._ends(data))
+            seen = texts_seen(self.train, self.ends)
         columns = replace(columns, texts=seen)
         if seen != self.train.texts:
             self.train = read_series(data.train, columns)
@@ -340,13 +343,6 @@ class _Sets:
             for split in ("validation", "test")
             if getattr(data, split)
         }
-        self.parts = split_series(self.train, data.split)
-        self.ends = self._ends(data)
-
-    def _ends(self, data: ForecastDataConfig) -> np.ndarray:
-        """(N,) where the training parts end."""
-        whole = data.validation or data.test
-        return self.train.lengths if whole else split_series(self.train, data.split).train
 
     def all(self) -> list[SeriesSet]:
         return [self.train, *self.others.values()]
