@@ -144,6 +144,8 @@ def backtest(
     first: int | str | None = None,
     stride: int | None = None,
     levels: Sequence[float] | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
     precision: Precision = "fp32",
 ) -> Backtest:
     """Forecast each series from all its origins, ``stride`` steps apart (default: the horizon),
@@ -151,7 +153,8 @@ def backtest(
 
     ``first`` is the first origin: a number of steps that are seen before it (at least one is), or a
     date, from which on is forecast, by the clocks of the series' zone unless it has an offset
-    itself; by default the latest origin alone is taken.
+    itself; by default the latest origin alone is taken. ``levels``, ``lower`` and ``upper`` are
+    those of ``Forecaster.forecast``.
 
     Raises:
         UsageError: a series of another kind, no origin in any series, a date for series whose times
@@ -159,7 +162,7 @@ def backtest(
         RunError: the model gives no numbers.
     """
     forecaster.check(series)
-    asked = forecaster.asked(horizon, levels=levels)
+    asked = forecaster.asked(horizon, levels=levels, lower=lower, upper=upper)
     stride = asked.horizon if stride is None else stride
     if stride < 1:
         raise UsageError(f"stride is {stride}; expected a whole number of at least 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -48,6 +49,28 @@ def _levels(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers: 0.1,0.5,0.9") from None
 
 
+def _bound(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no finite number")
+    return value
+
+
+def _add_bounds(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lower",
+        type=_bound,
+        metavar="NUMBER",
+        help="nothing is forecast below it, as 0 of sales; default: forecast.lower of training",
+    )
+    parser.add_argument(
+        "--upper", type=_bound, metavar="NUMBER", help="nothing is forecast above it"
+    )
+
+
 def _add_forecast(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument(
@@ -65,6 +88,7 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--paths", type=whole(0), default=0, metavar="N", help="sampled paths")
     parser.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="of sampled paths")
+    _add_bounds(parser)
     parser.add_argument(
         "--plot", type=picture, metavar="PICTURE", help="draw the first series and its forecast"
     )
@@ -87,6 +111,8 @@ def _forecast(options: argparse.Namespace) -> int:
         levels=options.levels,
         paths=options.paths,
         seed=options.seed,
+        lower=options.lower,
+        upper=options.upper,
         precision=options.precision,
     )
     text = _text(forecasts, options.json)
@@ -130,6 +156,7 @@ def _add_backtest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=further_file, metavar="FILE", help="write the errors of each origin as CSV"
     )
+    _add_bounds(parser)
     parser.add_argument("--json", action="store_true", help="the scores as JSON")
     parser.add_argument(
         "--plot",
@@ -162,6 +189,8 @@ def _backtest(options: argparse.Namespace) -> int:
         options.horizon,
         first=int(first) if first is not None and first.isdecimal() else first,
         stride=options.stride,
+        lower=options.lower,
+        upper=options.upper,
         precision=options.precision,
     )
     scores = found.scores(options.steps)

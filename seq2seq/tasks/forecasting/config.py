@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -135,6 +135,9 @@ class ForecastSettings:
     # distances to the median follow the model's errors at the last steps; see ``recent``
     widths: Literal["fixed", "window", "recent"] = "fixed"
     recent_steps: int = 168
+    # values that no target passes: whatever is forecast below ``lower`` is ``lower``, and so above
+    lower: float | None = None
+    upper: float | None = None
     paths: int = 200  # sampled for quantiles, by autoregressive models
     seed: int = 1  # of sampled paths
 
@@ -179,6 +182,7 @@ def check(config: ForecastConfig, where: str) -> None:
                 f"{where}: 'data.calendar' holds {name!r}; expected some of: auto, "
                 f"{', '.join(CALENDAR)}"
             )
+    check_bounds(forecast.lower, forecast.upper, "'forecast.{}'".format, f"{where}: ")
     _check_columns(data, where)
     if data.rotate and (len(data.rotate) != 2 or scaling_of(model) != "none"):
         raise UsageError(
@@ -211,6 +215,21 @@ def check_levels(levels: list[float], name: str) -> None:
         raise UsageError(
             f"{name} is {levels}; two of them are both written {alike:g}: expected levels that "
             "differ in six digits"
+        )
+
+
+def check_bounds(
+    lower: float | None,
+    upper: float | None,
+    name: Callable[[str], str] = str,
+    where: str = "",
+) -> None:
+    """Raises UsageError for a lower bound that is not below the upper one; ``name`` makes of
+    "lower" what its user calls it."""
+    if lower is not None and upper is not None and not lower < upper:
+        raise UsageError(
+            f"{where}{name('lower')} is {lower:g} and {name('upper')} {upper:g}; expected a lower "
+            "bound below the upper one"
         )
 
 

@@ -23,6 +23,7 @@ from seq2seq.tasks.forecasting.committee import Model, build_model
 from seq2seq.tasks.forecasting.config import (
     ForecastConfig,
     bases_of,
+    check_bounds,
     check_levels,
     check_past,
     scaling_of,
@@ -126,6 +127,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         paths: int = 0,
         seed: int | None = None,
         calibrate: bool | None = None,
+        lower: float | None = None,
+        upper: float | None = None,
         precision: Precision = "fp32",
     ) -> list[Forecast]:
         """Forecast the ``horizon`` steps that follow each series, by default as many as the model
@@ -135,7 +138,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         ``levels`` are those of the quantiles, by default ``forecast.levels`` of the configuration;
         ``paths`` is the number of sampled paths. These follow from ``seed``, and from name and
         length of a series, not from the series beside it. ``calibrate=False`` leaves quantiles as
-        the network gives them.
+        the network gives them. Whatever is forecast below ``lower`` is ``lower``, and above
+        ``upper`` that, by default as configured: sales are not negative.
 
         Raises:
             UsageError: a horizon longer than trained, for a model that forecasts the whole horizon
@@ -144,7 +148,15 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             RunError: the model gives no numbers (NaN).
         """
         check_precision(precision)
-        asked = self._asked(horizon, levels, paths, seed, calibrate)
+        asked = self.asked(
+            horizon,
+            levels=levels,
+            paths=paths,
+            seed=seed,
+            calibrate=calibrate,
+            lower=lower,
+            upper=upper,
+        )
         kind = type(history).__name__
         if isinstance(history, Series):
             history = [history]
@@ -163,6 +175,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         paths: int = 0,
         seed: int | None = None,
         calibrate: bool | None = None,
+        lower: float | None = None,
+        upper: float | None = None,
         precision: Precision = "fp32",
     ) -> DataFrame:
         """``forecast`` for a pandas frame with the columns of the training data, rows in any order;
@@ -177,6 +191,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             paths=paths,
             seed=seed,
             calibrate=calibrate,
+            lower=lower,
+            upper=upper,
             precision=precision,
         )
         return frame_of(forecasts)
@@ -189,6 +205,7 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             series,
             counts=model.head == "negative_binomial",
             positive=model.base_form == "multiplicative" or model.transform == "log",
+            bounds=(self.config.forecast.lower, self.config.forecast.upper),
         )
 
     def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
@@ -231,6 +248,7 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             found = predict_windows(model, cutter, where.series, where.origins, asked)
             if self.config.forecast.widths == "recent" and asked.calibration is not None:
                 found = self._following_errors(found, series, where, asked.calibration)
+        found = found.within(*asked.bounds)  # a NaN stays one
         wrong = ~np.isfinite(found.median).all((1, 2))
         if wrong.any():
             name = series.names[where.series[int(wrong.argmax())]]
@@ -263,18 +281,10 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         paths: int = 0,
         seed: int | None = None,
         calibrate: bool | None = None,
+        lower: float | None = None,
+        upper: float | None = None,
     ) -> Asked:
         """The arguments of ``forecast``, checked; what is left out is the configuration's."""
-        return self._asked(horizon, levels, paths, seed, calibrate)
-
-    def _asked(
-        self,
-        horizon: int | None,
-        levels: Sequence[float] | None,
-        paths: int,
-        seed: int | None,
-        calibrate: bool | None,
-    ) -> Asked:
         trained, settings = self.config.model.horizon, self.config.forecast
         horizon = trained if horizon is None else horizon
         check_whole("horizon", horizon, 1)
@@ -293,6 +303,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             check_whole("seed", seed, 0)
         used = settings.calibrate if calibrate is None else calibrate
         check_truth(calibrate=used)
+        bounds = _bound("lower", lower, settings.lower), _bound("upper", upper, settings.upper)
+        check_bounds(*bounds)
         return Asked(
             tuple(chosen),
             horizon,
@@ -300,7 +312,15 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             settings.paths,
             settings.seed if seed is None else seed,
             tuple(settings.levels) if used else None,
+            bounds,
         )
+
+
+def _bound(name: str, given: float | None, configured: float | None) -> float | None:
+    if given is None:
+        return configured
+    check_number(name, given)
+    return float(given)
 
 
 def places(names: Sequence[str], targets: Sequence[str], key: str) -> tuple[int, ...]:

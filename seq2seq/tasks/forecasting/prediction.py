@@ -138,6 +138,7 @@ class Asked:
     default_paths: int = 200
     seed: int = 1
     calibration: tuple[float, ...] | None = None  # levels of ``model.offsets``; None: not used
+    bounds: tuple[float | None, float | None] = (None, None)  # which no forecast passes
 
 
 class Predicted(NamedTuple):
@@ -147,6 +148,16 @@ class Predicted(NamedTuple):
     median: np.ndarray  # (N, H, C)
     quantiles: np.ndarray  # (N, Q, H, C)
     paths: np.ndarray | None  # (N, P, H, C)
+
+    def within(self, lower: float | None, upper: float | None) -> Predicted:
+        """The same, with values below ``lower`` raised to it and those above ``upper`` lowered."""
+        if lower is None and upper is None:
+            return self
+        mean, median, quantiles, paths = (
+            None if one is None else np.clip(one, lower, upper) for one in self
+        )
+        assert mean is not None and median is not None and quantiles is not None
+        return Predicted(mean, median, quantiles, paths)
 
 
 def predict_windows(

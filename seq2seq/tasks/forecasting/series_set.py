@@ -148,12 +148,24 @@ def _column(values: Sequence[str | float], name: str) -> np.ndarray:
     return np.array(values, dtype=np.float64)
 
 
-def check_values(series: SeriesSet, *, counts: bool = False, positive: bool = False) -> None:
+Bounds = tuple[float | None, float | None]
+
+
+def check_values(
+    series: SeriesSet,
+    *,
+    counts: bool = False,
+    positive: bool = False,
+    bounds: Bounds = (None, None),
+) -> None:
     """Raises UsageError that names series, target and row for an infinite value; with ``counts``
-    for one that is no whole number of at least 0; with ``positive`` for one that is not above 0.
+    for one that is no whole number of at least 0; with ``positive`` for one that is not above 0;
+    with ``bounds`` for one below the first or above the second.
     """
     _check_static(series)
-    _check_numbers(series, series.values, series.targets, counts=counts, positive=positive)
+    _check_numbers(
+        series, series.values, series.targets, counts=counts, positive=positive, bounds=bounds
+    )
     if series.past is not None:
         _check_numbers(series, series.past, series.past_names)
 
@@ -165,6 +177,7 @@ def _check_numbers(
     *,
     counts: bool = False,
     positive: bool = False,
+    bounds: Bounds = (None, None),
 ) -> None:
     """``check_values`` of the columns ``names``, (sum of T, columns)."""
     chunk = 1 << 20  # rows at once: the array may lie on disk
@@ -184,6 +197,12 @@ def _check_numbers(
         if positive and not wrong.any():
             wrong = ~missing & ~(values > 0)
             expected = "a number above 0, as 'base_form: multiplicative' or 'transform: log' needs"
+        for key, bound, beyond in zip(
+            ("lower", "upper"), bounds, (np.less, np.greater), strict=True
+        ):
+            if bound is not None and not wrong.any():
+                wrong = beyond(values, bound)  # a missing value is neither
+                expected = f"none beyond {bound:g}, as 'forecast.{key}' says"
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             found = f"{names[column]} is {values[row, column]:g}"

@@ -203,7 +203,8 @@ class ForecastTask:
                 total += float(objective.each(batch)[:, -horizon:].sum())
                 count += float(batch.future_observed.sum())
         paths = self.config.training.validation_paths
-        asked = Asked((0.5,), horizon, default_paths=paths, seed=self.config.seed)
+        bounds = self.config.forecast.lower, self.config.forecast.upper
+        asked = Asked((0.5,), horizon, default_paths=paths, seed=self.config.seed, bounds=bounds)
         with self.accelerator.autocast():
             found = self.forecaster.predict(cutter.series, where, asked)
         actual = actual_values(cutter.series, where, horizon)
