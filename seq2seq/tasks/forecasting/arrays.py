@@ -31,7 +31,7 @@ from seq2seq.array_files import (
 )
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.series_set import SeriesSet
-from seq2seq.tasks.forecasting.times import check_dates, reach_told, shown, step_named
+from seq2seq.tasks.forecasting.times import Step, check_dates, reach_told, shown, step_named
 
 ARRAYS = (
     *("values", "lengths", "names", "starts", "step", "targets"),
@@ -72,6 +72,36 @@ def write_arrays(series: SeriesSet, path: str | Path) -> None:
 def read_arrays(path: Path) -> SeriesSet:
     """Raises UsageError for a file that is none, an unknown array, and shapes that do not fit."""
     arrays = load_folder(path) if path.is_dir() else load_npz(path)
+    _check_arrays(path, arrays)
+    values, lengths = _values(path, arrays)
+    count, columns = len(lengths), values.shape[1]
+    step = step_named(str(arrays.get("step", "1")))
+    default = ["target"] if columns == 1 else [f"target{n + 1}" for n in range(columns)]
+    known = arrays.get("known")
+    series = SeriesSet(
+        np.asarray(arrays.get("names", np.arange(1, count + 1))).astype(str),
+        _starts(path, arrays, step, count),
+        step,
+        values,
+        _offsets(lengths),
+        tuple(str(one) for one in arrays.get("targets", default)),
+        known,
+        None
+        if known is None
+        else _offsets(whole_numbers(path, "known_lengths", arrays.get("known_lengths", lengths))),
+        tuple(str(one) for one in arrays.get("known_names", [])),
+        {n.removeprefix(_STATIC): _static(a) for n, a in arrays.items() if n.startswith(_STATIC)},
+        past=arrays.get("past"),
+        past_names=tuple(str(one) for one in arrays.get("past_names", [])),
+    )
+    _check_sizes(path, series)
+    _check_covariates(path, series)
+    _check_times(path, series)
+    return series
+
+
+def _check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Names, numbers of dimensions, and covariates that are numbers."""
     unknown = [n for n in arrays if n not in ARRAYS and not n.startswith(_STATIC)]
     if unknown or "values" not in arrays:
         what = f"unknown array {unknown[0]!r}" if unknown else "no array 'values'"
@@ -82,9 +112,14 @@ def read_arrays(path: Path) -> SeriesSet:
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(one, (1,))
     tables = {"values": (1, 2, 3), "known": (2,), "past": (2,)}
     check_dimensions(path, arrays, {**shapes, **tables, "step": (0,)})
-    values, lengths = _values(path, arrays)
-    count, columns = len(lengths), values.shape[1]
-    step = step_named(str(arrays.get("step", "1")))
+    for name in ("known", "past"):
+        table = arrays.get(name)
+        if table is not None and table.dtype.kind not in "fiub":
+            raise UsageError(f"{path}: {name!r} holds {table.dtype}; expected numbers")
+
+
+def _starts(path: Path, arrays: dict[str, np.ndarray], step: Step, count: int) -> np.ndarray:
+    """(N,) datetime64[ns] or int64"""
     starts = np.asarray(arrays.get("starts", np.zeros(count, dtype=np.int64)))
     if (starts.dtype.kind == "M") != step.dated or starts.dtype.kind not in "Miu":
         raise UsageError(
@@ -93,68 +128,57 @@ def read_arrays(path: Path) -> SeriesSet:
         )
     if step.dated:
         check_dates(starts, lambda row: f"{path}: 'starts' of series {row + 1}")
-    starts = starts.astype("datetime64[ns]" if step.dated else np.int64)
-    default = ["target"] if columns == 1 else [f"target{n + 1}" for n in range(columns)]
-    targets = tuple(str(one) for one in arrays.get("targets", default))
-    names = np.asarray(arrays.get("names", np.arange(1, count + 1))).astype(str)
-    static = {
-        n.removeprefix(_STATIC): _static(a) for n, a in arrays.items() if n.startswith(_STATIC)
-    }
-    known, past = arrays.get("known"), arrays.get("past")
-    for name, table in (("known", known), ("past", past)):
-        if table is not None and table.dtype.kind not in "fiub":
-            raise UsageError(f"{path}: {name!r} holds {table.dtype}; expected numbers")
-    known_lengths = whole_numbers(path, "known_lengths", arrays.get("known_lengths", lengths))
-    known_names = tuple(str(one) for one in arrays.get("known_names", []))
-    past_names = tuple(str(one) for one in arrays.get("past_names", []))
+    return starts.astype("datetime64[ns]" if step.dated else np.int64)
+
+
+def _check_sizes(path: Path, series: SeriesSet) -> None:
+    """Every array is as long as those that it belongs to."""
+    count, known, past = len(series.offsets) - 1, series.known, series.past
+    known_lengths = None if series.known_offsets is None else np.diff(series.known_offsets)
     for what, found, expected in (
-        ("names", len(names), count),
-        ("starts", len(starts), count),
-        ("targets", len(targets), columns),
-        ("known_lengths", len(known_lengths), count),
+        ("names", len(series.names), count),
+        ("starts", len(series.starts), count),
+        ("targets", len(series.targets), series.values.shape[1]),
+        ("known_lengths", count if known_lengths is None else len(known_lengths), count),
         (
             "known rows",
             0 if known is None else len(known),
-            0 if known is None else known_lengths.sum(),
+            0 if known_lengths is None else known_lengths.sum(),
         ),
-        ("known_names", len(known_names), 0 if known is None else known.shape[1]),
-        ("past rows", 0 if past is None else len(past), 0 if past is None else len(values)),
-        ("past_names", len(past_names), 0 if past is None else past.shape[1]),
-        *((f"static.{name}", len(column), count) for name, column in static.items()),
+        ("known_names", len(series.known_names), 0 if known is None else known.shape[1]),
+        ("past rows", 0 if past is None else len(past), 0 if past is None else len(series.values)),
+        ("past_names", len(series.past_names), 0 if past is None else past.shape[1]),
+        *((f"static.{name}", len(column), count) for name, column in series.static.items()),
     ):
         if found != expected:
             raise UsageError(f"{path}: {found} {what}; expected {expected}")
-    used = [*targets, *known_names, *past_names]
-    twice = [name for name in past_names if used.count(name) > 1]
+
+
+def _check_covariates(path: Path, series: SeriesSet) -> None:
+    used = [*series.targets, *series.known_names, *series.past_names]
+    twice = [name for name in series.past_names if used.count(name) > 1]
     if twice:
         raise UsageError(f"{path}: two columns are named {twice[0]!r}; expected one name for each")
-    if (lengths < 1).any() or (known_lengths < lengths).any():
-        raise UsageError(f"{path}: lengths must be at least 1, known_lengths at least lengths")
-    if known is not None and not bool((np.abs(known) <= LARGEST).all()):
+    if series.known is not None and not bool((np.abs(series.known) <= LARGEST).all()):
         raise UsageError(
             f"{path}: 'known' holds NaN, infinity or a number above {LARGEST:.2g}; expected numbers"
         )
-    reach = step.fits(starts, np.maximum(lengths, known_lengths) - 1)
-    if not reach.all():
-        row = int((~reach).argmax())
+
+
+def _check_times(path: Path, series: SeriesSet) -> None:
+    """Lengths, and that the last step of each series has a time."""
+    lengths = reach = np.diff(series.offsets)
+    if series.known_offsets is not None:
+        reach = np.diff(series.known_offsets)
+    if (lengths < 1).any() or (reach < lengths).any():
+        raise UsageError(f"{path}: lengths must be at least 1, known_lengths at least lengths")
+    fits = series.step.fits(series.starts, reach - 1)
+    if not fits.all():
+        row = int((~fits).argmax())
         raise UsageError(
-            f"{path}: series {str(names[row])!r}, of {lengths[row]:,} steps ({step}) from "
-            f"{shown(starts[row])}: {reach_told(step)}"
+            f"{path}: series {str(series.names[row])!r}, of {lengths[row]:,} steps ({series.step}) "
+            f"from {shown(series.starts[row])}: {reach_told(series.step)}"
         )
-    return SeriesSet(
-        names,
-        starts,
-        step,
-        values,
-        _offsets(lengths),
-        targets,
-        known,
-        None if known is None else _offsets(known_lengths),
-        known_names,
-        static,
-        past=past,
-        past_names=past_names,
-    )
 
 
 def _values(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
