@@ -43,8 +43,9 @@ VOCABULARY is a .model file (unigram, bpe, char: SentencePiece, as translation h
 (subwords, words, characters, bytes: as text generation and captioning have them), or, to encode
 and decode, a saved model. encode and decode write one line for each line, as they read: files may
 be of any length. A line of pieces has a space between two pieces; U+2581 stands for a space of
-the text. decode gives back the text: as it was (subwords, characters, bytes), with single spaces
-and Unicode NFC (.model), or with single spaces (words).
+the text. decode gives back the text: as it was (subwords, characters, bytes), in Unicode NFC with
+single spaces and without control characters (.model), or with single spaces (words). In all of them
+a carriage return becomes a space, or is left out at the end of a line.
 
 Text translated elsewhere: recipes/translation/README.md goes from raw text through tokenize to
 seq2seq evaluate --hypotheses.
@@ -77,7 +78,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="(default: unigram for a name that ends in .model, else subwords)",
     )
     group.add_argument(
-        "--vocab-size", type=whole(1), metavar="N", help="pieces at most (default: 8000)"
+        "--vocab-size",
+        type=whole(1),
+        metavar="N",
+        help="pieces at most; words and characters: beside <unk>, <end> and the "
+        "end of a line (default: 8000)",
     )
     group.add_argument(
         "--no-byte-fallback",
@@ -154,7 +159,7 @@ def _decoder(segmenter: Segmenter, ids: bool) -> Callable[[str, str], str]:
         try:
             if not ids:
                 return _one_line(segmenter.join_pieces([p for p in line.split(" ") if p]))
-            numbers = [int(word) for word in line.split()]
+            numbers = [_number(word) for word in line.split()]
             check_ids(numbers, len(segmenter))
             return _one_line(segmenter.join_ids(numbers))
         except UsageError as error:
@@ -163,6 +168,12 @@ def _decoder(segmenter: Segmenter, ids: bool) -> Callable[[str, str], str]:
             raise UsageError(f"{where}: expected numbers, found {line[:60]!r}") from None
 
     return decode
+
+
+def _number(word: str) -> int:
+    if not (word.isascii() and word.isdigit()):  # int() reads "1_0", "+5" and other digits, too
+        raise ValueError(word)
+    return int(word)
 
 
 def _one_line(text: str) -> str:

@@ -42,6 +42,7 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 RUN_FILE = "inputs.json"  # which a training run writes into its directory before its first step
 WEIGHTS_DIGEST = "weights_sha256"  # in config.json
+FILES_DIGEST = "files_sha256"  # there: of each file that turns data into numbers, by its name
 UNIT_MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, *UNIT_FILES, CARD_FILE)
 
 
@@ -89,12 +90,14 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 def write_weights(
     model: torch.nn.Module, directory: Path, values: dict[str, Any], readme: str | None
 ) -> None:
-    """Write model.safetensors, config.json (``values`` and the digest of the weights) and the
-    card."""
+    """Write model.safetensors, config.json (``values``, the digest of the weights and those of the
+    files that ``directory`` holds already) and the card."""
+    files = {path.name: file_digest(path) for path in sorted(directory.iterdir())}
     tensors = distinct_tensors(model)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
     values = {**values, WEIGHTS_DIGEST: file_digest(directory / WEIGHTS_FILE)}
+    values |= {FILES_DIGEST: files} if files else {}
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
     # safetensors writes for the owner alone; who may read the folder may read this too
@@ -298,6 +301,20 @@ def _check_digest(path: Path) -> None:
             f"{path}: not the weights that were saved (their sha256 is another than "
             f"'{WEIGHTS_DIGEST}' in {CONFIG_FILE}); copy the whole directory of the model again"
         )
+
+
+def check_files(directory: Path) -> None:
+    """Raises RunError for a vocabulary, or another file that turns data into numbers, that is not
+    the one that was saved with the weights. Models of before know no digests."""
+    known = read_json(directory / CONFIG_FILE).get(FILES_DIGEST)
+    for name, digest in known.items() if isinstance(known, dict) else ():
+        path = directory / name
+        if path.is_file() and file_digest(path) != digest:
+            raise RunError(
+                f"{path}: not the file that was saved with these weights (its sha256 is another "
+                f"than in '{FILES_DIGEST}' of {CONFIG_FILE}); copy the whole directory of the "
+                "model again"
+            )
 
 
 def read_card(directory: Path) -> str | None:

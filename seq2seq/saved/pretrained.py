@@ -14,7 +14,13 @@ from seq2seq.arguments import check_kind, check_path, check_truth
 from seq2seq.config import config_to_dict
 from seq2seq.errors import UsageError
 from seq2seq.precision import device_named
-from seq2seq.saved.directory import FORMAT_VERSION, format_of, replace_files, write_weights
+from seq2seq.saved.directory import (
+    FORMAT_VERSION,
+    check_files,
+    format_of,
+    replace_files,
+    write_weights,
+)
 from seq2seq.saved.hub import model_folder, upload
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -91,6 +97,7 @@ class Pretrained(abc.ABC, Generic[Model, Config]):
             local_files_only=local_files_only,
         )
         loaded = cls._from_directory(directory)
+        check_files(directory)
         loaded.model.to(chosen)
         return loaded
 

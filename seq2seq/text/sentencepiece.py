@@ -302,7 +302,7 @@ def training_error(message: str, section: str, size: int, least: int, remedy: st
         return UsageError(f"{told}; special tokens and bytes alone need {least}; set it above that")
     if "sentences_.empty()" in message or "all_chars_count" in message:
         return UsageError(
-            f"the subwords have no text to train on: every training sentence is blank, or longer "
-            f"than {MAX_LINE:,} bytes"
+            f"the subwords have no text to train on: every line is blank, or longer than "
+            f"{MAX_LINE:,} bytes, and so not read; break such lines"
         )
     return RunError(f"the subwords could not be trained: {message}")

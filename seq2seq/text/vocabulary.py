@@ -319,7 +319,10 @@ def load_units(directory: Path) -> Units:
     try:
         values = read_json(path)
         if values["kind"] == "characters":
-            return Characters(values["characters"], bool(values.get("knows_unknown", False)))
+            characters = values["characters"]
+            if len(set(characters)) < len(characters):
+                raise ValueError("a character stands in it twice")
+            return Characters(characters, bool(values.get("knows_unknown", False)))
         if values["kind"] == "bytes":
             return Bytes()
         if values["kind"] == "words":
@@ -355,6 +358,8 @@ def _text(text: str | bytes) -> str:
 def _frequent(counts: Counter[str], config: VocabularyConfig) -> list[str]:
     """By count, then alphabetically: the same text gives the same ids."""
     kept = [(text, n) for text, n in counts.items() if n >= config.min_count]
+    if not counts:
+        raise UsageError("the training text is blank: there is nothing to make a vocabulary of")
     if not kept:
         raise UsageError(
             f"'units.min_count' is {config.min_count}: nothing in the training text comes so "

@@ -33,7 +33,8 @@ def units_of_run(
     units = train_units(texts, config) if first is None else first
     if units.kind != config.kind:
         raise UsageError(
-            f"units.kind is {config.kind}; the model of training.start_from has {units.kind}"
+            f"units.kind is {config.kind}; the model of training.start_from has {units.kind}: set "
+            f"'units.kind: {units.kind}', or start from another model"
         )
     save_units(units, folder)
     return units

@@ -118,7 +118,8 @@ def _add_perplexity(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="stretches read side by side, each after 1,000 units unscored; 1: exact (default: 1)",
+        help="stretches read side by side, each after 1,000 units unscored; at most one for each "
+        "1,000 units of the text; 1: exact (default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     group = parser.add_argument_group("neural cache (Grave et al. 2017)")
@@ -140,6 +141,11 @@ def _generate(options: argparse.Namespace) -> int:
     generator = load_model(options, "generation")
     settings = dataclasses.replace(generator.config.generation, **_given(options))
     _check_beam(options, settings.beam_size)
+    if options.interactive and settings.beam_size > 1:
+        raise UsageError(
+            f"--interactive writes as it goes, and the model's 'generation.beam_size' is "
+            f"{settings.beam_size}; add --beam-size 1"
+        )
     common = {"settings": settings, "seed": options.seed, "precision": options.precision}
     if options.interactive:
         _interact(generator.session(**common))
@@ -190,7 +196,7 @@ def _perplexity(options: argparse.Namespace) -> int:
         raise UsageError("--" + str(error).replace(" ", "-", 1)) from None
     generator = load_model(options, "generation")
     result = generator.perplexity(
-        _text(generator.config, options.text),
+        _text(generator.config, options.text, options.model),
         cold_window=options.cold_window,
         rows=options.rows,
         cache=cache if options.cache else None,
@@ -201,17 +207,14 @@ def _perplexity(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(config: LanguageConfig, path: str | None) -> Text | LargeText:
+def _text(config: LanguageConfig, path: str | None, model: str) -> Text | LargeText:
     from seq2seq.tasks.generation.text import as_documents, read
-    from seq2seq.tasks.generation.training import load_texts
+    from seq2seq.tasks.generation.training_text import validation_text
 
-    if path is not None:
-        content = read(Path(path), config.units.kind == "bytes")
-        return as_documents([content], config.data.documents, path)
-    texts = load_texts(config)
-    if "validation" not in texts:
-        raise UsageError("the model was trained without validation text; give a text: --text FILE")
-    return texts["validation"]
+    if path is None:
+        return validation_text(config, model)
+    content = read(Path(path), config.units.kind == "bytes", hint="")
+    return as_documents([content], config.data.documents, path)
 
 
 def _figures(result: TextScore) -> dict[str, float]:
@@ -294,7 +297,10 @@ def _interact(session: Any) -> None:
                 return
             try:
                 with _ctrl_c_stops() as stopped:
-                    for text in session.write(decode(line, "this line", "")):
+                    prompt = decode(line, "this line", "")
+                    if session.generator.units.unknown("\n"):  # of documents that are lines
+                        prompt = prompt.removesuffix("\n")
+                    for text in session.write(prompt):
                         _show(text)
                         if stopped:
                             break

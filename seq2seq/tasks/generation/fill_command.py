@@ -122,7 +122,7 @@ def _write(filling: Filling, top: int | None, options: argparse.Namespace) -> No
         ]
         print(to_json(row))
     elif options.sentence:
-        print(filling.text)
+        print(" ".join(filling.text.splitlines()))  # a line for each line that was read
     else:
         print("\t".join(f"{one.text}\t{one.probability:.4f}" for one in best))
 

@@ -96,8 +96,8 @@ class BlankFiller:
         """The candidates for the blank of ``text``, best first; ``top`` of them at most.
 
         The blank is ``___`` in the text, or ``[bank|river]``, which brings its candidates. Without
-        candidates it may be any word of the vocabulary: the models' likeliest at the blank itself
-        (``SHORTLIST`` of them) are then ranked in the whole sentence.
+        candidates it may be any word of the vocabulary, marks left out: the models' likeliest at
+        the blank itself (``SHORTLIST`` of them) are then ranked in the whole sentence.
 
         Raises UsageError for a text without blank, candidates that do not fit, and models without
         candidates whose units are no words.
@@ -159,10 +159,10 @@ class BlankFiller:
             raise UsageError(
                 f"{sentence.where}: {len(sentence.parts) - 1} blanks in one text need candidates"
             )
-        units = self.models[0].units
-        if not all(isinstance(model.units, Words) for model in self.models):
+        kinds = [m.units.kind for m in self.models if not isinstance(m.units, Words)]
+        if kinds:
             raise UsageError(
-                f"{sentence.where}: no candidates, and a model of {units.kind} knows no words to "
+                f"{sentence.where}: no candidates, and a model of {kinds[0]} knows no words to "
                 "choose from; give some"
             )
         log_p: dict[str, float] = {}
@@ -239,4 +239,5 @@ def _at_blank(
         logits, _ = model.steps(precision).start([ids])
         log_p = logits[0].log_softmax(0)
     no_words = {UNK, END, units.line_end}
-    return {units.piece(n): p for n, p in enumerate(log_p.tolist()) if n not in no_words}
+    words = ((units.piece(n), p) for n, p in enumerate(log_p.tolist()) if n not in no_words)
+    return {word: p for word, p in words if any(map(str.isalnum, word))}  # marks are no words

@@ -193,8 +193,8 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         settings = self._checked(settings)
         if settings.beam_size > 1:
             raise UsageError(
-                f"beam_size is {settings.beam_size}: beam search knows its text only at the end; "
-                "leave out stream, or set beam_size to 1"
+                f"beam_size is {settings.beam_size}: beam search knows its text only at the end, "
+                "and cannot write it bit by bit; set beam_size to 1"
             )
         return Session(self, self.steps(precision), settings, seed_of(seed))
 
@@ -368,11 +368,13 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
             documents = (d for d in text.documents() if isinstance(d, str))
             unseen = [u for document in documents for u in self.units.unknown(document)]
             warn_unknown(unseen, self.units)
+        check_whole("rows", rows, 1)
+        most = max(1, corpus.tokens // 1000)  # a stretch is no shorter than what is read before it
         with self._products(precision):
             return evaluate(
                 self.model,
                 corpus,
-                rows=rows,
+                rows=min(rows, most),
                 cold_window=cold_window,
                 cache=cache,
                 dynamic=dynamic,

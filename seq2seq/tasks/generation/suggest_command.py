@@ -10,6 +10,7 @@ from typing import Any
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import chunks, write_utf8
 from seq2seq.command_line.options import add_machine, add_model, load_model, whole
+from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 
 _log = logging.getLogger(__name__)
@@ -41,8 +42,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.text is not None:
         _write(generator, options.text, options)
         return 0
-    for _, lines in chunks(sys.stdin.buffer, "standard input", 1):
-        _write(generator, lines[0], options)
+    for number, lines in chunks(sys.stdin.buffer, "standard input", 1):
+        try:
+            _write(generator, lines[0], options)
+        except UsageError as error:
+            raise UsageError(f"standard input, line {number}: {error}") from None
         sys.stdout.flush()
     return 0
 

@@ -229,8 +229,12 @@ def paths_of(location: str, split: str) -> list[Path]:
     return matches
 
 
-def read(path: Path, raw: bool) -> str | bytes:
-    """A file's text, or its bytes where ``raw``; UsageError where it cannot be read."""
+_AS_BYTES = ", or read it as it is with 'units.kind: bytes'"
+
+
+def read(path: Path, raw: bool, hint: str = _AS_BYTES) -> str | bytes:
+    """A file's text, or its bytes where ``raw``; UsageError where it cannot be read; ``hint``: see
+    ``decode``."""
     try:
         content = path.read_bytes()
         if path.suffix == ".gz":
@@ -239,13 +243,13 @@ def read(path: Path, raw: bool) -> str | bytes:
         raise UsageError(f"{path}: not a whole gzip file ({error})") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    return content if raw else decode(content, str(path))
+    return content if raw else decode(content, str(path), hint)
 
 
 def decode(
     content: bytes,
     name: str,
-    hint: str = ", or read it as it is with 'units.kind: bytes'",
+    hint: str = _AS_BYTES,
     offset: int = 0,
     lines: int = 0,
 ) -> str:

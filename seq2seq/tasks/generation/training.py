@@ -76,11 +76,15 @@ class LanguageTask:
         )
         self.corpora = _encode(config, texts, self.units, main)
         self.has_validation = "validation" in self.corpora
+        if config.data.validation_share and not self.has_validation:
+            say("no validation: 'data.validation_share' parts text from files alone; set "
+                "'data.validation' to validate", main)  # fmt: skip
         self.windows = stream or self._windows(place)
         if stream is not None:
             stream.use(self.units)
         self.model = make_model(config.model, len(self.units)).to(accelerator.device)
         if first:
+            _check_reads_alike(first.config, config)
             both = first.config.model, config.model
             copy_weights(first.model, self.model, options.start_from, configs=both)
         self.objective: nn.Module = LanguageLoss(
@@ -230,6 +234,20 @@ def load_texts(config: LanguageConfig) -> dict[str, Text | LargeText]:
     return texts
 
 
+def _check_reads_alike(before: LanguageConfig, here: LanguageConfig) -> None:
+    """Raises UsageError where the model to start from reads text in another way."""
+    ends = [config.data.documents != "none" for config in (before, here)]
+    for key, found, wanted, differs in (
+        ("model.direction", before.model.direction, here.model.direction, None),
+        ("data.documents", before.data.documents, here.data.documents, ends[0] != ends[1]),
+    ):
+        if found != wanted if differs is None else differs:
+            raise UsageError(
+                f"training.start_from {here.training.start_from}: its '{key}' is {found}, here "
+                f"{wanted}; expected the same"
+            )
+
+
 def _learned_from(
     config: LanguageConfig, texts: dict[str, Text | LargeText], stream: StreamedWindows | None
 ) -> Iterator[str]:
@@ -268,9 +286,11 @@ def _encode(
     corpora = {split: encoded(text, units, documents, backward) for split, text in texts.items()}
     for split, corpus in corpora.items():
         if corpus.tokens - len(corpus.pieces) < 1:
+            cut = split == "validation" and not config.data.validation
             raise UsageError(
                 f"the {split} text has {corpus.tokens} unit(s) in {len(corpus.pieces)} piece(s): "
-                "nothing to predict; give it more text, or set 'data.validation_share: 0'"
+                "nothing to predict; give it more text"
+                + (", or set 'data.validation_share: 0'" if cut else "")
             )
     return corpora
 

@@ -113,6 +113,8 @@ def test_files_and_a_saved_model(run, tmp_path, text):
         (["encode", "{t}"], b"a", "{t}: no vocabulary"),
         (["encode", "{t}/none"], b"a", "{t}/none: no vocabulary"),
         (["decode", "{v}", "--ids"], b"7\nx", "standard input, line 2: expected numbers"),
+        (["decode", "{v}", "--ids"], b"1_0", "standard input, line 1: expected numbers"),
+        (["train", "{t}/x", "--kind", "words"], b" \n", "the training text is blank"),
         (["decode", "{v}", "--ids"], b"70000", "line 1: id 70000; the vocabulary has the ids 0 to"),
         (["split", "{v}"], b"", "invalid choice: 'split'"),
     ],

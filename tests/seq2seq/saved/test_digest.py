@@ -1,4 +1,5 @@
-"""Weights that are not those that were saved are never used, whatever the task."""
+"""Weights and vocabularies that are not those that were saved are never used, whatever the
+task."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from seq2seq import registry
 from seq2seq.errors import RunError
-from seq2seq.saved.directory import CONFIG_FILE, WEIGHTS_DIGEST, WEIGHTS_FILE
+from seq2seq.saved.directory import CONFIG_FILE, FILES_DIGEST, WEIGHTS_DIGEST, WEIGHTS_FILE
 from tests.seq2seq.saved.models import make
 
 
@@ -39,7 +40,27 @@ def test_a_model_without_a_digest_loads(model):
     values = json.loads((directory / CONFIG_FILE).read_text("utf-8"))
     assert values["format_version"] == 1
     assert len(values.pop(WEIGHTS_DIGEST)) == 64
+    assert values.pop(FILES_DIGEST)
     (directory / CONFIG_FILE).write_text(json.dumps(values))
+    user.from_pretrained(directory, device="cpu")
+
+
+def test_every_file_that_turns_data_into_numbers_is_known_again(model):
+    """A file with the same values, written in another way, loads but for its digest."""
+    user, directory = model
+    known = json.loads((directory / CONFIG_FILE).read_text("utf-8"))[FILES_DIGEST]
+    others = {CONFIG_FILE, WEIGHTS_FILE, "README.md"}
+    assert set(known) == {path.name for path in directory.iterdir()} - others
+    for name in known:
+        path = directory / name
+        whole = path.read_bytes()
+        if path.suffix == ".json":
+            path.write_text(json.dumps(json.loads(whole), indent=3))
+        else:  # a field of protocol buffers that nobody knows
+            path.write_bytes(whole + b"\xf8\x7f\x01")
+        with pytest.raises(RunError, match=f"{name}: not the file that was saved with these"):
+            user.from_pretrained(directory, device="cpu")
+        path.write_bytes(whole)
     user.from_pretrained(directory, device="cpu")
 
 

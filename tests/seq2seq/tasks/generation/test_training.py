@@ -124,8 +124,32 @@ def test_fine_tuning_takes_weights_and_units(text, tmp_path, uninterrupted):
     units = TextGenerator.from_pretrained(model).units
     assert units.files() == TextGenerator.from_pretrained(uninterrupted / "model").units.files()
     values["output"], values["units"] = str(tmp_path / "bytes"), {"kind": "bytes"}
-    with pytest.raises(UsageError, match=r"units.kind is bytes; .*has characters"):
+    with pytest.raises(UsageError, match=r"units.kind is bytes; .*has characters: set 'units.kind"):
         train(config_from_dict(values), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("model", "direction", "backward", "its 'model.direction' is forward, here backward"),
+        ("data", "documents", "line", "its 'data.documents' is none, here line"),
+    ],
+)
+def test_fine_tuning_reads_as_the_first_model_did(
+    text, tmp_path, uninterrupted, section, key, value, told
+):
+    start = str(uninterrupted / "model")
+    values = settings(text, tmp_path / "run", start_from=start, max_steps=2)
+    values[section][key] = value
+    with pytest.raises(UsageError, match=told):
+        train(config_from_dict(values), quiet=True)
+
+
+def test_a_stream_without_validation_says_so(text, tmp_path, capsys):
+    values = settings(text, tmp_path / "run", max_steps=2, patience=None)
+    values["data"] |= {"streaming": True, "validation": None, "validation_share": 0.1}
+    train(config_from_dict(values), quiet=True)
+    assert "no validation: 'data.validation_share' parts text from" in capsys.readouterr().err
 
 
 def test_resume_with_another_window_names_the_key(text, uninterrupted):
