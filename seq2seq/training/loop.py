@@ -23,12 +23,13 @@ from accelerate.utils import set_seed
 from seq2seq import registry
 from seq2seq.arguments import check_truth
 from seq2seq.config import RunConfig, config_from_dict, config_to_dict
+from seq2seq.config.idle import idle_keys
 from seq2seq.errors import RunError, ToldElsewhere, UsageError
 from seq2seq.training import checkpoints
 from seq2seq.training.dealing import Dealt, deal, rounds, used
 from seq2seq.training.environment import make_accelerator, settings_of
 from seq2seq.training.inputs import INPUTS_FILE, check_same_inputs, inputs_of
-from seq2seq.training.log import RunLog
+from seq2seq.training.log import RunLog, say
 from seq2seq.training.memory import release_free_memory
 from seq2seq.training.optimizers import make_average, make_optimizer
 from seq2seq.training.preparing import make_folder, rehearse_end
@@ -111,6 +112,8 @@ class _Run:
         self.settings = settings_of(accelerator, config)
         self.device, self.main = accelerator.device, accelerator.is_main_process
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        for told in idle_keys(config):
+            say(f"note: {told}", self.main)
         set_seed(config.seed)
         # the main process comes first and writes what the others read: vocabularies, caches
         with accelerator.main_process_first():

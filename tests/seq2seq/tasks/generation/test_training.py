@@ -145,11 +145,14 @@ def test_fine_tuning_reads_as_the_first_model_did(
         train(config_from_dict(values), quiet=True)
 
 
-def test_a_stream_without_validation_says_so(text, tmp_path, capsys):
+def test_what_does_nothing_is_told(text, tmp_path, capsys):
     values = settings(text, tmp_path / "run", max_steps=2, patience=None)
+    values["units"] = {"lowercase": True}
     values["data"] |= {"streaming": True, "validation": None, "validation_share": 0.1}
     train(config_from_dict(values), quiet=True)
-    assert "no validation: 'data.validation_share' parts text from" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no validation: 'data.validation_share' parts text from" in said
+    assert "note: 'units.lowercase' does nothing where 'units.kind' is characters" in said
 
 
 def test_resume_with_another_window_names_the_key(text, uninterrupted):
