@@ -8,8 +8,16 @@ os.environ.setdefault("TORCHINDUCTOR_ERROR_ON_CUSTOM_OP_ALIASING", "1")
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.interpreter import hasten
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+    try:
+        from triton.runtime import interpreter
+    except ImportError:  # there is Triton for Linux alone
+        pass
+    else:
+        hasten(interpreter)
 
 # Without limits of time: how long an example takes is the machine's affair.
 settings.register_profile(
