@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import boosted
 import numpy as np
 import pytest
@@ -28,11 +25,6 @@ def settings(tmp_path):
     values["data"] |= {"folds": 2, "test": None}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
     return tmp_path / "run.yaml"
-
-
-def run(*arguments):
-    command = [sys.executable, boosted.__file__, *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_each_fold_has_answers_to_its_training_series(settings, tmp_path):
@@ -60,9 +52,10 @@ def test_no_answer_comes_from_trees_that_have_seen_the_label():
     assert abs((answers.argmax(1) == truth).mean() - 0.5) < 0.12  # 4 deviations of a coin
 
 
-def test_misuse_is_told(settings, tmp_path):
-    done = run(settings, tmp_path / "one.tsv")
+def test_misuse_is_told(settings, tmp_path, call, start):
+    done = start(boosted, settings, tmp_path / "one.tsv")
     assert done.returncode == 2 and "expected {fold} in the name" in done.stderr
-    done = run(settings, tmp_path / "x-{fold}.tsv", "--data.kind", "text")
+    assert "Traceback" not in done.stderr
+    done = call(boosted, settings, tmp_path / "x-{fold}.tsv", "--data.kind", "text")
     assert done.returncode == 2 and "expected series and label" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
-import sys
 from pathlib import Path
 
 import distil
@@ -20,17 +18,15 @@ def test_the_translation_closest_to_the_reference_is_kept():
     assert distil.closest(["a", "b"], "c") == "a"
 
 
-def test_new_pairs_follow_the_old_ones(tmp_path):
+def test_new_pairs_follow_the_old_ones(tmp_path, call, start):
     learn(make_translator()).save_pretrained(tmp_path / "model")
     references = ["ein hund", GERMAN[1], "vögel ."]
     for name, lines in (("en", ENGLISH), ("de", references)):
         data = "".join(line + "\n" for line in lines).encode()
         (tmp_path / f"train.{name}.gz").write_bytes(gzip.compress(data))
-    command = [
-        sys.executable, distil.__file__, tmp_path / "model", "--beam-size", "3",
-        "--train", tmp_path / "train.{lang}.gz", "--output", tmp_path / "new" / "both.{lang}",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    model, output = tmp_path / "model", tmp_path / "new" / "both.{lang}"
+    given = [model, "--beam-size", "3", "--train", tmp_path / "train.{lang}.gz", "--output"]
+    done = call(distil, *given, output)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("3 pairs and 3 new ones\n")
     sources = (tmp_path / "new" / "both.en").read_text(encoding="utf-8").splitlines()
@@ -41,18 +37,15 @@ def test_new_pairs_follow_the_old_ones(tmp_path):
     for found, reference, made in zip(nbest, references, targets[3:], strict=True):
         assert made == distil.closest([one.text for one in found], reference)
 
-    packed = [*command[:-1], tmp_path / "new" / "both.{lang}.gz"]
-    assert subprocess.run(packed, capture_output=True).returncode == 0
+    assert call(distil, *given, tmp_path / "new" / "both.{lang}.gz").returncode == 0
     both = gzip.decompress((tmp_path / "new" / "both.de.gz").read_bytes())
     assert both.decode().splitlines() == targets
     before = (tmp_path / "train.de.gz").read_bytes()
-    same = subprocess.run(
-        [*command[:-1], tmp_path / "new" / ".." / "train.{lang}.gz"], capture_output=True, text=True
-    )
+    same = start(distil, *given, tmp_path / "new" / ".." / "train.{lang}.gz")
     assert same.returncode == 2 and "it is what --train names" in same.stderr
     assert (tmp_path / "train.de.gz").read_bytes() == before
     (tmp_path / "train.de.gz").write_bytes(gzip.compress(b"one line\n"))
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = call(distil, *given, output)
     assert done.returncode == 2 and "3 lines of en and 1 of de; expected as many" in done.stderr
 
 

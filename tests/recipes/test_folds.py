@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import folds
 import yaml
 
@@ -13,15 +10,14 @@ from seq2seq.training.loop import train
 from tests.seq2seq.tasks.classification.conftest import sentences, text_settings, write
 
 
-def test_each_fold_has_its_own_teacher(tmp_path):
+def test_each_fold_has_its_own_teacher(tmp_path, call, start):
     write(tmp_path / "train.tsv", sentences(60, 5))
     values = text_settings(tmp_path, tmp_path / "unused", max_steps=2, validate_every=2)
     values["data"] = {"train": str(tmp_path / "train.tsv"), "folds": 2, "parts_seed": 4}
     (tmp_path / "folds.yaml").write_text(yaml.safe_dump(values))
 
-    def run(name, *options):
-        command = [sys.executable, folds.__file__, tmp_path / "folds.yaml", tmp_path / name]
-        return subprocess.run([*command, *options], capture_output=True, text=True)
+    def run(name, *options, how=call):
+        return how(folds, tmp_path / "folds.yaml", tmp_path / name, *options)
 
     assert run("teacher").returncode == 0
     teachers = f"[{tmp_path}/teacher-{{fold}}/model]"
@@ -44,11 +40,11 @@ def test_each_fold_has_its_own_teacher(tmp_path):
     values["training"]["teachers"] = [f"{tmp_path}/teacher.answers.tsv"]
     values["output"] = str(tmp_path / "own-test-set")
     train(config_from_dict(values), quiet=True)
-    for option, value, why in (
-        ("--training.teachers", f"[{tmp_path}/none-{{fold}}/model]", "no such directory"),
-        ("--training.teachers", "one", "expected a list"),
-        ("--data.folds", "0", "'data.folds' is 0"),
+    for option, value, why, how in (
+        ("--training.teachers", f"[{tmp_path}/none-{{fold}}/model]", "no such directory", start),
+        ("--training.teachers", "one", "expected a list", call),
+        ("--data.folds", "0", "'data.folds' is 0", call),
     ):
-        done = run("wrong", option, value)
+        done = run("wrong", option, value, how=how)
         assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("folds: ")
         assert why in done.stderr and "Traceback" not in done.stderr

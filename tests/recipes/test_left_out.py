@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import calibrate_left_out
 import numpy as np
 import pandas as pd
@@ -45,11 +42,6 @@ def model(tmp_path):
     return train(config_from_dict(values), quiet=True)
 
 
-def run(*arguments):
-    command = [sys.executable, calibrate_left_out.__file__, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def below(model, series, folder) -> list[float]:
     """The share of each group's values below the quantiles of the model that has not seen it, moved
     by the offsets of ``model``; the mean of the groups."""
@@ -67,8 +59,8 @@ def below(model, series, folder) -> list[float]:
     return np.mean(shares, 0).tolist()
 
 
-def test_each_group_counts_as_much_and_the_forecast_stays(model, tmp_path):
-    done = run(model, "calm", "rough", "--output", tmp_path / "new")
+def test_each_group_counts_as_much_and_the_forecast_stays(model, tmp_path, call):
+    done = call(calibrate_left_out, model, "calm", "rough", "--output", tmp_path / "new")
     assert done.returncode == 0, done.stderr
     assert "calm: " in done.stderr and "rough: " in done.stderr
     before, after = (Forecaster.from_pretrained(p, device="cpu") for p in (model, tmp_path / "new"))
@@ -80,22 +72,23 @@ def test_each_group_counts_as_much_and_the_forecast_stays(model, tmp_path):
     assert "`calm`, `rough`" in (tmp_path / "new" / "README.md").read_text()
     work = model.parent / "model-left-out"
     weights = {path: path.stat().st_mtime_ns for path in work.glob("*/run/model/*.safetensors")}
-    done = run(model, "rough", "calm", "--output", tmp_path / "again")  # in another order
+    # in another order
+    done = call(calibrate_left_out, model, "rough", "calm", "--output", tmp_path / "again")
     assert done.returncode == 0 and len(weights) == 2
     assert weights == {path: path.stat().st_mtime_ns for path in weights}  # not trained again
     again = Forecaster.from_pretrained(tmp_path / "again", device="cpu")
     assert np.allclose(again.model.offsets, after.model.offsets, atol=1e-6)
 
 
-def test_misuse_is_told(model, tmp_path):
+def test_misuse_is_told(model, tmp_path, call, start):
     for patterns, why in (
         (["calm"], "one group; expected at least two"),
         (["calm", "none"], "'none': none of the series of"),
         (["calm|rough", "x"], "'calm|rough': all of the series of"),
         (["(", "calm"], "unterminated subpattern"),
     ):
-        done = run(model, *patterns)
+        done = call(calibrate_left_out, model, *patterns)
         assert done.returncode == 2 and why in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
-    done = run(tmp_path / "absent", "a", "b")
+    done = start(calibrate_left_out, tmp_path / "absent", "a", "b")
     assert done.returncode == 2 and "no such directory" in done.stderr
