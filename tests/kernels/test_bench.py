@@ -118,6 +118,9 @@ def test_decoder_and_loss_are_timed_on_the_cpu_and_in_the_interpreter(
     operation, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(decoder, "LONGEST_COMPILED", 0)  # inductor is not what is tested
+    if operation is decoder:  # as --quick, with and without feeding, but one block: fewer programs
+        few = [decoder.Case(3, 2, 4, 8), decoder.Case(2, 2, 4, 8, False)]
+        monkeypatch.setattr(decoder, "cases", lambda *arguments, **options: few)
     kept = []
     rows = operation.run_gpu(True, 1, torch.device("cpu"), kept.append)
     assert kept[-1] == rows and not [row for row in rows if "problem" in row]

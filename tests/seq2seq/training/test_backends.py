@@ -37,7 +37,7 @@ def test_training_and_text_are_the_same_on_both_backends(corpus, tmp_path, cell,
         )  # fmt: skip
         values["data"]["batch_tokens"] = 24
         values["tokenizer"] = {"vocab_size": 24, "byte_fallback": False}
-        values["decoding"] = {"min_length": 3, "max_length_extra": 4}
+        values["decoding"] = {"min_length": 2, "max_length_extra": 2}
         values["model"]["encoder"]["cell"] = cell
         values["model"]["decoder"] |= {"cell": cell, "hidden_size": 16, **decoder}
         with use_backend(backend):
