@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from seq2seq.config import config_from_dict
 from seq2seq.training import checkpoints
 from seq2seq.training.loop import train
+from tests.seq2seq.forked import Forked
 
 HEAVY = ("torch", "datasets", "pyarrow", "sentencepiece", "sacrebleu", "matplotlib", "numpy")
 
@@ -29,15 +30,14 @@ def records(output: Path) -> list[dict]:
     return found
 
 
-def start(values: dict, folder: Path, *options: str) -> subprocess.Popen:
+def start(values: dict, folder: Path, *options: str) -> Forked:
     """`seq2seq train` in a process of its own."""
     path = folder / "run.yaml"
     path.write_text(json.dumps(values))  # JSON is YAML
-    command = [sys.executable, "-m", "seq2seq", "train", str(path), "--quiet", *options]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return Forked(["seq2seq", "train", str(path), "--quiet", *options], folder, {})
 
 
-def wait_for(path: Path, process: subprocess.Popen) -> None:
+def wait_for(path: Path, process: Forked | subprocess.Popen) -> None:
     for _ in range(6000):  # 5 minutes: other work may hold the processors
         if path.exists():
             return

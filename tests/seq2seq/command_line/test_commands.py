@@ -52,13 +52,12 @@ def test_init_copies_a_configuration_that_explains_every_key(run, tmp_path, task
 
 
 @pytest.mark.parametrize("task", registry.TASKS)
-def test_every_task_has_a_demo_that_takes_options(task):
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq", "demo", task, "--help"],
-        capture_output=True, text=True, check=True, cwd="/",
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert f"usage: seq2seq demo {task}" in done.stdout and "--output" in done.stdout
+def test_every_task_has_a_demo_that_takes_options(task, run, monkeypatch):
+    monkeypatch.chdir("/")  # it is found from anywhere
+    path = [one for one in sys.path if Path(one).resolve().parent != ROOT / "recipes"]
+    monkeypatch.setattr(sys, "path", path)  # pytest's own: a demo's modules lie beside it
+    status, out, err = run("demo", task, "--help")
+    assert status == 0 and f"usage: seq2seq demo {task}" in out and "--output" in out, err
 
 
 def test_a_demo_ends_with_its_own_status(run, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from seq2seq.config import config_from_dict
 from seq2seq.training import checkpoints
 from seq2seq.training.dealing import deal, rounds, used
 from seq2seq.training.loop import train
+from tests.seq2seq.forked import Forked
 from tests.seq2seq.running import records, wait_for
 from tests.seq2seq.tasks.captioning import drawings
 from tests.seq2seq.tasks.generation import test_training as generation
@@ -54,25 +55,20 @@ def start_two(values: dict, folder: Path, *options: str, launcher=PLAIN) -> list
     """The run of ``values`` by two processes of one thread each."""
     path = folder / "two.yaml"
     path.write_text(json.dumps(values))  # JSON is YAML
-    module = ("-m", "seq2seq") if values.get("task") != "toy" else ("-m", "tests.seq2seq.toy_task")
-    arguments = [*module, "train", str(path), "--quiet", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    module = "seq2seq" if values.get("task") != "toy" else "tests.seq2seq.toy_task"
+    arguments = [module, "train", str(path), "--quiet", *options]
+    environment = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
     if launcher:
-        command = [sys.executable, "-m", *launcher, free_port(), *arguments]
-        return [subprocess.Popen(command, env=environment, **pipes)]
+        command = [sys.executable, "-m", *launcher, free_port(), "-m", *arguments]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return [subprocess.Popen(command, env=os.environ | environment, **pipes)]
     environment |= {"MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
-            **pipes,
-        )
-        for rank in "01"
+        Forked(arguments, folder, environment | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
     ]
 
 
-def end_of(processes: list[subprocess.Popen]) -> tuple[int, str, str]:
+def end_of(processes: list[Forked | subprocess.Popen]) -> tuple[int, str, str]:
     """The worst exit status, and what all of them wrote."""
     told = [process.communicate(timeout=120) for process in processes]
     worst = max(processes, key=lambda process: abs(process.returncode))
