@@ -52,7 +52,9 @@ def test_the_operator_keeps_its_contract(monkeypatch, kind, score, backend, full
     options = {"layers": 2, "norm": True, "dropout": "plain"} if full else {}
     if full and score != "none":
         options |= {"gate": "scalar", "sentinel": True, "norm": {1}}
-    flat = arguments(monkeypatch, kind, score, backend, dtype, **options)
+    # as many numbers as the contract needs, each size another: it runs the operator a dozen times
+    sizes = (3, 2, 3, 4, 5, 6, 7)
+    flat = arguments(monkeypatch, kind, score, backend, dtype, sizes=sizes, **options)
     assert len(flat) == operation.CALL + 1
     torch.library.opcheck(torch.ops.kernels.attention_decoder.default, tuple(flat))
 
