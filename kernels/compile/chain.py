@@ -254,8 +254,10 @@ def _copy(state: State) -> State:
 
 def _meet(states: list[State]) -> State:
     """Where paths meet: the deeper values, and the constants on which they agree."""
-    depth: dict[str, int] = {}
-    for one in states:
+    if len(states) == 1:  # most blocks have one before them
+        return _copy(states[0])
+    depth = dict(states[0].depth)
+    for one in states[1:]:
         for register, value in one.depth.items():
             depth[register] = max(value, depth.get(register, 0))
     known = set(states[0].known.items()).intersection(*(one.known.items() for one in states))
