@@ -136,13 +136,16 @@ def check_beam(options: argparse.Namespace, beam_size: int, groups: int) -> None
             )
 
 
-def add_ensemble(parser: argparse.ArgumentParser) -> None:
+def add_ensemble(
+    parser: argparse.ArgumentParser,
+    told: str = "models of one vocabulary as one: the mean of their probabilities",
+) -> None:
     parser.add_argument(
         "--ensemble",
         metavar="MODEL",
         nargs="+",
         default=[],
-        help="models of one vocabulary as one: the mean of their probabilities (and of MODEL's)",
+        help=f"{told} (and of MODEL's)",
     )
 
 

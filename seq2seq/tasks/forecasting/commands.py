@@ -12,11 +12,12 @@ from seq2seq.command_line.command import Command
 from seq2seq.command_line.files import open_text_output
 from seq2seq.command_line.options import (
     MOST_SEED,
+    add_ensemble,
     add_machine,
     add_model,
     further_file,
     input_file,
-    load_model,
+    load_models,
     output_file,
     picture,
     whole,
@@ -25,6 +26,7 @@ from seq2seq.command_line.rules import Needs
 from seq2seq.errors import UsageError
 
 if TYPE_CHECKING:
+    from seq2seq.tasks.forecasting.forecaster import Forecaster
     from seq2seq.tasks.forecasting.series import Forecast
 
 _EXAMPLES = """\
@@ -39,6 +41,7 @@ line for each series: series, times, targets (mean, median, quantiles by level, 
   seq2seq forecast MODEL --input history.csv --horizon 48
   seq2seq forecast MODEL --input history.csv --levels 0.05,0.5,0.95 --json > forecast.jsonl
   seq2seq forecast MODEL --input history.csv --output forecast.csv --plot forecast.png
+  seq2seq forecast MODEL --input history.csv --ensemble MODEL-B MODEL-C      three models as one
 """
 
 
@@ -88,6 +91,7 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--paths", type=whole(0), default=0, metavar="N", help="sampled paths")
     parser.add_argument("--seed", type=whole(0, MOST_SEED), metavar="N", help="of sampled paths")
+    add_ensemble(parser, "further models of the same columns: the mean of their forecasts")
     _add_bounds(parser)
     parser.add_argument(
         "--plot", type=picture, metavar="PICTURE", help="draw the first series and its forecast"
@@ -95,10 +99,18 @@ def _add_forecast(parser: argparse.ArgumentParser) -> None:
     add_machine(parser)
 
 
+def _load(options: argparse.Namespace) -> Forecaster:
+    """MODEL, or the ensemble of it and those of --ensemble."""
+    from seq2seq.tasks.forecasting.forecaster import Forecaster
+
+    models = load_models(options, "forecasting", [options.model, *options.ensemble])
+    return Forecaster.ensemble(models) if options.ensemble else models[0]
+
+
 def _forecast(options: argparse.Namespace) -> int:
     from seq2seq.tasks.forecasting.reading import read_input
 
-    forecaster = load_model(options, "forecasting")
+    forecaster = _load(options)
     if options.seed is not None and not options.paths and not forecaster.model.samples:
         raise UsageError(
             "--seed goes with --paths N; without it does nothing, because this model computes its "
@@ -156,6 +168,7 @@ def _add_backtest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=further_file, metavar="FILE", help="write the errors of each origin as CSV"
     )
+    add_ensemble(parser, "further models of the same columns: the mean of their forecasts")
     _add_bounds(parser)
     parser.add_argument("--json", action="store_true", help="the scores as JSON")
     parser.add_argument(
@@ -180,7 +193,7 @@ def _backtest(options: argparse.Namespace) -> int:
     from seq2seq.tasks.forecasting.evaluation import as_json, table
     from seq2seq.tasks.forecasting.reading import read_input
 
-    forecaster = load_model(options, "forecasting")
+    forecaster = _load(options)
     series = read_input(options.input, sys.stdin.buffer, forecaster.columns)
     first = options.first
     found = backtest(

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from seq2seq.tasks.forecasting.forecaster import Forecaster, reach_of
+from seq2seq.tasks.forecasting.forecaster import Forecaster
+from seq2seq.tasks.forecasting.making import reach_of
 from seq2seq.tasks.forecasting.prediction import Asked
 from seq2seq.tasks.forecasting.rolling import Origins, actual_values
 from seq2seq.tasks.forecasting.series_set import SeriesSet

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from seq2seq.arguments import check_number, check_path, check_truth, check_whole, listed
+from seq2seq.decoding.ensemble import check_members, members_of
 from seq2seq.errors import RunError, UsageError
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
@@ -19,14 +20,11 @@ from seq2seq.saved import directory as saved
 from seq2seq.saved.building import build_to_fit
 from seq2seq.saved.pretrained import Pretrained
 from seq2seq.tasks.forecasting.card import forecast_card
-from seq2seq.tasks.forecasting.committee import Model, build_model
+from seq2seq.tasks.forecasting.committee import Model
 from seq2seq.tasks.forecasting.config import (
     ForecastConfig,
-    bases_of,
     check_bounds,
     check_levels,
-    check_past,
-    scaling_of,
 )
 from seq2seq.tasks.forecasting.encoding import (
     ENCODING_FILE,
@@ -34,8 +32,10 @@ from seq2seq.tasks.forecasting.encoding import (
     load_encoding,
     save_encoding,
 )
+from seq2seq.tasks.forecasting.ensemble import check_alike, mean_of
 from seq2seq.tasks.forecasting.frames import frame_of
-from seq2seq.tasks.forecasting.inputs import Sizes
+from seq2seq.tasks.forecasting.future import check_future, check_times
+from seq2seq.tasks.forecasting.making import make_model, reach_of
 from seq2seq.tasks.forecasting.prediction import Asked, Predicted, predict_windows
 from seq2seq.tasks.forecasting.reading import (
     Columns,
@@ -47,8 +47,8 @@ from seq2seq.tasks.forecasting.recent import recent_widths, widened
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series import Forecast, Series
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values, pack
-from seq2seq.tasks.forecasting.times import reach_told, shown, step_named
-from seq2seq.tasks.forecasting.windows import Reach, WindowCutter
+from seq2seq.tasks.forecasting.times import step_named
+from seq2seq.tasks.forecasting.windows import WindowCutter
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -73,8 +73,29 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         encoding: Encoding,
         config: ForecastConfig,
         readme: str | None = None,
+        others: Sequence[Forecaster] = (),
     ) -> None:
+        """``others``: further members of an ensemble; see ``ensemble``."""
         self.model, self.encoding, self.config, self.readme = model, encoding, config, readme
+        self.others = tuple(others)
+
+    @classmethod
+    def ensemble(cls, forecasters: Sequence[Forecaster]) -> Forecaster:
+        """One forecaster over several models: the mean of their forecasts (see ``ensemble``).
+
+            Forecaster.ensemble([Forecaster.from_pretrained(name) for name in ("A", "B", "C")])
+
+        It forecasts as any other. The configuration's defaults, and the unit of a backtest's
+        scores, are those of the first; it cannot be saved, only its members can.
+
+        Raises UsageError for no forecasters, for unlike columns, horizons or devices.
+        """
+        given = members_of(forecasters, cls)
+        members = [one for some in given for one in (some, *some.others)]
+        check_members([next(one.model.parameters()).device for one in members])
+        check_alike(members)
+        first, *others = members
+        return cls(first.model, first.encoding, first.config, others=others)
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Forecaster:
@@ -95,6 +116,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
         return cls(model.eval(), encoding, config, saved.read_card(directory))
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
+        if self.others:
+            raise UsageError("an ensemble is not one model and cannot be saved; save its members")
         save_encoding(self.encoding, directory)
         return {"targets": len(self.encoding.targets)}
 
@@ -199,19 +222,21 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
 
     def check(self, series: SeriesSet) -> None:
         """Raises UsageError for series that this model cannot read."""
+        for one in self.others:
+            one.check(series)
         self.encoding.check(series)
         model = self.config.model
         check_values(
             series,
-            counts=model.head == "negative_binomial",
+            counts=self.counts,
             positive=model.base_form == "multiplicative" or model.transform == "log",
             bounds=(self.config.forecast.lower, self.config.forecast.upper),
         )
 
     def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
         self.check(series)
-        _check_future(series, asked.horizon)
-        _check_times(series, asked.horizon)
+        check_future(series, asked.horizon)
+        check_times(series, asked.horizon)
         origins = series.lengths
         where = Origins(np.arange(len(series)), origins, origins)
         found = self.predict(series, where, asked, precision)
@@ -233,6 +258,11 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             )
         return forecasts
 
+    @property
+    def counts(self) -> bool:
+        """Whether its values are counts."""
+        return self.config.model.head == "negative_binomial"
+
     def predict(
         self, series: SeriesSet, where: Origins, asked: Asked, precision: Precision = "fp32"
     ) -> Predicted:
@@ -241,18 +271,31 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
 
         Raises RunError where the model gives no numbers.
         """
-        model = self.model
-        device = next(model.parameters()).device
-        cutter = WindowCutter(series, self.encoding, reach_of(model, asked.horizon))
-        with torch.inference_mode(), evaluating(model), products(device, precision):
-            found = predict_windows(model, cutter, where.series, where.origins, asked)
-            if self.config.forecast.widths == "recent" and asked.calibration is not None:
-                found = self._following_errors(found, series, where, asked.calibration)
+        members = (self, *self.others)
+        every = [one._predict(series, where, asked, precision) for one in members]
+        found = every[0]
+        if self.others:
+            found = mean_of(every, all(one.counts for one in members))
         found = found.within(*asked.bounds)  # a NaN stays one
         wrong = ~np.isfinite(found.median).all((1, 2))
         if wrong.any():
             name = series.names[where.series[int(wrong.argmax())]]
             raise RunError(f"series {str(name)!r}: the model's forecast is no number (NaN)")
+        return found
+
+    def _predict(
+        self, series: SeriesSet, where: Origins, asked: Asked, precision: Precision
+    ) -> Predicted:
+        """Forecasts of this member alone, whose offsets are at levels of its own."""
+        model, settings = self.model, self.config.forecast
+        if asked.calibration is not None:
+            asked = dataclasses.replace(asked, calibration=tuple(settings.levels))
+        device = next(model.parameters()).device
+        cutter = WindowCutter(series, self.encoding, reach_of(model, asked.horizon))
+        with torch.inference_mode(), evaluating(model), products(device, precision):
+            found = predict_windows(model, cutter, where.series, where.origins, asked)
+            if settings.widths == "recent" and asked.calibration is not None:
+                found = self._following_errors(found, series, where, asked.calibration)
         return found
 
     def _following_errors(
@@ -270,8 +313,8 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
 
         steps, context = config.forecast.recent_steps, config.model.context
         widths = recent_widths(quantiles, series, where, steps, context, horizon, high - low)
-        counts = config.model.head == "negative_binomial"
-        return widened(found, widths, log=config.model.transform == "log", counts=counts)
+        log = config.model.transform == "log"
+        return widened(found, widths, log=log, counts=self.counts)
 
     def asked(
         self,
@@ -321,77 +364,3 @@ def _bound(name: str, given: float | None, configured: float | None) -> float | 
         return configured
     check_number(name, given)
     return float(given)
-
-
-def places(names: Sequence[str], targets: Sequence[str], key: str) -> tuple[int, ...]:
-    """Where ``names`` stand among the targets; raises UsageError for one that is not there."""
-    for name in names:
-        if name not in targets:
-            raise UsageError(
-                f"'{key}' holds {name!r}; expected some of the targets: {', '.join(targets)}"
-            )
-    return tuple(targets.index(name) for name in names)
-
-
-def make_model(config: ForecastConfig, encoding: Encoding) -> Model:
-    """A new model of this shape. Raises UsageError for a base whose season is longer than the
-    context."""
-    model = config.model
-    if encoding.past_names:
-        check_past(model.kind, encoding.past_names, "the series")
-    for base in bases_of(model):
-        if base in ("seasonal", "smoothing") and model.context < encoding.season:
-            raise UsageError(
-                f"the base {base} reads a whole season of {encoding.season} steps; "
-                f"'model.context' is {model.context}: make it as long, set 'data.season', or "
-                "another 'model.base' (or 'model.other_bases')"
-            )
-    sizes = Sizes(
-        len(encoding.targets),
-        encoding.features,
-        tuple(len(known) for known in encoding.categories.values()),
-        len(encoding.numbers),
-        encoding.season,
-        places(model.read_base, encoding.targets, "model.read_base"),
-        len(encoding.past_names),
-    )
-    settings = config.forecast
-    return build_model(model, sizes, len(settings.levels), settings.widths == "window")
-
-
-def reach_of(model: Model, horizon: int | None = None) -> Reach:
-    """How far the windows of a model reach."""
-    config = model.config
-    if not model.samples or horizon is None:
-        horizon = config.horizon
-    log = config.transform == "log"
-    return Reach(config.context, model.reach, horizon, scaling_of(config), log, model.samples)
-
-
-def _check_times(series: SeriesSet, horizon: int) -> None:
-    """Raises UsageError where the horizon's end has no time."""
-    fits = series.step.fits(series.starts, series.lengths + horizon - 1)
-    if not fits.all():
-        number = int((~fits).argmax())
-        row = int(series.lengths[number]) - 1
-        time = series.step.times(series.starts[number], np.array(row))[()]
-        raise UsageError(
-            f"series {str(series.names[number])!r}, {horizon} steps ({series.step}) after row "
-            f"{row + 1} (time {shown(time)}): {reach_told(series.step)}"
-        )
-
-
-def _check_future(series: SeriesSet, horizon: int) -> None:
-    """Raises UsageError where a known covariate does not reach to the end of the horizon."""
-    if series.known_offsets is None:
-        return
-    ahead = np.diff(series.known_offsets) - series.lengths
-    if (ahead < horizon).any():
-        number = int((ahead < horizon).argmax())
-        row = int(series.lengths[number] + ahead[number])
-        time = series.step.times(series.starts[number], np.array(row))[()]
-        raise UsageError(
-            f"series {str(series.names[number])!r}, row {row + 1} (time {shown(time)}): no values "
-            f"of {', '.join(series.known_names)}, which must be known for all {horizon} steps "
-            "ahead; add rows with them and without targets"
-        )

@@ -33,8 +33,9 @@ from seq2seq.tasks.forecasting.evaluation import (
     scaled_errors,
     table,
 )
-from seq2seq.tasks.forecasting.forecaster import Forecaster, make_model, places, reach_of
+from seq2seq.tasks.forecasting.forecaster import Forecaster
 from seq2seq.tasks.forecasting.heads import check_head
+from seq2seq.tasks.forecasting.making import make_model, places, reach_of
 from seq2seq.tasks.forecasting.objectives import ForecastLoss
 from seq2seq.tasks.forecasting.prediction import Asked
 from seq2seq.tasks.forecasting.reading import columns_of, read_series

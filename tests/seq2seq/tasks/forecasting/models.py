@@ -7,7 +7,8 @@ import torch
 
 from seq2seq.config import config_from_dict
 from seq2seq.tasks.forecasting.encoding import learn_encoding
-from seq2seq.tasks.forecasting.forecaster import Forecaster, make_model
+from seq2seq.tasks.forecasting.forecaster import Forecaster
+from seq2seq.tasks.forecasting.making import make_model
 from seq2seq.tasks.forecasting.series import Series
 from seq2seq.tasks.forecasting.series_set import pack
 from seq2seq.tasks.forecasting.times import step_named

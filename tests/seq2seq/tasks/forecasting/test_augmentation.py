@@ -10,7 +10,7 @@ from seq2seq.config import config_from_dict
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.augmentation import augmentation
 from seq2seq.tasks.forecasting.encoding import learn_encoding
-from seq2seq.tasks.forecasting.forecaster import make_model, places, reach_of
+from seq2seq.tasks.forecasting.making import make_model, places, reach_of
 from seq2seq.tasks.forecasting.series_set import pack
 from seq2seq.tasks.forecasting.windows import WindowCutter
 from tests.seq2seq.tasks.forecasting.models import make_config, make_forecaster, make_series

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.forecaster import reach_of
+from seq2seq.tasks.forecasting.making import reach_of
 from seq2seq.tasks.forecasting.objectives import ForecastLoss
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series_set import pack

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from seq2seq.tasks.forecasting.encoding import learn_encoding
-from seq2seq.tasks.forecasting.forecaster import reach_of
+from seq2seq.tasks.forecasting.making import reach_of
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series_set import pack
 from seq2seq.tasks.forecasting.windows import WindowCutter

@@ -15,7 +15,7 @@ from seq2seq.config import config_from_dict
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.arrays import write_arrays
 from seq2seq.tasks.forecasting.encoding import ENCODING_FILE, learn_encoding
-from seq2seq.tasks.forecasting.forecaster import make_model, reach_of
+from seq2seq.tasks.forecasting.making import make_model, reach_of
 from seq2seq.tasks.forecasting.reading import Columns, columns_of, read_series, series_of_frame
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series_set import pack

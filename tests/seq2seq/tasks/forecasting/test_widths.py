@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from seq2seq.tasks.forecasting.calibration import learn_offsets
-from seq2seq.tasks.forecasting.forecaster import Forecaster, reach_of
+from seq2seq.tasks.forecasting.forecaster import Forecaster
+from seq2seq.tasks.forecasting.making import reach_of
 from seq2seq.tasks.forecasting.rolling import Origins
 from seq2seq.tasks.forecasting.series_set import pack
 from seq2seq.tasks.forecasting.widths import learn_widths, unsteadiness, width_of
