@@ -6,12 +6,13 @@ their captions are read, and how an image is augmented.
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import regex  # its words have the vowel signs and accents that those of ``re`` lack
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,14 +28,15 @@ from seq2seq.text.vocabulary import END
 IGNORE = -100  # padding of targets: positions the loss leaves out
 BOS = END  # of units: what ends a caption is also what comes before its first word
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
-_WORD_OR_MARK = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+_LETTERS = r"[\w\p{N}]+"
+_WORD = regex.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*")
+_WORD_OR_MARK = regex.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*|[^\w\p{{N}}\s]")
 
 
 def clean_caption(text: str, data: CaptionDataConfig, kind: str) -> str:
     """A caption as the model reads and writes it; ``kind`` of units. Words stand between single
     spaces, of which punctuation marks, where they are kept, get some around themselves."""
-    text = text.lower() if data.lowercase else text
+    text = unicodedata.normalize("NFC", text.lower() if data.lowercase else text)
     if not data.punctuation:
         return " ".join(_WORD.findall(text))
     return " ".join(_WORD_OR_MARK.findall(text) if kind == "words" else text.split())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ Split = Literal["train", "validation", "test"]
 FORMATS = (".jsonl", ".json", ".csv", ".txt", ".token")
 # The names of splits in Karpathy's files; MS COCO's "restval" is training data, too.
 KARPATHY = {"train": ("train", "restval"), "validation": ("val",), "test": ("test",)}
+_log = logging.getLogger("seq2seq")
 _NUMBERED = re.compile(r"(.+)#(\d+)")  # dog.jpg#0
 
 Row = tuple[str, dict[str, Any]]  # its place in the file, such as "line 3", and its fields
@@ -122,6 +124,11 @@ def _karpathy_rows(path: Path, images: list[Any], split: Split | None) -> Iterat
             raise UsageError(f"{where}: 'filepath' is {folder!r}; expected a folder's name")
         name = f"{folder}/{image['filename']}" if folder else image["filename"]
         yield f"image {number}", {"file_name": name, "captions": captions}
+    known = {name for group in KARPATHY.values() for name in group}
+    others = {name: count for name, count in there.items() if name not in known}
+    if others and split is not None:
+        told = ", ".join(f"{name!r} {count:,}" for name, count in sorted(others.items()))
+        _log.warning("%s: images of unknown splits are left out: %s", path, told)
     if names is not None and not any(there[name] for name in names):
         sizes = ", ".join(f"{name} {count:,}" for name, count in sorted(there.items()))
         raise UsageError(f"{path}: no image of split '{names[0]}'; it has: {sizes or 'no images'}")
@@ -148,6 +155,13 @@ def _csv_rows(path: Path, lines: Iterator[str]) -> Iterator[Row]:
                 names = [name.strip() for name in row]
                 if "file_name" not in names:
                     names = ["file_name" if name.lower() == "image" else name for name in names]
+                names = ["caption" if name.lower() == "caption" else name for name in names]
+                twice = next((name for name in names if names.count(name) > 1), None)
+                if twice is not None:
+                    raise UsageError(
+                        f"{path}, line {reader.line_num}: two columns are named {twice!r}; put "
+                        "further captions on lines of their own"
+                    )
             elif row and len(row) != len(names):
                 raise UsageError(
                     f"{path}, line {reader.line_num}: {len(row)} fields; expected {len(names)} "

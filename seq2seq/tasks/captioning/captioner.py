@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.arguments import check_truth, check_whole, given_or
+from seq2seq.arguments import check_truth, check_whole, given_or, listed_texts
 from seq2seq.decoding import Hypothesis, Sampling, beam_search, greedy_search
 from seq2seq.decoding.contract import SearchArguments
 from seq2seq.decoding.drawing import check_sampling, draw_sequences, sources_together
@@ -25,7 +25,7 @@ from seq2seq.layers.evaluating import evaluating
 from seq2seq.precision import Precision, check_precision, products
 from seq2seq.saved.directory import UNIT_MODEL_FILES, read_unit_model
 from seq2seq.saved.pretrained import Pretrained
-from seq2seq.tasks.captioning.batches import BOS, whole_images
+from seq2seq.tasks.captioning.batches import BOS, clean_caption, whole_images
 from seq2seq.tasks.captioning.captioned import Caption, Captioned
 from seq2seq.tasks.captioning.card import caption_card
 from seq2seq.tasks.captioning.config import (
@@ -137,7 +137,8 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             most = f"{settings.beam_size} (beam_size)"
             raise UsageError(f"n_best is {n_best!r}; expected 1 to {most}")
         check_truth(attention=attention)  # before any image is read
-        phrases = unit_phrases(self.units, require, forbid)
+        held, barred = self._as_read("require", require), self._as_read("forbid", forbid)
+        phrases = unit_phrases(self.units, held, barred)
         if phrases is not None:
             phrases.check([], settings.max_length, "captions")
 
@@ -226,6 +227,14 @@ class Captioner(Pretrained[AnyModel, CaptioningConfig]):
             precision=precision,
         )
         return [Captioned(by_expected_utility(one.captions), one.error) for one in drawn]
+
+    def _as_read(self, name: str, phrases: Sequence[str] | None) -> list[str] | None:
+        """Phrases as captions stand in training: in lower case, without marks."""
+        if phrases is None:
+            return None
+        texts = listed_texts(name, phrases, f"phrase of {name}")
+        cleaned = [clean_caption(text, self.config.data, self.units.kind) for text in texts]
+        return [one or text for one, text in zip(cleaned, texts, strict=True)]
 
     def _each(
         self,

@@ -56,7 +56,8 @@ def load_captions(
 
     ``path`` is a folder with ``metadata.jsonl`` or ``metadata.csv`` in it, or a file of one of the
     formats of ``caption_formats.read_rows``. Each row has the image's path from the folder
-    ``images``, by default that of the file, and all captions of the image or one of them. Rows of
+    ``images``, by default that of the file (and where ``path`` is a folder with all of them,
+    that), and all captions of the image or one of them. Rows of
     one caption add up: an image with five captions may stand on five lines. Two rows with lists
     for one image are an error, since nothing says which counts. Runs of white space, line breaks
     too, become one space. ``split`` picks those images of a file that names splits.
@@ -85,6 +86,8 @@ def load_captions(
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; expected the images that {metadata} names")
     entries = _collect(metadata, split)
+    if path.is_dir() and all(os.path.isfile(path / name) for name in entries):
+        root = path  # a folder that has its images; others may bear the same names
     _check_images(metadata, root, entries)
     if path.is_dir():
         _warn_of_others(metadata, entries)

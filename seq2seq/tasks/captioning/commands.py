@@ -123,6 +123,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--images", metavar="DIR", help="where the images of a file lie (default: beside it)"
     )
     parser.add_argument(
+        "--features",
+        metavar="PATH",
+        help="the images' features, of a model that reads features (default: data.features of its "
+        "training, where {split} is --split or the name of DATA)",
+    )
+    parser.add_argument(
         "--output", type=further_file, metavar="FILE", help="write the captions here, as JSON lines"
     )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -205,16 +211,23 @@ def _evaluate(options: argparse.Namespace) -> int:
     settings = _settings(options, captioner)
     images = list(rows["image"])
     if captioner.config.model.encoder.kind == "features":
-        images = _features_of(captioner, images, options.data)
+        images = _features_of(captioner, images, options)
+    elif options.features:
+        raise UsageError("--features: this model reads images; leave it out")
+    if options.split is None and Path(options.data).is_file() and names_splits(Path(options.data)):
+        _log.warning(
+            "%s names splits, and all are scored together; --split test takes one", options.data
+        )
     # Opened first: hours of captioning are not for a file that cannot be written.
     with _output(options.output) if options.output else contextlib.nullcontext() as sink:
         started = time.perf_counter()
         results = _written(captioner, images, settings, options, options.seed)
         seconds = time.perf_counter() - started
+        root = os.path.commonpath([os.path.dirname(path) for path in rows["image"]])
         texts = [found.text for found in results]  # a reference without its image: no score at all
         if sink:
             for path, text in zip(rows["image"], texts, strict=True):
-                sink.write(_json({"image": Path(path).name, "caption": text}))
+                sink.write(_json({"image": os.path.relpath(path, root), "caption": text}))
     scores = score_captions(texts, list(rows["captions"]))
     print(
         f"seq2seq: {len(texts)} images in {seconds:.1f} s ({len(texts) / seconds:.1f} images/s)",
@@ -270,13 +283,18 @@ def _load(options: argparse.Namespace) -> Captioner:
     return Captioner.ensemble(captioners) if options.ensemble else captioners[0]
 
 
-def _features_of(captioner: Captioner, images: list[str], data: str) -> list[Any]:
-    """``data.features`` of the model's configuration, its {split} the name of the folder."""
+def _features_of(captioner: Captioner, images: list[str], options: argparse.Namespace) -> list[Any]:
+    """Of --features, or of ``data.features`` of the model's configuration."""
     from seq2seq.tasks.captioning.features import Features
 
-    location = captioner.config.data.features or ""
-    location = location.replace("{split}", Path(data).stem)
-    features = Features(location, captioner.config.model.encoder.size)
+    location = options.features or captioner.config.data.features or ""
+    location = location.replace("{split}", options.split or Path(options.data).stem)
+    size = captioner.config.model.encoder.size
+    try:
+        features = Features(location, size)
+    except UsageError as error:
+        raise UsageError(str(error).replace("data.features", "--features", 1)) from None
+    features.check(images)
     return [features.one(image) for image in images]
 
 

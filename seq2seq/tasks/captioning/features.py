@@ -1,7 +1,8 @@
 """Image features computed beforehand: one array (S, F) for each image, or (F,) where pooled.
 
 Either a .safetensors file with a tensor for each image, under the name of the image's file
-("dog.jpg", or "dog"), or a folder of .npy files, "dog.jpg.npy" or "dog.npy" for "dog.jpg"; the
+("dog.jpg", or "dog"; with folders before it, "a/dog.jpg", where images of several bear one name),
+or a folder of .npy files, "dog.jpg.npy" or "dog.npy" for "dog.jpg"; the
 longer name tells dog.jpg from dog.png. Nothing is unpickled.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import torch
@@ -48,15 +49,54 @@ class Features:
 
     def one(self, image: str) -> Tensor:
         """(S, F)"""
-        path = Path(image)
+        name = self._name(image)
         if self._file is None:
-            whole = self.location / f"{path.name}.npy"
-            found = whole if whole.is_file() else self.location / f"{path.stem}.npy"
-            return read_features(found, self.size)
-        name = next((n for n in (path.name, path.stem, image) if n in self._names), None)
+            return read_features(self.location / (name or f"{Path(image).stem}.npy"), self.size)
         if name is None:
-            raise ImageError(f"{image}: {self.location} holds no tensor '{path.name}'")
+            raise ImageError(f"{image}: {self.location} holds no tensor '{Path(image).name}'")
         return check_features(self._file.get_tensor(name), self.size, f"{self.location}: {name}")
+
+    def check(self, images: Sequence[str]) -> None:
+        """Raises ImageError that names images without features, and two with the same."""
+        found: dict[str, str] = {}
+        missing = [image for image in images if self._name(image) is None]
+        if missing:
+            more = f" (and {len(missing) - 1:,} more images)" if len(missing) > 1 else ""
+            raise ImageError(
+                f"{missing[0]}{more}: {self.location} holds no features of it; expected the name "
+                f"'{Path(missing[0]).name}'"
+            )
+        for image in images:
+            name = self._name(image)
+            assert name is not None
+            if name in found:
+                raise ImageError(
+                    f"{self.location}: '{name}' would be the features of {found[name]} and of "
+                    f"{image}; name them by their folders, too, as in '{_ends(image)[1]}'"
+                )
+            found[name] = image
+
+    def _name(self, image: str) -> str | None:
+        """The tensor's name, or the file's in the folder: the longest end of the image's path."""
+        for end in reversed(_ends(image)):
+            for name in (end, str(PurePath(end).with_suffix(""))):
+                if self._file is not None and name in self._names:
+                    return name
+                beside = PurePath(name).is_absolute()  # the folder would not count
+                file = f"{name}.npy"
+                if self._file is None and not beside and (self.location / file).is_file():
+                    return file
+        return None
+
+
+_DEEPEST = 4  # folders of an image's path that may be part of its features' name
+
+
+def _ends(image: str) -> list[str]:
+    """dog.jpg, a/dog.jpg, ..., and the whole path"""
+    parts = PurePath(image).parts
+    ends = [str(PurePath(*parts[-n:])) for n in range(1, min(_DEEPEST, len(parts)) + 1)]
+    return ends if ends[-1] == image else [*ends, image]
 
 
 def read_features(path: str | os.PathLike[str], size: int) -> Tensor:

@@ -9,11 +9,12 @@ CIDEr-D are written here, since the packages that have them bring transformers a
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import regex  # its words have the vowel signs and accents that those of ``re`` lack
 
 from seq2seq.errors import UsageError
 
@@ -27,12 +28,12 @@ _KEPT = 20_000  # images whose references CiderD keeps prepared: some 20 kB each
 
 Tokens = Sequence[Hashable]  # words, or ids
 
-_CONTRACTION = re.compile(r"(?<=\w)(n't|'(?:s|m|d|re|ve|ll))\b")
-_TOKEN = re.compile(
+_CONTRACTION = regex.compile(r"(?<=\w)(n't|'(?:s|m|d|re|ve|ll))\b")
+_TOKEN = regex.compile(
     r"n't\b|'(?:s|m|d|re|ve|ll)\b"  # the second half of a contraction
     r"|\d+(?:[.,:]\d+)+"  # 1,000 and 3.5 and 10:30
-    r"|\w+(?:[-'&]\w+)*"  # words, t-shirt, o'clock, r&b
-    r"|[^\w\s]"  # any other sign on its own
+    r"|[\w\p{N}]+(?:[-'&][\w\p{N}]+)*"  # words, t-shirt, o'clock, r&b
+    r"|[^\w\p{N}\s]"  # any other sign on its own
 )
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
 _DROPPED = frozenset(".,:;?!'\"`-\u2013\u2014\u2026()[]{}")

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.captioning.batches import (
@@ -77,6 +78,8 @@ class CaptioningTask:
         self.sets = {
             split: _prepare(config, split, rows, self.units) for split, rows in texts.items()
         }
+        if first:
+            _say_unknown(self.sets["train"], options.start_from, main)
         self._selection = "held_out" if "held_out" in self.sets else "validation"
         self.has_validation = self._selection in self.sets
         drawn = options.objective == "self_critical"
@@ -289,10 +292,24 @@ def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> C
         assert data.features is not None  # config.check asks for it
         location = data.features.replace("{split}", "train" if split == "held_out" else split)
         features = Features(location, config.model.encoder.size)
+        features.check(paths)
     else:
         pixels = cache_images(paths, data.image_size, data.cache_dir)
     ids = [[units.encode(_clean(config, text)) for text in texts] for texts in captions]
     return CaptionSet(paths, captions, ids, pixels, features)
+
+
+def _say_unknown(captions: CaptionSet, name: str | None, main: bool) -> None:
+    """Say how much of the captions the vocabulary of the model to start from lacks; raises
+    UsageError where that is all of it."""
+    every = [ids for of_image in captions.units for ids in of_image]
+    total, unknown = sum(map(len, every)), sum(int((ids == UNK).sum()) for ids in every)
+    if not unknown:
+        return
+    told = f"training.start_from {name}: its vocabulary lacks {unknown / total:.0%} of the words"
+    if unknown == total:
+        raise UsageError(f"{told} of the training captions; start from another model")
+    say(f"{told} of the training captions, which are read as <unk>", main)
 
 
 def _clean(config: CaptioningConfig, text: str) -> str:

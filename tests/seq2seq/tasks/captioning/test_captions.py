@@ -60,6 +60,22 @@ def test_lines_of_one_caption_add_up(tmp_path, key):
     assert found["captions"][:] == [["one", "three"], ["two"]]
 
 
+def test_a_folder_with_its_images_reads_no_others(tmp_path):
+    """``images`` is for files, whose images lie elsewhere; names may be the same there."""
+    own = folder(tmp_path / "own", [row("a.png", "x")], images=["a.png"])
+    folder(tmp_path / "others", [row("a.png", "y"), row("b.png", "z")])
+    found = load_captions(own, images=tmp_path / "others")
+    assert found["image"][:] == [str(own / "a.png")]
+    (own / "a.png").unlink()
+    found = load_captions(own, images=tmp_path / "others")
+    assert found["image"][:] == [str(tmp_path / "others" / "a.png")]
+
+
+def test_two_columns_of_one_name(tmp_path):
+    rows = ["file_name,caption,Caption", "a.png,x,y"]
+    refused(folder(tmp_path, rows, name="metadata.csv"), "two columns are named 'caption'")
+
+
 def test_csv(tmp_path):
     rows = ["file_name,caption", 'a.png,"A dog, running ."', "b.png,A cat .", "a.png,A dog ."]
     found = load_captions(folder(tmp_path, rows, name="metadata.csv"))

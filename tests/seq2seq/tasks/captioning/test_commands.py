@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 
 import pytest
 
@@ -15,6 +16,7 @@ from seq2seq import RunError, UsageError
 from seq2seq.cli import main
 from seq2seq.config import config_from_dict
 from seq2seq.tasks.captioning.batches import clean_caption
+from seq2seq.tasks.captioning.scores import tokenize
 from tests.seq2seq.tasks.captioning.models import make
 
 
@@ -110,6 +112,9 @@ def test_one_split_of_a_file_is_evaluated(saved, images, tmp_path, capsys):
     command = ["evaluate-captions", str(saved), str(data), "--images", str(tmp_path), "--json"]
     assert main([*command, "--split", "validation"]) == 0
     assert json.loads(capsys.readouterr().out)["images"] == 3
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["images"] == 7 and "names splits, and all are scored" in said.err
     assert main([*command, "--split", "train"]) == 2
     assert "no image of split 'train'; it has: test 4, val 3" in capsys.readouterr().err
     for other in (tmp_path / "list.json", tmp_path):
@@ -130,6 +135,48 @@ def test_misuse_of_the_command_exits_2(saved, tmp_path, capsys):
 
 
 # --- text and configuration ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("एक हिन्दी कुत्ता दौड़ता है।", "एक हिन्दी कुत्ता दौड़ता है"),
+        ("cafe\u0301 cre\u0300me", "café crème"),
+        ("İstanbul'da ½ x²", "i\u0307stanbul'da ½ x²"),
+        ("สุนัขวิ่ง", "สุนัขวิ่ง"),
+    ],
+)
+def test_vowel_signs_and_accents_belong_to_their_words(text, expected):
+    data = config_from_dict({"task": "captioning"}).data
+    cleaned = clean_caption(text, data, "words")
+    assert cleaned == unicodedata.normalize("NFC", expected)
+    assert " ".join(tokenize(text)).split() == tokenize(text)
+    assert len(tokenize(cleaned)) == len(cleaned.split())
+    data.punctuation = True
+    assert clean_caption(text, data, "words").rstrip(" ।") == cleaned
+
+
+def test_phrases_are_read_as_captions_are(saved, images, capsys):
+    path = str(images[0])
+    command = ["caption", str(saved), path]
+    assert main([*command, "--forbid", "RED", "--require", "A green Circle ."]) == 0
+    caption = capsys.readouterr().out.split("\t")[1]
+    assert "red" not in caption and "a green circle" in caption
+
+
+def test_images_are_named_by_their_folders(saved, images, tmp_path, capsys):
+    data = tmp_path / "data"
+    for folder in "ab":
+        (data / folder).mkdir(parents=True)
+        (data / folder / "0.png").write_bytes(images[0].read_bytes())
+    rows = [{"file_name": f"{folder}/0.png", "captions": ["red"]} for folder in "ab"]
+    (data / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out.jsonl"
+    assert main(["evaluate-captions", str(saved), str(data), "--output", str(out)]) == 0
+    named = [json.loads(line)["image"] for line in out.read_text().splitlines()]
+    assert named == ["a/0.png", "b/0.png"]
+    assert main(["evaluate-captions", str(saved), str(data), "--features", "x"]) == 2
+    assert "this model reads images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
