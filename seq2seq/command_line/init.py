@@ -33,6 +33,8 @@ def _run(options: argparse.Namespace) -> int:
         options.output / recipe: (folder / recipe).read_text(encoding="utf-8"),
         options.output / f"{options.task}.md": (folder / "start.md").read_text(encoding="utf-8"),
     }
+    if options.output.exists() and not options.output.is_dir():
+        raise UsageError(f"init: {options.output} is a file; expected a folder: give --output DIR")
     for path in copies:
         if path.exists():
             raise UsageError(f"init: {path} is there already; move it away, or give --output DIR")

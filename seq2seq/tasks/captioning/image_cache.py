@@ -7,6 +7,7 @@ more can be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -78,7 +79,8 @@ def cache_images(
                 f"folder with room for {len(paths) * 3 * size * size / 1e6:,.0f} MB"
             ) from None
         finally:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a folder that is a file, say, told above
+                aside.unlink()
     return ImageCache(target)
 
 

@@ -49,6 +49,8 @@ def test_init_copies_a_configuration_that_explains_every_key(run, tmp_path, task
     assert recipe.name in text
     status, _, err = run("init", task, "--output", tmp_path)
     assert status == 2 and "is there already" in err
+    status, _, err = run("init", task, "--output", recipe)
+    assert status == 2 and f"{recipe} is a file; expected a folder" in err
 
 
 @pytest.mark.parametrize("task", registry.TASKS)

@@ -92,3 +92,9 @@ def test_a_full_disk_leaves_nothing_behind(paths, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="No space left"):
         cache_images(paths, 6, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_folder_that_is_a_file_is_named(paths, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(RunError, match=r"image cache .*cache: .*; set 'data.cache_dir'"):
+        cache_images(paths, 6, tmp_path / "cache")
