@@ -44,7 +44,12 @@ _RULES = (
     _Rule("data.column data.hub_config", "data.hub", bool),
     _Rule("data.noise_free", "data.noise", bool),
     _Rule("model.hidden_dropout", "model.layers", lambda layers: layers > 1),
-    _Rule("model.decoder.attention_size", "model.decoder.attention", _one_of("additive", "concat")),
+    # "none" switches attention off by one key, as an ablation does, whatever its width was
+    _Rule(
+        "model.decoder.attention_size",
+        "model.decoder.attention",
+        _one_of("additive", "concat", "none"),
+    ),
     _Rule("model.segment", "model.kind", _one_of("segments")),
     _Rule("model.lags", "model.kind", _one_of("autoregressive")),
     _Rule("model.attention", "model.kind", _one_of("attention")),

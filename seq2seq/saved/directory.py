@@ -92,7 +92,9 @@ def write_weights(
 ) -> None:
     """Write model.safetensors, config.json (``values``, the digest of the weights and those of the
     files that ``directory`` holds already) and the card."""
-    files = {path.name: file_digest(path) for path in sorted(directory.iterdir())}
+    # a shortlist (.safetensors) is left out of a model where it is damaged, and checks itself
+    written = [path for path in sorted(directory.iterdir()) if path.suffix != ".safetensors"]
+    files = {path.name: file_digest(path) for path in written}
     tensors = distinct_tensors(model)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})

@@ -51,7 +51,8 @@ TRANSLATE = {
 LINES = {"first_line": ["x", 1.5, NAN, True]}
 FORECAST = {
     "horizon": [*WHOLE, 0], "levels": LEVELS, "paths": WHOLE, "seed": [*SEED, -1],
-    "precision": PRECISION, "calibrate": TRUTH_OR_NONE,
+    "precision": PRECISION, "calibrate": TRUTH_OR_NONE, "lower": NUMBER[:-1],
+    "upper": NUMBER[:-1],  # -1.0 is one
 }  # fmt: skip
 IMAGES = [None, 5, "ab", b"ab", {"a": "b"}]
 GENERATE = {

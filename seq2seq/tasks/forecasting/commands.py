@@ -66,12 +66,10 @@ def _add_bounds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lower",
         type=_bound,
-        metavar="NUMBER",
+        metavar="X",
         help="nothing is forecast below it, as 0 of sales; default: forecast.lower of training",
     )
-    parser.add_argument(
-        "--upper", type=_bound, metavar="NUMBER", help="nothing is forecast above it"
-    )
+    parser.add_argument("--upper", type=_bound, metavar="X", help="nothing is forecast above it")
 
 
 def _add_forecast(parser: argparse.ArgumentParser) -> None:
