@@ -10,7 +10,7 @@ from typing import Any
 from seq2seq.config.paths import STANDARD_INPUT, normal_path
 from seq2seq.errors import UsageError
 
-FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE", "VOCABULARY"}
+FILES = {"FILE", "CONFIG.yaml", "MODEL", "IMAGE", "DATA", "PICTURE", "VOCABULARY", "FEATURES"}
 FOLDERS = {"DIR", "RUN_DIR"}
 
 

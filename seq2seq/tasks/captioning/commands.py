@@ -124,7 +124,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--features",
-        metavar="FILE",
+        metavar="FEATURES",
         help="the images' features, of a model that reads features (default: data.features of its "
         "training, where {split} is --split or the name of DATA)",
     )
