@@ -284,7 +284,7 @@ def _load(options: argparse.Namespace) -> Captioner:
 
 
 def _features_of(captioner: Captioner, images: list[str], options: argparse.Namespace) -> list[Any]:
-    """Of --features, or of ``data.features`` of the model's configuration."""
+    """The features of the images: from --features, or else from where training had them."""
     from seq2seq.tasks.captioning.features import Features
 
     location = options.features or captioner.config.data.features or ""

@@ -28,6 +28,7 @@ class Features:
         """``size``: F. Raises UsageError where ``location`` is neither such a file nor a folder."""
         self.location, self.size, self._file = Path(location), size, None
         self._names: frozenset[str] = frozenset()
+        self._found: dict[str, str | None] = {}  # by image
         if self.location.is_dir():
             return
         from safetensors import SafetensorError, safe_open
@@ -58,17 +59,16 @@ class Features:
 
     def check(self, images: Sequence[str]) -> None:
         """Raises ImageError that names images without features, and two with the same."""
-        found: dict[str, str] = {}
-        missing = [image for image in images if self._name(image) is None]
+        names = [self._name(image) for image in images]
+        missing = [image for image, name in zip(images, names, strict=True) if name is None]
         if missing:
             more = f" (and {len(missing) - 1:,} more images)" if len(missing) > 1 else ""
             raise ImageError(
                 f"{missing[0]}{more}: {self.location} holds no features of it; expected the name "
                 f"'{Path(missing[0]).name}'"
             )
-        for image in images:
-            name = self._name(image)
-            assert name is not None
+        found: dict[str | None, str] = {}
+        for image, name in zip(images, names, strict=True):
             if name in found:
                 raise ImageError(
                     f"{self.location}: '{name}' would be the features of {found[name]} and of "
@@ -77,7 +77,13 @@ class Features:
             found[name] = image
 
     def _name(self, image: str) -> str | None:
-        """The tensor's name, or the file's in the folder: the longest end of the image's path."""
+        """The tensor's name, or the file's in the folder: the longest end of the image's path.
+        Looked for once: a batch is not to ask the disk for all names that a file may have."""
+        if image not in self._found:
+            self._found[image] = self._longest(image)
+        return self._found[image]
+
+    def _longest(self, image: str) -> str | None:
         for end in reversed(_ends(image)):
             for name in (end, str(PurePath(end).with_suffix(""))):
                 if self._file is not None and name in self._names:

@@ -38,6 +38,7 @@ from seq2seq.tasks.generation.likeliest import likeliest_units
 from seq2seq.tasks.generation.mapped import LargeText, encoded
 from seq2seq.tasks.generation.model import LanguageModel
 from seq2seq.tasks.generation.perplexity import (
+    WARM_UP,
     Cache,
     Dynamic,
     Segment,
@@ -369,7 +370,9 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
             unseen = [u for document in documents for u in self.units.unknown(document)]
             warn_unknown(unseen, self.units)
         check_whole("rows", rows, 1)
-        most = max(1, corpus.tokens // 1000)  # a stretch is no shorter than what is read before it
+        most = max(
+            1, corpus.tokens // WARM_UP
+        )  # a stretch is no shorter than what is read before it
         with self._products(precision):
             return evaluate(
                 self.model,

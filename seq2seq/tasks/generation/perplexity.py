@@ -23,6 +23,7 @@ from seq2seq.tasks.generation.model import LanguageModel, LanguageState
 from seq2seq.tasks.generation.text import Corpus
 from seq2seq.text.vocabulary import END
 
+WARM_UP = 1000  # units that a stretch reads before those that are scored
 _STEPS = 256  # of a window: memory grows with it, the figures do not depend on it
 _ROWS = 64
 _IGNORE = -100
@@ -117,7 +118,7 @@ def evaluate(
     corpus: Corpus,
     *,
     rows: int = 1,
-    warm_up: int = 1000,
+    warm_up: int = WARM_UP,
     cold_window: int | None = None,
     cache: Cache | None = None,
     dynamic: Dynamic | None = None,

@@ -236,12 +236,14 @@ def load_texts(config: LanguageConfig) -> dict[str, Text | LargeText]:
 
 def _check_reads_alike(before: LanguageConfig, here: LanguageConfig) -> None:
     """Raises UsageError where the model to start from reads text in another way."""
-    ends = [config.data.documents != "none" for config in (before, here)]
-    for key, found, wanted, differs in (
-        ("model.direction", before.model.direction, here.model.direction, None),
-        ("data.documents", before.data.documents, here.data.documents, ends[0] != ends[1]),
-    ):
-        if found != wanted if differs is None else differs:
+    compared: list[tuple[str, str, str]] = [
+        ("model.direction", before.model.direction, here.model.direction)
+    ]
+    kinds = before.data.documents, here.data.documents
+    if "none" in kinds:  # else documents have ends in both, wherever these are
+        compared.append(("data.documents", *kinds))
+    for key, found, wanted in compared:
+        if found != wanted:
             raise UsageError(
                 f"training.start_from {here.training.start_from}: its '{key}' is {found}, here "
                 f"{wanted}; expected the same"
