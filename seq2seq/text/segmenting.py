@@ -22,7 +22,6 @@ from seq2seq.text.characters import SPACE_MARK, from_subwords, to_subwords
 from seq2seq.text.decoders import Decoder, WordDecoder
 from seq2seq.text.sentencepiece import Tokenizer
 from seq2seq.text.vocabulary import UNITS_FILE, Characters, Units, Words, load_units
-from seq2seq.text.words import split_words
 
 MODEL_FILES = ("tokenizer.model", "source.model", "target.model")  # in a saved translation model
 
@@ -105,7 +104,7 @@ class _Units:
         if isinstance(self._units, Characters):
             return [_shown(character) for character in line]
         if isinstance(self._units, Words):
-            return split_words(line, self._units.lowercase, self._units.split_punctuation)
+            return self._units.split(line)
         return [self._units.piece(unit) for unit in self._units.encode(line).tolist()]
 
     def ids(self, line: str) -> list[int]:

@@ -1,9 +1,10 @@
 """A simple tokeniser: words, numbers and punctuation marks of running text, with their places.
 
 It needs no model and no language: letters and digits stay together, with the apostrophes, hyphens,
-points and commas inside them; every other visible character stands alone. ``n't``, ``'s`` and the
-like are split off as in the Penn Treebank, on which most English vectors and corpora were made.
-Classification and tagging use it; language models, which write what they read, go by ``words``.
+points and commas inside them and the marks that combine with them; every other sign stands alone.
+``n't``, ``'s`` and the like are split off as in the Penn Treebank, on which most English vectors
+and corpora were made. Classification and tagging use it; language models, which write what they
+read, go by ``words``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,22 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, TypeVar
 
-_WORD = re.compile(
+import regex
+
+from seq2seq.text.letters import LETTERS, SIGN
+
+_WORD = regex.compile(
+    rf"""
+    (?:https?://|www\.)\S+ | [\w.+-]+@[\w-]+\.[\w.-]*\w    # addresses
+  | [@\#]{LETTERS}                                         # @names and #tags
+  | \d+(?:[.,:/]\d+)*(?:st|nd|rd|th|s|%)?(?![\w\p{{N}}])   # numbers, times, ordinals
+  | (?:[^\W\d_]\p{{M}}*\.){{2,}}                             # U.S.
+  | {LETTERS}(?:[-'’&]{LETTERS})*                          # words, also joined
+  | \.\.\.+ | --+ | {SIGN}                                 # marks
+    """,
+    regex.VERBOSE,
+)
+_WORD_BEFORE = re.compile(
     r"""
     (?:https?://|www\.)\S+ | [\w.+-]+@[\w-]+\.[\w.-]*\w    # addresses
   | [@\#]\w+                                               # @names and #tags
@@ -33,10 +49,11 @@ class Token(NamedTuple):
     end: int
 
 
-def split_words(text: str) -> list[Token]:
-    """The words and marks of a text, in order; nothing but white space is between them."""
+def split_words(text: str, combining: bool = True) -> list[Token]:
+    """The words and marks of a text, in order; nothing but white space is between them.
+    ``combining=False``: words end at combining marks, as they did before (``letters``)."""
     tokens = []
-    for found in _WORD.finditer(text):
+    for found in (_WORD if combining else _WORD_BEFORE).finditer(text):
         word, start = found.group(), found.start()
         clitic = _CLITIC.search(word)
         if clitic and clitic.start() > 0:

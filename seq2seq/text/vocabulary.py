@@ -31,6 +31,7 @@ SPECIALS = ("<unk>", "<end>")
 
 UNITS_FILE, SUBWORDS_FILE = "units.json", "subwords.model"
 UNIT_FILES = (UNITS_FILE, SUBWORDS_FILE)
+_STYLE = ("lowercase", "split_punctuation", "combining")  # of words; what a file lacks is false
 
 
 class Units(Protocol):
@@ -140,10 +141,15 @@ class Words:
     knows_unknown = True
 
     def __init__(
-        self, words: Sequence[str], lowercase: bool = False, split_punctuation: bool = False
+        self,
+        words: Sequence[str],
+        lowercase: bool = False,
+        split_punctuation: bool = False,
+        combining: bool = True,
     ) -> None:
         self.words = list(words)
         self.lowercase, self.split_punctuation = lowercase, split_punctuation
+        self.combining = combining  # words hold their combining marks: not so in old files
         self.ignored = {UNK}
         self._ids = {word: n for n, word in enumerate(self.words, start=len(SPECIALS))}
         self._ids[SPECIALS[UNK]] = UNK  # as it stands in Penn Treebank and WikiText-2
@@ -162,24 +168,25 @@ class Words:
         counts.pop(LINE_END, None)
         return cls([LINE_END, *_frequent(counts, config)], *style)
 
-    def _split(self, text: str) -> list[str]:
-        return split_words(text, self.lowercase, self.split_punctuation)
+    def split(self, text: str) -> list[str]:
+        """The words of a text, known or not."""
+        return split_words(text, self.lowercase, self.split_punctuation, self.combining)
 
     def extended(self, words: Iterable[str]) -> Words:
         """The same ids, and after them one for each of ``words`` that has none: words without
         training text, whose vectors come from a file."""
         new = dict.fromkeys(w for w in words if w not in self._ids and w.split() == [w])
-        return Words([*self.words, *new], self.lowercase, self.split_punctuation)
+        return Words([*self.words, *new], self.lowercase, self.split_punctuation, self.combining)
 
     def __len__(self) -> int:
         return len(self._pieces)
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        words = self._split(_text(text))
+        words = self.split(_text(text))
         return np.fromiter((self._ids.get(w, UNK) for w in words), np.int32)
 
     def unknown(self, text: str) -> list[str]:
-        return [w for w in dict.fromkeys(self._split(text)) if w not in self._ids]
+        return [w for w in dict.fromkeys(self.split(text)) if w not in self._ids]
 
     def decoder(self) -> Decoder:
         return WordDecoder(self._pieces, {self.line_end, END}, self.split_punctuation)
@@ -189,7 +196,7 @@ class Words:
 
     def files(self) -> dict[str, bytes]:
         values: dict[str, object] = {"kind": self.kind, "words": self.words}
-        style = {"lowercase": self.lowercase, "split_punctuation": self.split_punctuation}
+        style = {name: getattr(self, name) for name in _STYLE}
         return {UNITS_FILE: _json(values | {name: True for name, on in style.items() if on})}
 
 
@@ -326,8 +333,7 @@ def load_units(directory: Path) -> Units:
         if values["kind"] == "bytes":
             return Bytes()
         if values["kind"] == "words":
-            style = (bool(values.get(name)) for name in ("lowercase", "split_punctuation"))
-            return Words(values["words"], *style)
+            return Words(values["words"], *(bool(values.get(name)) for name in _STYLE))
         if values["kind"] == "subwords":
             model = directory / SUBWORDS_FILE
             return Subwords(model.read_bytes(), str(model))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import regex  # its words have the vowel signs and accents that those of ``re`` lack
+import regex
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,14 +23,14 @@ from seq2seq.tasks.captioning.augmentation import augment, names_sides
 from seq2seq.tasks.captioning.config import CaptionDataConfig
 from seq2seq.tasks.captioning.features import Features
 from seq2seq.tasks.captioning.image_cache import ImageCache
+from seq2seq.text.letters import LETTERS, SIGN
 from seq2seq.text.vocabulary import END
 
 IGNORE = -100  # padding of targets: positions the loss leaves out
 BOS = END  # of units: what ends a caption is also what comes before its first word
 
-_LETTERS = r"[\w\p{N}]+"
-_WORD = regex.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*")
-_WORD_OR_MARK = regex.compile(rf"{_LETTERS}(?:['’-]{_LETTERS})*|[^\w\p{{N}}\s]")
+_WORD = regex.compile(rf"{LETTERS}(?:['’-]{LETTERS})*")
+_WORD_OR_MARK = regex.compile(rf"{_WORD.pattern}|{SIGN}")
 
 
 def clean_caption(text: str, data: CaptionDataConfig, kind: str) -> str:

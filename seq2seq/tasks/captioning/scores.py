@@ -14,9 +14,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import regex  # its words have the vowel signs and accents that those of ``re`` lack
+import regex
 
 from seq2seq.errors import UsageError
+from seq2seq.text.letters import LETTERS, SIGN
 
 TOKENIZATION = "lower case, contractions split, punctuation dropped"
 _ORDER = 4  # n-grams of up to so many tokens, in BLEU and CIDEr-D
@@ -32,8 +33,8 @@ _CONTRACTION = regex.compile(r"(?<=\w)(n't|'(?:s|m|d|re|ve|ll))\b")
 _TOKEN = regex.compile(
     r"n't\b|'(?:s|m|d|re|ve|ll)\b"  # the second half of a contraction
     r"|\d+(?:[.,:]\d+)+"  # 1,000 and 3.5 and 10:30
-    r"|[\w\p{N}]+(?:[-'&][\w\p{N}]+)*"  # words, t-shirt, o'clock, r&b
-    r"|[^\w\p{N}\s]"  # any other sign on its own
+    rf"|{LETTERS}(?:[-'&]{LETTERS})*"  # words, t-shirt, o'clock, r&b
+    rf"|{SIGN}"  # any other sign on its own
 )
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'})
 _DROPPED = frozenset(".,:;?!'\"`-\u2013\u2014\u2026()[]{}")

@@ -221,7 +221,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
         if self.units is None:
             return [(str(n), share) for n, share in enumerate(shares, 1)]
         if self.units.kind == "words":
-            words = [token.text for token in tokens_of(item, self.config.data)]
+            words = [token.text for token in tokens_of(item, self.config.data, self.units)]
         else:
             words = [
                 self.units.piece(int(unit))

@@ -15,7 +15,7 @@ from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfi
 from seq2seq.tasks.classification.series import Series
 from seq2seq.tasks.classification.spelling import Spelled, spell
 from seq2seq.text.splitting import Token, split_spaces, split_words
-from seq2seq.text.vocabulary import UNK, Units
+from seq2seq.text.vocabulary import UNK, Units, Words
 
 
 class Inputs(NamedTuple):
@@ -46,16 +46,19 @@ class Source(Protocol):
         """The inputs of these rows; ``draw``: for training, which may change them at random."""
 
 
-def tokens_of(text: str, config: ClassDataConfig) -> list[Token]:
-    """The words of a text as ``data.split`` has them."""
-    return split_words(text) if config.split == "simple" else split_spaces(text)
+def tokens_of(text: str, config: ClassDataConfig, units: Units | None = None) -> list[Token]:
+    """The words of a text as ``data.split`` has them, and as ``units``, once it is made."""
+    if config.split != "simple":
+        return split_spaces(text)
+    return split_words(text, units.combining if isinstance(units, Words) else True)
 
 
-def clean_text(text: str, config: ClassDataConfig, kind: str) -> str:
+def clean_text(text: str, config: ClassDataConfig, kind: str, units: Units | None = None) -> str:
     """A text as the vocabulary reads it: on one line, words between single spaces."""
     if kind == "words":
-        simple = config.split == "simple"
-        text = " ".join([token.text for token in split_words(text)] if simple else text.split())
+        simple = config.split == "simple"  # str.split is the faster one
+        words = [one.text for one in tokens_of(text, config, units)] if simple else text.split()
+        text = " ".join(words)
     else:
         text = " ".join(text.split("\n"))
     return text.lower() if config.lowercase else text
@@ -68,10 +71,10 @@ class TextSource:
     def __init__(
         self, texts: Sequence[str], units: Units, config: ClassDataConfig, longest: int = 0
     ) -> None:
-        cleaned = (clean_text(text, config, units.kind) for text in texts)
+        cleaned = (clean_text(text, config, units.kind, units) for text in texts)
         self.ids = [units.encode(text)[: config.max_length] for text in cleaned]
         self.longest = longest
-        tokens = (tokens_of(text, config)[: config.max_length] for text in texts if longest)
+        tokens = (tokens_of(text, config, units)[: config.max_length] for text in texts if longest)
         self.words = [[token.text for token in found] for found in tokens]
         self.lengths = np.array([len(ids) for ids in self.ids], np.int64)
 

@@ -237,7 +237,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             f"evaluate-tags: --words goes with DATA in columns, and {options.data} is {form}: "
             "there it does nothing"
         )
-    sentences = load_sentences(options.data, data)
+    sentences = load_sentences(options.data, data, tagger.vocabulary.combining)
     names = [feature.name for feature in tagger.vocabulary.features]
     started = time.perf_counter()
     found = tagger.tag(

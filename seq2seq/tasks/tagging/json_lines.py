@@ -29,10 +29,11 @@ def read_json(
     sources: Mapping[str, str],
     sentence_label: str | None,
     features: Mapping[str, str],
+    combining: bool = True,
 ) -> Iterator[Sentence]:
-    """The sentences of a file; blank lines are left out. Raises UsageError, naming file and line,
-    for what is no such object, other numbers of words and labels, and spans that overlap or begin
-    or end within a word."""
+    """The sentences of a file; blank lines are left out. ``combining`` as in ``split_words``.
+    Raises UsageError, naming file and line, for what is no such object, other numbers of words and
+    labels, and spans that overlap or begin or end within a word."""
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -44,7 +45,7 @@ def read_json(
         if not isinstance(values, dict):
             raise UsageError(f"{where}: expected an object, {{...}}, found {line[:40]!r}")
         check_unicode(json.dumps(values, ensure_ascii=False), where)
-        tokens, text = _tokens(values, where)
+        tokens, text = _tokens(values, where, combining)
         labels = [
             _labels(values, name, place or name, tokens, text, where)
             for name, place in sources.items()
@@ -63,12 +64,12 @@ def read_json(
         yield Sentence([token.text for token in tokens], labels, whole, number, beside)
 
 
-def _tokens(values: dict[str, Any], where: str) -> tuple[list[Token], str | None]:
+def _tokens(values: dict[str, Any], where: str, combining: bool) -> tuple[list[Token], str | None]:
     """The words, and the text they were split from."""
     words = values.get("tokens", values.get("words"))
     text = values.get("text")
     if words is None and isinstance(text, str):
-        tokens = split_words(text)
+        tokens = split_words(text, combining)
     elif isinstance(words, list) and all(isinstance(word, str) and word for word in words):
         tokens, at = [], 0
         for word in words:

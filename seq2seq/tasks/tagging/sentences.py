@@ -45,8 +45,11 @@ def format_of(path: str | Path, form: str = "auto") -> Format:
     return "conllu" if name.endswith((".conllu", ".conllup")) else "columns"
 
 
-def load_sentences(path: str | Path, data: TaggingDataConfig) -> list[Sentence]:
-    """All labelled sentences of a file; spans in every scheme become BIO.
+def load_sentences(
+    path: str | Path, data: TaggingDataConfig, combining: bool = True
+) -> list[Sentence]:
+    """All labelled sentences of a file; spans in every scheme become BIO. ``combining``: how
+    running text is split (``split_words``); a model's vocabulary says it.
 
     Columns: a word a line with its labels, between tabs or, where a line has none, white space;
     blank lines between sentences; ``-DOCSTART-`` lines are left out; lines ``# NAME = VALUE`` above
@@ -63,13 +66,15 @@ def load_sentences(path: str | Path, data: TaggingDataConfig) -> list[Sentence]:
         raise UsageError(f"{path}: no such file{missing_hint(path)}")
     with open_binary(path) as stream:
         lines = decode_lines(stream, str(path))
-        sentences = list(_read(lines, path, data))
+        sentences = list(_read(lines, path, data, combining))
     if not sentences:
         raise UsageError(f"{path}: no sentence in it; expected words with labels")
     return _in_bio(sentences, str(path), list(label_sources(data)))
 
 
-def _read(lines: Iterator[str], path: Path, data: TaggingDataConfig) -> Iterator[Sentence]:
+def _read(
+    lines: Iterator[str], path: Path, data: TaggingDataConfig, combining: bool
+) -> Iterator[Sentence]:
     form, labels, features = (
         format_of(path, data.format),
         label_sources(data),
@@ -78,7 +83,7 @@ def _read(lines: Iterator[str], path: Path, data: TaggingDataConfig) -> Iterator
     if form == "json":
         from seq2seq.tasks.tagging.json_lines import read_json
 
-        return read_json(lines, str(path), labels, data.sentence_label, features)
+        return read_json(lines, str(path), labels, data.sentence_label, features, combining)
     from seq2seq.tasks.tagging.columns import read_columns
 
     return read_columns(lines, str(path), form, data.words, labels, data.sentence_label, features)

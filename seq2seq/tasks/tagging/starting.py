@@ -17,6 +17,7 @@ def vocabulary_of_start(
     ``training.new_labels`` it has the labels of ``built``, that of the training sentences. Raises
     UsageError for other features and, without ``new_labels``, for labels that it does not have."""
     name = f"training.start_from {config.training.start_from}"
+    first = dataclasses.replace(first, combining=True)  # as the sentences of this run were split
     _check_features(first, built, name)
     if before.model.lowercase != config.model.lowercase:  # of words, which are taken from it
         raise UsageError(

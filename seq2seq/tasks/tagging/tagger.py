@@ -149,7 +149,7 @@ class Tagger(Pretrained[AnyModel, TaggingConfig]):
         batch_size: int,
         precision: Precision,
     ) -> list[Tagged]:
-        texts = [_tokens(one, split) for one in sentences]
+        texts = [_tokens(one, split, self.vocabulary.combining) for one in sentences]
         beside = values_of(features, self.vocabulary, [len(tokens) for _, tokens in texts])
         order = sorted((n for n, (_, t) in enumerate(texts) if t), key=lambda n: len(texts[n][1]))
         results: dict[int, Tagged] = {}
@@ -214,10 +214,11 @@ class Tagger(Pretrained[AnyModel, TaggingConfig]):
         return [(names[label], value) for label, value in pairs]
 
 
-def _tokens(sentence: Text, split: Split) -> tuple[str, list[Token]]:
+def _tokens(sentence: Text, split: Split, combining: bool) -> tuple[str, list[Token]]:
     """The text of a sentence and its words."""
     if isinstance(sentence, str):
-        return sentence, (split_spaces if split == "spaces" else split_words)(sentence)
+        words = split_spaces(sentence) if split == "spaces" else split_words(sentence, combining)
+        return sentence, words
     if not isinstance(sentence, Sequence) or not all(
         isinstance(word, str) and word for word in sentence
     ):

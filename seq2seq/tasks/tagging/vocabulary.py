@@ -61,6 +61,7 @@ class TaggingVocabulary:
     lowercase: bool
     longest: int  # characters of a word that are read
     features: list[Feature] = field(default_factory=list)
+    combining: bool = False  # running text is split as ``split_words`` does so; not so in old files
     _ids: dict[str, int] = field(init=False, repr=False)
     _letters: dict[str, int] = field(init=False, repr=False)
     _seen: dict[str, tuple[int, int, list[int]]] = field(init=False, repr=False, compare=False)
@@ -160,6 +161,7 @@ def build_vocabulary(
         lowercase=model.lowercase,
         longest=model.characters.longest,
         features=features,
+        combining=True,
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.text.splitting import split_spaces, split_words
+from tests.seq2seq.text.test_words import COMBINED
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,9 @@ from seq2seq.text.splitting import split_spaces, split_words
         ("see http://a.b/c?d=1 or me@x.org ...", "see http://a.b/c?d=1 or me@x.org ..."),
         ("the 1st of the U.S. #tag @you", "the 1st of the U.S. #tag @you"),
         ("Größe 日本 naïve", "Größe 日本 naïve"),
+        ("5² and 3½ in 1990s", "5² and 3½ in 1990s"),
+        ("\u2764\ufe0flove #हिन्दी, @राम", "\u2764\ufe0f love #हिन्दी , @राम"),
+        (COMBINED, COMBINED),
         (" \t\n", ""),
     ],
 )
@@ -28,7 +34,7 @@ def test_words_and_marks(text, words):
 @settings(max_examples=200)
 @given(st.text())
 def test_places_are_right_and_only_white_space_is_left_out(text):
-    for split in (split_words, split_spaces):
+    for split in (split_words, split_spaces, partial(split_words, combining=False)):
         end = 0
         for token in split(text):
             assert token.text == text[token.start : token.end] and token.text

@@ -53,6 +53,16 @@ def test_words_and_letters_stand_side_by_side():
     assert source(TEXTS, 0).collate(np.arange(2)).spelled is None
 
 
+def test_words_and_letters_are_split_as_the_vocabulary_says():
+    text = ["हिन्दी film!"]
+    for combining, words in ((True, 3), (False, 8)):
+        units = Words(["<eos>", "film", "हिन्दी"], combining=combining)
+        found = TextSource(text, units, ClassDataConfig(split="simple"), 30)
+        inputs = found.collate(np.arange(1))
+        assert inputs.values.shape == inputs.spelled.places.shape == (1, words)
+        assert (4 in inputs.values.tolist()[0]) is combining
+
+
 @pytest.mark.parametrize("kind", ["cnn", "lstm", "gru"])
 def test_a_text_does_not_depend_on_its_batch(kind):
     torch.manual_seed(0)

@@ -12,8 +12,10 @@ import torch
 from seq2seq import RunError, Tagger, UsageError
 from seq2seq.config import TrainingConfig
 from seq2seq.tasks.tagging.batches import encode_words
+from seq2seq.tasks.tagging.config import TaggingDataConfig
 from seq2seq.tasks.tagging.schemes import is_valid
 from seq2seq.tasks.tagging.sentences import load_sentences
+from seq2seq.tasks.tagging.vocabulary import VOCABULARY_FILE
 
 TEXT = "we met Ann Bo in Rome ?"
 
@@ -52,6 +54,24 @@ def test_one_or_many_and_how_words_are_found(tagger):
     values = json.loads(json.dumps(running.to_dict()))
     assert values["offsets"][-1] == [17, 18]
     assert values["spans"]["ner"][0]["label"] == "PER"
+
+
+def test_running_text_is_split_as_the_vocabulary_says(tagger, model, tmp_path):
+    assert [token.text for token in tagger.tag("हिन्दी!", split="words").tokens] == ["हिन्दी", "!"]
+    shutil.copytree(model, tmp_path / "before")
+    path = tmp_path / "before" / VOCABULARY_FILE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["combining"]  # as it was saved before there was such a key
+    path.write_text(json.dumps(content), encoding="utf-8")
+    config = json.loads((tmp_path / "before" / "config.json").read_text(encoding="utf-8"))
+    del config["files_sha256"]  # of the vocabulary as it was
+    (tmp_path / "before" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    before = Tagger.from_pretrained(tmp_path / "before")
+    assert len(before.tag("हिन्दी!", split="words").tokens) == 7
+    data = TaggingDataConfig(labels=["ner"])
+    lines = tmp_path / "a.jsonl"
+    lines.write_text('{"text": "हिन्दी!", "ner": [{"start": 0, "end": 6, "label": "X"}]}\n', "utf-8")
+    assert [len(load_sentences(lines, data, kept)[0].words) for kept in (True, False)] == [2, 7]
 
 
 def test_a_sentence_alone_and_in_any_batch(tagger):
