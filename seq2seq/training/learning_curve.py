@@ -104,8 +104,8 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
             entry = parse_json(line)
             step = int(_number(entry["step"], "step", f"{path}, line {number}"))
         except (ValueError, KeyError, TypeError):
-            if number == len(lines):
-                break
+            if number == len(lines) and line.startswith("{"):
+                break  # cut off by a kill
             raise RunError(f"{path}, line {number}: not a JSON object with a 'step'") from None
         for name, value in entry.items():
             if isinstance(value, float) and not math.isfinite(value):

@@ -99,6 +99,13 @@ def load_captions(
     return datasets.Dataset.from_dict(columns, features=_FEATURES)
 
 
+def names_of(images: Sequence[str]) -> list[str]:
+    """The images' paths from the deepest folder that holds them all: file names, where they lie in
+    one folder."""
+    root = os.path.commonpath([os.path.dirname(path) for path in images]) if images else ""
+    return [Path(os.path.relpath(path, root)).as_posix() for path in images]
+
+
 def _find_metadata(folder: Path) -> Path:
     found = [folder / name for name in METADATA if (folder / name).is_file()]
     if len(found) > 1:

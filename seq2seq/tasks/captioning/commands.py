@@ -197,7 +197,7 @@ def _caption(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from seq2seq.tasks.captioning.caption_formats import names_splits
-    from seq2seq.tasks.captioning.captions import load_captions
+    from seq2seq.tasks.captioning.captions import load_captions, names_of
     from seq2seq.tasks.captioning.scores import score_captions
 
     if options.split is not None and not names_splits(Path(options.data)):
@@ -223,11 +223,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         started = time.perf_counter()
         results = _written(captioner, images, settings, options, options.seed)
         seconds = time.perf_counter() - started
-        root = os.path.commonpath([os.path.dirname(path) for path in rows["image"]])
         texts = [found.text for found in results]  # a reference without its image: no score at all
         if sink:
-            for path, text in zip(rows["image"], texts, strict=True):
-                sink.write(_json({"image": os.path.relpath(path, root), "caption": text}))
+            for name, text in zip(names_of(list(rows["image"])), texts, strict=True):
+                sink.write(_json({"image": name, "caption": text}))
     scores = score_captions(texts, list(rows["captions"]))
     print(
         f"seq2seq: {len(texts)} images in {seconds:.1f} s ({len(texts) / seconds:.1f} images/s)",

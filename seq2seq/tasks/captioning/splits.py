@@ -10,7 +10,7 @@ import numpy as np
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.captioning.caption_formats import Split
-from seq2seq.tasks.captioning.captions import load_captions
+from seq2seq.tasks.captioning.captions import load_captions, names_of
 from seq2seq.tasks.captioning.config import CaptioningConfig
 from seq2seq.training.checkpoints import write_text
 
@@ -59,8 +59,7 @@ def hold_out(
 
 def write_held_out(folder: Path, rows: datasets.Dataset) -> None:
     """Keep the names of what was held out in the run's folder."""
-    lines = [Path(path).name + "\n" for path in rows["image"][:]]
-    write_text(folder / HELD_OUT_FILE, "".join(lines))
+    write_text(folder / HELD_OUT_FILE, "".join(f"{x}\n" for x in names_of(rows["image"][:])))
 
 
 def _warn_of_shared(sets: dict[str, datasets.Dataset]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from seq2seq.tasks.captioning.batches import (
     whole_images,
 )
 from seq2seq.tasks.captioning.captioner import Captioner
+from seq2seq.tasks.captioning.captions import names_of
 from seq2seq.tasks.captioning.config import CaptionDecodingConfig, CaptioningConfig
 from seq2seq.tasks.captioning.ensemble import Views
 from seq2seq.tasks.captioning.features import Features
@@ -39,6 +41,7 @@ from seq2seq.training.preparing import copy_weights, units_of_run
 from seq2seq.training.processes import shared_map
 from seq2seq.training.task import Carried, Loss
 
+_log = logging.getLogger("seq2seq")
 VALIDATION_IMAGES = 64  # encoded at once
 
 
@@ -244,7 +247,7 @@ class CaptioningTask:
         scores, _ = self._evaluate(self.sets[split], self.config.decoding)
         if not self.accelerator.is_main_process:
             return []
-        names = [Path(path).name for path in self.sets[split].paths]
+        names = names_of(self.sets[split].paths)
         lines = [
             to_json({"image": name, "caption": text})
             for name, text in zip(names, self.hypotheses, strict=True)
@@ -287,6 +290,8 @@ def _known(unit: int) -> int:
 def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> CaptionSet:
     data = config.data
     paths, captions = list(rows["image"]), list(rows["captions"])
+    if split == "train":
+        captions = _with_words(config, paths, captions)
     pixels = features = None
     if config.model.encoder.kind == "features":
         assert data.features is not None  # config.check asks for it
@@ -297,6 +302,31 @@ def _prepare(config: CaptioningConfig, split: str, rows: Any, units: Units) -> C
         pixels = cache_images(paths, data.image_size, data.cache_dir)
     ids = [[units.encode(_clean(config, text)) for text in texts] for texts in captions]
     return CaptionSet(paths, captions, ids, pixels, features)
+
+
+def _with_words(
+    config: CaptioningConfig, paths: list[str], captions: list[list[str]]
+) -> list[list[str]]:
+    """The captions that have words left when they are cleaned; an empty one would teach the model
+    to say nothing. Raises UsageError for an image that has no other."""
+    kept = [[text for text in texts if _clean(config, text)] for texts in captions]
+    lost = [
+        n for n, (all_of, some) in enumerate(zip(captions, kept, strict=True)) if all_of != some
+    ]
+    for number in lost:
+        if not kept[number]:
+            raise UsageError(
+                f"{paths[number]}: no word in its captions, such as {captions[number][0]!r:.60}; "
+                "leave the image out, or keep marks with 'data.punctuation: true'"
+            )
+    if lost:
+        count = sum(len(captions[n]) - len(kept[n]) for n in lost)
+        _log.warning(
+            "%s captions of 'data.train' have no word and are left out, such as one of %s",
+            f"{count:,}",
+            paths[lost[0]],
+        )
+    return kept
 
 
 def _say_unknown(captions: CaptionSet, name: str | None, main: bool) -> None:

@@ -107,6 +107,9 @@ def test_a_damaged_line_is_named(tmp_path):
     (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 9}\nnonsense\n{"step": 3}\n')
     with pytest.raises(RunError, match=r"log\.jsonl, line 2: not a JSON object"):
         read_log(tmp_path)
+    (tmp_path / "log.jsonl").write_text("no log at all")  # nor the beginning of one
+    with pytest.raises(RunError, match=r"log\.jsonl, line 1: not a JSON object"):
+        read_log(tmp_path)
 
 
 def test_no_log_and_no_loss(tmp_path):

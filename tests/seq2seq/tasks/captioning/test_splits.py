@@ -10,7 +10,7 @@ pytest.importorskip("PIL")
 
 from seq2seq import Captioner, UsageError
 from seq2seq.config import config_from_dict
-from seq2seq.tasks.captioning.captions import load_captions
+from seq2seq.tasks.captioning.captions import load_captions, names_of
 from seq2seq.tasks.captioning.splits import hold_out, load_splits
 from seq2seq.training.loop import train
 from tests.seq2seq.running import records
@@ -98,6 +98,31 @@ def test_a_file_without_splits_that_is_named_twice_is_warned_of(drawings, tmp_pa
     values["data"]["validation"] = values["data"]["train"]
     load_splits(config_from_dict(values))
     assert "share 24 images" in caplog.text and "'data.held_out'" in caplog.text
+
+
+def test_images_of_folders_keep_them_in_their_names(tmp_path):
+    paths = [str(tmp_path / name) for name in ("a/1.png", "b/1.png", "b/c/2.png")]
+    assert names_of(paths) == ["a/1.png", "b/1.png", "b/c/2.png"]
+    assert names_of(paths[1:2]) == ["1.png"] and names_of([]) == []
+
+
+def test_captions_without_a_word_are_not_learnt(drawings, tmp_path, caplog):
+    lines = (drawings / "train" / "metadata.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    rows[3]["captions"].append("?!")
+    place = tmp_path / "captions.jsonl"
+    place.write_text("\n".join(map(json.dumps, rows)))
+    values = settings(drawings, tmp_path / "run", max_steps=2)
+    values["data"] |= {"train": str(place), "images": str(drawings / "train"), "validation": None}
+    train(config_from_dict(values), quiet=True)
+    assert "1 captions of 'data.train' have no word and are left out, such as one of" in caplog.text
+    assert rows[3]["file_name"] in caplog.text
+    rows[3]["captions"] = ["?!", "..."]
+    place.write_text("\n".join(map(json.dumps, rows)))
+    values["output"] = str(tmp_path / "other")
+    message = rf"{rows[3]['file_name']}: no word in its captions, such as '\?!'"
+    with pytest.raises(UsageError, match=message):
+        train(config_from_dict(values), quiet=True)
 
 
 def test_the_key_is_checked(drawings, tmp_path):
