@@ -130,8 +130,9 @@ def _changed_files(key: str, before: dict[str, Any], now: dict[str, Any]) -> lis
 def _read_paths(config: RunConfig) -> list[tuple[str, str, tuple[str, ...] | None]]:
     """``paths_of`` what is read; names of splits of a data set on the hub are no paths."""
     hub = getattr(getattr(config, "data", None), "hub", None)
-    splits = [f"data.{split}" for split in _SPLITS] if hub else []
-    return [one for one in paths_of(config) if one[0] not in (*_NOT_READ, *splits)]
+    splits = (*(f"data.{split}" for split in _SPLITS), "data.more_train") if hub else ()
+    left_out = (*_NOT_READ, *splits)
+    return [one for one in paths_of(config) if one[0].split("[")[0] not in left_out]
 
 
 def _files(

@@ -16,6 +16,7 @@ import torch
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.config import DataConfig
 from seq2seq.tasks.translation.corpus import Corpus
+from seq2seq.tasks.translation.mixture import Mixture
 from seq2seq.text.sentencepiece import BOS, EOS, PAD, Tokenizer
 
 IGNORE = -100  # padding of target_output: positions the loss leaves out
@@ -129,7 +130,9 @@ class TrainingBatches:
         data: DataConfig,
         sampling: float,
         seed: int,
+        mixture: Mixture | None = None,
     ) -> None:
+        """``mixture``: the rows that each epoch reads; None: all, once."""
         if len(corpus) == 0:
             dropped = ", ".join(f"{count} {why}" for why, count in corpus.dropped.items() if count)
             raise UsageError(
@@ -142,6 +145,7 @@ class TrainingBatches:
         self._data = data
         self._sampling = sampling
         self._seed = seed
+        self._mixture = mixture
         self._planned: tuple[int, list[np.ndarray]] | None = None
 
     def len_epoch(self, epoch: int) -> int:
@@ -156,15 +160,13 @@ class TrainingBatches:
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
         if self._planned is None or self._planned[0] != epoch:
-            plan = plan_batches(
-                self._corpus.source_lengths,
-                self._corpus.target_lengths,
-                self._data.batch_tokens,
-                self._data.batch_sentences,
-                self._seed,
-                epoch,
-            )
-            self._planned = (epoch, plan)
+            source, target = self._corpus.source_lengths, self._corpus.target_lengths
+            rows = None if self._mixture is None else self._mixture.rows(epoch)
+            if rows is not None:
+                source, target = source[rows], target[rows]
+            sizes = (self._data.batch_tokens, self._data.batch_sentences)
+            plan = plan_batches(source, target, *sizes, self._seed, epoch)
+            self._planned = (epoch, plan if rows is None else [rows[batch] for batch in plan])
         return self._planned[1]
 
     def _batch(self, rows: np.ndarray, epoch: int, number: int) -> Batch:

@@ -65,7 +65,7 @@ def _facts(config: TranslationConfig, parameters: int, card: dict[str, Any]) -> 
     subwords += "one vocabulary for both" if config.tokenizer.shared else "one for each language"
     return table(
         {
-            "data": card.get("data") or config.data.hub or config.data.train or "not recorded",
+            "data": card.get("data") or _data(config) or "not recorded",
             "encoder": f"{directions}{encoder.cell}, {encoder.layers} x {encoder.hidden_size}",
             "decoder": f"{decoder.cell}, {decoder.layers} x {decoder.hidden_size}, "
             f"{attention} attention",
@@ -75,6 +75,11 @@ def _facts(config: TranslationConfig, parameters: int, card: dict[str, Any]) -> 
             "training": card.get("training"),
         }
     )
+
+
+def _data(config: TranslationConfig) -> str | None:
+    corpora = [one for one in (config.data.train, *config.data.more_train) if one]
+    return config.data.hub or ", ".join(corpora)
 
 
 def _score_table(scores: Scores) -> str:

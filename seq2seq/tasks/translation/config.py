@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from seq2seq.config.checks import (
+    check_at_most,
     check_fractions,
     check_not_negative,
     check_order,
@@ -37,11 +38,16 @@ class DataConfig:
     which ``{lang}`` stands for ``source`` and then ``target`` (two parallel text files); or one
     file with both columns (.tsv, .csv, .json, .jsonl, .parquet; .gz of each); or, with ``hub``
     set, the names of splits of that dataset.
+
+    ``more_train`` are further training corpora, each named as ``train`` is; ``weights`` says how
+    often the pairs of ``train`` and of each of these are read in an epoch (see ``mixture``).
     """
 
     source: str = "en"  # language, and name of the column
     target: str = "de"
     train: PathText | None = None
+    more_train: list[PathText] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)  # empty: each pair once
     validation: PathText | None = None
     test: PathText | None = None
     hub: PathText | None = None  # name of a dataset on the hub, or a local dataset folder
@@ -166,6 +172,7 @@ def check(config: TranslationConfig, where: str) -> None:
     check_lengths(decoding, "'decoding.{}'".format, f"{where}: ")
     check_run(config, where, has_validation=bool(config.data.validation))
     check_streaming(config, where)
+    _check_corpora(config.data, where)
     if config.data.streaming and training.objective != "cross_entropy":
         raise UsageError(
             f"{where}: 'training.objective: {training.objective}' looks the references up, which a "
@@ -183,6 +190,26 @@ def check(config: TranslationConfig, where: str) -> None:
         )
     if training.objective != "cross_entropy":
         _check_sequence_objective(config, where)
+
+
+def _check_corpora(data: DataConfig, where: str) -> None:
+    check_positive({f"data.weights[{n}]": one for n, one in enumerate(data.weights)}, where)
+    check_at_most({f"data.weights[{n}]": w for n, w in enumerate(data.weights)}, 1000, where)
+    if data.more_train and not data.train:
+        raise UsageError(f"{where}: 'data.more_train' is set and 'data.train' is not; set both")
+    if data.more_train and data.streaming:
+        raise UsageError(
+            f"{where}: 'data.streaming' reads one corpus; leave out 'data.more_train', or join the "
+            "files beforehand"
+        )
+    count = 1 + len(data.more_train)
+    if data.weights and len(data.weights) != count:
+        raise UsageError(
+            f"{where}: 'data.weights' has {len(data.weights)} numbers; expected {count}, one for "
+            "'data.train' and one for each of 'data.more_train'"
+        )
+    if data.weights and data.streaming:
+        raise UsageError(f"{where}: 'data.weights' goes without 'data.streaming'; leave one out")
 
 
 def check_lengths(

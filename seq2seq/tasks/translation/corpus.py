@@ -34,6 +34,7 @@ class Corpus:
     source_lengths: np.ndarray  # (rows,) int32, tokens
     target_lengths: np.ndarray  # (rows,) int32, tokens without end of sentence
     dropped: dict[str, int] = field(default_factory=dict)  # why the filter dropped how many
+    kept: np.ndarray | None = None  # (rows,) their numbers before the filter; None: all
 
     def __len__(self) -> int:
         return len(self.source_lengths)
@@ -135,7 +136,8 @@ def _kept(tokenized: datasets.Dataset, filter: FilterConfig | None) -> Corpus:
     keep, dropped = _filter(tokenized, source_lengths, target_lengths, filter)
     if not keep.all():
         tokenized = tokenized.select(np.flatnonzero(keep))
-    return Corpus(tokenized, source_lengths[keep], target_lengths[keep], dropped)
+    numbers = np.flatnonzero(keep)
+    return Corpus(tokenized, source_lengths[keep], target_lengths[keep], dropped, numbers)
 
 
 def _workers(pairs: datasets.Dataset, fingerprint: str) -> int | None:

@@ -35,7 +35,15 @@ def load_pairs(
     Raises UsageError for a split that is not configured, a missing, empty or malformed file,
     files of unequal length, invalid UTF-8 and a missing column.
     """
-    location = _location(config, split)
+    return _load(config, _location(config, split))
+
+
+def load_corpora(config: DataConfig) -> list[datasets.Dataset]:
+    """The pairs of ``train`` and of each of ``more_train``, as ``load_pairs`` gives them."""
+    return [_load(config, one) for one in (_location(config, "train"), *config.more_train)]
+
+
+def _load(config: DataConfig, location: str) -> datasets.Dataset:
     with quiet():
         if config.hub:
             return _load_hub(config, location)

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 from torch import nn
 
 from seq2seq.errors import UsageError
@@ -18,9 +19,10 @@ from seq2seq.json_files import to_json
 from seq2seq.tasks.translation.batches import Batch, TrainingBatches, collate
 from seq2seq.tasks.translation.config import TranslationConfig
 from seq2seq.tasks.translation.corpus import build_tokenizers, tokenize_pairs
+from seq2seq.tasks.translation.mixture import Mixture
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
-from seq2seq.tasks.translation.pairs import load_pairs
+from seq2seq.tasks.translation.pairs import load_corpora, load_pairs
 from seq2seq.tasks.translation.scores import score
 from seq2seq.tasks.translation.sequence_objectives import SequenceReward, TextReward
 from seq2seq.tasks.translation.streaming import StreamedBatches
@@ -53,15 +55,17 @@ class TranslationTask:
         options = config.training
         self.config, self.accelerator = config, accelerator
         main = accelerator.is_main_process
-        say(f"reading {config.data.hub or config.data.train}", main)
+        more = "".join(f", {one}" for one in config.data.more_train)
+        say(f"reading {config.data.hub or f'{config.data.train}{more}'}", main)
         stream = StreamedBatches(config) if config.data.streaming else None
-        pairs = load_pairs(config.data, "train") if stream is None else None
+        corpora = load_corpora(config.data) if stream is None else []
+        pairs = concatenate_datasets(corpora) if len(corpora) > 1 else next(iter(corpora), None)
         first = None if resume else _first_model(options.start_from)
         # the main process comes first and writes them, the others read what it wrote
         keep = resume or not main
         learn = partial(_learn, config, pairs, stream)
         self.tokenizers = _tokenizers(config, folder / "tokenizer", learn, first, keep)
-        self.batches = stream or self._tokenised(pairs, main)
+        self.batches = stream or self._tokenised(pairs, [len(one) for one in corpora], main)
         if stream is not None:
             stream.use(self.tokenizers)
         self.validation = None
@@ -91,12 +95,20 @@ class TranslationTask:
         reward = TextReward(options.reward, self.tokenizers[1], references)
         return SequenceReward(self.model, reward, options, self.config.decoding)
 
-    def _tokenised(self, pairs: Dataset, main: bool) -> TrainingBatches:
+    def _tokenised(self, pairs: Dataset, sizes: list[int], main: bool) -> TrainingBatches:
+        """``sizes``: of the corpora, whose pairs stand one after the other."""
         config = self.config
         say(f"tokenising {len(pairs):,} pairs", main)
         self.corpus = tokenize_pairs(pairs, *self.tokenizers, config.data.filter)
         sampling = config.tokenizer.sampling
-        return TrainingBatches(self.corpus, *self.tokenizers, config.data, sampling, config.seed)
+        self.mixture = None
+        if config.data.weights:
+            kept = np.arange(len(pairs)) if self.corpus.kept is None else self.corpus.kept
+            left = np.diff(np.searchsorted(kept, np.cumsum([0, *sizes]))).tolist()
+            self.mixture = Mixture(left, config.data.weights, config.seed)
+        return TrainingBatches(
+            self.corpus, *self.tokenizers, config.data, sampling, config.seed, self.mixture
+        )
 
     def describe(self) -> str:
         if isinstance(self.batches, StreamedBatches):
@@ -105,6 +117,8 @@ class TranslationTask:
             dropped = ", ".join(f"{n} {why}" for why, n in self.corpus.dropped.items() if n)
             data = f"{len(self.corpus):,} training pairs"
             data += f" (dropped: {dropped})" if dropped else ""
+            if self.mixture is not None:
+                data += f", {len(self.mixture.rows(0)):,} an epoch"
         sizes = " and ".join(str(len(t)) for t in dict.fromkeys(self.tokenizers))
         return f"{data}; vocabulary {sizes}"
 
