@@ -15,7 +15,7 @@ import numpy as np
 
 from seq2seq.errors import UsageError
 from seq2seq.plotting import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
-from seq2seq.tasks.forecasting.series import Forecast, Series
+from seq2seq.tasks.forecasting.series import UNNAMED, Forecast, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +107,8 @@ def plot_backtest(
     figure.legend(
         handles, labels, loc="outside lower left", frameon=False, ncols=6, fontsize="small"
     )
-    axes[0].set_title(title or f"{series.name}: {len(forecast.times)} steps ahead")
+    name = "" if series.name == UNNAMED else f"{series.name}: "
+    axes[0].set_title(title or f"{name}{len(forecast.times)} steps ahead")
     return save_figure(figure, path)
 
 

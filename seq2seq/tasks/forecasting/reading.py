@@ -37,6 +37,7 @@ from seq2seq.public_data import missing_hint
 from seq2seq.tasks.forecasting.arrays import ARRAYS, read_arrays
 from seq2seq.tasks.forecasting.config import ForecastDataConfig
 from seq2seq.tasks.forecasting.regular import fill_gaps, parse_times, regular_step
+from seq2seq.tasks.forecasting.series import UNNAMED
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values
 from seq2seq.tasks.forecasting.tables import read_stream, read_table
 from seq2seq.tasks.forecasting.text_columns import Covariates, Texts, numbers, read_covariates
@@ -204,7 +205,7 @@ def _names(frame: DataFrame, keys: Sequence[str], where: str) -> tuple[np.ndarra
     import pandas
 
     if not keys:
-        return np.array(["series"]), np.zeros(len(frame), dtype=np.int64)
+        return np.array([UNNAMED]), np.zeros(len(frame), dtype=np.int64)
     missing = frame[list(keys)].isna().any(axis=1).to_numpy()
     if missing.any():
         raise UsageError(f"{where}: row {int(missing.argmax()) + 1}: the series has no name")

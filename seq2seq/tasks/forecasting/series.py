@@ -14,6 +14,8 @@ import numpy as np
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.times import Step
 
+UNNAMED = "series"  # of a table that holds one and names none
+
 
 @dataclass(frozen=True)
 class Series:
