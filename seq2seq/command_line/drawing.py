@@ -79,6 +79,6 @@ def check_settings(options: argparse.Namespace, beam_size: int, min_length: int)
 
     number = draws(options)
     if number is not None:
-        check_sampling(number, Sampling(**given_drawing(options)), min_length)
+        check_sampling(number, Sampling(**given_drawing(options)), min_length, option_name)
     elif getattr(options, "n_best", 1) > beam_size:
         raise UsageError(f"--n-best is {options.n_best}; expected 1 to {beam_size} (--beam-size)")

@@ -120,13 +120,17 @@ def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
 
 def check_beam(options: argparse.Namespace, beam_size: int, groups: int) -> None:
     """Raises UsageError for given options of a beam that do nothing in a search of this beam size
-    and so many groups, as the options or the model's configuration say."""
+    and so many groups, as the options or the model's configuration say, and for a beam that the
+    groups cannot share."""
+    from seq2seq.decoding.search_options import check_groups
+
     if options.diversity is not None and groups == 1:
         raise UsageError(
             f"{options.command}: --diversity goes with --beam-groups N of at least 2; without it "
             "does nothing"
         )
     if beam_size > 1:
+        check_groups(beam_size, groups, option_name)
         return
     for name, off in (("length_penalty", 0), ("beam_groups", 1)):
         if (getattr(options, name) or off) != off:

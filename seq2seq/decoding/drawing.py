@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -81,18 +81,23 @@ def sources_together(batch_size: int, beam_size: int, samples: int) -> int:
     return max(1, batch_size * beam_size // samples)
 
 
-def check_sampling(samples: int, sampling: Sampling, min_length: int) -> None:
-    """Raises UsageError for a value out of range, and for a minimum length: sampling has none."""
-    check_whole("samples", samples, 1, MAX_SAMPLES)
-    check_whole("top_k", sampling.top_k, 0)
-    for name in ("temperature", "top_p", "min_p"):
-        check_number(name, getattr(sampling, name))
+def check_sampling(
+    samples: int, sampling: Sampling, min_length: int, name: Callable[[str], str] = str
+) -> None:
+    """Raises UsageError for a value out of range, and for a minimum length: sampling has none.
+    ``name`` gives a setting the name by which the user knows it."""
+    check_whole(name("samples"), samples, 1, MAX_SAMPLES)
+    check_whole(name("top_k"), sampling.top_k, 0)
+    for key in ("temperature", "top_p", "min_p"):
+        check_number(name(key), getattr(sampling, key))
     temperature = sampling.temperature  # 0: the likeliest; smaller than 0.001, logits overflow
     if temperature != 0 and not 0.001 <= temperature <= 1000:
-        raise UsageError(f"temperature is {temperature}; expected 0, or 0.001 to 1000")
+        raise UsageError(f"{name('temperature')} is {temperature}; expected 0, or 0.001 to 1000")
     if not 0 < sampling.top_p <= 1:
-        raise UsageError(f"top_p is {sampling.top_p}; expected more than 0, at most 1")
+        raise UsageError(f"{name('top_p')} is {sampling.top_p}; expected more than 0, at most 1")
     if not 0 <= sampling.min_p <= 1:
-        raise UsageError(f"min_p is {sampling.min_p}; expected 0 to 1")
+        raise UsageError(f"{name('min_p')} is {sampling.min_p}; expected 0 to 1")
     if min_length:
-        raise UsageError(f"min_length is {min_length}; sampling has no minimum length: set it to 0")
+        raise UsageError(
+            f"{name('min_length')} is {min_length}; sampling has no minimum length: set it to 0"
+        )

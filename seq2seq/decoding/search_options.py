@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,11 +67,7 @@ def group_options(
             f"n_best is {n_best}, but beam_size is {beam_size}; a beam gives at most as many "
             f"hypotheses as it holds: set beam_size to at least {n_best}"
         )
-    if beam_size % groups:
-        raise UsageError(
-            f"beam_size is {beam_size}, which {groups} groups cannot share equally; set beam_size "
-            f"to a multiple of {groups}, such as {-(-beam_size // groups) * groups}"
-        )
+    check_groups(beam_size, groups)
     size, each = beam_size // groups, -(-n_best // groups)
     return Options(
         beam_size=size,
@@ -87,6 +83,16 @@ def group_options(
         groups=groups,
         diversity=diversity,
     )
+
+
+def check_groups(beam_size: int, groups: int, name: Callable[[str], str] = str) -> None:
+    """Raises UsageError for a beam that so many groups cannot share; ``name`` gives a setting the
+    name by which the user knows it."""
+    if beam_size % groups:
+        raise UsageError(
+            f"{name('beam_size')} is {beam_size}, which {groups} groups cannot share equally; "
+            f"expected a multiple of {groups}, such as {-(-beam_size // groups) * groups}"
+        )
 
 
 def check_settings(settings: Any, least: Mapping[str, float]) -> None:

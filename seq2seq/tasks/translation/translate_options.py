@@ -33,6 +33,8 @@ _SEARCH = (
     "coverage_penalty",
     "no_repeat_ngram",
     "max_length_ratio",
+    "max_length_extra",
+    "min_length",
     "beam_groups",
     "diversity",
 )
@@ -51,6 +53,12 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-length-ratio", type=number, metavar="X", help="longest target / source, in subwords"
+    )
+    group.add_argument(
+        "--max-length-extra", type=whole(0), metavar="N", help="and so many subwords more"
+    )
+    group.add_argument(
+        "--min-length", type=whole(0), metavar="N", help="shortest translation, in subwords"
     )
     group.add_argument(
         "--beam-groups",

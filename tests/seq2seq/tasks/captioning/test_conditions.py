@@ -82,7 +82,7 @@ def test_by_command(run, images, tmp_path):
         (["--require", "purple"], "lacks 'purple'"),
         (["--require", "red", "--forbid", "red"], "which must not"),
         (["--require", "a red green blue circle square on the black"], "there is room for 8"),
-        (["--beam-groups", 2, "--beam-size", 3], "groups cannot share equally"),
+        (["--beam-groups", 2, "--beam-size", 3], "--beam-size is 3, which 2 groups cannot share"),
         (["--beam-groups", 2, "--beam-size", 1], "--beam-groups goes with --beam-size"),
         (["--length-penalty", 2, "--beam-size", 1], "--length-penalty goes with --beam-size"),
         (["--diversity", 2], "caption: --diversity goes with --beam-groups"),

@@ -215,9 +215,9 @@ def test_by_command(images, tmp_path, capsys):
         (["--mbr", "4", "--require", "a dog"], "--require does not go with --mbr"),
         (["--mbr", "4", "--n-best", "2"], "--n-best does not go with --mbr"),
         (["--n-best", "9"], "--n-best is 9; expected 1 to 3 (--beam-size)"),
-        (["--samples", "2", "--top-p", "2"], "top_p is 2.0; expected more than 0, at most 1"),
-        (["--samples", "2", "--temperature", "1e-9"], "temperature is 1e-09; expected 0, or"),
-        (["--samples", "2", "--min-length", "1"], "sampling has no minimum length"),
+        (["--samples", "2", "--top-p", "2"], "--top-p is 2.0; expected more than 0, at most 1"),
+        (["--samples", "2", "--temperature", "1e-9"], "--temperature is 1e-09; expected 0, or"),
+        (["--samples", "2", "--min-length", "1"], "--min-length is 1; sampling has no minimum"),
     ],
 )
 def test_options_that_do_not_go_together(images, saved, tmp_path, capsys, options, expected):

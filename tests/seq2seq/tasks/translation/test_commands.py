@@ -12,6 +12,7 @@ import torch
 
 from seq2seq import Translator
 from seq2seq.config import config_from_dict
+from seq2seq.tasks.translation.config import DecodingConfig
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.text.sentencepiece import Tokenizer
 
@@ -152,6 +153,12 @@ def test_search_options_reach_the_search(run, model):
     assert out.rstrip("\n") == translator.translate([LINES[1]], beam_size=1)[0]
     _, short, _ = run("translate", model, "--max-length-ratio", 0, stdin=text)
     assert len(short) < len(out)
+    count = len(translator.target_tokenizer.encode(out.rstrip("\n")))
+    longer = ("--max-length-extra", 60, "--min-length", count + 20)
+    _, long, _ = run("translate", model, *longer, "--beam-size", 1, stdin=text)
+    decoding = DecodingConfig(beam_size=1, max_length_ratio=0.5, max_length_extra=60)
+    decoding.min_length = count + 20
+    assert long.rstrip("\n") == translator.translate(LINES[1], decoding=decoding) != out
     _, once, _ = run("translate", model, "--no-repeat-ngram", 1, stdin=text)
     pieces = translator.target_tokenizer.encode(once)
     assert len(set(pieces)) == len(pieces)
