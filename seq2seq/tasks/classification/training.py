@@ -17,7 +17,7 @@ from seq2seq.tasks.classification.answers import write_answers
 from seq2seq.tasks.classification.batches import Batch, Batches
 from seq2seq.tasks.classification.calibration import at_limit, fit_temperature
 from seq2seq.tasks.classification.classifier import Classifier
-from seq2seq.tasks.classification.committee import build_network
+from seq2seq.tasks.classification.committee import Network, build_network
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import load_splits, source_of
 from seq2seq.tasks.classification.labelled import Labelled
@@ -33,9 +33,11 @@ from seq2seq.tasks.classification.scores import (
 )
 from seq2seq.tasks.classification.sources import SeriesSource, Source
 from seq2seq.tasks.classification.statistics import series_shape, set_scaling
-from seq2seq.tasks.classification.targets import class_weights, learn_targets
+from seq2seq.tasks.classification.targets import Targets, class_weights, learn_targets
 from seq2seq.tasks.classification.teachers import taught
 from seq2seq.tasks.classification.words import embed_vectors, units_with_vectors
+from seq2seq.text.vectors import WordVectors
+from seq2seq.text.vocabulary import Units
 from seq2seq.training import checkpoints
 from seq2seq.training.log import say
 from seq2seq.training.preparing import copy_weights
@@ -59,83 +61,92 @@ class ClassificationTask:
     def __init__(
         self, config: ClassificationConfig, folder: Path, accelerator: Accelerator, resume: bool
     ) -> None:
-        options, data = config.training, config.data
         self.config, self.accelerator = config, accelerator
         first = None
-        if options.start_from and not resume:
-            first = Classifier.from_pretrained(options.start_from, device="cpu")
-        main = accelerator.is_main_process
+        if config.training.start_from and not resume:
+            first = Classifier.from_pretrained(config.training.start_from, device="cpu")
         check_installed()
-        say(f"reading {data.train}", main)
+        say(f"reading {config.data.train}", accelerator.is_main_process)
         splits = load_splits(config, None if first is None else first.columns)
-        self.targets = learn_targets(data.target, splits["train"])
-        if first and first.targets != self.targets and not options.new_labels:
-            raise UsageError(
-                f"training.start_from {options.start_from}: its labels are others; expected the "
-                "same, or 'training.new_labels: true', which begins with a new output layer"
-            )
-        if first and first.config.model.members != config.model.members:
-            raise UsageError(
-                f"training.start_from {options.start_from}: its 'model.members' is "
-                f"{first.config.model.members}, here {config.model.members}; fine-tuning needs "
-                "the same"
-            )
-        units, vectors, kept = None, None, 0
-        if data.kind == "text":
-            # the main process comes first and writes them, the others read what it wrote
-            before = None if first is None else first.units
-            keep = resume or not main
-            units, vectors, kept = units_with_vectors(
-                config, folder / "tokenizer", splits["train"].inputs, before, keep
-            )
+        train = splits["train"]
+        self.targets = learn_targets(config.data.target, train)
         if first:
-            kept = first.model.shape.kept
-        elif options.start_from and units is not None:  # resumed: as the model it began with
-            kept = _kept_in(folder / "checkpoints" / "last")
+            _check_start(first, self.targets, config)
+        units, vectors, kept = self._words(train, folder, first, resume)
         letters = config.model.characters
         self.sources = {
-            name: source_of(one.inputs, data, units, letters) for name, one in splits.items()
+            name: source_of(one.inputs, config.data, units, letters) for name, one in splits.items()
         }
         self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
-        self.aims = self.truth["train"]
-        if options.teachers:
-            say(
-                f"{len(splits['train']):,} examples: teachers ({len(options.teachers)}) answer",
-                main,
-            )
-            train, device = splits["train"], accelerator.device
-            others = (one for name, one in splits.items() if name != "train")
-            held = {place for one in others if one.name == train.name for place in one.places}
-            self.aims = taught(config, train, self.aims, self.targets, device, held)
         self.splits = {name: one for name, one in splits.items() if name != "train"}
-        shape = self._shape(splits["train"], 0 if units is None else len(units) - kept, kept)
-        pretrained = config.model.image_encoder.pretrained and not (resume or first)
-        self.model = build_network(
-            config.model, shape, data.target, config.units.frozen, pretrained
-        )
-        set_scaling(self.model, self.sources["train"], data.clip)
-        if data.target == "number":
-            self._standardise()
-        if vectors is not None:
-            embed_vectors(self.model, units, vectors)
-        if first:
-            fresh = _OF_LABELS if options.new_labels else ()
-            both = first.config.model, config.model
-            copy_weights(first.model, self.model, options.start_from, fresh, both)
-        self.model = self.model.to(accelerator.device)
-        self.classifier = Classifier(
-            self.model, units, self.targets, config, columns=splits["train"].columns
-        )
+        self.aims = self._taught(train) if config.training.teachers else self.truth["train"]
+        shape = self._shape(train, 0 if units is None else len(units) - kept, kept)
+        self.model = self._network(shape, units, vectors, first, resume).to(accelerator.device)
+        self.classifier = Classifier(self.model, units, self.targets, config, columns=train.columns)
         self.batches = self._batches()
         self.objective: nn.Module = ClassificationLoss(
             self.model,
-            data.target,
+            config.data.target,
             self._weights(),
-            options.label_smoothing,
-            options.adversarial,
+            config.training.label_smoothing,
+            config.training.adversarial,
         ).to(accelerator.device)
         self.figures = ("validation_loss", *figures_of(self.targets))
         self.has_validation = "validation" in self.sources
+
+    def _words(
+        self, train: Labelled, folder: Path, first: Classifier | None, resume: bool
+    ) -> tuple[Units | None, WordVectors | None, int]:
+        """The vocabulary of text, the vectors of its words, and how many words at its end come from
+        these alone; see ``units_with_vectors``."""
+        units, vectors, kept = None, None, 0
+        if self.config.data.kind == "text":
+            # the main process comes first and writes them, the others read what it wrote
+            before = None if first is None else first.units
+            keep = resume or not self.accelerator.is_main_process
+            units, vectors, kept = units_with_vectors(
+                self.config, folder / "tokenizer", train.inputs, before, keep
+            )
+        if first:
+            kept = first.model.shape.kept
+        elif self.config.training.start_from and units is not None:
+            kept = _kept_in(folder / "checkpoints" / "last")  # resumed: as the model it began with
+        return units, vectors, kept
+
+    def _taught(self, train: Labelled) -> np.ndarray:
+        """What the training examples are compared with where teachers answer them, too."""
+        teachers = len(self.config.training.teachers)
+        what = f"{len(train):,} examples: teachers ({teachers}) answer"
+        say(what, self.accelerator.is_main_process)
+        same = (one for one in self.splits.values() if one.name == train.name)
+        held = {place for one in same for place in one.places}
+        truth, device = self.truth["train"], self.accelerator.device
+        return taught(self.config, train, truth, self.targets, device, held)
+
+    def _network(
+        self,
+        shape: Shape,
+        units: Units | None,
+        vectors: WordVectors | None,
+        first: Classifier | None,
+        resume: bool,
+    ) -> Network:
+        """The network as training begins: scaled, with its vectors, or the weights of ``first``."""
+        config, options = self.config, self.config.training
+        pretrained = config.model.image_encoder.pretrained and not (resume or first)
+        network = build_network(
+            config.model, shape, config.data.target, config.units.frozen, pretrained
+        )
+        set_scaling(network, self.sources["train"], config.data.clip)
+        if config.data.target == "number":
+            self._standardise(network)
+        if vectors is not None:
+            embed_vectors(network, units, vectors)
+        if first:
+            fresh = _OF_LABELS if options.new_labels else ()
+            both = first.config.model, config.model
+            copy_weights(first.model, network, options.start_from, fresh, both)
+        return network
 
     def _shape(self, train: Labelled, units: int, kept: int) -> Shape:
         source, outputs = self.sources["train"], self.targets.outputs
@@ -148,12 +159,12 @@ class ClassificationTask:
             return Shape(outputs, grid=True)
         return Shape(outputs, features=image.size if image.steps == "rows" else 1)
 
-    def _standardise(self) -> None:
+    def _standardise(self, network: Network) -> None:
         """Numbers have mean 0 and deviation 1 for the network."""
         truth = self.truth["train"]
         centre, spread = float(truth.mean()), float(truth.std()) or 1.0
-        self.model.centre.fill_(centre)
-        self.model.spread.fill_(spread)
+        network.centre.fill_(centre)
+        network.spread.fill_(spread)
 
     def _batches(self) -> Batches:
         truth = self.aims
@@ -267,6 +278,21 @@ class ClassificationTask:
             card["notes"] = f"True labels (rows) and answers (columns):\n\n```\n{table}\n```"
         self.classifier.save_pretrained(model, card={**card, "training": training})
         return [*lines, told_figures]
+
+
+def _check_start(first: Classifier, targets: Targets, config: ClassificationConfig) -> None:
+    """Raises UsageError where the model to start from has other labels or members."""
+    name = f"training.start_from {config.training.start_from}"
+    if first.targets != targets and not config.training.new_labels:
+        raise UsageError(
+            f"{name}: its labels are others; expected the same, or 'training.new_labels: true', "
+            "which begins with a new output layer"
+        )
+    if first.config.model.members != config.model.members:
+        raise UsageError(
+            f"{name}: its 'model.members' is {first.config.model.members}, here "
+            f"{config.model.members}; fine-tuning needs the same"
+        )
 
 
 def _kept_in(checkpoint: Path) -> int:
