@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import dataclasses
 import logging
-import os
 import secrets
 import sys
 import time
@@ -42,6 +41,7 @@ from seq2seq.command_line.rules import Needs
 from seq2seq.config.checks import MAX_SAMPLES, check_order
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
+from seq2seq.tasks.captioning.named_images import files_named, given_names
 
 if TYPE_CHECKING:
     from seq2seq.tasks.captioning.captioner import Captioned, Captioner
@@ -55,12 +55,14 @@ Writes a line for each image, columns separated by a tab:
   --json                an object: image, captions (text, score, log_probability), or error; with
                         --mbr all that are different, the best first, and score is expected BLEU
 
-A folder stands for all images in it and below, by name. Unreadable images are reported on
+A folder stands for all images in it and below, by name; - for the files that standard input
+names, one a line. Unreadable images are reported on
 standard error, and the exit status is then 1; the rest are still captioned. For a model of features
 computed beforehand the files are .npy.
 
   seq2seq caption MODEL photo.jpg
   seq2seq caption MODEL photos/ more/dog.png --json > captions.jsonl
+  find photos -newer captions.jsonl -name '*.jpg' | seq2seq caption MODEL -
   seq2seq caption MODEL photo.jpg --attention-plot focus.png      where each word looked
   seq2seq caption MODEL photo.jpg --ensemble MODEL-B MODEL-C      three models as one
   seq2seq caption MODEL photo.jpg --samples 5 --temperature 0.7 --seed 1
@@ -89,7 +91,12 @@ _log = logging.getLogger("seq2seq")
 
 def _add_caption(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="files or folders")
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="files or folders; -: those that standard input names",
+    )
     add_ensemble(parser)
     parser.add_argument(
         "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
@@ -161,13 +168,10 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _caption(options: argparse.Namespace) -> int:
     """Exit status 1 where an image could not be captioned."""
-    for name in options.images:
-        if "://" in name:
-            raise UsageError(f"{name}: an address; images are read from files: fetch it first")
+    names = given_names(options.images)
     _check_drawing(options)
     captioner = _load(options)
-    suffixes = _suffixes(captioner)
-    paths = [path for name in options.images for path in _files(Path(name), suffixes)]
+    paths = files_named(names, _suffixes(captioner))
     settings = _settings(options, captioner)
     if options.attention_plot:
         _check_drawable(captioner)
@@ -184,8 +188,8 @@ def _caption(options: argparse.Namespace) -> int:
                 elif drawn is None:
                     drawn = path
                 if found.error is None and found.captions[0].missing:
-                    names = ", ".join(map(repr, found.captions[0].missing))
-                    _log.warning("%s: the caption does not hold %s, which it was to", path, names)
+                    missing = ", ".join(map(repr, found.captions[0].missing))
+                    _log.warning("%s: the caption does not hold %s, which it was to", path, missing)
                 sink.write(_lines(path, found, options))
             sink.flush()
     if options.attention_plot:  # last: a picture that cannot be written loses no caption
@@ -347,15 +351,6 @@ def _suffixes(captioner: Captioner) -> frozenset[str]:
 
     features = captioner.config.model.encoder.kind == "features"
     return frozenset({".npy"}) if features else frozenset(SUFFIXES)
-
-
-def _files(path: Path, suffixes: frozenset[str]) -> list[Path]:
-    if not os.path.isdir(path):  # Path.is_dir raises for names that are too long
-        return [path]  # whatever is wrong with it, reading it will say
-    images = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-    if not images:
-        raise UsageError(f"{path}: no images in this folder ({', '.join(sorted(suffixes))})")
-    return images
 
 
 def _settings(options: argparse.Namespace, captioner: Captioner) -> CaptionDecodingConfig:

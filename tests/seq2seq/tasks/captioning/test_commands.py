@@ -42,6 +42,21 @@ def test_command_caption(saved, images, tmp_path, capsys):
     assert len(lines) == 2 and lines[0].split("\t")[0] == str(images[1])
 
 
+def test_images_that_standard_input_names(saved, images, run):
+    odd = images[0].rename(images[0].parent / "a é.png")
+    names = f"{images[1]}\r\n\n{odd}".encode()
+    status, out, _ = run("caption", saved, "-", images[2], stdin=names)
+    found = [line.split("\t")[0] for line in out.splitlines()]
+    assert (status, found) == (0, [str(images[1]), str(odd), str(images[2])])
+    for given, message in (
+        (b" \n\n", "standard input names no images; expected a name on each line"),
+        (b"\x89PNG\0\0", "standard input: no text; expected names of images, one a line"),
+        (b"http://a.b/c.png\n", "http://a.b/c.png: an address"),
+    ):
+        status, out, err = run("caption", saved, "-", stdin=given)
+        assert (status, out) == (2, "") and message in err
+
+
 @pytest.mark.parametrize("command", ["caption", "evaluate-captions"])
 @pytest.mark.parametrize("given", [["--min-length", "9"], ["--max-length", "3", "--min-length=4"]])
 def test_no_caption_is_long_enough(saved, images, tmp_path, capsys, command, given):
