@@ -15,7 +15,7 @@ import yaml
 
 from seq2seq.config import config_to_dict, load_config
 from seq2seq.tasks.classification.config import ClassificationConfig
-from seq2seq.tasks.classification.series import read_series
+from seq2seq.tasks.classification.series_files import read_series
 from seq2seq.tasks.classification.targets import Targets
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "classification"

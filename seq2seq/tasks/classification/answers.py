@@ -25,12 +25,27 @@ from seq2seq.text.files import read_lines
 _TOLERANCE = 1e-3  # of the sum of rounded probabilities
 
 
-def write_answers(path: Path, answers: np.ndarray, truth: Labelled, targets: Targets) -> None:
-    """``answers``: (N, K) probabilities of the labels, or (N,) numbers, of examples ``truth``."""
+def number_text(value: float, spread: float) -> str:
+    """A number with the digits that mean something: to a millionth of the numbers' ``spread``."""
+    digits = 6
+    if value and spread:
+        digits += math.floor(math.log10(abs(value))) - math.floor(math.log10(spread))
+    return f"{value:.{min(max(digits, 6), 17)}g}"
+
+
+def write_answers(
+    path: Path, answers: np.ndarray, truth: Labelled, targets: Targets, spread: float = 1.0
+) -> None:
+    """``answers``: (N, K) probabilities of the labels, or (N,) numbers with this ``spread``, of
+    examples ``truth``."""
     lines = ["\t".join(_head(targets))]
     for row in range(len(truth)):
         numbers = np.atleast_1d(answers[row]).tolist()
-        fields = [_plain(truth.places[row]), _shown(truth, row), *(f"{n:.6g}" for n in numbers)]
+        fields = [
+            _plain(truth.places[row]),
+            _shown(truth, row),
+            *(number_text(n, spread) if targets.kind == "number" else f"{n:.6g}" for n in numbers),
+        ]
         lines.append("\t".join(fields))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -66,7 +81,8 @@ def read_answers(
             "of a sentence, say); answers are found by their place"
         )
     found_rows: dict[int, int] = {}  # row -> line
-    answers = np.zeros((len(examples), targets.outputs), np.float32)
+    kind = np.float64 if targets.kind == "number" else np.float32
+    answers = np.zeros((len(examples), targets.outputs), kind)
     for number, line in enumerate(lines[1:], 2):
         where, fields = f"{path}, line {number}", line.split("\t")
         if len(fields) != len(expected):

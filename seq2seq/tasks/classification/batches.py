@@ -19,7 +19,8 @@ _POOL = 50  # batches' worth of examples that are sorted by length together
 @dataclass
 class Batch:
     inputs: Inputs
-    # (B,) int64 ids, (B, K) float32 sets or probabilities, or (B,) float32 numbers
+    # (B,) int64 ids, (B, K) float32 sets or probabilities, or (B,) numbers, float64 until the
+    # task has standardised them
     targets: Tensor
 
     @property

@@ -28,7 +28,14 @@ from seq2seq.tasks.classification.examples import source_of
 from seq2seq.tasks.classification.images import read_pixels, scaled
 from seq2seq.tasks.classification.labelled import Columns
 from seq2seq.tasks.classification.model import read_shape
-from seq2seq.tasks.classification.series import Series, averaged, make_series, uneven
+from seq2seq.tasks.classification.series import (
+    PARTS,
+    Series,
+    averaged,
+    check_keys,
+    make_series,
+    uneven,
+)
 from seq2seq.tasks.classification.sources import Source, tokens_of
 from seq2seq.tasks.classification.targets import Targets
 from seq2seq.text.vocabulary import UNITS_FILE, Units, load_units, save_units
@@ -257,6 +264,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
             series = item
         else:
             parts = item if isinstance(item, dict) else {"values": item}
+            check_keys(map(str, parts), PARTS, where)
             series = make_series(
                 parts.get("values"), parts.get("times"), parts.get("static"), where
             )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
@@ -17,6 +19,7 @@ from seq2seq.command_line.options import (
     add_model,
     input_file,
     load_model,
+    number,
     output_file,
     picture,
     whole,
@@ -33,16 +36,22 @@ Writes a line for each input, in order, columns separated by a tab:
   plain          label, its probability (of a model of numbers: the number)
   --top N        the N likeliest labels, each with its probability
   --explain      and then each word with its share of the attention, most first
-  --json         an object: label, probability, labels (all, likeliest first); or value; explanation
+  --json         an object: label, probability, labels (likeliest first); or value; explanation
 
 What an input is, is the model's:
   text     a line of FILE or of standard input (.gz too); an empty line is answered, too
   series   a series of a CSV, NPZ or JSON-lines FILE as in training, labels not needed; of CSV on
            standard input; a line of JSON there: {"values": [[1, 2], [null, 3]], "times": [0, 1.5]}
-  image    an image FILE, a folder of them, an idx FILE; a file's name on a line of standard input
+  image    an image FILE, a folder of them, an idx FILE; a file's name on a line of standard input.
+           One that cannot be read is told on standard error and has an empty line, or with --json
+           an object with error; the exit status is then 1
+
+With --format csv, tsv or jsonl an input is a row of a table, or an object; its text stands in the
+column or key that the model's data.text names ("text"), and labels are not needed.
 
   seq2seq classify MODEL < lines.txt > labels.tsv
   seq2seq classify MODEL reviews.txt --top 3 --json
+  seq2seq classify MODEL reviews.csv --format csv
   echo "a film that nobody needs" | seq2seq classify MODEL --explain --plot words.png
 """
 
@@ -54,6 +63,8 @@ AUC and average precision; of numbers errors and R2. DATA is a file as in traini
 """
 
 _AT_ONCE = 1000  # inputs that are read and answered together
+_TABLES = ("csv", "tsv", "jsonl")
+_log = logging.getLogger("seq2seq")
 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +74,18 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output", type=output_file, metavar="FILE", help="write this file, not standard output"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("lines", *_TABLES),
+        default="lines",
+        help="of text: lines, or a table or JSON lines with a column 'text' (default: lines)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=number,
+        metavar="P",
+        help="of several labels those at least as likely are given (default: the model's)",
     )
     parser.add_argument("--top", type=whole(1), metavar="N", help="the N likeliest labels")
     parser.add_argument("--json", action="store_true", help="JSON lines")
@@ -82,25 +105,41 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    if options.json and options.top:
-        raise UsageError("--json holds all labels, likeliest first; leave out --top")
+    """Exit status 1 where an image could not be read."""
     classifier = load_model(options, "classification")
+    if options.format != "lines" and classifier.config.data.kind != "text":
+        raise UsageError(
+            f"--format is of text; this model reads {classifier.config.data.kind}: leave it out"
+        )
+    if options.threshold is not None and options.threshold > 1:
+        raise UsageError(f"--threshold is {options.threshold:g}; expected 0 to 1")
+    if options.threshold is not None and classifier.targets.kind != "labels":
+        raise UsageError("--threshold is of models that give several labels; leave it out")
     explain = options.explain or bool(options.plot)
     if explain:
         _check_explainable(classifier)
     if options.top and classifier.targets.kind == "number":
         raise UsageError("--top: this model answers with a number, it has no labels")
     drawn: list[Classified] = []
+    failed, spread = 0, float(classifier.model.spread)
     with open_output(options.output) as sink:
-        for inputs in _inputs(options.files, classifier):
+        for inputs in _inputs(options.files, classifier, options.format):
             answers = classifier.classify(
-                inputs,
+                [one for one in inputs if not isinstance(one, UsageError)],
                 explain=explain,
+                threshold=options.threshold,
                 batch_size=options.batch_size,
                 precision=options.precision,
             )
-            for answer in answers:
-                sink.write((_line(answer, options) + "\n").encode("utf-8", "replace"))
+            rest = iter(answers)
+            for one in inputs:
+                if isinstance(one, UsageError):
+                    failed += 1
+                    _log.error("%s", one)
+                    line = to_json({"error": str(one)}) if options.json else ""
+                else:
+                    line = _line(next(rest), options, spread)
+                sink.write((line + "\n").encode("utf-8", "replace"))
             drawn += answers[: _DRAWN - len(drawn)]
             sink.flush()
     if options.plot:  # last: a picture that cannot be written loses no answer
@@ -109,7 +148,7 @@ def _classify(options: argparse.Namespace) -> int:
         if not drawn:
             raise UsageError(f"--plot {options.plot}: there was no input")
         draw_attention(drawn, options.plot)
-    return 0
+    return 1 if failed else 0
 
 
 _DRAWN = 12  # inputs in a picture
@@ -123,28 +162,52 @@ def _check_explainable(classifier: Classifier) -> None:
         )
 
 
-def _inputs(files: list[str], classifier: Classifier) -> Iterator[list[Any]]:
-    """Inputs, some at a time."""
+def _inputs(files: list[str], classifier: Classifier, form: str) -> Iterator[list[Any]]:
+    """Inputs, some at a time; an error in the place of an image that cannot be read."""
     kind = classifier.config.data.kind
     if kind == "text":
         for name in files or [None]:  # type: ignore[list-item]
-            with _open(name) as stream:
-                for _, texts in chunks(stream, name or "standard input", _AT_ONCE):
-                    yield texts
+            yield from _texts(name, classifier, form)
         return
     for name in files or [STANDARD_INPUT]:
         if name != STANDARD_INPUT:
             yield from _of_file(name, classifier)
         elif kind == "image":
             for _, lines in chunks(sys.stdin.buffer, "standard input", _AT_ONCE):
-                yield [line for line in lines if line]
+                yield [_image(line, classifier) for line in lines if line]
         else:
             yield from _series_of_stream(sys.stdin.buffer, classifier)
 
 
+def _texts(name: str | None, classifier: Classifier, form: str) -> Iterator[list[Any]]:
+    ending = (name or "").lower().removesuffix(".gz").removesuffix(".xz").rpartition(".")[2]
+    if form == "lines" and ending in _TABLES:
+        _log.warning("%s: each line is read as a text; --format %s reads a table", name, ending)
+    with _open(name) as stream:
+        parts = (texts for _, texts in chunks(stream, name or STANDARD_INPUT, _AT_ONCE))
+        if form == "lines":
+            yield from parts
+            return
+        from seq2seq.tasks.classification.labelled import texts_of
+
+        lines = list(itertools.chain.from_iterable(parts))
+    where = "standard input" if name in (None, STANDARD_INPUT) else str(name)
+    yield from _in_parts(texts_of(where, lines, classifier.config.data, form))
+
+
+def _image(name: str, classifier: Classifier) -> Any:
+    """The bytes of an image, or why it cannot be read."""
+    from seq2seq.tasks.classification.images import read_pixels
+
+    try:
+        return read_pixels(name, classifier.config.data.image)
+    except UsageError as error:
+        return error
+
+
 def _series_of_stream(stream: IO[bytes], classifier: Classifier) -> Iterator[list[Any]]:
     """JSON, a line at a time, or a whole table in CSV, as the first line says."""
-    from seq2seq.tasks.classification.series import read_series
+    from seq2seq.tasks.classification.series_files import read_series
     from seq2seq.text.files import decode_lines
 
     name, data = "standard input", classifier.config.data
@@ -155,8 +218,8 @@ def _series_of_stream(stream: IO[bytes], classifier: Classifier) -> Iterator[lis
         lines = list(decode_lines(whole, name))
         yield from _in_parts(read_series(name, data, False, classifier.columns, lines).inputs)
         return
-    for number, lines in chunks(whole, name, _AT_ONCE):
-        numbered = enumerate(lines, number)
+    for first, lines in chunks(whole, name, _AT_ONCE):
+        numbered = enumerate(lines, first)
         yield [_of_json(line, n, data.bin) for n, line in numbered if line.strip()]
 
 
@@ -171,7 +234,8 @@ def _open(name: str | None) -> Any:
 
 
 def _of_json(line: str, number: int, width: float) -> Any:
-    from seq2seq.tasks.classification.series import averaged, series_of_json
+    from seq2seq.tasks.classification.series import averaged
+    from seq2seq.tasks.classification.series_files import series_of_json
 
     return averaged(series_of_json(line, f"standard input, line {number}")[0], width)
 
@@ -179,25 +243,32 @@ def _of_json(line: str, number: int, width: float) -> Any:
 def _of_file(name: str, classifier: Classifier) -> Iterator[list[Any]]:
     data = classifier.config.data
     if data.kind == "series":
-        from seq2seq.tasks.classification.series import read_series
+        from seq2seq.tasks.classification.series_files import read_series
 
         inputs = read_series(name, data, False, classifier.columns).inputs
     else:
         from seq2seq.config.images import IMAGE_ENDINGS
-        from seq2seq.tasks.classification.images import read_images
+        from seq2seq.tasks.classification.images import listed_images, read_images
 
-        if not os.path.isdir(name) and name.lower().endswith(IMAGE_ENDINGS):
-            yield [name]
+        if os.path.isdir(name):
+            files, _ = listed_images(Path(name), data, labelled=False)
+            for some in _in_parts(files):
+                yield [_image(str(file), classifier) for file in some]
+            return
+        if name.lower().endswith(IMAGE_ENDINGS):
+            yield [_image(name, classifier)]
             return
         inputs = list(read_images(name, data, labelled=False).inputs)
     yield from _in_parts(inputs)
 
 
-def _line(answer: Classified, options: argparse.Namespace) -> str:
+def _line(answer: Classified, options: argparse.Namespace, spread: float) -> str:
     if options.json:
-        return to_json(_object(answer, options.explain))
+        return to_json(_object(answer, options.explain, options.top))
     if answer.value is not None:
-        columns = [f"{answer.value:.6g}"]
+        from seq2seq.tasks.classification.answers import number_text
+
+        columns = [number_text(answer.value, spread)]
     elif options.top:
         columns = [part for name, p in answer.ranking[: options.top] for part in (name, f"{p:.4f}")]
     else:
@@ -208,12 +279,12 @@ def _line(answer: Classified, options: argparse.Namespace) -> str:
     return "\t".join(columns)
 
 
-def _object(answer: Classified, explain: bool) -> dict[str, Any]:
+def _object(answer: Classified, explain: bool, top: int | None) -> dict[str, Any]:
     found: dict[str, Any]
     if answer.value is not None:
         found = {"value": answer.value}
     else:
-        ranking = [{"label": name, "probability": round(p, 6)} for name, p in answer.ranking]
+        ranking = [{"label": name, "probability": round(p, 6)} for name, p in answer.ranking[:top]]
         found = {
             "label": answer.label,
             "probability": round(answer.probability, 6),

@@ -12,9 +12,9 @@ from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig, ClassificationConfig
 from seq2seq.tasks.classification.images import read_images
 from seq2seq.tasks.classification.labelled import Columns, Labelled, read_texts
-from seq2seq.tasks.classification.series import read_series
+from seq2seq.tasks.classification.series_files import read_series
 from seq2seq.tasks.classification.sources import ImageSource, SeriesSource, Source, TextSource
-from seq2seq.tasks.classification.targets import counts_of, split_rows
+from seq2seq.tasks.classification.targets import counts_of, held_rows, split_rows
 from seq2seq.text.vocabulary import Units
 from seq2seq.training.log import say
 
@@ -63,6 +63,8 @@ def load_splits(
     divided = bool(data.folds) or (not data.validation and data.validation_share > 0)
     examples = read_examples(data.train, data, training=True, columns=columns)
     whole = read_examples(data.train, data) if data.phrases and divided else examples
+    if examples.unused:
+        say(f"warning: 'data.rename': {data.train} has no label {examples.unused[0]!r}")
     splits = {"train": examples}
     for split in ("validation", "test"):
         if path := getattr(data, split):
@@ -93,13 +95,13 @@ def parts_seed(config: ClassificationConfig) -> int:
 
 
 def _held_out(train: Labelled, config: ClassificationConfig) -> tuple[Labelled, Labelled]:
-    parts = max(2, round(1 / config.data.validation_share))
-    part = split_rows(train.targets, config.data.target, parts, parts_seed(config) + 1)
-    held = _known_elsewhere(part == 0, train, config.data)
+    share = config.data.validation_share
+    held = held_rows(train.targets, config.data.target, share, parts_seed(config) + 1)
+    held = _known_elsewhere(held, train, config.data)
     if not held.any() or held.all():
         raise UsageError(
             f"{train.name}: {len(train)} examples are too few to hold out a share of "
-            f"{config.data.validation_share} for validation; set 'data.validation', or "
+            f"{share} for validation; set 'data.validation', or "
             "'data.validation_share: 0'"
         )
     return (

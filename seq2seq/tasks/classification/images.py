@@ -2,8 +2,8 @@
 folders and lists.
 
 idx     NAME-images-idx3-ubyte and, beside it, NAME-labels-idx1-ubyte (.gz, .xz), as MNIST has them
-folder  LABEL/*.png: the folder's name is the label; or metadata.jsonl in it, with file_name and
-        the label's key
+folder  LABEL/*.png, also in folders below: the name of the first folder is the label; or
+        metadata.jsonl in it, with file_name and the label's key. Hidden files are left out
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from seq2seq.images.files import read_image
 from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
-from seq2seq.tasks.classification.labelled import Labelled, parse_target
+from seq2seq.tasks.classification.labelled import Labelled, Renaming, parse_target
 from seq2seq.text.files import open_binary, read_lines
 
 _IMAGES, _LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
@@ -35,9 +35,11 @@ def read_images(path: str, config: ClassDataConfig, labelled: bool = True) -> La
     location = Path(path)
     if not location.exists():
         raise UsageError(f"{path}: no such file or folder{missing_hint(location)}")
-    rename = dict(rule.split("=", 1) for rule in config.rename)
+    rename = Renaming(config.rename)
     if location.is_dir():
-        pixels, targets, places = _folder(location, config, labelled)
+        files, targets = listed_images(location, config, labelled)
+        pixels = np.stack([read_pixels(file, config.image) for file in files])
+        places: list[Any] = [str(file.relative_to(location)) for file in files]
     else:
         pixels = scaled(read_idx(path, 3), config.image.size)
         targets = _idx_labels(path, len(pixels)) if labelled else [""] * len(pixels)
@@ -49,7 +51,7 @@ def read_images(path: str, config: ClassDataConfig, labelled: bool = True) -> La
     parsed = [
         parse_target(target, config, rename, found.where(row)) for row, target in enumerate(targets)
     ]
-    found.targets = parsed
+    found.targets, found.unused = parsed, rename.unused
     kept = [row for row, target in enumerate(parsed) if target is not None]
     return found if len(kept) == len(parsed) else found.select(kept)
 
@@ -83,9 +85,11 @@ def _idx_labels(path: str, count: int) -> list[str]:
     return [str(label) for label in labels.tolist()]
 
 
-def _folder(
+def listed_images(
     folder: Path, config: ClassDataConfig, labelled: bool
-) -> tuple[np.ndarray, list[Any], list[Any]]:
+) -> tuple[list[Path], list[Any]]:
+    """The images of a folder and their targets, None without. Raises UsageError for a folder that
+    has none and, ``labelled``, for an image without a label."""
     listed = folder / "metadata.jsonl"
     files: list[Path] = []
     targets: list[Any] = []
@@ -99,12 +103,19 @@ def _folder(
                 files.append(folder / str(values["file_name"]))
                 targets.append(values.get(config.label))
     else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
-        targets = [path.parent.name for path in files]
+        every = (p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS)
+        files = sorted(p for p in every if not p.name.startswith("."))
+        parts = [file.relative_to(folder).parts for file in files]
+        alone = next((file for file, one in zip(files, parts, strict=True) if len(one) == 1), None)
+        if labelled and alone:
+            raise UsageError(
+                f"{alone}: an image without a label; expected it in a folder of that name, "
+                f"{folder / 'LABEL' / alone.name}, or metadata.jsonl beside it"
+            )
+        targets = [one[0] if len(one) > 1 else None for one in parts]
     if not files:
         raise UsageError(f"{folder}: no images in this folder ({', '.join(IMAGE_ENDINGS)})")
-    pixels = np.stack([read_pixels(path, config.image) for path in files])
-    return pixels, targets, [str(path.relative_to(folder)) for path in files]
+    return files, targets
 
 
 def _object(line: str, where: str) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seq2seq.array_files import LARGEST
 from seq2seq.errors import UsageError
 from seq2seq.json_files import parse_json
 from seq2seq.public_data import missing_hint
@@ -47,6 +49,7 @@ class Labelled:
     places: list[Any] = field(default_factory=list)
     place: str = "line"
     columns: Columns | None = None  # of series whose file names them
+    unused: list[str] = field(default_factory=list)  # names in ``data.rename`` that no label has
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -69,6 +72,23 @@ class Labelled:
         return Labelled(self.name, chosen, targets, places, self.place, self.columns)
 
 
+class Renaming:
+    """The rules of ``data.rename``; which of them were of use."""
+
+    def __init__(self, rules: Sequence[str]) -> None:
+        self._names = dict(rule.split("=", 1) for rule in rules)
+        self._used = set[str]()
+
+    def __call__(self, name: str) -> str:
+        if name in self._names:
+            self._used.add(name)
+        return self._names.get(name, name)
+
+    @property
+    def unused(self) -> list[str]:
+        return [name for name in self._names if name not in self._used]
+
+
 def read_texts(path: str, config: ClassDataConfig, phrases: bool = False) -> Labelled:
     """Read the texts and targets of a file (.gz, .xz too); ``phrases``: of trees every different
     phrase.
@@ -81,7 +101,7 @@ def read_texts(path: str, config: ClassDataConfig, phrases: bool = False) -> Lab
     lines = _lines(path, config.encoding)
     form = _form(path, lines, config)
     found = Labelled(path)
-    rename = dict(rule.split("=", 1) for rule in config.rename)
+    rename = Renaming(config.rename)
     seen = set[tuple[str, Any]]()  # phrases: the same one with the same label counts once
     for number, text, target in _READERS[form](path, lines, config, phrases):
         if phrases:
@@ -89,7 +109,8 @@ def read_texts(path: str, config: ClassDataConfig, phrases: bool = False) -> Lab
                 continue
             seen.add((text, target))
         where = f"{path}, line {number}"
-        if target is None or target == "":
+        blank = target is None or (isinstance(target, str) and not target.strip())
+        if blank and (target is None or config.target != "labels"):  # of labels there may be none
             raise UsageError(f"{where}: a text without label: {text[:60]!r}")
         if not text.strip():
             raise UsageError(f"{where}: a label ({target!r}) without text")
@@ -98,10 +119,38 @@ def read_texts(path: str, config: ClassDataConfig, phrases: bool = False) -> Lab
             found.add(text, kept, number)
     if not len(found):
         raise UsageError(f"{path}: no example is left; 'data.rename' leaves all out")
+    found.unused = rename.unused
     return found
 
 
-def parse_target(target: Any, config: ClassDataConfig, rename: dict[str, str], where: str) -> Any:
+def texts_of(path: str, lines: list[str], config: ClassDataConfig, form: str) -> list[str]:
+    """The texts of a table ("csv", "tsv") or of JSON lines ("jsonl"), with labels or without.
+    Raises UsageError as ``read_texts`` does."""
+    if form == "jsonl":
+        return [text for _, text, _ in _jsonl(path, lines, config, False)]
+    rows = csv_rows(lines) if form == "csv" else (line.split("\t") for line in lines)
+    texts: list[str] = []
+    header: list[str] = []
+    try:
+        for row in rows:
+            if not any(row):
+                continue
+            if not header:
+                header = row
+                place = _column(path, header, "text", config.text)
+            elif len(row) != len(header):
+                raise UsageError(
+                    f"{path}, text {len(texts) + 1}: {len(row)} columns; the header has "
+                    f"{len(header)}"
+                )
+            else:
+                texts.append(row[place])
+    except csv.Error as error:
+        raise UsageError(f"{path}: not CSV ({error})") from None
+    return texts
+
+
+def parse_target(target: Any, config: ClassDataConfig, rename: Renaming, where: str) -> Any:
     """The target as ``data.target`` has it: a name, a list of names, a number; None for an example
     that ``rename`` leaves out."""
     if config.target == "number":
@@ -109,26 +158,31 @@ def parse_target(target: Any, config: ClassDataConfig, rename: dict[str, str], w
             value = float(target)
         except (TypeError, ValueError):
             value = float("nan")
-        if value != value or value in (float("inf"), float("-inf")):
-            raise UsageError(f"{where}: the target is {target!r}; expected a number")
+        if not abs(value) <= float(LARGEST):  # NaN, too
+            raise UsageError(
+                f"{where}: the target is {target!r}; expected a number of at most {LARGEST:.2g}"
+            )
         return value
     if config.target == "label":
         if isinstance(target, (list, dict)):
             raise UsageError(
                 f"{where}: several labels, {target!r}; expected one, or set 'data.target: labels'"
             )
-        name = rename.get(str(target).strip(), str(target).strip())
-        return name or None
+        return rename(str(target).strip()) or None
     names = target if isinstance(target, list) else str(target).split(config.separator)
     stripped = (str(name).strip() for name in names)
-    renamed = [rename.get(name, name) for name in stripped]
+    renamed = [rename(name) for name in stripped]
     return list(dict.fromkeys(name for name in renamed if name))
 
 
 def _lines(path: str, encoding: str) -> list[str]:
     """Lines of a text file of any encoding."""
     if codecs.lookup(encoding).name == "utf-8":
-        return read_lines(path)
+        try:
+            return read_lines(path)
+        except UsageError as error:
+            hint = "; or set 'data.encoding'" if "UTF-8" in str(error) else ""
+            raise UsageError(f"{error}{hint}") from None
     with open_binary(path) as stream:
         raw = stream.read()
     try:
@@ -152,7 +206,7 @@ def _form(path: str, lines: list[str], config: ClassDataConfig) -> str:
     for ending, form in ((".jsonl", "jsonl"), (".json", "jsonl"), (".csv", "csv")):
         if name.endswith(ending):
             return form
-    first = lines[0]
+    first = next((line for line in lines if line.strip()), "")
     if is_stream(path) and first.startswith("{"):
         return "jsonl"
     if is_stream(path) and {config.text, config.label} <= set(first.split(",")):
@@ -172,7 +226,7 @@ Rows = Iterator[tuple[int, str, Any]]  # line, text, target
 def _csv(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) -> Rows:
     rows = csv_rows(lines)
     try:
-        header = next(rows)
+        header = next(row for row in rows if any(row))
         text, label = _columns(path, header, config)
         for row in rows:
             if not row:
@@ -188,28 +242,31 @@ def _csv(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) ->
 
 
 def _columns(path: str, header: list[str], config: ClassDataConfig) -> tuple[int, int]:
-    found = []
-    for key, name in (("text", config.text), ("label", config.label)):
-        if name not in header:
-            raise UsageError(
-                f"{path}, line 1: no column {name!r} ('data.{key}'); there are: "
-                f"{', '.join(header[:20])}"
-            )
-        found.append(header.index(name))
-    return found[0], found[1]
+    text, label = ("text", config.text), ("label", config.label)
+    return _column(path, header, *text), _column(path, header, *label)
+
+
+def _column(path: str, header: list[str], key: str, name: str) -> int:
+    if name not in header:
+        raise UsageError(
+            f"{path}, line 1: no column {name!r} ('data.{key}'); there are: "
+            f"{', '.join(header[:20])}"
+        )
+    return header.index(name)
 
 
 def _tsv(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) -> Rows:
-    header = lines[0].split("\t")
+    start = next(n for n, line in enumerate(lines, 1) if line.strip())
+    header = lines[start - 1].split("\t")
     named = {config.text, config.label} <= set(header)
     if not named and len(header) != 2:
         raise UsageError(
-            f"{path}, line 1: {len(header)} columns; expected label, a tab and the text, or a "
-            f"header with the columns {config.label!r} and {config.text!r}"
+            f"{path}, line {start}: {len(header)} columns; expected label, a tab and the text, or "
+            f"a header with the columns {config.label!r} and {config.text!r}"
         )
     text, label = _columns(path, header, config) if named else (1, 0)
     for number, line in enumerate(lines, 1):
-        if (named and number == 1) or not line.strip():
+        if (named and number == start) or not line.strip():
             continue
         row = line.split("\t")
         if len(row) != len(header):
@@ -228,7 +285,7 @@ def _jsonl(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) 
             raise UsageError(f"{where}: not JSON ({error})") from None
         if not isinstance(values, dict) or not isinstance(values.get(config.text), str):
             raise UsageError(f"{where}: expected an object with a text {config.text!r}")
-        check_unicode(line if line.isascii() else "", where)
+        check_unicode(json.dumps(values, ensure_ascii=False), where)
         yield number, values[config.text], values.get(config.label)
 
 

@@ -39,6 +39,7 @@ class Source(Protocol):
     """Inputs that batches are made of."""
 
     lengths: np.ndarray  # (N,) steps of each
+    cut: int  # how many of them were longer
 
     def __len__(self) -> int: ...
 
@@ -72,7 +73,9 @@ class TextSource:
         self, texts: Sequence[str], units: Units, config: ClassDataConfig, longest: int = 0
     ) -> None:
         cleaned = (clean_text(text, config, units.kind, units) for text in texts)
-        self.ids = [units.encode(text)[: config.max_length] for text in cleaned]
+        whole = [units.encode(text) for text in cleaned]
+        self.ids = [ids[: config.max_length] for ids in whole]
+        self.cut = sum(len(ids) > config.max_length for ids in whole)
         self.longest = longest
         tokens = (tokens_of(text, config, units)[: config.max_length] for text in texts if longest)
         self.words = [[token.text for token in found] for found in tokens]
@@ -97,6 +100,7 @@ class SeriesSource:
 
     def __init__(self, series: Sequence[Series], config: ClassDataConfig) -> None:
         self.rows = [_filled(one, config.max_length) for one in series]
+        self.cut = sum(len(one.values) > config.max_length for one in series)
         self.static = np.stack([one.static for one in series]) if series else np.zeros((0, 0))
         self.lengths = np.array([len(values) for values, _, _ in self.rows], np.int64)
 
@@ -140,6 +144,8 @@ def _filled(series: Series, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 class ImageSource:
     """Images (N, P, P) uint8 as steps: rows, pixels, or pixels in an order of their own; or, also
     in colour (N, P, P, 3), as a CNN reads them."""
+
+    cut = 0
 
     def __init__(self, pixels: np.ndarray, config: ImageInputConfig) -> None:
         self.pixels, self.config = pixels, config

@@ -29,12 +29,12 @@ class Targets:
         return 1 if self.kind == "number" else len(self.names)
 
     def encode(self, labelled: Labelled) -> np.ndarray:
-        """(N,) int64 ids of labels, (N, K) float32 of sets, (N,) float32 of numbers.
+        """(N,) int64 ids of labels, (N, K) float32 of sets, (N,) float64 of numbers.
 
         Raises UsageError with file and line for a label that training does not have.
         """
         if self.kind == "number":
-            return np.array(labelled.targets, np.float32)
+            return np.array(labelled.targets, np.float64)
         ids = {name: n for n, name in enumerate(self.names)}
         if self.kind == "label":
             rows = np.zeros(len(labelled), np.int64)
@@ -86,15 +86,31 @@ def class_weights(targets: np.ndarray) -> np.ndarray:
 def split_rows(targets: list[object], kind: Kind, parts: int, seed: int) -> np.ndarray:
     """(N,) the part, from 0, of each row: parts of like size, in which each label (of ``label``)
     has its share; numbers and sets are dealt out without regard to what they are."""
+    found = np.empty(len(targets), np.int64)
+    found[_order_of_dealing(targets, kind, seed)] = np.arange(len(targets)) % parts
+    return found
+
+
+def held_rows(targets: list[object], kind: Kind, share: float, seed: int) -> np.ndarray:
+    """(N,) bool: whether a row is of the ``share`` that is held out, dealt as ``split_rows`` deals.
+    A share of 1 / n is the first of n parts."""
+    parts = max(1, round(1 / share))
+    if abs(parts * share - 1) < 0.01:
+        return split_rows(targets, kind, parts, seed) == 0
+    turns = np.floor(np.arange(len(targets) + 1) * share)  # one more wherever a row is held out
+    held = np.empty(len(targets), bool)
+    held[_order_of_dealing(targets, kind, seed)] = np.diff(turns) > 0
+    return held
+
+
+def _order_of_dealing(targets: list[object], kind: Kind, seed: int) -> np.ndarray:
     draw = np.random.default_rng([seed, 17])
     order = draw.permutation(len(targets))
     if kind == "label":  # those of a label side by side, so that dealing gives each part its share
         counts = counts_of(kind, targets)
         ranks = {name: n for n, name in enumerate(sorted(counts, key=lambda x: (counts[x], x)))}
         order = order[np.argsort([ranks[str(targets[row])] for row in order], kind="stable")]
-    found = np.empty(len(targets), np.int64)
-    found[order] = np.arange(len(targets)) % parts
-    return found
+    return order
 
 
 def _order(name: str) -> tuple[int, float, str]:

@@ -28,7 +28,7 @@ def taught(
     held_out: Collection[Any] = (),
 ) -> np.ndarray:
     """(1 - w) y + w mean_i t_i, with w = ``training.teacher_weight``: (N, K) float32 probabilities
-    of ``label`` and ``labels``, (N,) float32 numbers.
+    of ``label`` and ``labels``, (N,) float64 numbers.
 
     ``truth`` y: (N,) ids, (N, K) sets or (N,) numbers. t_i are the calibrated probabilities, or the
     numbers, that teacher i gives the inputs of ``train``, read in its own way: teachers may have
@@ -42,7 +42,8 @@ def taught(
     answers = np.mean(each, 0)
     if targets.kind == "label":
         truth = np.eye(targets.outputs, dtype=np.float32)[truth]
-    return ((1 - weight) * truth + weight * answers).astype(np.float32)
+    kind = np.float64 if targets.kind == "number" else np.float32
+    return ((1 - weight) * truth + weight * answers).astype(kind)
 
 
 def _answers(

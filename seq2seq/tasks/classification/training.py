@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from seq2seq.tasks.classification.answers import write_answers
 from seq2seq.tasks.classification.batches import Batch, Batches
 from seq2seq.tasks.classification.calibration import at_limit, fit_temperature
 from seq2seq.tasks.classification.classifier import Classifier
-from seq2seq.tasks.classification.committee import Network, build_network
+from seq2seq.tasks.classification.committee import Network, build_network, members_of
 from seq2seq.tasks.classification.config import ClassificationConfig
 from seq2seq.tasks.classification.examples import load_splits, source_of
 from seq2seq.tasks.classification.labelled import Labelled
@@ -77,13 +77,15 @@ class ClassificationTask:
         self.sources = {
             name: source_of(one.inputs, config.data, units, letters) for name, one in splits.items()
         }
+        _tell_cut(self.sources.values(), config.data.max_length, accelerator.is_main_process)
         self.truth = {name: self.targets.encode(one) for name, one in splits.items()}
         self.splits = {name: one for name, one in splits.items() if name != "train"}
         self.aims = self._taught(train) if config.training.teachers else self.truth["train"]
         shape = self._shape(train, 0 if units is None else len(units) - kept, kept)
         self.model = self._network(shape, units, vectors, first, resume).to(accelerator.device)
         self.classifier = Classifier(self.model, units, self.targets, config, columns=train.columns)
-        self.batches = self._batches()
+        size, seed = config.data.batch_size, config.seed
+        self.batches = Batches(self.sources["train"], self.aims, size, seed)
         self.objective: nn.Module = ClassificationLoss(
             self.model,
             config.data.target,
@@ -138,14 +140,15 @@ class ClassificationTask:
             config.model, shape, config.data.target, config.units.frozen, pretrained
         )
         set_scaling(network, self.sources["train"], config.data.clip)
-        if config.data.target == "number":
-            self._standardise(network)
         if vectors is not None:
             embed_vectors(network, units, vectors)
         if first:
             fresh = _OF_LABELS if options.new_labels else ()
             both = first.config.model, config.model
             copy_weights(first.model, network, options.start_from, fresh, both)
+            network.temperature.fill_(1.0)  # that of other examples
+        if config.data.target == "number":
+            self._standardise(network)
         return network
 
     def _shape(self, train: Labelled, units: int, kept: int) -> Shape:
@@ -160,23 +163,21 @@ class ClassificationTask:
         return Shape(outputs, features=image.size if image.steps == "rows" else 1)
 
     def _standardise(self, network: Network) -> None:
-        """Numbers have mean 0 and deviation 1 for the network."""
+        """Numbers have mean 0 and deviation 1 for the network: also for one that has learnt from
+        others, whose answers move with them."""
         truth = self.truth["train"]
         centre, spread = float(truth.mean()), float(truth.std()) or 1.0
         network.centre.fill_(centre)
         network.spread.fill_(spread)
+        # what float32 lacks of the centre: 64 of 1.7e9, many times the spread of some times
+        rest = (centre - float(network.centre)) / spread
+        for member in members_of(network):
+            member.output.bias.data += rest
 
-    def _batches(self) -> Batches:
-        truth = self.aims
-        if self.config.data.target == "number":
-            centre, spread = float(self.model.centre), float(self.model.spread)
-            truth = ((truth - centre) / spread).astype(np.float32)
-        return Batches(
-            self.sources["train"],
-            truth,
-            self.config.data.batch_size,
-            self.config.seed,
-        )
+    def _standardised(self, numbers: Tensor) -> Tensor:
+        """(N,) float64 -> float32, by the model's centre and spread as they are now: a resumed run
+        has those of its checkpoint."""
+        return ((numbers - float(self.model.centre)) / float(self.model.spread)).float()
 
     def _weights(self) -> Tensor | None:
         if self.config.training.class_weights == "none":
@@ -198,7 +199,10 @@ class ClassificationTask:
         return self.batches.len_epoch(epoch)
 
     def epoch(self, epoch: int, skip: int, every: int = 1) -> Iterator[Batch]:
-        return self.batches.epoch(epoch, skip, every)
+        for batch in self.batches.epoch(epoch, skip, every):
+            if self.targets.kind == "number":
+                batch.targets = self._standardised(batch.targets)
+            yield batch
 
     def loss(self, objective: nn.Module, batch: Batch, carried: Carried) -> Loss:
         loss, reported = objective(batch.inputs, batch.targets)
@@ -217,7 +221,7 @@ class ClassificationTask:
         logits = self._logits(source)
         targets = torch.from_numpy(truth)
         if kind == "number":
-            targets = (targets - self.model.centre.cpu()) / self.model.spread.cpu()
+            targets = self._standardised(targets)
         loss = losses(logits, targets, kind, None, 0.0).double().mean()
         answers = self.classifier._answers(logits)
         threshold = self.config.decoding.threshold
@@ -265,7 +269,8 @@ class ClassificationTask:
             return lines
         loss, figures, answers = self._evaluate(split)
         named = self.splits[split]
-        write_answers(run / f"{split}.answers.tsv", answers, named, self.targets)
+        path, spread = run / f"{split}.answers.tsv", float(self.model.spread)
+        write_answers(path, answers, named, self.targets, spread)
         values = to_json(
             {"examples": len(named), "loss": loss, **figures}, indent=1, ascii_only=True
         )
@@ -288,11 +293,25 @@ def _check_start(first: Classifier, targets: Targets, config: ClassificationConf
             f"{name}: its labels are others; expected the same, or 'training.new_labels: true', "
             "which begins with a new output layer"
         )
+    keys = ("lowercase", *(("split",) if config.units.kind == "words" else ()))
+    for key in keys if config.data.kind == "text" else ():
+        before, here = getattr(first.config.data, key), getattr(config.data, key)
+        if before != here:  # its words would not be found
+            raise UsageError(
+                f"{name}: its 'data.{key}' is {before}, here {here}; expected the same"
+            )
     if first.config.model.members != config.model.members:
         raise UsageError(
             f"{name}: its 'model.members' is {first.config.model.members}, here "
             f"{config.model.members}; fine-tuning needs the same"
         )
+
+
+def _tell_cut(sources: Iterable[Source], longest: int, main: bool) -> None:
+    cut, every = (sum(counts) for counts in zip(*((s.cut, len(s)) for s in sources), strict=True))
+    if cut:
+        what = f"longer than 'data.max_length' ({longest:,} steps) and cut there"
+        say(f"{cut:,} of {every:,} inputs are {what}", main)
 
 
 def _kept_in(checkpoint: Path) -> int:

@@ -84,7 +84,21 @@ def test_classify_command(run, model, tmp_path, classifier):
     objects = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [one["label"] for one in objects] == [one.label for one in answers]
     assert [word for word, _ in objects[0]["explanation"]] == LINES[0].split()
-    assert run("classify", model, "--json", "--top", "2")[0] == 2
+    status, out, _ = run("classify", model, "--json", "--top", "1", stdin=text.encode())
+    assert [len(json.loads(line)["labels"]) for line in out.splitlines()] == [1] * 5
+    (tmp_path / "lines.csv").write_text("n,text\n" + "".join(f'1,"{x}"\n' for x in LINES))
+    status, out, err = run("classify", model, tmp_path / "lines.csv", "--format", "csv")
+    assert (status, out.splitlines(), err) == (0, expected, "")
+    status, out, _ = run(
+        "classify", model, "--format", "jsonl",
+        stdin="".join(json.dumps({"text": x}) + "\n" for x in LINES).encode(),
+    )  # fmt: skip
+    assert out.splitlines() == expected
+    status, out, err = run("classify", model, tmp_path / "lines.csv")
+    assert (status, len(out.splitlines())) == (0, 6)
+    assert "lines.csv: each line is read as a text; --format csv reads a table" in err
+    status, _, err = run("classify", model, "--threshold", "0.5", stdin=b"a")
+    assert status == 2 and "--threshold is of models that give several labels" in err
     status, _, err = run("classify", model, tmp_path / "none.txt")
     assert status == 2 and "none.txt: no such file" in err
 
@@ -206,6 +220,20 @@ def test_images_on_the_command_line(run, tmp_path):
     status, out, err = run("classify", model, image, tmp_path / "train" / "dark")
     assert status == 0, err
     assert [line.split("\t")[0] for line in out.splitlines()] == ["light"] + ["dark"] * 6
+    bad = tmp_path / "train" / "dark" / "3.png"
+    bad.write_bytes(b"no image")
+    names = f"{image}\n{tmp_path / 'none.png'}\n"
+    for arguments, stdin, good in (
+        ((tmp_path / "train" / "dark",), b"", [True] * 3 + [False] + [True] * 2),
+        ((bad, image), b"", [False, True]),
+        ((), names.encode(), [True, False]),
+    ):
+        status, out, err = run("classify", model, *arguments, stdin=stdin)
+        assert status == 1 and [bool(line) for line in out.splitlines()] == good and ".png" in err
+        status, out, _ = run("classify", model, *arguments, "--json", stdin=stdin)
+        assert ["label" in json.loads(line) for line in out.splitlines()] == good
+    status, _, err = run("classify", model, image, "--format", "csv")
+    assert status == 2 and "--format is of text; this model reads image" in err
     classifier = Classifier.from_pretrained(model, device="cpu")
     assert classifier.classify(Image.open(image)).label == "light"
     assert classifier.classify(np.full((4, 4), 10, np.uint8)).label == "dark"

@@ -35,6 +35,25 @@ def test_a_label_with_one_example_stays_in_training(tmp_path, target, division):
         assert sorted(places) == list(range(1, 27)) and len(splits) > 1
 
 
+@pytest.mark.parametrize("share", [0.05, 0.15, 0.2, 0.3, 1 / 3, 0.4, 0.66, 0.9])
+@pytest.mark.parametrize("target", ["label", "number"])
+def test_a_share_is_that_share_of_each_label(tmp_path, share, target):
+    path = tmp_path / "a.tsv"
+    path.write_text("".join(f"{n % 3 == 0:d}\tt{n}\n" for n in range(600)))
+    splits = splits_of(path, target=target, validation_share=share)
+    held = splits["validation"]
+    assert abs(len(held) - 600 * share) < 3 and len(splits["train"]) + len(held) == 600
+    if target == "label":
+        assert abs(held.targets.count("1") - 200 * share) < 3
+
+
+def test_a_rule_without_use_is_told(tmp_path, capsys):
+    path = tmp_path / "a.tsv"
+    path.write_text("a\tx\nb\ty\n" * 10)
+    splits_of(path, rename=["A=b"])
+    assert f"warning: 'data.rename': {path} has no label 'A'" in capsys.readouterr().err
+
+
 def test_phrases_of_held_out_sentences_are_not_trained_on(tmp_path):
     trees = [f"({n % 2} ({n % 2} left{n}) ({n % 2} right{n}))" for n in range(30)]
     path = tmp_path / "trees.txt"

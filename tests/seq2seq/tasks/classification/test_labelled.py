@@ -10,7 +10,7 @@ import pytest
 
 from seq2seq import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig
-from seq2seq.tasks.classification.labelled import read_texts
+from seq2seq.tasks.classification.labelled import read_texts, texts_of
 from seq2seq.tasks.classification.targets import Targets, learn_targets
 from seq2seq.tasks.classification.trees import phrases_of, read_tree
 
@@ -59,7 +59,7 @@ def test_several_labels_and_numbers(tmp_path):
 def test_other_encodings(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_bytes("x\tné\r\ny\tb\n".encode("latin1"))
-    with pytest.raises(UsageError, match="line 1: not valid UTF-8"):
+    with pytest.raises(UsageError, match=r"line 1: not valid UTF-8.*; or set 'data.encoding'"):
         read_texts(str(path), ClassDataConfig())
     assert read_texts(str(path), ClassDataConfig(encoding="latin1")).inputs == ["né", "b"]
     with pytest.raises(UsageError, match="not ascii text"):
@@ -74,6 +74,47 @@ def test_labels_are_renamed_and_left_out(tmp_path):
     assert (found.targets, found.inputs) == (["low", "2"], ["a", "c"])
     with pytest.raises(UsageError, match="no example is left"):
         read_texts(str(path), ClassDataConfig(rename=["0=", "1=", "2="]))
+
+
+def test_rules_without_use_are_known(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("0\ta\n1\tb\n")
+    found = read_texts(str(path), ClassDataConfig(rename=["0=low", "on=high", "1="]))
+    assert found.unused == ["on"]
+
+
+def test_several_labels_may_be_none_at_all(tmp_path):
+    config = ClassDataConfig(target="labels")
+    for name, text in (
+        ("a.tsv", "x,y\tone\n\ttwo\n"),
+        ("a.csv", 'label,text\n"x,y",one\n ,two\n'),
+        ("a.jsonl", '{"text": "one", "label": "x,y"}\n{"text": "two", "label": []}\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        assert read_texts(str(tmp_path / name), config).targets == [["x", "y"], []]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_blank_lines_before_the_first_tell_nothing(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("\n \n\n" + FORMS[name] if "csv" not in name else "\n\n" + FORMS[name])
+    found = read_texts(str(path), ClassDataConfig())
+    assert list(zip(found.targets, found.inputs, strict=True)) == ROWS
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_texts_without_labels(form):
+    head = "" if form == "jsonl" else {"csv": "id,text", "tsv": "id\ttext"}[form]
+    rows = {
+        "csv": ['1,"a, ""b""', 'c"', "2,d"],
+        "tsv": ["1\ta", "2\td"],
+        "jsonl": ['{"text": "a"}', "", '{"text": "d", "label": 3}'],
+    }[form]
+    found = texts_of("here", ["", head, *rows], ClassDataConfig(), form)
+    assert found == (['a, "b"\nc', "d"] if form == "csv" else ["a", "d"])
+    wrong = {"csv": ["a,b", "1,2"], "tsv": ["text\tb", "1"], "jsonl": ['{"txt": 1}']}[form]
+    with pytest.raises(UsageError, match=r"here, (line|text) 1: "):
+        texts_of("here", wrong, ClassDataConfig(), form)
 
 
 def test_phrases_of_trees(tmp_path):
@@ -100,12 +141,14 @@ BAD = {
     "a.csv": [
         ("label,words\nx,y\n", "line 1: no column 'text' .'data.text'.; there are: label, words"),
         ("label,text\nx\n", "line 2: 1 columns; the header has 2"),
+        ("label,text\nx,y\n \t,z\n", "line 3: a text without label: 'z'"),
         ('label,text\nx,"y\n', "line 2: not CSV"),
     ],
     "a.jsonl": [
         ('{"text": "a", "label": 1}\n{"text": "a"}\n', "line 2: a text without label"),
         ('{"text": 1, "label": 1}\n', "line 1: expected an object with a text 'text'"),
         ("{\n", "line 1: not JSON"),
+        ('{"text": "é", "label": "a\\ud800"}\n', "line 1 holds .*half a character"),
         ('{"text": "a", "label": ["x", "y"]}\n', "line 1: several labels.*data.target: labels"),
     ],
     "a.txt": [("__label__x a\nb c\n", "line 2: a text without label: 'b c'")],

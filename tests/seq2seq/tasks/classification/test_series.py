@@ -14,7 +14,8 @@ from seq2seq import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig, ImageInputConfig
 from seq2seq.tasks.classification.images import read_images
 from seq2seq.tasks.classification.labelled import Columns
-from seq2seq.tasks.classification.series import averaged, make_series, read_series
+from seq2seq.tasks.classification.series import averaged, make_series
+from seq2seq.tasks.classification.series_files import read_series
 from seq2seq.tasks.classification.sources import ImageSource, SeriesSource
 
 NAN = float("nan")
@@ -84,6 +85,11 @@ def test_equal_lengths_need_no_lengths(tmp_path):
         (("id,", "name,"), "line 1: no column 'id'"),
         (("age", "years"), "line 1: no column 'age' .'data.static'."),
         (("a,1.5", "a,"), "times of shape"),
+        (
+            ("a,1.5,,", "a,1.5,31,"),
+            "line 3: series 'a' has two values of the static column 'age', 30",
+        ),
+        (("a,1.5", " ,1.5"), "line 3: no 'id' .'data.id'."),
     ],
 )
 def test_wrong_csv_says_where(tmp_path, change, message):
@@ -151,6 +157,38 @@ def test_wrong_npz_and_json_say_where(tmp_path):
         read_series(str(tmp_path / "s.txt"), config)
 
 
+def test_labels_of_arrays_that_are_no_number_are_none(tmp_path):
+    path, config = tmp_path / "s.npz", ClassDataConfig(kind="series")
+    np.savez(path, values=np.zeros((2, 2, 2)), labels=[0.0, np.nan])
+    with pytest.raises(UsageError, match="series 2: no label"):
+        read_series(str(path), config)
+
+
+@pytest.mark.parametrize("key", ["time", "Times", "statics"])
+def test_keys_that_are_nearly_right_are_refused(tmp_path, key):
+    wanted = "static" if key.startswith("s") else "times"
+    message = f"unknown key '{key}'; did you mean '{wanted}'"
+    config, line = ClassDataConfig(kind="series"), {"values": [[1], [2]], key: [0, 5], "label": "a"}
+    (tmp_path / "s.jsonl").write_text(json.dumps(line))
+    with pytest.raises(UsageError, match=f"line 1: {message}"):
+        read_series(str(tmp_path / "s.jsonl"), config)
+    arrays = {"values": np.zeros((1, 2, 1)), key: np.zeros((1, 2)), "labels": ["a"]}
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(UsageError, match=message):
+        read_series(str(tmp_path / "s.npz"), config)
+    del line[key]
+    line |= {"patient": 3, "taken": [1]}  # what else is known of it
+    (tmp_path / "s.jsonl").write_text(json.dumps(line))
+    assert read_series(str(tmp_path / "s.jsonl"), config).targets == ["a"]
+
+
+def test_several_labels_of_a_table_may_be_none(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text('\nid,x,label\na,1,\na,2,\nb,1, \nb,2,"p,q"\n')
+    config = ClassDataConfig(kind="series", target="labels")
+    assert read_series(str(path), config).targets == [[], ["p", "q"]]
+
+
 def test_what_was_measured_and_how_long_before():
     series = make_series([[1, NAN], [NAN, NAN], [3, 4], [NAN, NAN]], [0, 1, 3, 7])
     source = SeriesSource([series, make_series([[9, 9]])], ClassDataConfig(kind="series"))
@@ -168,6 +206,20 @@ def test_bins_average_what_was_measured():
     found = averaged(series, 1.0)
     np.testing.assert_array_equal(found.values, [[2, NAN], [5, 6]])
     assert found.times.tolist() == [10, 13]
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32])
+@pytest.mark.parametrize("start", [0.0, 1.7e9])
+@pytest.mark.parametrize("width", [0.1, 0.25, 60.0])
+def test_what_stands_at_the_edge_of_a_bin_is_in_the_next(kind, start, width):
+    """0.7 / 0.1 is a little less than 7; seconds since 1970 have fewer digits left."""
+    if kind is np.float32 and start:
+        pytest.skip("float32 does not hold such times")
+    times = start + width * np.arange(1000)
+    series = make_series(np.arange(1000.0), times.astype(kind))
+    np.testing.assert_array_equal(averaged(series, width).values[:, 0], np.arange(1000.0))
+    between = make_series(np.arange(1000.0), start + width * (np.arange(1000) * 0.5 + 0.25))
+    assert len(averaged(between, width).values) == 500
 
 
 def idx(path, images, labels):
@@ -192,6 +244,15 @@ def test_images_from_idx_and_folders(tmp_path):
     assert sorted(again.targets) == ["0", "7", "7"]
     assert {image.tobytes() for image in again.inputs} == {image.tobytes() for image in pixels}
     lines = [{"file_name": f"7/{pixels[0, 0, 0]}.png", "label": "seven"}]
+    (tmp_path / "photos" / "7" / "._0.png").write_bytes(b"what macOS leaves beside a file")
+    (tmp_path / "photos" / "7" / "below").mkdir()
+    Image.fromarray(pixels[0]).save(tmp_path / "photos" / "7" / "below" / "x.png")
+    assert sorted(read_images(str(tmp_path / "photos"), config).targets) == ["0", "7", "7", "7"]
+    Image.fromarray(pixels[0]).save(tmp_path / "photos" / "x.png")
+    with pytest.raises(
+        UsageError, match=r"photos.x\.png: an image without a label; expected it in"
+    ):
+        read_images(str(tmp_path / "photos"), config)
     metadata = tmp_path / "photos" / "metadata.jsonl"
     metadata.write_text("\n".join(map(json.dumps, lines)))
     assert read_images(str(tmp_path / "photos"), config).targets == ["seven"]

@@ -126,6 +126,22 @@ def test_fine_tuning_begins_with_the_weights(texts, model, tmp_path):
         run(values)
 
 
+def test_words_are_read_as_the_model_to_begin_with_reads_them(texts, model, tmp_path):
+    for key, value in (("lowercase", True), ("split", "simple")):
+        values = text_settings(texts, tmp_path / key, max_steps=1)
+        values["training"]["start_from"] = str(model)
+        values["data"][key] = value
+        with pytest.raises(UsageError, match=f"its 'data.{key}' is .*, here {value}; expected the"):
+            run(values)
+
+
+def test_what_is_cut_is_told(texts, tmp_path, capsys):
+    values = text_settings(texts, tmp_path / "run", max_steps=1)
+    values["data"]["max_length"] = 4
+    train(config_from_dict(values))
+    assert "inputs are longer than 'data.max_length' (4 steps) and cut" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("members", [1, 2])
 def test_new_labels_begin_with_all_but_the_output_layer(texts, tmp_path, members):
     values = text_settings(texts, tmp_path / "first", max_steps=3)
