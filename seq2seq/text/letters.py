@@ -9,9 +9,20 @@ parts of such words.
 
 from __future__ import annotations
 
+import unicodedata
+
 # Letters, digits and numbers (½, 5²) with what combines with them. What begins with a mark or a
 # joiner is no word: it stood after a sign, as in the red heart, U+2764 U+FE0F.
 LETTERS = r"(?:(?![\p{M}\u200c\u200d])[\w\p{N}]+)"
 
+# One letter or mark of a word, wherever it stands.
+LETTER = r"[\w\p{N}]"
+
 # Any other visible character with what combines with it: a flag or a family is one sign.
 SIGN = r"(?:(?![\s\x1c-\x1f])\X)"
+
+
+def in_word(character: str) -> bool:
+    """Whether a character is a letter, a digit or a mark that combines with one, so that a word
+    goes on with it."""
+    return character.isalnum() or unicodedata.category(character)[0] == "M"

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from seq2seq.errors import UsageError
 from seq2seq.text.characters import to_subwords
+from seq2seq.text.letters import in_word
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,4 +240,4 @@ def _letter(part: bytes, last: bool) -> bool:
         text = part.decode()
     except UnicodeDecodeError as error:
         text = part[: error.start].decode()
-    return not text or text[-1 if last else 0].isalnum()
+    return not text or in_word(text[-1 if last else 0])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import regex
 import torch
 from torch import Tensor
 
 from seq2seq.arguments import check_text, check_whole
 from seq2seq.precision import AutoPrecision
+from seq2seq.text.letters import LETTER, LETTERS
 from seq2seq.text.vocabulary import END, Units, Words
 
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 
 _BEAM = 32  # beginnings of words that are followed up at a time
 _LONGEST = 40  # units of a word
-_LETTERS = r"[\w'\u2019-]"  # letters, digits, apostrophes, hyphens
-_LETTER = re.compile(rf"{_LETTERS}|\ufffd")
-_IN_PROGRESS = re.compile(rf"{_LETTERS}*\Z")
-_PART = re.compile(rf"{_LETTERS}*")
-_WORD = re.compile(rf"(?=.*\w){_LETTERS}+")
+# letters with what combines with them, digits, apostrophes, hyphens
+_LETTERS = rf"(?:{LETTERS}|['\u2019-])"
+_LETTER = regex.compile(rf"{LETTER}|['\u2019-]|\ufffd")  # a unit may begin with a vowel sign
+_IN_PROGRESS = regex.compile(rf"{_LETTERS}*\Z")
+_PART = regex.compile(rf"{_LETTERS}*")
+_WORD = regex.compile(rf"(?=.*[\p{{L}}\p{{N}}_]){_LETTERS}+")
 
 
 @dataclass(frozen=True)

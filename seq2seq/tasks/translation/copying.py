@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from seq2seq.text.letters import in_word
 from seq2seq.text.sentencepiece import Tokenizer
 
 _SPACE = "\u2581"
@@ -73,8 +74,8 @@ def _is_mark(target: Tokenizer, token: int) -> bool:
 def _bare(word: str) -> str:
     """A word without the punctuation around it, unless it is nothing else."""
     first, last = 0, len(word)
-    while first < last and not word[first].isalnum():
+    while first < last and not in_word(word[first]):
         first += 1
-    while last > first and not word[last - 1].isalnum():
+    while last > first and not in_word(word[last - 1]):
         last -= 1
     return word[first:last] or word

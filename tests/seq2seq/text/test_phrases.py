@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 
 import pytest
+import regex
 
 from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import UsageError
@@ -14,16 +14,17 @@ from seq2seq.text.characters import from_subwords
 from seq2seq.text.phrases import Phrases, Spelling, missing
 from seq2seq.text.sentencepiece import Tokenizer
 
-PIECES = ["", " ", " a", " ab", "a", "b", ".", "é", " (", " abé", "b a"]
+PIECES = ["", " ", " a", " ab", "a", "b", ".", "é", " (", " abé", "b a", "\u0301"]
 SPELLING = Spelling([piece.encode() for piece in PIECES] + [b"\xc3", b"\xa9"])
-PHRASES = ["a", "ab", "b a", ".", "abé", "é"]
+PHRASES = ["a", "ab", "b a", ".", "abé", "é", "b\u0301"]
 
 
 def words_of(text: str, phrase: str) -> bool:
     """Whether a phrase stands in a text as whole words, by a regular expression."""
-    first = r"(?<![^\W_])" if phrase[0].isalnum() else ""
-    last = r"(?![^\W_])" if phrase[-1].isalnum() else ""
-    return re.search(first + re.escape(phrase) + last, text) is not None
+    letter = r"[\p{L}\p{N}\p{M}]"  # an accent or a vowel sign belongs to its word
+    first = f"(?<!{letter})" if regex.match(letter, phrase) else ""
+    last = f"(?!{letter})" if regex.match(letter, phrase[-1]) else ""
+    return regex.search(first + regex.escape(phrase) + last, text) is not None
 
 
 def test_every_spelling_of_every_text_is_read_as_its_text() -> None:

@@ -65,6 +65,21 @@ def test_spelled_words_have_the_probability_of_their_letters(kind, before, begun
             assert one.probability == pytest.approx(share, rel=1e-3)
 
 
+def test_words_hold_their_vowel_signs(tmp_path):
+    """In units of characters, a vowel sign is a unit of its own: the word goes on with it."""
+    (tmp_path / "text.txt").write_text("मैं हिन्दी पढ़ती हूँ। " * 200, encoding="utf-8")
+    values = {
+        "task": "generation", "output": str(tmp_path / "run"),
+        "data": {"train": str(tmp_path / "text.txt"), "batch_size": 4, "bptt": 32},
+        "units": {"kind": "characters"},
+        "model": {"embedding_size": 16, "hidden_size": 48, "layers": 1},
+        "training": {"max_steps": 60, "learning_rate": 2e-2, "threads": 1, "device": "cpu"},
+    }  # fmt: skip
+    generator = TextGenerator.from_pretrained(train(config_from_dict(values), quiet=True))
+    assert generator.suggest("मैं हि", top=1)[0].text == "हिन्दी"
+    assert generator.suggest("मैं ", top=1)[0].text == "हिन्दी"
+
+
 @pytest.fixture(scope="module")
 def sentences(tmp_path_factory):
     path = tmp_path_factory.mktemp("text") / "text.txt"

@@ -46,6 +46,7 @@ def test_punctuation_around_an_unknown_word_stays(tokenizer):
     attention = torch.ones(len(ids), 1)
     assert with_copies(ids, attention, tokenizer, ["▁x"], ["(Omega)"]) == "Omega heim"
     assert with_copies(ids, attention, tokenizer, ["▁x"], ["--"]) == "-- heim"
+    assert with_copies(ids, attention, tokenizer, ["▁x"], ["«हिन्दी»"]) == "हिन्दी heim"
 
 
 def unknown_translator(attention="additive"):
