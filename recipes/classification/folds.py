@@ -11,7 +11,8 @@ stands for the fold, so that each has teachers that have not seen its test set:
 
     ... --training.teachers '[runs/seed2-{fold}/model, runs/seed3-{fold}/model]'
 
-Finished folds are not trained again.
+Finished folds are not trained again. One that was trained by another configuration is an error: its
+figures and answers would be mixed with those of this one.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ import json
 import statistics
 import sys
 from pathlib import Path
+from typing import Any
 
 from seq2seq import load_config
 from seq2seq.command_line.overrides import split_overrides
+from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
+from seq2seq.json_files import read_json
 from seq2seq.training.loop import train
+
+# what says where a run writes and how fast it goes, but not what it learns
+NOT_COMPARED = {"output", "training.log_every", "training.threads", "training.tensorboard"}
+NOT_COMPARED |= {"training.trackers"}
 
 
 def of_fold(overrides: dict[str, str], fold: int) -> dict[str, str]:
@@ -36,6 +44,43 @@ def join_answers(folders: list[Path], output: Path) -> None:
     files = [(one / "test.answers.tsv").read_text("utf-8").splitlines() for one in folders]
     lines = files[0][:1] + [line for file in files for line in file[1:]]
     output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / "test.scores.json").exists()
+
+
+def check_same(folder: Path, config: RunConfig) -> None:
+    """Raise UsageError where the finished fold in ``folder`` was trained by another configuration
+    than ``config``, or does not say by which one."""
+    path = folder / "config.json"
+    remedy = f"remove {folder}, or give another output folder"
+    try:
+        read = read_json(path)
+        if not isinstance(read, dict):
+            raise ValueError("expected an object")
+        before = flat(config_to_dict(config_from_dict(read, str(path))))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be read ({reason}); {remedy}") from None
+    now = flat(config_to_dict(config))
+    for key in [*before, *(key for key in now if key not in before)]:
+        if key not in NOT_COMPARED and before.get(key) != now.get(key):
+            raise UsageError(
+                f"{folder}: a finished fold of another configuration: '{key}' is "
+                f"{before.get(key)!r} there and {now.get(key)!r} here; {remedy}"
+            )
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The keys of all sections by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
 
 
 def main() -> None:
@@ -55,19 +100,24 @@ def run(path: str, output: str, options: list[str]) -> None:
     count = load_config(path, of_fold(overrides, 0)).data.folds
     if not count:
         raise UsageError(f"{path}: 'data.folds' is 0; set it, or add --data.folds 5")
+    folders = [Path(f"{output}-{fold}") for fold in range(count)]
+    configs = []
+    for fold, folder in enumerate(folders):
+        keys = {**of_fold(overrides, fold), "output": str(folder), "data.fold": str(fold)}
+        configs.append(load_config(path, keys))
+        if is_finished(folder):
+            check_same(folder, configs[-1])
     found: dict[str, list[float]] = {}
-    for fold in range(count):
-        folder = Path(f"{output}-{fold}")
-        if not (folder / "test.scores.json").exists():
-            keys = {**of_fold(overrides, fold), "output": str(folder), "data.fold": str(fold)}
-            train(load_config(path, keys), quiet=True)
+    for folder, config in zip(folders, configs, strict=True):
+        if not is_finished(folder):
+            train(config, quiet=True)
         for name, value in json.loads((folder / "test.scores.json").read_text("utf-8")).items():
             found.setdefault(name, []).append(value)
     for name, values in found.items():
         shown = " ".join(f"{value:.4f}" for value in values)
         mean, spread = statistics.mean(values), statistics.stdev(values)
         print(f"{name:18} {mean:.4f} +- {spread:.4f}  ({shown})")
-    join_answers([Path(f"{output}-{fold}") for fold in range(count)], Path(f"{output}.answers.tsv"))
+    join_answers(folders, Path(f"{output}.answers.tsv"))
 
 
 if __name__ == "__main__":

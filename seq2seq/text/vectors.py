@@ -9,6 +9,7 @@ NPZ; all but the last also gzipped. The format is told by the content, not by th
 
 from __future__ import annotations
 
+import codecs
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,8 +55,9 @@ def read_vectors(
     """Read a file of vectors; ``wanted`` says which words to keep (all by default). Of a word that
     stands twice the first vector counts.
 
-    Raises UsageError for a missing, damaged or empty file, for vectors of unequal sizes, numbers
-    that are not finite, and for another size than ``size``, each with the line or word.
+    Raises UsageError for a missing, damaged or empty file, for one that ends before it has as many
+    words as its first line tells, for vectors of unequal sizes, numbers that are not finite, and
+    for another size than ``size``, each with the line or word.
     """
     keep = _Once(wanted)
     name = str(path)
@@ -130,7 +132,7 @@ def _read_npz(path: str | Path, keep: _Once) -> WordVectors:
 
 
 def _read_stream(stream: IO[bytes], name: str, keep: _Once) -> WordVectors:
-    first = stream.readline(_LONGEST_WORD)
+    first = _without_mark(stream.readline(_LONGEST_WORD))
     head = first.split()
     if len(head) == 2 and all(part.isdigit() for part in head):
         count, size = int(head[0]), int(head[1])
@@ -139,7 +141,7 @@ def _read_stream(stream: IO[bytes], name: str, keep: _Once) -> WordVectors:
         second = stream.readline(_LONGEST_WORD)
         if _parse(second, size) is None:
             return _read_binary(stream, second, count, size, name, keep)
-        return _read_text(stream, second, size, 2, name, keep)
+        return _read_text(stream, second, size, 2, name, keep, count)
     size = len(head) - 1
     if size < 1 or _parse(first, size) is None:
         raise UsageError(
@@ -147,6 +149,13 @@ def _read_stream(stream: IO[bytes], name: str, keep: _Once) -> WordVectors:
             "a word and numbers, or 'COUNT SIZE' (GloVe, word2vec, fastText .vec, NPZ)"
         )
     return _read_text(stream, first, size, 1, name, keep)
+
+
+def _without_mark(first: bytes) -> bytes:
+    """The first line of a file without the mark of UTF-8 that editors write before it; where the
+    mark stands alone it is a word."""
+    rest = first.removeprefix(codecs.BOM_UTF8)
+    return first if rest[:1].isspace() else rest
 
 
 def _parse(line: bytes, size: int) -> tuple[str, np.ndarray] | None:
@@ -163,10 +172,19 @@ def _parse(line: bytes, size: int) -> tuple[str, np.ndarray] | None:
 
 
 def _read_text(
-    stream: IO[bytes], line: bytes, size: int, number: int, name: str, keep: _Once
+    stream: IO[bytes],
+    line: bytes,
+    size: int,
+    number: int,
+    name: str,
+    keep: _Once,
+    count: int | None = None,
 ) -> WordVectors:
+    """A word and its vector a line, from ``line``, the line ``number``, on; ``count``: how many
+    there are, where a first line tells it."""
     words: list[str] = []
     rows: list[np.ndarray] = []
+    read = 0
     while line:
         if line.strip():
             found = _parse(line, size)
@@ -175,10 +193,16 @@ def _read_text(
                 raise UsageError(
                     f"{name}, line {number}: {what!r}...: expected a word and {size} finite numbers"
                 )
+            read += 1
             if keep(found[0]):
                 words.append(found[0])
                 rows.append(found[1])
         line, number = stream.readline(), number + 1
+    if count is not None and read < count:
+        raise UsageError(
+            f"{name}: ends after {read:,} words, and line 1 tells of {count:,}; copy it again, or "
+            "correct line 1"
+        )
     vectors = np.stack(rows) if rows else np.zeros((0, size), np.float32)
     return _checked(words, vectors, name)
 

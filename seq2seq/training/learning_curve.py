@@ -39,7 +39,8 @@ def plot_learning_curve(
 
     Raises:
         UsageError: no log there; matplotlib is missing; another ending.
-        RunError: a damaged log, one without a loss, or a picture that cannot be written.
+        RunError: a run that has logged nothing yet, a damaged log, one without a loss, or a picture
+            that cannot be written.
     """
     curves = read_log(run)
     if not {"loss", "validation_loss"} & curves.keys():
@@ -87,10 +88,16 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
     """The curves of a training log: name -> (steps, values), steps increasing.
 
     Where a resumed run passed a step twice, the later line counts. A last line that was cut off
-    by a kill is left out.
+    by a kill is left out. Raises UsageError where there is no log, RunError for a run that has not
+    logged yet and for a damaged log.
     """
     path = Path(normal_path(str(run)))
     path = path / LOG_FILE if path.is_dir() else path
+    if path.name == LOG_FILE and not path.exists() and _is_run(path.parent):
+        raise RunError(
+            f"{path.parent}: this run has logged nothing yet; a run does every "
+            "'training.log_every' steps (in its config.json), and when it validates"
+        )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -117,6 +124,11 @@ def read_log(run: str | os.PathLike[str]) -> dict[str, Curve]:
         name: (sorted(values), [values[step] for step in sorted(values)])
         for name, values in points.items()
     }
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether this is the directory of a run; saved models have a configuration, too."""
+    return (folder / "config.json").is_file() and not (folder / "model.safetensors").exists()
 
 
 def _number(value: Any, name: str, where: str) -> float:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.tagging.formats import CONLLU, CONLLU_WIDTH
 from seq2seq.tasks.tagging.sentences import Sentence
 
 DOCUMENT = "-DOCSTART-"
 _COMMENT = re.compile(r"# ?([\w:-]+) = (.*)")
-_CONLLU = {"form": 1, "lemma": 2, "upos": 3, "xpos": 4, "feats": 5, "head": 6, "deprel": 7}
-_CONLLU_WIDTH = 10
 
 
 @dataclass
@@ -84,7 +83,7 @@ def read_columns(
 
 def word_column(block: Block, form: Literal["columns", "conllu"], words: int, path: str) -> int:
     """The column of the words, counted from 0, of which ``words`` is the number as configured."""
-    return _within(block, "words", _CONLLU["form"] if form == "conllu" else words, path)
+    return _within(block, "words", CONLLU["form"] if form == "conllu" else words, path)
 
 
 def feature_columns(
@@ -121,7 +120,7 @@ def blocks(
     """Sentences as fields, all of as many as the file's first word has; ``wordless``: also what
     stands between blank lines and holds no word."""
     block: Block | None = None
-    width = _CONLLU_WIDTH if form == "conllu" else None
+    width = CONLLU_WIDTH if form == "conllu" else None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             if block is not None and (block.rows or wordless):
@@ -158,14 +157,14 @@ def blocks(
 
 def _place(name: str, place: str, form: str, path: str, key: Literal["labels", "features"]) -> int:
     """Where the column of a label or a feature stands."""
-    if form == "conllu" and (place or name) in _CONLLU:
-        return _CONLLU[place or name]
+    if form == "conllu" and (place or name) in CONLLU:
+        return CONLLU[place or name]
     if not place and form == "columns" and key == "labels":
         return -1
     try:
         return int(place)
     except ValueError:
-        known = f", or one of {', '.join(_CONLLU)}" if form == "conllu" else ""
+        known = f", or one of {', '.join(CONLLU)}" if form == "conllu" else ""
         raise UsageError(
             f"{path}: 'data.{key}' has '{name}{'=' if place else ''}{place}'; expected "
             f"{name}=NUMBER, a column counted from 0{known}"

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -46,7 +46,8 @@ sentence; spans are in BIO. A label of the whole sentence stands above it: # int
 
 _EVALUATE_EXAMPLES = """\
 Labels the sentences of DATA, and scores the labels against those there: F1 of spans as conlleval
-counts them, else accuracy. DATA is a file as the model was trained on.
+counts them, else accuracy. DATA is a file as the model was trained on; of standard input (-) the
+first line tells whether it is columns, CoNLL-U or JSON lines.
 
   seq2seq evaluate-tags MODEL test.conll
   seq2seq evaluate-tags MODEL other.conll --labels ner=3 --output labels.conll
@@ -73,7 +74,8 @@ def _add_tag(parser: argparse.ArgumentParser) -> None:
         "--columns",
         action="store_true",
         help="the input is in columns, which are kept; words and features stand where the model's "
-        "data had them, but for --words and --features",
+        "data had them, but for --words and --features; CoNLL-U is known by its ending .conllu, or "
+        "by its first line",
     )
     _add_places(parser)
     parser.add_argument("--json", action="store_true", help="JSON lines, spans by character")
@@ -184,15 +186,12 @@ def _sentences(
         word_column,
     )
     from seq2seq.tasks.tagging.config import feature_sources
-    from seq2seq.tasks.tagging.sentences import format_of
     from seq2seq.text.files import decode_lines
 
-    data = _data(options, tagger)
+    data = _data(options, tagger, name)
     features = feature_sources(data)
-    form: Literal["columns", "conllu"] = "columns"
-    if format_of(name, tagger.config.data.format) == "conllu":
-        form = "conllu"
-    rest = blocks(decode_lines(source, name), name, form, wordless=not options.json)
+    form, lines = _columns(decode_lines(source, name), name, data)
+    rest = blocks(lines, name, form, wordless=not options.json)
     place, beside = 0, [0] * len(features)
     while part := list(islice(rest, size)):
         for block in part:
@@ -204,6 +203,20 @@ def _sentences(
         words = [columns_of(block, [place])[0] for block in part]
         given = [dict(zip(features, columns_of(block, beside), strict=True)) for block in part]
         yield words, part, given if features else None
+
+
+def _columns(
+    lines: Iterable[str], name: str, data: TaggingDataConfig
+) -> tuple[Literal["columns", "conllu"], Iterator[str]]:
+    """Which kind of columns the input has, and its lines."""
+    from seq2seq.tasks.tagging.formats import find_format
+
+    if data.format == "json":  # which the training data was, and this is not
+        data = dataclasses.replace(data, format="auto")
+    form, rest = find_format(lines, name, data)
+    if form == "json":
+        raise UsageError(f"{name}: JSON lines; --columns expects a word a line, or CoNLL-U")
+    return form, rest
 
 
 def _check_words_alone(options: argparse.Namespace, tagger: Tagger) -> None:
@@ -226,11 +239,12 @@ def _coloured(options: argparse.Namespace) -> bool:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.tagging.formats import format_of
     from seq2seq.tasks.tagging.scores import score_labels, score_sentences
-    from seq2seq.tasks.tagging.sentences import format_of, load_sentences
+    from seq2seq.tasks.tagging.sentences import load_sentences
 
     tagger: Tagger = load_model(options, "tagging")
-    data = _data(options, tagger)
+    data = _data(options, tagger, options.data)
     form = format_of(options.data, data.format)
     if options.words is not None and form != "columns":
         raise UsageError(
@@ -274,13 +288,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _data(options: argparse.Namespace, tagger: Tagger) -> TaggingDataConfig:
-    """How the data is read: as the model's own, but for what the options say."""
+def _data(options: argparse.Namespace, tagger: Tagger, path: str) -> TaggingDataConfig:
+    """How the data of ``path`` is read: as the model's own, but for what the options say."""
     from seq2seq.tasks.tagging.config import feature_sources, label_sources
+    from seq2seq.tasks.tagging.formats import told_format
 
     data = tagger.config.data
     given = {name: getattr(options, name, None) for name in ("words", "labels", "features")}
     data = dataclasses.replace(data, **{k: v for k, v in given.items() if v is not None})
+    if options.words is not None and told_format(path, data.format) is None:
+        data = dataclasses.replace(data, format="columns")  # they alone have a column of words
     for key, verb, of, known in (
         ("labels", "labels", label_sources, tagger.vocabulary.columns),
         ("features", "reads", feature_sources, tagger.vocabulary.features),

@@ -19,7 +19,8 @@ class TaggingDataConfig:
     train: PathText | None = None
     validation: PathText | None = None
     test: PathText | None = None
-    # auto: json for .jsonl and .json, conllu for .conllu, else columns; .gz and .xz are unpacked
+    # auto: json for .jsonl and .json, conllu for .conllu, else as the first line looks
+    # (``formats.find_format``); .gz and .xz are unpacked
     format: Literal["auto", "columns", "conllu", "json"] = "auto"
     words: int = 0  # columns: where words stand, counted from 0; -1: last
     # What to learn, NAME=WHERE each: a column (-1: last) or a key of JSON; conllu knows upos, xpos,

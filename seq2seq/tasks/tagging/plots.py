@@ -6,6 +6,7 @@ Drawn with matplotlib, which the ``plots`` extra installs, into PNG, SVG or PDF 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,9 @@ class _Measure:
 
     def __call__(self, text: str, size: float) -> float:
         drawn = self._figure.text(0, 0, text, size=size, parse_math=False)
-        width = drawn.get_window_extent(self._renderer).width / self._dpi
+        with warnings.catch_warnings():  # save_figure tells of letters that the font lacks
+            warnings.filterwarnings("ignore", ".*missing from font", UserWarning)
+            width = drawn.get_window_extent(self._renderer).width / self._dpi
         drawn.remove()
         return float(width)
 

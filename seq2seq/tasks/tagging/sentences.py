@@ -6,17 +6,16 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from seq2seq.config.paths import normal_path
 from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.tagging.config import TaggingDataConfig, feature_sources, label_sources
+from seq2seq.tasks.tagging.formats import find_format
+from seq2seq.tasks.tagging.formats import format_of as format_of  # older code asks for it here
 from seq2seq.tasks.tagging.schemes import are_spans, convert, is_valid
 from seq2seq.text.files import decode_lines, is_stream, open_binary
 
-Format = Literal["columns", "conllu", "json"]
-_PACKED = (".gz", ".xz")
 _log = logging.getLogger("seq2seq")
 
 
@@ -33,18 +32,6 @@ class Sentence:
     features: list[list[str]] = field(default_factory=list)
 
 
-def format_of(path: str | Path, form: str = "auto") -> Format:
-    """The format of a file: as told, or by its ending."""
-    if form in ("columns", "conllu", "json"):
-        return form  # type: ignore[return-value]
-    name = str(path).lower()
-    for ending in _PACKED:
-        name = name.removesuffix(ending)
-    if name.endswith((".jsonl", ".json")):
-        return "json"
-    return "conllu" if name.endswith((".conllu", ".conllup")) else "columns"
-
-
 def load_sentences(
     path: str | Path, data: TaggingDataConfig, combining: bool = True
 ) -> list[Sentence]:
@@ -54,7 +41,8 @@ def load_sentences(
     Columns: a word a line with its labels, between tabs or, where a line has none, white space;
     blank lines between sentences; ``-DOCSTART-`` lines are left out; lines ``# NAME = VALUE`` above
     a sentence are about it. CoNLL-U: the same with ten columns; words of several tokens (1-2) and
-    left out ones (1.1) are skipped. JSON lines: see ``json_lines``.
+    left out ones (1.1) are skipped. JSON lines: see ``json_lines``. Which of them a file is:
+    ``find_format``.
 
     Raises UsageError, naming file and line: a file that is missing, empty or not UTF-8, a line with
     more or fewer columns than the first, without a word, a label or a feature, a sentence without
@@ -75,11 +63,8 @@ def load_sentences(
 def _read(
     lines: Iterator[str], path: Path, data: TaggingDataConfig, combining: bool
 ) -> Iterator[Sentence]:
-    form, labels, features = (
-        format_of(path, data.format),
-        label_sources(data),
-        feature_sources(data),
-    )
+    form, lines = find_format(lines, path, data)
+    labels, features = label_sources(data), feature_sources(data)
     if form == "json":
         from seq2seq.tasks.tagging.json_lines import read_json
 

@@ -35,7 +35,8 @@ class Tagged:
 
     ``labels`` are those of each word by the name of their column; ``spans`` those that the labels
     write, by the name of the column, for columns that write spans. ``sentence_label`` is that of
-    the whole, where the model has one. Probabilities are None where they were not asked for.
+    the whole, where the model has one; of a sentence without words it is None. ``labels_whole``
+    says whether the model has one. Probabilities are None where they were not asked for.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Tagged:
     probabilities: dict[str, list[float]] | None = None
     sentence_label: str | None = None
     sentence_probability: float | None = None
+    labels_whole: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as ``tag --json`` writes them."""
@@ -67,7 +69,7 @@ class Tagged:
         }
         if self.probabilities is not None:
             values["probabilities"] = self.probabilities
-        if self.sentence_label is not None:
+        if self.labels_whole or self.sentence_label is not None:
             values["sentence_label"] = self.sentence_label
             values["sentence_probability"] = self.sentence_probability
         return values
@@ -78,21 +80,25 @@ def make_tagged(
     tokens: Sequence[Token],
     columns: Mapping[str, Labels],
     spans: frozenset[str] | set[str],
-    whole: tuple[str, float] | None,
+    whole: tuple[str, float] | tuple[None, None] | None,
 ) -> Tagged:
-    """A sentence from its words and their labels; ``spans`` names the columns that write spans."""
+    """A sentence from its words and their labels; ``spans`` names the columns that write spans;
+    ``whole`` is the label of the sentence and its probability, None of a model without one."""
     probabilities = {
         name: found.probabilities
         for name, found in columns.items()
         if found.probabilities is not None
     }
+    label, sure = whole or (None, None)
     return Tagged(
         text,
         list(tokens),
         {name: found.labels for name, found in columns.items()},
         {name: _spans(text, tokens, found) for name, found in columns.items() if name in spans},
         probabilities or None,
-        *(whole or (None, None)),
+        label,
+        sure,
+        whole is not None,
     )
 
 

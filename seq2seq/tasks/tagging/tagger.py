@@ -174,11 +174,19 @@ class Tagger(Pretrained[AnyModel, TaggingConfig]):
                 for row, number in enumerate(batch):
                     text, tokens = texts[number]
                     results[number] = make_tagged(text, tokens, labels[row], spans, whole[row])
-        empty = {column.name: Labels([], None) for column in self.vocabulary.columns}
         return [
-            results[n] if n in results else make_tagged(text, [], empty, spans, None)
+            results[n] if n in results else self._without_words(text, spans, probabilities)
             for n, (text, _) in enumerate(texts)
         ]
+
+    def _without_words(self, text: str, spans: set[str], probabilities: bool) -> Tagged:
+        """What ``tag`` gives for a text without words."""
+        empty = {
+            column.name: Labels([], [] if probabilities else None)
+            for column in self.vocabulary.columns
+        }
+        whole = None if self.vocabulary.sentence_labels is None else (None, None)
+        return make_tagged(text, [], empty, spans, whole)
 
     def label(
         self, words: Words, emissions: Emissions, probabilities: bool = False

@@ -35,6 +35,8 @@ FORMS = {
     "glove.txt": lambda path: path.write_text(lines()),
     "word2vec.txt": lambda path: path.write_text("4 2\n" + lines()),
     "cc.en.vec": lambda path: path.write_text("4 2\n" + lines().replace("\n", " \n")),
+    "marked.txt": lambda path: path.write_text(lines(), encoding="utf-8-sig"),
+    "marked.vec": lambda path: path.write_text("4 2\n" + lines(), encoding="utf-8-sig"),
     "w.bin": lambda path: path.write_bytes(binary(False)),
     "lines.bin": lambda path: path.write_bytes(binary(True)),
     "glove.txt.gz": lambda path: path.write_bytes(gzip.compress(lines().encode())),
@@ -65,6 +67,12 @@ def test_words_with_spaces_and_words_that_stand_twice(tmp_path):
     assert found.vectors.tolist() == [[1, 2], [3, 4]]
 
 
+def test_a_mark_that_is_a_word(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text("\ufeff 1 2\ncat 3 4\n", encoding="utf-8")
+    assert read_vectors(path).words == ["\ufeff", "cat"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -73,6 +81,10 @@ def test_words_with_spaces_and_words_that_stand_twice(tmp_path):
         (b"hello there\n", "line 1: no word vector"),
         (b"", "line 1: no word vector"),
         (binary(False)[:-3], "breaks off in word 4 of 4"),
+        (
+            b"70 2\nthe 1 2\n\ncat 1 2\n",
+            "ends after 2 words, and line 1 tells of 70;",
+        ),
         (b"2 0\n", "line 1: vectors of 0 numbers"),
         (b"the 1 2\n", "its vectors have 2 numbers, the embedding has 3.*embedding_size: 2"),
     ],

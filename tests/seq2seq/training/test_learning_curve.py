@@ -120,6 +120,18 @@ def test_no_log_and_no_loss(tmp_path):
         plot_learning_curve(tmp_path, tmp_path / "curve.png")
 
 
+def test_a_run_that_has_logged_nothing(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    for name in (tmp_path, tmp_path / "log.jsonl"):
+        with pytest.raises(RunError, match=r"logged nothing yet.*'training\.log_every'"):
+            plot_learning_curve(name, tmp_path / "curve.png")
+    with pytest.raises(UsageError, match=r"other\.jsonl: cannot be read"):
+        plot_learning_curve(tmp_path / "other.jsonl", tmp_path / "curve.png")
+    (tmp_path / "model.safetensors").touch()  # a saved model, no run
+    with pytest.raises(UsageError, match=r"log\.jsonl: cannot be read"):
+        plot_learning_curve(tmp_path, tmp_path / "curve.png")
+
+
 def test_smoothing_follows_a_straight_line_exactly():
     line = [3.0 - 0.5 * i for i in range(200)]
     assert learning_curve._smoothed(line) == pytest.approx(line)

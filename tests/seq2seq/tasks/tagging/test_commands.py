@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 
 import pytest
+
+from seq2seq.tasks.tagging.config import TaggingDataConfig
+from seq2seq.tasks.tagging.sentences import load_sentences
 
 TEXT = b"we met Ann Bo in Rome ?\n\nwe saw Di .\n"
 
@@ -44,8 +49,38 @@ def test_json_one_line_for_each_line(tag):
     assert [one["text"] for one in values] == ["we met Ann Bo in Rome ?", "", "we saw Di ."]
     assert values[0]["spans"]["ner"][0] == {"start": 7, "end": 13, "label": "PER", "text": "Ann Bo"}
     assert values[0]["sentence_label"] == "question" and values[1]["tokens"] == []
-    sure = json.loads(tag("--json", "--probabilities").splitlines()[0])
+    assert all(one.keys() == values[0].keys() for one in values)
+    assert values[1]["sentence_label"] is None and values[1]["spans"] == {"ner": []}
+    lines = [json.loads(line) for line in tag("--json", "--probabilities").splitlines()]
+    assert all(one.keys() == lines[0].keys() for one in lines)
+    assert lines[1]["probabilities"] == lines[1]["labels"] == {"ner": [], "pos": []}
+    sure = lines[0]
     assert len(sure["probabilities"]["pos"]) == 7 and sure["spans"]["ner"][0]["probability"] > 0.5
+
+
+@pytest.mark.parametrize("options", [(), ("--split", "words"), ("--columns",)])
+def test_json_is_data_again(tag, run, model, tmp_path, options):
+    text = "we met Ann Bo  in Rome's ?\n\nwe saw Di .\n"
+    if "--columns" in options:
+        text = "we\tx\nsaw\tx\nDi Bo\tx\nBo\tx\n\nwe\tx\n"  # a word with a space
+    path = tmp_path / "labels.jsonl"
+    tag("--json", "--output", path, "--probabilities", *options, stdin=text.encode())
+    written = [one for one in map(json.loads, path.read_text().splitlines()) if one["tokens"]]
+    for labels in (["ner", "pos"], ["ner=1", "pos=2"]):
+        found = load_sentences(path, TaggingDataConfig(labels=labels, sentence_label="kind"))
+        for one, values in zip(found, written, strict=True):
+            assert one.words == values["tokens"]
+            assert one.labels == list(values["labels"].values())
+            assert one.sentence_label == values["sentence_label"]
+    for part in ("labels", "spans"):  # each alone says it, too
+        alone = [{k: v for k, v in one.items() if k != part} for one in written]
+        path.write_text("\n".join(map(json.dumps, alone)))
+        labels = ["ner"] if part == "labels" else ["ner", "pos"]
+        again = load_sentences(path, TaggingDataConfig(labels=labels))
+        assert [one.labels for one in again] == [one.labels[: len(labels)] for one in found]
+    status, out, err = run("evaluate-tags", model, path, "--device", "cpu", "--json")
+    assert status == 0, err
+    assert json.loads(out)["pos"]["accuracy"] == json.loads(out)["kind"]["accuracy"] == 100
 
 
 def test_running_text_and_its_characters(tag):
@@ -96,6 +131,45 @@ def test_conllu_is_kept(tag, tmp_path):
         *(f"1\twe{rest}\tO\tW", f"2\tmet{rest}\tO\tV", f"2.1\tleft{rest}\tO\t_"),
         *(f"3\tDi{rest}\tB-PER\tN", "", "# end", ""),
     ]
+    for bare in (rows, rows[2:]):  # of a stream, without a name
+        assert tag("--columns", stdin="\n".join(bare).encode()).splitlines()[-6:] == lines[-6:]
+
+
+@contextlib.contextmanager
+def pipe(text):
+    """The name of a pipe that holds ``text``."""
+    end, begin = os.pipe()
+    with open(begin, "wb") as stream:
+        stream.write(text.encode())
+    yield f"/dev/fd/{end}"
+    os.close(end)
+
+
+def test_streams_are_scored_as_files_are(run, model, tmp_path):
+    rest = "\t_" * 5
+    rows = [
+        *("# newdoc", "# kind = statement", f"1-2\twe'm{rest}\t_\t_\tO", f"1\twe\t_\tW{rest}\tO"),
+        *(f"2\tsaw\t_\tV{rest}\tO", f"3\tDi\t_\tN{rest}\tB-PER", f"4\t.\t_\tM{rest}\tO"),
+    ]
+    conllu = "\n".join(rows) + "\n\n" + "\n".join(rows[1:]) + "\n"
+    values = {"tokens": ["we", "saw", "Di", "."], "9": ["O", "O", "B-PER", "O"], "upos": [*"WVNM"]}
+    lines = 2 * (json.dumps({**values, "kind": "statement"}) + "\n")
+    scores = []
+    for name, text in (("a.conllu", conllu), ("a.jsonl", lines)):
+        (tmp_path / name).write_text(text)
+        with pipe(text) as stream:
+            for path in (tmp_path / name, stream):
+                options = ("--labels", "ner=9", "pos=upos", "--device", "cpu", "--json")
+                status, out, err = run("evaluate-tags", model, path, *options)
+                assert status == 0, err
+                scores.append(json.loads(out))
+    assert scores[0]["words"] == 8 and scores[0]["pos"]["accuracy"] == 100
+    assert all(one == scores[0] for one in scores)
+    columns = "1\tDi" + "\tB-PER\tN" * 4 + "\n"  # --words says that it is no CoNLL-U
+    options = ("--words", "1", "--labels", "ner=2", "pos=3", "--device", "cpu")
+    with pipe("# kind = statement\n" + columns) as stream:
+        status, _, err = run("evaluate-tags", model, stream, *options)
+    assert status == 0, err
 
 
 def test_pictures(tag, tmp_path):
@@ -159,6 +233,8 @@ def test_mistakes(run, model, options, message):
 def test_columns_that_are_none(run, model):
     status, _, err = run("tag", model, "--columns", stdin=b"a b\nc\n")
     assert status == 2 and "standard input, line 2: 1 columns" in err
+    status, _, err = run("tag", model, "--columns", stdin=b'{"tokens": ["a"]}\n')
+    assert status == 2 and "standard input: JSON lines; --columns expects" in err
     status, _, err = run("tag", model, "--plot", "a.png", stdin=b"\n")
     assert status == 2 and "no sentence was labelled" in err
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+
 import pytest
 
 from seq2seq import UsageError
@@ -26,6 +29,17 @@ def test_words_types_and_lines(tmp_path):
     assert "<!-- Phil $imm$ -->" in text and "<!-- PER -->" in text and "<!-- LOC -->" in text
     heights = [plot_spans([x], tmp_path / "b.png").stat().st_size for x in (one, long)]
     assert heights[1] > heights[0]
+
+
+@pytest.mark.parametrize("text", ["वह दिल्ली गया", "他 去 北京"])
+def test_letters_that_the_font_lacks_are_told_once(tmp_path, caplog, text):
+    with warnings.catch_warnings(record=True) as told, caplog.at_level(logging.WARNING):
+        warnings.simplefilter("always")
+        plot_spans([tagged(text, "O O B-LOC")], tmp_path / "a.png")
+    assert not [one for one in told if "missing from font" in str(one.message)]
+    assert [one.message for one in caplog.records] == [
+        f"{tmp_path / 'a.png'}: the font lacks some of the letters; boxes stand for them"
+    ]
 
 
 def test_plain_labels_and_mistakes(tmp_path):

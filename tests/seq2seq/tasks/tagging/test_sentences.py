@@ -86,6 +86,47 @@ def test_json_lines(tmp_path):
     assert found[1].words == ["In", "New", "York", ",", "Ann", "left"]
 
 
+def json_of(tmp_path, values, **data):
+    return load(tmp_path, json.dumps(values), "a.jsonl", **data)[0]
+
+
+def test_spans_of_words_in_their_text(tmp_path):
+    values = {"text": "In New York's, York", "tokens": ["In", "New", "York's", ",", "York"]}
+    values["ner"] = [{"start": 3, "end": 13, "label": "L"}]
+    found = json_of(tmp_path, values, labels=["ner"])
+    assert found.words == values["tokens"] and found.labels == [["O", "B-L", "I-L", "O", "O"]]
+    # without words of its own the text would be split otherwise: York | 's
+    values["ner"] = [{"start": 15, "end": 19, "label": "L"}]
+    values["offsets"] = [[0, 2], [3, 6], [7, 13], [13, 14], [15, 19]]
+    assert json_of(tmp_path, values, labels=["ner"]).labels == [["O", "O", "O", "O", "B-L"]]
+    values |= {"tokens": ["New", "York"], "offsets": [[3, 6], [15, 19]]}  # the second York
+    assert json_of(tmp_path, values, labels=["ner"]).labels == [["O", "B-L"]]
+    values = {"text": "a ( b", "tokens": ["a", "-LRB-", "b"], "ner": ["O", "O", "B-X"]}
+    assert json_of(tmp_path, values, labels=["ner"]).labels == [["O", "O", "B-X"]]
+    values["ner"] = []  # no span
+    assert json_of(tmp_path, values, labels=["ner"]).labels == [["O", "O", "O"]]
+
+
+def test_labels_as_tag_writes_them(tmp_path):
+    spans = [{"start": 3, "end": 7, "label": "L"}]
+    values = {"text": "in Oslo", "spans": {"ner": spans}, "labels": {"pos": ["P", "N"]}}
+    values["sentence_label"] = "x"
+    for labels in (["ner", "pos"], ["place=ner", "pos"], ["ner=1", "pos=2"]):
+        found = json_of(tmp_path, values, labels=labels, sentence_label="kind")
+        assert found == Sentence(["in", "Oslo"], [["O", "B-L"], ["P", "N"]], "x", 1)
+    values |= {"kind": "y", "ner": ["O", "B-M"]}  # the keys themselves come first
+    found = json_of(tmp_path, values, labels=["ner"], sentence_label="kind")
+    assert found.labels == [["O", "B-M"]] and found.sentence_label == "y"
+    values = {"tokens": ["a"], "labels": {"labels": ["X"]}}  # a column of this name
+    assert json_of(tmp_path, values, labels=["labels"]).labels == [["X"]]
+
+
+def test_blank_lines_as_tag_writes_them(tmp_path):
+    blank = {"text": " ", "tokens": [], "offsets": [], "labels": {"ner": []}}
+    text = json.dumps(blank) + '\n{"tokens": ["a"], "ner": ["O"]}\n'
+    assert [one.line for one in load(tmp_path, text, "a.jsonl", labels=["ner"])] == [2]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -106,12 +147,47 @@ def test_json_lines(tmp_path):
         ),
         ('{"text": "a b", "ner": [{"start": 2, "end": 1, "label": "X"}]}', "ends before it begins"),
         ('{"tokens": ["a\\ud800"], "ner": ["O"]}', "half a character"),
+        ('{"tokens": ["a\\tb"], "ner": ["O"]}', r"the word 'a\\tb'; expected neither a tab nor"),
+        ('{"tokens": ["a", "\\n"], "ner": ["O", "O"]}', r"the word '\\n'; expected neither"),
+        ('{"tokens": ["a"], "ner": ["B-X\\tY"]}', r"'ner' has the label 'B-X\\tY'"),
+        (
+            '{"text": "a", "ner": [{"start": 0, "end": 1, "label": "X\\r"}]}',
+            r"'ner' has the label 'B-X\\r'",
+        ),
+        ('{"tokens": ["a"], "labels": {"ner": []}}', "1 words and 0 labels in 'labels.ner'"),
+        ('{"tokens": ["a"], "spans": {"ner": [{}]}}', "spans in 'spans.ner' need 'text'"),
+        (
+            '{"text": "a", "spans": {"ner": []}, "labels": {"ner": ["B-X"]}}',
+            "'a' is O by 'spans.ner' and B-X by 'labels.ner'",
+        ),
+        (
+            '{"text": "a b", "tokens": ["b", "a"], "ner": [{"start": 2, "end": 3, "label": "X"}]}',
+            "'tokens' has 'a', which 'text' lacks from character 3 on",
+        ),
+        (
+            '{"text": "a", "tokens": ["a"], "offsets": [], "ner": [{"start": 0}]}',
+            "0 pairs in 'offsets' for 1 words",
+        ),
+        (
+            '{"text": "a", "tokens": ["a"], "offsets": [[0]], "ner": [{"start": 0}]}',
+            r"'offsets' has \[0\]; expected \[start, end\]",
+        ),
+        (
+            '{"text": "ab", "tokens": ["a"], "offsets": [[1, 2]], "ner": [{"start": 0}]}',
+            r"'offsets' has \[1, 2\] for 'a', and 'text' has there 'b'",
+        ),
     ],
 )
 def test_wrong_json(tmp_path, line, message):
     good = '{"tokens": ["a"], "ner": ["O"]}\n'
     with pytest.raises(UsageError, match=f"a.jsonl, line 2.*{message}"):
         load(tmp_path, good + line, "a.jsonl", labels=["ner"])
+
+
+def test_a_label_of_the_whole_on_two_lines(tmp_path):
+    text = '{"tokens": ["a"], "ner": ["O"], "kind": "x\\ny"}'
+    with pytest.raises(UsageError, match=r"a.jsonl, line 1: the label of the sentence is 'x\\ny'"):
+        load(tmp_path, text, "a.jsonl", labels=["ner"], sentence_label="kind")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +220,37 @@ def test_files_and_their_endings(tmp_path):
         load_sentences(tmp_path / "none.txt", TaggingDataConfig())
     assert format_of("a.jsonl.gz") == "json" and format_of("a.CONLLU.xz") == "conllu"
     assert format_of("a.conll") == "columns" and format_of("a.json", "columns") == "columns"
+
+
+CONLLU = "# newdoc id = 1\n# text = I'm\n\n# newpar\n{}1\tI\t_\tPRON" + "\t_" * 6 + "\n"
+
+
+@pytest.mark.parametrize("before", ["", "1-2\tI'm" + "\t_" * 8 + "\n", "0.1\tx" + "\t_" * 8 + "\n"])
+def test_conllu_by_its_first_line(tmp_path, before):
+    text = CONLLU.format(before)
+    for words in (0, 1):
+        (found,) = load(tmp_path, text, labels=["upos", "miss=-1"], words=words)
+        assert found.words == ["I"] and found.labels == [["PRON"], ["_"]]
+    with pytest.raises(UsageError, match=rf"line {text.count(chr(10)) + 1}: .*CoNLL-U has 10"):
+        load(tmp_path, text + "2\tam\n", labels=["upos"])
+
+
+def test_columns_that_look_like_conllu(tmp_path):
+    text = CONLLU.format("").removeprefix("# newdoc id = 1\n# text = I'm\n\n# newpar\n")
+    for data in ({"words": 1}, {"words": 3, "labels": ["x=1"]}, {"format": "columns"}):
+        assert load(tmp_path, text, **data)[0].words[0] in ("I", "PRON", "1")
+    assert load(tmp_path, text, words=1)[0].labels == [["_"]]  # the last column, as ever
+    assert load(tmp_path, text, format="columns", labels=["x=3"])[0].words == ["1"]
+    nine = text.replace("\t_\n", "\n")
+    assert load(tmp_path, nine, labels=["x=3"])[0].words == ["1"]
+
+
+def test_json_by_its_first_line(tmp_path):
+    text = '\n {"tokens": ["a"], "label": ["O"]}\n'
+    assert [(one.words, one.line) for one in load(tmp_path, text)] == [(["a"], 2)]
+    found = load(tmp_path, "{ O\n\n{x} O\n")  # words, no objects
+    assert [one.words for one in found] == [["{"], ["{x}"]]
+    assert load(tmp_path, "# O\n{ O\n")[0].words == ["#", "{"]
 
 
 def test_what_bio_forbids_is_repaired_and_told(tmp_path, caplog):
