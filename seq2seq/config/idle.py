@@ -39,6 +39,13 @@ _RULES = (
     _Rule("units.subwords", "units.kind", _one_of("subwords")),
     _Rule("units.min_count", "units.kind", _one_of("words", "characters")),
     _Rule("units.vocab_size", "units.kind", lambda kind: kind != "bytes"),
+    # the vocabulary is that of the model to begin with
+    _Rule(
+        "units.vectors units.min_count units.vocab_size tokenizer.vocab_size tokenizer.kind",
+        "training.start_from",
+        lambda path: path is None,
+    ),
+    _Rule("data.rename", "data.target", _one_of("label", "labels")),
     _Rule("tokenizer.vocab_size tokenizer.kind", "tokenizer.model", lambda path: path is None),
     _Rule("data.shuffle_buffer", "data.streaming", bool),
     _Rule("data.column data.hub_config", "data.hub", bool),

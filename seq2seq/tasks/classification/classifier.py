@@ -137,7 +137,8 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
 
         An input is a text; or a series: a ``Series`` (``averaged`` already), an array (steps,
         features) with NaN where nothing was measured, or a mapping with ``values``, ``times`` and
-        ``static``; or an image: a file, a Pillow image or an array (P, P) of bytes. A text without
+        ``static``; or an image: a file, a Pillow image or an array (P, P) of bytes, of a model that
+        reads colours also (P, P, 3). A text without
         words is answered too: with what the model says of nothing.
 
         ``explain`` asks for the attention weights. ``threshold``: of several labels those at least
@@ -242,7 +243,8 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
         if isinstance(inputs, (list, tuple)):
             return False
         if isinstance(inputs, np.ndarray):
-            return inputs.ndim == 2
+            colour = inputs.ndim == 3 and inputs.shape[2] == 3 and self.config.data.kind == "image"
+            return inputs.ndim == 2 or colour
         return isinstance(inputs, (str, bytes)) or not isinstance(inputs, Sequence)
 
     def _source(self, items: list[Any]) -> Source:

@@ -45,6 +45,7 @@ CASES = {
     "data.shuffle_buffer": ("translation", {"shuffle_buffer": 5}, "'data.streaming' is false"),
     "data.column": ("generation", {"column": "words"}, "'data.hub' is null"),
     "data.hub_config": ("generation", {"hub_config": "x"}, "'data.hub' is null"),
+    "data.rename": ("classification", {"rename": ["a=b"], "target": "number"}, "is number"),
     "data.noise_free": ("forecasting", {"noise_free": 0.5}, "'data.noise' is 0.0"),
     "model.hidden_dropout": ("generation", {"hidden_dropout": 0.3, "layers": 1}, "is 1"),
     "model.decoder.attention_size": (
@@ -66,8 +67,25 @@ CASES = {
 }
 
 
+START = {"training": {"start_from": "runs/a"}}
+WITH_START = {
+    "units.vectors": ("classification", {"units": {"vectors": "a.vec"}}),
+    "units.min_count": ("captioning", {"units": {"min_count": 3}}),
+    "units.vocab_size": ("generation", {"units": {"kind": "words", "vocab_size": 99}}),
+    "tokenizer.vocab_size": ("translation", {"tokenizer": {"vocab_size": 99}}),
+    "tokenizer.kind": ("translation", {"tokenizer": {"kind": "bpe"}}),
+}
+
+
+@pytest.mark.parametrize("key", WITH_START)
+def test_what_the_model_to_begin_with_decides_is_told(key):
+    task, values = WITH_START[key]
+    told = idle_keys(config_from_dict({"task": task, **values, **START}))
+    assert told == [f"'{key}' does nothing where 'training.start_from' is runs/a"]
+
+
 def test_every_rule_has_a_case():
-    assert set(CASES) == {key for rule in _RULES for key in rule.keys.split()}
+    assert {*CASES, *WITH_START} == {key for rule in _RULES for key in rule.keys.split()}
 
 
 @pytest.mark.parametrize("key", CASES)

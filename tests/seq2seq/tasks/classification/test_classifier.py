@@ -237,6 +237,8 @@ def test_images_on_the_command_line(run, tmp_path):
     classifier = Classifier.from_pretrained(model, device="cpu")
     assert classifier.classify(Image.open(image)).label == "light"
     assert classifier.classify(np.full((4, 4), 10, np.uint8)).label == "dark"
+    with pytest.raises(UsageError, match=r"an array \(4, 4, 3\) of uint8; expected uint8 of shape"):
+        classifier.classify(np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(UsageError, match=r"expected uint8 of shape \(4, 4\)"):
         classifier.classify(np.zeros((4, 4)))
     assert torch.isfinite(classifier.model.output.weight).all()
