@@ -36,6 +36,13 @@ def number_text(value: float, spread: float) -> str:
 def write_answers(
     path: Path, answers: np.ndarray, truth: Labelled, targets: Targets, spread: float = 1.0
 ) -> None:
+    """Write the file of ``answers_text``."""
+    path.write_text(answers_text(answers, truth, targets, spread), encoding="utf-8")
+
+
+def answers_text(
+    answers: np.ndarray, truth: Labelled, targets: Targets, spread: float = 1.0
+) -> str:
     """``answers``: (N, K) probabilities of the labels, or (N,) numbers with this ``spread``, of
     examples ``truth``."""
     lines = ["\t".join(_head(targets))]
@@ -47,7 +54,7 @@ def write_answers(
             *(number_text(n, spread) if targets.kind == "number" else f"{n:.6g}" for n in numbers),
         ]
         lines.append("\t".join(fields))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def read_answers(

@@ -163,7 +163,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
             return []
         source = self._source(items)
         logits, attention = self.logits(source, batch_size=batch_size, precision=precision)
-        answers = self._answers(logits)
+        answers = self.answers_of(logits)
         results = [
             self._classified(answer, threshold, self._shown(item, weights) if explain else None)
             for answer, item, weights in zip(answers, items, attention, strict=True)
@@ -177,7 +177,7 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
 
     def answers(self, source: Source, precision: Precision = "fp32") -> np.ndarray:
         """Probabilities (N, K), or numbers (N,), of inputs that are numbers already."""
-        return self._answers(self.logits(source, precision=precision)[0])
+        return self.answers_of(self.logits(source, precision=precision)[0])
 
     def logits(
         self, source: Source, *, batch_size: int | None = None, precision: str = "fp32"
@@ -202,7 +202,8 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
             raise RunError("the model gives no numbers (NaN); its weights are damaged")
         return logits, attention
 
-    def _answers(self, logits: torch.Tensor) -> np.ndarray:
+    def answers_of(self, logits: torch.Tensor) -> np.ndarray:
+        """Probabilities (N, K), or numbers (N,), from logits (N, K)."""
         if self.targets.kind == "number":
             return (self.model.centre + self.model.spread * logits[:, 0].double()).cpu().numpy()
         temperature = self.model.temperature.cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import logging
 import os
@@ -17,6 +18,7 @@ from seq2seq.command_line.files import check_input, chunks, open_input, open_out
 from seq2seq.command_line.options import (
     add_machine,
     add_model,
+    further_file,
     input_file,
     load_model,
     number,
@@ -60,6 +62,7 @@ Answers the inputs of DATA and scores the answers: accuracy, macro F1 and, of tw
 AUC and average precision; of numbers errors and R2. DATA is a file as in training.
 
   seq2seq evaluate-classes MODEL test.tsv
+  seq2seq evaluate-classes MODEL test.tsv --output answers.tsv    # which it has wrong
 """
 
 _AT_ONCE = 1000  # inputs that are read and answered together
@@ -100,7 +103,14 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("data", type=input_file, metavar="DATA", help="inputs with labels")
+    parser.add_argument(
+        "--output",
+        type=further_file,
+        metavar="FILE",
+        help="write the answers here: place, true label, probability of each label (or the number)",
+    )
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
+    parser.add_argument("--batch-size", type=whole(1), metavar="N", help="inputs at a time")
     add_machine(parser)
 
 
@@ -297,6 +307,7 @@ def _object(answer: Classified, explain: bool, top: int | None) -> dict[str, Any
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from seq2seq.tasks.classification.answers import answers_text
     from seq2seq.tasks.classification.examples import read_examples
     from seq2seq.tasks.classification.scores import confusion, score, told
 
@@ -306,7 +317,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     truth = targets.encode(labelled)
     source = classifier.read(labelled.inputs)
     started = time.perf_counter()
-    answers = classifier.answers(source, options.precision)
+    # opened first: an answer of hours is not for a file that cannot be written
+    with open_output(options.output) if options.output else contextlib.nullcontext() as sink:
+        logits, _ = classifier.logits(
+            source, batch_size=options.batch_size, precision=options.precision
+        )
+        answers = classifier.answers_of(logits)
+        if sink:
+            text = answers_text(answers, labelled, targets, float(classifier.model.spread))
+            sink.write(text.encode("utf-8", "replace"))
     seconds = time.perf_counter() - started
     figures = score(targets.kind, answers, truth, classifier.config.decoding.threshold)
     steps = int(source.lengths.sum())

@@ -223,7 +223,7 @@ class ClassificationTask:
         if kind == "number":
             targets = self._standardised(targets)
         loss = losses(logits, targets, kind, None, 0.0).double().mean()
-        answers = self.classifier._answers(logits)
+        answers = self.classifier.answers_of(logits)
         threshold = self.config.decoding.threshold
         return float(loss), score(kind, answers, truth, threshold), answers
 

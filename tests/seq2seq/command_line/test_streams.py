@@ -211,7 +211,7 @@ def test_standard_input_by_its_name_may_be_a_file(folder, tmp_path):
 
 BESIDE = {  # files that are written beside what goes to standard output
     *(("evaluate", "--output"), ("evaluate-tags", "--output"), ("evaluate-captions", "--output")),
-    *(("backtest", "--output"), ("translate", "--alignments")),
+    *(("backtest", "--output"), ("translate", "--alignments"), ("evaluate-classes", "--output")),
 }
 
 

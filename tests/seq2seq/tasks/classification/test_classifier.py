@@ -131,6 +131,12 @@ def test_evaluate_command(run, model, tmp_path):
     assert found["examples"] == 50 and found["scores"]["accuracy"] > 0.9
     status, out, _ = run("evaluate-classes", model, path)
     assert status == 0 and "accuracy" in out and "true labels (rows)" in out
+    arguments = ("evaluate-classes", model, path, "--batch-size", 1, "--output", tmp_path / "a.tsv")
+    assert run(*arguments)[1] == out
+    lines = [line.split("\t") for line in (tmp_path / "a.tsv").read_text().splitlines()]
+    assert lines[0] == ["place", "truth", "bad", "good"] and len(lines) == 51
+    right = [(float(bad) < float(good)) == (truth == "good") for _, truth, bad, good in lines[1:]]
+    assert sum(right) / 50 == found["scores"]["accuracy"]
     path.write_text("label,text\ngood,a\nodd,b\n")
     status, _, err = run("evaluate-classes", model, path)
     assert status == 2 and "line 3: label 'odd' is none of the training set" in err
