@@ -93,7 +93,8 @@ def beam_search(
                       ``constraints.py``. A hypothesis that ends holds all that it must; where none
                       ends in time, the cut ones are those that hold most
     groups, diversity  diverse beam search (``groups.py``): beam_size is that of all groups; each
-                      gives its n_best / groups best (rounded up), and n_best of these come back
+                      gives its n_best / groups best (rounded up), and n_best of these come back,
+                      fewer where groups agree
     return_attention  keep the attention of each hypothesis
 
     Raises UsageError for options out of range and for a coverage penalty with a model without
@@ -146,7 +147,7 @@ def _first(
         max_lengths.repeat_interleave(groups),
         repeated_rows(source_lengths, groups),
         bos,
-        options.n_best,
+        options.kept,
         repeated_rows(prefix, groups),
         repeated(constraints, groups),
     )

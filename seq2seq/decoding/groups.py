@@ -41,15 +41,31 @@ def repeated_state(model: StepModel, state: Any, sources: int, groups: int, devi
 
 def joined(found: list[list[Hypothesis]], groups: int, n_best: int) -> list[list[Hypothesis]]:
     """The hypotheses of each source from those of its groups: finished ones first, then by score;
-    of equals those of the earlier group."""
+    of equals those of the earlier group. Each group gives its n_best / groups best, rounded up.
+    What several found stands once; others that they finished take its place, if there are any."""
     if groups == 1:
         return found
+    share = -(-n_best // groups)
     every = []
     for first in range(0, len(found), groups):
-        one = [hypothesis for group in found[first : first + groups] for hypothesis in group]
-        one.sort(key=lambda hypothesis: (not hypothesis.finished, -hypothesis.score))
-        every.append(one[:n_best])
+        of_source = found[first : first + groups]
+        best = [hypothesis for group in of_source for hypothesis in group[:share]]
+        others = [one for group in of_source for one in group[share:] if one.finished]
+        kept = _different([*sorted(best, key=_rank), *sorted(others, key=_rank)])[:n_best]
+        every.append(sorted(kept, key=_rank))
     return every
+
+
+def _rank(hypothesis: Hypothesis) -> tuple[bool, float]:
+    return not hypothesis.finished, -hypothesis.score
+
+
+def _different(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
+    """Of those with the same tokens the first."""
+    found: dict[tuple[int, ...], Hypothesis] = {}
+    for one in hypotheses:
+        found.setdefault(tuple(one.tokens), one)
+    return list(found.values())
 
 
 class Taken:

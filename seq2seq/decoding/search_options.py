@@ -24,6 +24,7 @@ class Options:
 
     beam_size: int  # hypotheses of a group
     n_best: int  # to be found by a group
+    kept: int  # of what a group has found, with what stands in for what another found, too
     enough: float  # so many finished hypotheses end the search of a source
     eos: int
     forbidden: frozenset[int]
@@ -72,6 +73,7 @@ def group_options(
     return Options(
         beam_size=size,
         n_best=each,
+        kept=each if groups == 1 else size,
         enough=max(each, patience * size),
         eos=eos,
         forbidden=forbidden,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -63,6 +64,7 @@ def test_it_is_the_method_written_down(size: int, groups: int, strength: float) 
             one for group in by_hand(model, source, size, groups, strength) for one in group
         ]
         expected.sort(key=lambda pair: -pair[1])
+        expected = [one for n, one in enumerate(expected) if one not in expected[:n]]
         finished = [one for one in beam if one.finished]
         assert [one.tokens for one in finished] == [tokens for tokens, _ in expected]
         assert [one.log_probability for one in finished] == pytest.approx(
@@ -70,12 +72,12 @@ def test_it_is_the_method_written_down(size: int, groups: int, strength: float) 
         )
 
 
-def test_no_strength_gives_each_group_the_same() -> None:
+def test_what_each_group_finds_stands_once() -> None:
     model = ToyRNN(seed=5)
     found = diverse(model, [0, 1], 6, 3, diversity=0.0)
     plain = diverse(model, [0, 1], 2, 1)
     for three, one in zip(found, plain, strict=True):
-        assert [h.tokens for h in three] == [h.tokens for h in one for _ in range(3)]
+        assert [h.tokens for h in three] == [h.tokens for h in one]
 
 
 def test_a_source_alone_and_among_others() -> None:
@@ -97,12 +99,15 @@ def test_strength_brings_other_first_tokens() -> None:
     assert sum(map(len, first)) < 9
 
 
-def test_n_best_takes_from_every_group() -> None:
+def test_n_best_takes_from_every_group_and_no_hypothesis_twice() -> None:
     model = ToyRNN(seed=5)
-    for n_best in (1, 2, 3):
-        (beam,) = diverse(model, [1], 6, 3, n_best=n_best)
-        assert len(beam) == n_best
-        assert [h.score for h in beam] == sorted((h.score for h in beam), reverse=True)
+    lengths = set()
+    for source, n_best in itertools.product(range(6), range(1, 7)):
+        (beam,) = diverse(model, [source], 6, 3, n_best=n_best)
+        assert len({tuple(h.tokens) for h in beam}) == len(beam) <= n_best
+        lengths.add(n_best - len(beam))
+        assert beam == sorted(beam, key=lambda h: (not h.finished, -h.score))
+    assert min(lengths) == 0 < max(lengths)  # fewer where groups agree and found nothing else
 
 
 def test_wrong_groups() -> None:
