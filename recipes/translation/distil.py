@@ -23,15 +23,17 @@ from seq2seq import Translator
 from seq2seq.command_line.files import same_file
 from seq2seq.errors import RunError, UsageError
 from seq2seq.precision import DecodingPrecision
+from seq2seq.tasks.translation.scores import bleu_tokenizer
 from seq2seq.text.files import read_lines
 
-_BLEU = BLEU(effective_order=True)
 WINDOW = 2048  # sources that are sorted by length and translated together
 
 
-def closest(candidates: Sequence[str], reference: str) -> str:
-    """The candidate with the most sentence BLEU against the reference; of equal ones the first."""
-    return max(candidates, key=lambda text: _BLEU.sentence_score(text, [reference]).score)
+def closest(candidates: Sequence[str], reference: str, counted: str = "13a") -> str:
+    """The candidate with the most sentence BLEU against the reference; of equal ones the first.
+    ``counted``: what BLEU counts."""
+    bleu = BLEU(tokenize=counted, effective_order=True)
+    return max(candidates, key=lambda text: bleu.sentence_score(text, [reference]).score)
 
 
 def distilled(
@@ -42,11 +44,12 @@ def distilled(
     precision: DecodingPrecision,
 ) -> Iterator[tuple[str, str]]:
     """The new pairs, in the order of the sources."""
+    counted = bleu_tokenizer(teacher.config.data.target)
     for first in range(0, len(sources), WINDOW):
         part = sources[first : first + WINDOW]
         found = teacher.translate_nbest(part, beam_size=beam, precision=precision)
         for source, reference, nbest in zip(part, references[first:], found, strict=False):
-            text = closest([one.text for one in nbest], reference)
+            text = closest([one.text for one in nbest], reference, counted)
             if text:
                 yield source, text
         print(f"{first + len(part):,} of {len(sources):,} sources", file=sys.stderr)

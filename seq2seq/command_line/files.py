@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, TextIO
+from typing import IO, Any, TextIO
 
 from seq2seq.errors import UsageError
 
@@ -113,12 +113,25 @@ def open_output(path: str | None) -> Iterator[IO[bytes]]:
     if path is None:
         yield sys.stdout.buffer
         return
-    try:
-        stream = open(path, "wb")  # noqa: SIM115  an error in the caller's body is not ours
+    try:  # an error in the caller's body is not ours
+        stream: Any = packer_of(path)(path, "wb")
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
     with stream:
         yield stream
+
+
+def packer_of(path: str) -> Callable[..., Any]:
+    """What opens a file to be written: as its name says, .gz and .xz are packed."""
+    if path.endswith(".gz"):
+        import gzip
+
+        return gzip.open
+    if path.endswith(".xz"):
+        import lzma
+
+        return lzma.open
+    return open
 
 
 def write_utf8(stream: TextIO) -> None:
@@ -146,7 +159,8 @@ codecs.register_error(_BYTES_OR_MARK, _bytes_or_mark)
 def open_text_output(path: str) -> TextIO:
     """A file of text that is written as standard output is."""
     try:
-        return open(path, "w", encoding="utf-8", errors=_BYTES_OR_MARK)
+        stream: TextIO = packer_of(path)(path, "wt", encoding="utf-8", errors=_BYTES_OR_MARK)
+        return stream
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written ({error.strerror})") from None
 

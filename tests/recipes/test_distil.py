@@ -16,6 +16,8 @@ def test_the_translation_closest_to_the_reference_is_kept():
     texts = ["ein hund", "ein hund rennt nach hause", "ein hund rennt heim", "der hund"]
     assert distil.closest(texts, "ein hund rennt heim .") == "ein hund rennt heim"
     assert distil.closest(["a", "b"], "c") == "a"
+    chinese = ["他在家", "我是一个人在那里吃饭"]
+    assert distil.closest(chinese, "我是一个人在这里吃饭", "zh") == chinese[1]
 
 
 def test_new_pairs_follow_the_old_ones(tmp_path, call, start):

@@ -93,6 +93,9 @@ class TranslationTrainingConfig(TrainingConfig):
     sharpness: float = 0.1  # minimum_risk: exponent of their probabilities
     cross_entropy_weight: float = 0.1  # share of the references' cross entropy, 0 to 1
     validation_beam: int = 1  # beam size of the translations that BLEU is taken of
+    # what BLEU counts (``scores``): validation's, test's, that of rewards; auto: by data.target
+    bleu_tokenizer: Literal["auto", "13a", "intl", "zh", "char", "none"] = "auto"
+    best_by: Literal["bleu", "chrf", "loss"] = "bleu"  # what chooses checkpoints and stops early
 
 
 @dataclass

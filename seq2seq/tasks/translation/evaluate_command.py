@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import secrets
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.drawing import DRAWN, check_drawing, drawing_options
@@ -32,9 +34,17 @@ from seq2seq.tasks.translation.translate_options import (
     searched_options,
 )
 
+if TYPE_CHECKING:
+    from seq2seq.tasks.translation.scores import BleuTokenizer
+    from seq2seq.tasks.translation.translator import Translator
+
+_log = logging.getLogger("seq2seq")
+_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
+
 _EXAMPLES = """\
   seq2seq evaluate MODEL --source test.en --reference test.de --output test.out
   seq2seq evaluate --hypotheses test.out --reference test.de
+  seq2seq evaluate --hypotheses test.out --reference test.zh --tokenize zh
 Several references: --reference a.de b.de
 """
 
@@ -69,13 +79,27 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="resamples for the 95%% interval (default: 1000; 0: no interval)",
     )
+    parser.add_argument(
+        "--tokenize",
+        choices=("auto", *_TOKENIZERS),
+        default="auto",
+        help="what BLEU counts, as sacreBLEU has it: words and marks (13a, intl), Chinese "
+        "characters (zh), all characters (char), what stands between spaces (none); auto: by "
+        "MODEL's target language, or 13a",
+    )
+    parser.add_argument("--lowercase", action="store_true", help="BLEU and chrF without case")
     decoding_options(parser)
     drawing_options(parser.add_argument_group("sampling", "Goes with --mbr."))
     parser.set_defaults(samples=None, n_best=1, alignments=None)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from seq2seq.tasks.translation.scores import format_scores, score
+    from seq2seq.tasks.translation.scores import (
+        bleu_tokenizer,
+        format_scores,
+        has_few_spaces,
+        score,
+    )
     from seq2seq.text.files import read_lines
 
     _check_evaluate(options)
@@ -88,9 +112,26 @@ def _evaluate(options: argparse.Namespace) -> int:
                 f"{path} has {len(texts)} lines, {name} has {len(lines)}; expected as many: "
                 "line by line, one is the translation of the other"
             )
+    counted: BleuTokenizer = "13a" if options.tokenize == "auto" else options.tokenize
     if models(options):
-        texts = _translate_all(texts, options)
-    scores = score(texts, references, metrics=options.metrics, bootstrap=options.bootstrap)
+        translator = load_translator(options)
+        if options.tokenize == "auto":
+            counted = bleu_tokenizer(translator.config.data.target)
+        texts = _translate_all(translator, texts, options)
+    if options.tokenize == "auto" and counted == "13a" and has_few_spaces(references[0]):
+        _log.warning(
+            "%s: most lines hold no space, and BLEU counts words; --tokenize zh (Chinese) or char "
+            "counts characters",
+            options.reference[0],
+        )
+    scores = score(
+        texts,
+        references,
+        metrics=options.metrics,
+        bootstrap=options.bootstrap,
+        tokenize=counted,
+        lowercase=options.lowercase,
+    )
     if options.json:
         values = {name: dataclasses.asdict(one) for name, one in scores.items()}
         print(to_json({"sentences": len(texts), "scores": values}, indent=2, ascii_only=True))
@@ -114,8 +155,9 @@ def _check_evaluate(options: argparse.Namespace) -> None:
     check_drawing(options, searched_options(options))
 
 
-def _translate_all(texts: list[str], options: argparse.Namespace) -> list[str]:
-    translator = load_translator(options)
+def _translate_all(
+    translator: Translator, texts: list[str], options: argparse.Namespace
+) -> list[str]:
     settings = search_settings(options, translator)
     started = time.perf_counter()
     best: list[str] = []

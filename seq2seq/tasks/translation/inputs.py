@@ -42,6 +42,10 @@ def read_given(lines: list[str], first: int, options: argparse.Namespace) -> Giv
     if options.json_lines:
         every = [_object(line, f"line {at}") for at, line in enumerate(lines, start=first)]
     elif columns is not None:
+        if first == 1 and lines and lines[0].split("\t") == list(columns):
+            raise UsageError(
+                "line 1 names the columns, which --columns does; remove it: each line is translated"
+            )
         every = [_row(line, columns, f"line {at}") for at, line in enumerate(lines, start=first)]
     else:
         every = [{"text": line} for line in lines]

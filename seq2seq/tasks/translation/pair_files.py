@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -17,6 +18,7 @@ from seq2seq.errors import UsageError
 from seq2seq.json_files import parse_json
 from seq2seq.text.files import check_unicode, csv_rows, decode_lines, open_binary, read_lines
 
+_log = logging.getLogger("seq2seq")
 _FORMATS = (".tsv", ".csv", ".json", ".jsonl", ".parquet")
 
 Pairs = Iterator[tuple[str, str]]
@@ -93,6 +95,13 @@ def _from_table(
         return
     first, second = find_column(path, names, source), find_column(path, names, target)
     for number, row in rows:
+        if columns and row == names:
+            _log.warning(
+                "%s, line %d: the names of 'data.columns', and read as a pair; leave out that key, "
+                "which is of tables without a header line, or remove the line",
+                path,
+                number,
+            )
         if len(row) != len(names):
             raise UsageError(
                 f"{path}, line {number}: {len(row)} fields; expected {len(names)} "

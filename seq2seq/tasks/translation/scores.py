@@ -4,6 +4,9 @@ The scores are sacreBLEU's own (Post 2018, "A Call for Clarity in Reporting BLEU
 its default settings: BLEU cased with the 13a tokenisation, chrF2 cased (Popovic 2015), TER
 case-insensitive (Snover et al. 2006). Hypotheses and references are detokenised text.
 
+BLEU counts words. Where a language writes none apart, a sentence would be one word, and right or
+wrong as a whole: there characters are counted (``bleu_tokenizer``).
+
 The interval is that of bootstrap resampling over sentences (Koehn 2004, "Statistical
 Significance Tests for Machine Translation Evaluation"): the corpus is drawn anew ``bootstrap``
 times with replacement, and the middle 95% of the scores of those corpora is reported. At the
@@ -14,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from seq2seq.arguments import check_whole, listed, listed_texts
+from seq2seq.arguments import check_truth, check_whole, listed, listed_texts
 from seq2seq.errors import UsageError
 from seq2seq.text.characters import is_blank
 
@@ -55,6 +58,24 @@ class Score:
 
 Scores = dict[str, Score]
 
+# What BLEU counts, as sacreBLEU calls it: words and marks; the same by Unicode; Chinese characters
+# one by one; all characters; what stands between spaces
+BleuTokenizer = Literal["13a", "intl", "zh", "char", "none"]
+BLEU_TOKENIZERS: tuple[BleuTokenizer, ...] = get_args(BleuTokenizer)
+_CHINESE = frozenset(("zh", "yue", "wuu", "lzh", "cmn", "zho"))
+_WITHOUT_SPACES = frozenset(
+    ("ja", "jpn", "th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bo", "bod", "dz", "dzo")
+)
+
+
+def bleu_tokenizer(language: str) -> BleuTokenizer:
+    """What BLEU is to count in a language (zh, zh-CN, ja, ...): characters where words are not
+    written apart, else what 13a takes for words."""
+    code = language.lower().replace("_", "-").split("-")[0]
+    if code in _CHINESE:
+        return "zh"
+    return "char" if code in _WITHOUT_SPACES else "13a"
+
 
 def score(
     hypotheses: Sequence[str],
@@ -62,6 +83,8 @@ def score(
     metrics: Sequence[str] = METRICS,
     bootstrap: int = 1000,
     seed: int = DEFAULT_SEED,
+    tokenize: BleuTokenizer = "13a",
+    lowercase: bool = False,
 ) -> Scores:
     """Score translations against one list of references, or against several lists.
 
@@ -71,13 +94,19 @@ def score(
         metrics: any of "bleu", "chrf", "ter".
         bootstrap: number of resampled corpora for the 95% interval; 0 for none.
         seed: of the resampling.
+        tokenize: what BLEU counts, see ``bleu_tokenizer``.
+        lowercase: of BLEU and chrF; TER takes no notice of case anyway.
 
     Returns:
         metric name -> Score, in the order of ``metrics``.
 
     Raises:
-        UsageError: nothing to score, unequal numbers of lines, an unknown metric.
+        UsageError: nothing to score, unequal numbers of lines, an unknown metric or tokenisation.
     """
+    if tokenize not in BLEU_TOKENIZERS:
+        known = ", ".join(BLEU_TOKENIZERS)
+        raise UsageError(f"tokenize is {tokenize!r}; expected one of: {known}")
+    check_truth(lowercase=lowercase)
     hypotheses = listed_texts("hypotheses", hypotheses, "hypothesis")
     sets = _reference_sets(references)
     _check_counts(hypotheses, sets)
@@ -89,7 +118,25 @@ def score(
     unknown = [name for name in names if name not in METRICS]
     if unknown:
         raise UsageError(f"unknown metric '{unknown[0]}'; known: {', '.join(METRICS)}")
-    return {name: _score_one(name, hypotheses, sets, bootstrap, seed) for name in names}
+    metrics_by_name = {name: _metric(name, tokenize, lowercase) for name in names}
+    return {
+        name: _score_one(metric, hypotheses, sets, bootstrap, seed)
+        for name, metric in metrics_by_name.items()
+    }
+
+
+def _metric(name: str, tokenize: BleuTokenizer, lowercase: bool) -> Metric:
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    if name == "bleu":
+        return BLEU(tokenize=tokenize, lowercase=lowercase)
+    return CHRF(lowercase=lowercase) if name == "chrf" else TER()
+
+
+def has_few_spaces(texts: Sequence[str]) -> bool:
+    """Whether most texts of some length hold no space, as where words are not written apart."""
+    long = [text for text in texts if len(text) >= 8]
+    return len(long) > 0 and sum(" " not in text for text in long) > len(long) / 2
 
 
 def format_scores(scores: Scores) -> str:
@@ -124,16 +171,14 @@ def _check_counts(hypotheses: Sequence[str], sets: list[Sequence[str]]) -> None:
 
 
 def _score_one(
-    name: str,
+    metric: Metric,
     hypotheses: Sequence[str],
     references: list[Sequence[str]],
     bootstrap: int,
     seed: int,
 ) -> Score:
     import numpy
-    from sacrebleu.metrics import BLEU, CHRF, TER
 
-    metric = {"bleu": BLEU, "chrf": CHRF, "ter": TER}[name]()
     # The counts of each sentence are taken once; every resampled corpus is a sum of them.
     counts = metric._extract_corpus_statistics(list(hypotheses), references)
     counts = numpy.asarray(counts, dtype=numpy.float64)  # (N, C)

@@ -38,6 +38,7 @@ def padded(
 
 
 def length_limits(sources: list[list[int]], settings: DecodingConfig) -> list[int]:
-    """The most target tokens of each source, the end not counted."""
+    """The most target tokens of each source, the end not counted; no fewer than it must have."""
     ratio, extra = settings.max_length_ratio, min(settings.max_length_extra, _LONGEST)
-    return [int(min(ratio * len(ids), _LONGEST)) + extra for ids in sources]
+    most = (int(min(ratio * len(ids), _LONGEST)) + extra for ids in sources)
+    return [max(one, min(settings.min_length, _LONGEST)) for one in most]

@@ -146,13 +146,17 @@ class TextReward:
     """Sentence BLEU (smoothed, effective order) or chrF of sacreBLEU against the reference, 0 to
     1, of detokenised texts.
 
-    ``references`` gives the reference text of a row of the corpus.
+    ``references`` gives the reference text of a row of the corpus; ``counted``: what BLEU counts
+    (``scores.bleu_tokenizer``).
     """
 
-    def __init__(self, metric: str, tokenizer: Tokenizer, references: Sequence[str]) -> None:
+    def __init__(
+        self, metric: str, tokenizer: Tokenizer, references: Sequence[str], counted: str = "13a"
+    ) -> None:
         from sacrebleu.metrics import BLEU, CHRF
 
-        self._metric = BLEU(effective_order=True) if metric == "bleu" else CHRF()
+        bleu = BLEU(tokenize=counted, effective_order=True)
+        self._metric = bleu if metric == "bleu" else CHRF()
         self._tokenizer, self._references = tokenizer, references
 
     def __call__(self, translations: Sequence[list[int]], rows: Sequence[int]) -> Tensor:

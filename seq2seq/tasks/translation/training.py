@@ -23,7 +23,7 @@ from seq2seq.tasks.translation.mixture import Mixture
 from seq2seq.tasks.translation.model import TranslationModel
 from seq2seq.tasks.translation.objectives import CrossEntropy, RDrop
 from seq2seq.tasks.translation.pairs import load_corpora, load_pairs
-from seq2seq.tasks.translation.scores import score
+from seq2seq.tasks.translation.scores import BleuTokenizer, bleu_tokenizer, score
 from seq2seq.tasks.translation.sequence_objectives import SequenceReward, TextReward
 from seq2seq.tasks.translation.streaming import StreamedBatches
 from seq2seq.tasks.translation.translator import Translator
@@ -39,7 +39,7 @@ from seq2seq.training.task import Carried, Loss
 class TranslationTask:
     """See ``seq2seq.training.task``."""
 
-    figures = ("validation_loss", "bleu")
+    figures: tuple[str, ...] = ("validation_loss", "bleu")
     shares_evaluation = True
     average_patience = None
 
@@ -84,6 +84,8 @@ class TranslationTask:
             both = first.config.model, config.model
             copy_weights(first.model, self.model, options.start_from, configs=both)
         self.objective = self._objective()
+        if options.best_by == "chrf":
+            self.figures = (*self.figures, "chrf")
 
     def _objective(self) -> nn.Module:
         options = self.config.training
@@ -92,7 +94,7 @@ class TranslationTask:
         if options.objective == "cross_entropy":
             return CrossEntropy(self.model, options.label_smoothing)
         references = self.corpus.pairs["target"]
-        reward = TextReward(options.reward, self.tokenizers[1], references)
+        reward = TextReward(options.reward, self.tokenizers[1], references, self._counted())
         return SequenceReward(self.model, reward, options, self.config.decoding)
 
     def _tokenised(self, pairs: Dataset, sizes: list[int], main: bool) -> TrainingBatches:
@@ -160,8 +162,16 @@ class TranslationTask:
             precision="bf16" if self.accelerator.mixed_precision == "bf16" else "fp32",
         )
         references = list(pairs["target"])
-        bleu = score(hypotheses, references, metrics=("bleu",), bootstrap=0)["bleu"].value
-        return {"validation_loss": self._validation_loss(), "bleu": bleu}
+        metrics = ("bleu", "chrf") if self.config.training.best_by == "chrf" else ("bleu",)
+        counted = self._counted()
+        found = score(hypotheses, references, metrics, bootstrap=0, tokenize=counted)
+        values = {name: one.value for name, one in found.items()}
+        return {"validation_loss": self._validation_loss(), **values}
+
+    def _counted(self) -> BleuTokenizer:
+        """What BLEU counts."""
+        told = self.config.training.bleu_tokenizer
+        return bleu_tokenizer(self.config.data.target) if told == "auto" else told
 
     def _translated(self, sources: list[str], **settings: Any) -> list[str]:
         """By all processes, each some of the sources."""
@@ -195,10 +205,14 @@ class TranslationTask:
         return found
 
     def score(self, figures: dict[str, float]) -> float:
-        return figures["bleu"]
+        best = self.config.training.best_by
+        return -figures["validation_loss"] if best == "loss" else figures[best]
 
     def tell(self, score: float) -> str:
-        return f"validation BLEU {score:.2f}"
+        best = self.config.training.best_by
+        if best == "loss":
+            return f"validation loss {-score:.4f}"
+        return f"validation {'BLEU' if best == 'bleu' else 'chrF2'} {score:.2f}"
 
     def translator(self) -> Translator:
         return Translator(self.model, *self.tokenizers, self.config)
@@ -215,7 +229,7 @@ class TranslationTask:
         hypotheses = self._translated(list(pairs["source"]))
         if not self.accelerator.is_main_process:
             return []
-        scores = score(hypotheses, list(pairs["target"]))
+        scores = score(hypotheses, list(pairs["target"]), tokenize=self._counted())
         lines = "".join(f"{text}\n" for text in hypotheses)
         (run / "test.hypotheses").write_text(lines, encoding="utf-8")
         values = {name: dataclasses.asdict(one) for name, one in scores.items()}

@@ -93,7 +93,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
             Translator.ensemble([Translator.from_pretrained(name) for name in ("A", "B", "C")])
 
         It translates as any other. Tokenizers, configuration and shortlist are those of the first,
-        and with its shortlist if it does; it cannot be saved, only its members can.
+        and all translate with that where the first does; it cannot be saved, only its members can.
 
         Raises UsageError for no translators, and for unlike vocabularies or devices.
         """

@@ -45,6 +45,7 @@ CASES = {
     "data.shuffle_buffer": ("translation", {"shuffle_buffer": 5}, "'data.streaming' is false"),
     "data.column": ("generation", {"column": "words"}, "'data.hub' is null"),
     "data.hub_config": ("generation", {"hub_config": "x"}, "'data.hub' is null"),
+    "tokenizer.sampling": ("translation", {"sampling": 0.3, "kind": "char"}, "is char"),
     "data.rename": ("classification", {"rename": ["a=b"], "target": "number"}, "is number"),
     "data.noise_free": ("forecasting", {"noise_free": 0.5}, "'data.noise' is 0.0"),
     "model.hidden_dropout": ("generation", {"hidden_dropout": 0.3, "layers": 1}, "is 1"),

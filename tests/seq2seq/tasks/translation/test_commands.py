@@ -307,6 +307,25 @@ def test_evaluate_a_model(run, model, files, tmp_path):
     assert (status, json.loads(out)) == (0, found)
 
 
+def test_evaluate_text_without_spaces(run, tmp_path):
+    (tmp_path / "z").write_text("我是一个人在这里吃饭\n", encoding="utf-8")
+    arguments = ("evaluate", "--hypotheses", tmp_path / "z", "--reference", tmp_path / "z")
+    _, out, err = run(*arguments, "--bootstrap", 0)
+    assert "BLEU = 0.00" in out and "--tokenize zh (Chinese) or char" in err
+    _, out, err = run(*arguments, "--bootstrap", 0, "--tokenize", "zh", "--lowercase")
+    assert "BLEU = 100.00" in out and "case:lc" in out and not err
+
+
+def test_what_is_written_is_packed_as_it_is_named(run, model, tmp_path):
+    plain = run("translate", model, stdin=b"a dog\na bird\n")[1]
+    for ending, packer in ((".gz", gzip), (".xz", lzma)):
+        path = tmp_path / f"out{ending}"
+        assert run("translate", model, "--output", path, stdin=b"a dog\na bird\n")[0] == 0
+        assert packer.open(path, "rt").read() == plain
+        status, out, _ = run("evaluate", "--hypotheses", path, "--reference", path, "--metrics=ter")
+        assert status == 0 and "TER = 0.00" in out
+
+
 def test_evaluate_hypotheses_with_several_references(run, files):
     names = [files["source"], files["reference"]]
     status, out, _ = run(

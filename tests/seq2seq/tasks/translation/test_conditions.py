@@ -98,6 +98,7 @@ def test_what_is_missing_is_said(run, saved):
         (["--columns", "text,require"], "a\tb\tc", "line 1 has 3 columns; --columns expects 2"),
         (["--columns", "require"], "", "'text' among them"),
         (["--columns", "text,colour"], "", "expected different ones of text, prefix"),
+        (["--columns", "text,prefix"], "text\tprefix", "line 1 names the columns"),
         (["--json-lines"], "{", "line 1: no JSON"),
         (["--json-lines"], "[1]", "expected an object with 'text'"),
         (["--json-lines"], '{"text": "a", "requires": []}', "unknown key 'requires'"),

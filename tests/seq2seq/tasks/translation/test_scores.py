@@ -2,7 +2,12 @@ import numpy
 import pytest
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.translation.scores import format_scores, score
+from seq2seq.tasks.translation.scores import (
+    bleu_tokenizer,
+    format_scores,
+    has_few_spaces,
+    score,
+)
 
 HYPOTHESES = [
     "The cat sat on the mat .",
@@ -66,6 +71,34 @@ def test_bleu_is_cased_and_13a():
     assert found.low is None and found.high is None
     lower = score([h.lower() for h in HYPOTHESES], REFERENCES, metrics=("bleu",), bootstrap=0)
     assert lower["bleu"].value < found.value
+
+
+PERFECT, ONE_OFF = ["我是一个人在这里吃饭"], ["我是一个人在那里吃饭"]
+
+
+def test_bleu_counts_characters_where_words_are_not_written_apart():
+    assert score(PERFECT, PERFECT, bootstrap=0)["bleu"].value == 0  # one word, and no 4-gram
+    for tokenize in ("zh", "char"):
+        found = score(PERFECT, PERFECT, bootstrap=0, tokenize=tokenize)["bleu"]
+        assert found.value == pytest.approx(100) and f"tok:{tokenize}" in found.signature
+        assert 40 < score(ONE_OFF, PERFECT, bootstrap=0, tokenize=tokenize)["bleu"].value < 80
+    codes = ("zh", "zh-CN", "ja", "th_TH", "km", "de", "tha", "jam", "")
+    found = [bleu_tokenizer(code) for code in codes]
+    assert found == ["zh", "zh", "char", "char", "char", "13a", "char", "13a", "13a"]
+    assert has_few_spaces(PERFECT * 3 + ["a b c d e f"]) and not has_few_spaces(["a b c d e f", ""])
+    with pytest.raises(UsageError, match="tokenize is 'mecab'; expected one of: 13a, intl, zh"):
+        score(PERFECT, PERFECT, tokenize="mecab")
+
+
+def test_case_counts_unless_told_otherwise():
+    for metric in ("bleu", "chrf", "ter"):
+        values = [
+            score(["THE dog runs off"], ["the DOG runs off"], [metric], 0, lowercase=lowercase)
+            for lowercase in (True, False)
+        ]
+        best = 0 if metric == "ter" else 100
+        assert values[0][metric].value == pytest.approx(best)
+        assert (values[1][metric].value == pytest.approx(best)) is (metric == "ter")
 
 
 def test_several_references_take_the_better_one():

@@ -103,6 +103,18 @@ def test_the_reward_is_highest_for_the_reference(metric):
     assert found[3] < found[1]
 
 
+def test_the_reward_of_text_without_spaces_counts_characters():
+    class Texts:
+        def decode_batch(self, ids):
+            return ["我是一个人在那里吃饭" for _ in ids]
+
+    words, signs = (
+        TextReward("bleu", Texts(), ["我是一个人在这里吃饭"], counted)([[1]], [0]).item()
+        for counted in ("13a", "zh")
+    )
+    assert words == 0 < signs < 1
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -72,6 +72,14 @@ def test_settings_reach_the_search(translator):
     assert len(set(found.tokens)) == len(found.tokens) >= 30
 
 
+def test_a_minimum_length_beyond_the_longest_raises_it(translator):
+    for beam_size in (1, 3):
+        settings = DecodingConfig(min_length=25, max_length_ratio=1.0, max_length_extra=0)
+        settings.beam_size = beam_size
+        found = translator.translate_nbest([ENGLISH[0]], decoding=settings)[0][0]
+        assert len(found.tokens) == 25
+
+
 def test_a_minimum_length_that_no_translation_may_have(translator):
     never = DecodingConfig(min_length=6, max_length_ratio=0, max_length_extra=5)
     with pytest.raises(UsageError, match="min_length is 6 and max_length_extra is 5; expected"):
