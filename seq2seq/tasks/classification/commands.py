@@ -193,15 +193,15 @@ def _texts(name: str | None, classifier: Classifier, form: str) -> Iterator[list
     ending = (name or "").lower().removesuffix(".gz").removesuffix(".xz").rpartition(".")[2]
     if form == "lines" and ending in _TABLES:
         _log.warning("%s: each line is read as a text; --format %s reads a table", name, ending)
+    where = "standard input" if name in (None, STANDARD_INPUT) else str(name)
     with _open(name) as stream:
-        parts = (texts for _, texts in chunks(stream, name or STANDARD_INPUT, _AT_ONCE))
+        parts = (texts for _, texts in chunks(stream, where, _AT_ONCE))
         if form == "lines":
             yield from parts
             return
         from seq2seq.tasks.classification.labelled import texts_of
 
         lines = list(itertools.chain.from_iterable(parts))
-    where = "standard input" if name in (None, STANDARD_INPUT) else str(name)
     yield from _in_parts(texts_of(where, lines, classifier.config.data, form))
 
 

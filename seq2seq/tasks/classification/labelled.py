@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -226,7 +227,7 @@ Rows = Iterator[tuple[int, str, Any]]  # line, text, target
 def _csv(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) -> Rows:
     rows = csv_rows(lines)
     try:
-        header = next(row for row in rows if any(row))
+        header = first_row(rows, path)
         text, label = _columns(path, header, config)
         for row in rows:
             if not row:
@@ -239,6 +240,14 @@ def _csv(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) ->
             yield rows.line_num, row[text], row[label]
     except csv.Error as error:
         raise UsageError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
+
+
+def first_row(rows: Iterable[list[str]], path: str) -> list[str]:
+    """The first row of a table that has anything in it: its header."""
+    for row in rows:
+        if any(row):
+            return row
+    raise UsageError(f"{path}: every line is blank; expected a header, and rows below it")
 
 
 def _columns(path: str, header: list[str], config: ClassDataConfig) -> tuple[int, int]:
@@ -256,8 +265,8 @@ def _column(path: str, header: list[str], key: str, name: str) -> int:
 
 
 def _tsv(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) -> Rows:
-    start = next(n for n, line in enumerate(lines, 1) if line.strip())
-    header = lines[start - 1].split("\t")
+    start = 1 + len(list(itertools.takewhile(lambda line: not line.strip(), lines)))
+    header = first_row((line.split("\t") for line in lines[start - 1 :]), path)
     named = {config.text, config.label} <= set(header)
     if not named and len(header) != 2:
         raise UsageError(

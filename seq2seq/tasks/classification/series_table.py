@@ -9,7 +9,7 @@ from typing import Any
 from seq2seq.errors import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.feature_order import feature_order
-from seq2seq.tasks.classification.labelled import Columns
+from seq2seq.tasks.classification.labelled import Columns, first_row
 from seq2seq.tasks.classification.series import Rows, Series, make_series
 from seq2seq.text.files import csv_rows
 
@@ -21,7 +21,7 @@ def read_table(
         config = dataclasses.replace(config, static=list(columns.static))
     rows = csv_rows(lines)
     try:
-        header = next(row for row in rows if any(row))
+        header = first_row(rows, path)
         if config.id not in header:
             raise UsageError(
                 f"{path}, line 1: no column {config.id!r} ('data.id'); there are: "

@@ -11,6 +11,7 @@ import pytest
 from seq2seq import UsageError
 from seq2seq.tasks.classification.config import ClassDataConfig
 from seq2seq.tasks.classification.labelled import read_texts, texts_of
+from seq2seq.tasks.classification.series_files import read_series
 from seq2seq.tasks.classification.targets import Targets, learn_targets
 from seq2seq.tasks.classification.trees import phrases_of, read_tree
 
@@ -100,6 +101,18 @@ def test_blank_lines_before_the_first_tell_nothing(tmp_path, name):
     path.write_text("\n \n\n" + FORMS[name] if "csv" not in name else "\n\n" + FORMS[name])
     found = read_texts(str(path), ClassDataConfig())
     assert list(zip(found.targets, found.inputs, strict=True)) == ROWS
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt", "trees.txt"])
+@pytest.mark.parametrize("text", ["\n\n", " \n\t\n", ",\n,,\n"])
+def test_files_with_nothing_in_them(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    for config in (ClassDataConfig(), ClassDataConfig(target="labels")):
+        with pytest.raises(UsageError):
+            read_texts(str(tmp_path / name), config)
+    if name == "a.csv":
+        with pytest.raises(UsageError):
+            read_series(str(tmp_path / name), ClassDataConfig(kind="series"))
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
