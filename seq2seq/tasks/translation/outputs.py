@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from seq2seq.command_line.files import packer_of
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 from seq2seq.text.characters import is_blank
@@ -57,7 +58,7 @@ def alignment_file(path: str | None) -> Iterator[Callable[[list[list[Translation
     from seq2seq.tasks.translation.alignments import pharaoh, word_alignment
 
     try:
-        stream = open(path, "w", encoding="utf-8")  # noqa: SIM115
+        stream = packer_of(path)(path, "wt", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--alignments {path}: cannot be written ({error.strerror})") from None
     with stream:
