@@ -14,7 +14,6 @@ from __future__ import annotations
 import codecs
 import csv
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -294,8 +293,10 @@ def _jsonl(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) 
             raise UsageError(f"{where}: not JSON ({error})") from None
         if not isinstance(values, dict) or not isinstance(values.get(config.text), str):
             raise UsageError(f"{where}: expected an object with a text {config.text!r}")
-        check_unicode(json.dumps(values, ensure_ascii=False), where)
-        yield number, values[config.text], values.get(config.label)
+        text, label = values[config.text], values.get(config.label)
+        for one in (text, *(label if isinstance(label, list) else [label])):
+            check_unicode(str(one), where)
+        yield number, text, label
 
 
 def _fasttext(path: str, lines: list[str], config: ClassDataConfig, phrases: bool) -> Rows:

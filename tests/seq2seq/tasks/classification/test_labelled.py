@@ -162,6 +162,7 @@ BAD = {
         ('{"text": 1, "label": 1}\n', "line 1: expected an object with a text 'text'"),
         ("{\n", "line 1: not JSON"),
         ('{"text": "é", "label": "a\\ud800"}\n', "line 1 holds .*half a character"),
+        ('{"text": "\\ud800", "label": "a"}\n', "line 1 holds .*half a character"),
         ('{"text": "a", "label": ["x", "y"]}\n', "line 1: several labels.*data.target: labels"),
     ],
     "a.txt": [("__label__x a\nb c\n", "line 2: a text without label: 'b c'")],
