@@ -21,7 +21,6 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 from seq2seq import load_config
 from seq2seq.command_line.overrides import split_overrides
@@ -29,10 +28,10 @@ from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
 from seq2seq.json_files import read_json
 from seq2seq.training.loop import train
+from seq2seq.training.resuming import first_difference
 
 # what says where a run writes and how fast it goes, but not what it learns
-NOT_COMPARED = {"output", "training.log_every", "training.threads", "training.tensorboard"}
-NOT_COMPARED |= {"training.trackers"}
+NOT_COMPARED = {"output", "log_every", "threads", "tensorboard", "trackers"}
 
 
 def of_fold(overrides: dict[str, str], fold: int) -> dict[str, str]:
@@ -59,28 +58,17 @@ def check_same(folder: Path, config: RunConfig) -> None:
         read = read_json(path)
         if not isinstance(read, dict):
             raise ValueError("expected an object")
-        before = flat(config_to_dict(config_from_dict(read, str(path))))
+        before = config_to_dict(config_from_dict(read, str(path)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be read ({reason}); {remedy}") from None
-    now = flat(config_to_dict(config))
-    for key in [*before, *(key for key in now if key not in before)]:
-        if key not in NOT_COMPARED and before.get(key) != now.get(key):
-            raise UsageError(
-                f"{folder}: a finished fold of another configuration: '{key}' is "
-                f"{before.get(key)!r} there and {now.get(key)!r} here; {remedy}"
-            )
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The keys of all sections by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
+    found = first_difference("", before, config_to_dict(config), NOT_COMPARED)
+    if found is not None:
+        key, old, new = found
+        raise UsageError(
+            f"{folder}: a finished fold of another configuration: '{key}' is {old!r} there and "
+            f"{new!r} here; {remedy}"
+        )
 
 
 def main() -> None:

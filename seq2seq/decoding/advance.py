@@ -125,9 +125,8 @@ def _fates(options: Options, grown: ActiveBeams, sound: Tensor, step: int) -> li
     else:
         divisor = length_divisor(step + 2, options.alpha)
     bound = grown.log_p.amax(1) / divisor  # (b,): -inf where nothing is live
-    over = (grown.best.score[:, options.n_best - 1] >= bound) | (
-        grown.count >= options.enough
-    )  # (b,)
+    worst = grown.best.score[:, options.n_best - 1]  # (b,) of those to be found
+    over = (worst >= bound) | (grown.count >= options.enough)  # (b,)
     return over.long().masked_fill(~sound.all(1), _UNSOUND).tolist()
 
 

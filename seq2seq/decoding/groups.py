@@ -61,7 +61,7 @@ def _rank(hypothesis: Hypothesis) -> tuple[bool, float]:
 
 
 def _different(hypotheses: list[Hypothesis]) -> list[Hypothesis]:
-    """Of those with the same tokens the first."""
+    """Each sequence of tokens once: the first hypothesis that has it."""
     found: dict[tuple[int, ...], Hypothesis] = {}
     for one in hypotheses:
         found.setdefault(tuple(one.tokens), one)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import unicodedata
 
-# Letters, digits and numbers (½, 5²) with what combines with them. What begins with a mark or a
-# joiner is no word: it stood after a sign, as in the red heart, U+2764 U+FE0F.
-LETTERS = r"(?:(?![\p{M}\u200c\u200d])[\w\p{N}]+)"
-
-# One letter or mark of a word, wherever it stands.
+# One letter, digit, number (½, 5²) or combining mark, wherever it stands.
 LETTER = r"[\w\p{N}]"
+
+# Letters with what combines with them. What begins with a mark or a joiner is no word: it stood
+# after a sign, as in the red heart, U+2764 U+FE0F.
+LETTERS = rf"(?:(?![\p{{M}}\u200c\u200d]){LETTER}+)"
 
 # Any other visible character with what combines with it: a flag or a family is one sign.
 SIGN = r"(?:(?![\s\x1c-\x1f])\X)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def check_same_run(path: Path, config: RunConfig) -> None:
         for section in sorted(before, key=lambda name: name != "task"):
             if section in _MAY_DIFFER:
                 continue
-            found = _first_difference(section, before[section], values.get(section))
+            found = first_difference(section, before[section], values.get(section), _MAY_CHANGE)
             if found is not None:
                 name, old, new = found
                 raise UsageError(
@@ -39,14 +40,18 @@ def check_same_run(path: Path, config: RunConfig) -> None:
     checkpoints.write_text(path, json.dumps(values, indent=1))
 
 
-def _first_difference(name: str, old: Any, new: Any) -> tuple[str, Any, Any] | None:
-    """The first key of a section whose value is another, as the configuration orders them: its
-    dotted name, the value of before and the value now."""
+def first_difference(
+    name: str, old: Any, new: Any, ignored: Collection[str]
+) -> tuple[str, Any, Any] | None:
+    """The first key of a section whose value is another, as the configuration orders them, but for
+    the ``ignored`` ones: its dotted name, the value of before and the value now. ``name`` is the
+    section's, "" that of a whole configuration."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return None if old == new else (name, old, new)
     for key in [*old, *(key for key in new if key not in old)]:
-        if key not in _MAY_CHANGE:
-            found = _first_difference(f"{name}.{key}", old.get(key), new.get(key))
+        if key not in ignored:
+            dotted = f"{name}.{key}" if name else key
+            found = first_difference(dotted, old.get(key), new.get(key), ignored)
             if found is not None:
                 return found
     return None

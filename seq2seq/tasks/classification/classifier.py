@@ -175,9 +175,12 @@ class Classifier(Pretrained[Network, ClassificationConfig]):
         several = listed("inputs", inputs, "inputs")
         return self._source([self._read(one, number) for number, one in enumerate(several, 1)])
 
-    def answers(self, source: Source, precision: Precision = "fp32") -> np.ndarray:
+    def answers(
+        self, source: Source, precision: Precision = "fp32", batch_size: int | None = None
+    ) -> np.ndarray:
         """Probabilities (N, K), or numbers (N,), of inputs that are numbers already."""
-        return self.answers_of(self.logits(source, precision=precision)[0])
+        logits, _ = self.logits(source, batch_size=batch_size, precision=precision)
+        return self.answers_of(logits)
 
     def logits(
         self, source: Source, *, batch_size: int | None = None, precision: str = "fp32"

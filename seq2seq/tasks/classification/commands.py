@@ -319,10 +319,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     # opened first: an answer of hours is not for a file that cannot be written
     with open_output(options.output) if options.output else contextlib.nullcontext() as sink:
-        logits, _ = classifier.logits(
-            source, batch_size=options.batch_size, precision=options.precision
-        )
-        answers = classifier.answers_of(logits)
+        answers = classifier.answers(source, options.precision, options.batch_size)
         if sink:
             text = answers_text(answers, labelled, targets, float(classifier.model.spread))
             sink.write(text.encode("utf-8", "replace"))

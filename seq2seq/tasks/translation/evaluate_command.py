@@ -23,6 +23,7 @@ from seq2seq.command_line.rules import Excludes, Needs
 from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 from seq2seq.tasks.translation.inputs import Given
+from seq2seq.tasks.translation.scores import BLEU_TOKENIZERS
 from seq2seq.tasks.translation.translate_command import WINDOW, translate_lines
 from seq2seq.tasks.translation.translate_options import (
     DECODING,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from seq2seq.tasks.translation.translator import Translator
 
 _log = logging.getLogger("seq2seq")
-_TOKENIZERS = ("13a", "intl", "zh", "char", "none")
 
 _EXAMPLES = """\
   seq2seq evaluate MODEL --source test.en --reference test.de --output test.out
@@ -81,7 +81,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tokenize",
-        choices=("auto", *_TOKENIZERS),
+        choices=("auto", *BLEU_TOKENIZERS),
         default="auto",
         help="what BLEU counts, as sacreBLEU has it: words and marks (13a, intl), Chinese "
         "characters (zh), all characters (char), what stands between spaces (none); auto: by "

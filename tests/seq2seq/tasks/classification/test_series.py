@@ -208,13 +208,13 @@ def test_bins_average_what_was_measured():
     assert found.times.tolist() == [10, 13]
 
 
-@pytest.mark.parametrize("kind", [np.float64, np.float32])
-@pytest.mark.parametrize("start", [0.0, 1.7e9])
+@pytest.mark.parametrize(
+    ("kind", "start"),
+    [(np.float64, 0.0), (np.float64, 1.7e9), (np.float32, 0.0)],  # which has no digits for 1.7e9
+)
 @pytest.mark.parametrize("width", [0.1, 0.25, 60.0])
 def test_what_stands_at_the_edge_of_a_bin_is_in_the_next(kind, start, width):
     """0.7 / 0.1 is a little less than 7; seconds since 1970 have fewer digits left."""
-    if kind is np.float32 and start:
-        pytest.skip("float32 does not hold such times")
     times = start + width * np.arange(1000)
     series = make_series(np.arange(1000.0), times.astype(kind))
     np.testing.assert_array_equal(averaged(series, width).values[:, 0], np.arange(1000.0))
