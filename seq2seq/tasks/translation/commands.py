@@ -7,7 +7,12 @@ from pathlib import Path
 
 from seq2seq.command_line.command import Command
 from seq2seq.command_line.options import add_model
-from seq2seq.tasks.translation import evaluate_command, shortlist_command, translate_command
+from seq2seq.tasks.translation import (
+    evaluate_command,
+    score_command,
+    shortlist_command,
+    translate_command,
+)
 
 _EXPORT_EXAMPLES = """\
   seq2seq export MODEL --format onnx -o graphs
@@ -38,6 +43,7 @@ def _export(options: argparse.Namespace) -> int:
 COMMANDS = (
     translate_command.COMMAND,
     evaluate_command.COMMAND,
+    score_command.COMMAND,
     shortlist_command.COMMAND,
     Command(
         "export", "write a translation model as ONNX graphs", _add_export, _export, _EXPORT_EXAMPLES

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from seq2seq.errors import UsageError
 from seq2seq.text.files import check_unicode
 
 # Languages that are written without spaces between sentences, by their two- or three-letter codes.
 _NO_SPACES = frozenset("zh ja th lo my km bo yue zho jpn cmn".split())
+
+
+def by_sentences(
+    documents: Sequence[str],
+    translate: Callable[[list[str]], list[str]],
+    source: str,
+    target: str,
+) -> list[str]:
+    """Each document put together again from the translations of its sentences, which
+    ``translate`` gives for those of all; ``source`` and ``target`` are languages."""
+    parts = [split_document(text, source) for text in documents]
+    translated = iter(translate([sentence for part in parts for sentence, _ in part if sentence]))
+    return [join_document(part, translated, target) for part in parts]
 
 
 def split_document(text: str, language: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.decoding.contract import StepModel
-from seq2seq.decoding.ensemble import Ensemble, EnsembleState, difference
+from seq2seq.decoding.ensemble import Ensemble, EnsembleState, check_members, difference
 from seq2seq.decoding.narrow import NarrowModel, Part
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.int8_model import Int8TranslationModel
@@ -80,6 +80,25 @@ def in_int8(model: AnyModel) -> Int8TranslationModel | EnsembleModel:
     if isinstance(model, Int8TranslationModel):
         return model
     return model.in_int8() if isinstance(model, EnsembleModel) else Int8TranslationModel(model)
+
+
+def ensemble_of(
+    models: Sequence[AnyModel], tokenizers: Sequence[tuple[Tokenizer, Tokenizer]]
+) -> EnsembleModel:
+    """The ensemble of models, each with the tokenizers of its source and target. Raises UsageError
+    for none, and for unlike vocabularies or devices."""
+    check_members([device_of(model) for model in models])
+    for side, one in zip(("source", "target"), zip(*tokenizers, strict=True), strict=True):
+        check_vocabularies(side, one)
+    return EnsembleModel(models)
+
+
+def check_savable(model: AnyModel) -> None:
+    """Raises UsageError for a model that was made of others, which can be saved."""
+    if isinstance(model, EnsembleModel):
+        raise UsageError("an ensemble is not one model and cannot be saved; save its members")
+    if isinstance(model, Int8TranslationModel):
+        raise UsageError("a model in int8 cannot be saved; save the one that it was made of")
 
 
 def device_of(model: AnyModel) -> torch.device:

@@ -74,7 +74,7 @@ def prepared_machine(
     target: Tokenizer,
     source_pad: int,
     precision: DecodingPrecision,
-    shortlist: Shortlist | None,
+    shortlist: Shortlist | None = None,
 ) -> Iterator[Machine]:
     """The model in evaluation mode, its weights prepared for steps in ``precision``. One in int8
     stays so. Raises UsageError for int8 where the machine has none."""
@@ -87,18 +87,24 @@ def prepared_machine(
 
 
 def encode_sources(
-    texts: Sequence[str], tokenizer: Tokenizer, first_line: int, longest: int = MAX_SOURCE_TOKENS
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    first_line: int,
+    longest: int = MAX_SOURCE_TOKENS,
+    done: str = "translated",
 ) -> list[list[int]]:
-    """The subwords of each text, those beyond ``longest`` left out with a warning."""
+    """The subwords of each text, those beyond ``longest`` left out with a warning; ``done``: what
+    happens to the others."""
     sources = tokenizer.encode_batch(texts)
     for number, ids in enumerate(sources, start=first_line):
         if len(ids) > longest:
             _log.warning(
-                "line %d has %d subwords; only the first %d are translated: split it into "
-                "sentences (--split-sentences)",
+                "line %d has %d subwords; only the first %d are %s: split it into sentences%s",
                 number,
                 len(ids),
                 longest,
+                done,
+                " (--split-sentences)" if done == "translated" else "",
             )
             del ids[longest:]
     return sources

@@ -206,15 +206,16 @@ def _documents(
     seed: int,
 ) -> bytes:
     """Lines of many sentences, each translated into one line."""
-    from seq2seq.tasks.translation.documents import join_document, split_document
+    from seq2seq.tasks.translation.documents import by_sentences
     from seq2seq.tasks.translation.translations import one_line
 
+    def translate(sentences: list[str]) -> list[str]:
+        found = translate_lines(translator, Given(sentences), first, settings, options, seed)
+        return [translations[0].text for translations in found]
+
     data = translator.config.data
-    parts = [split_document(line, data.source) for line in lines]
-    sentences = [sentence for part in parts for sentence, _ in part if sentence]
-    translated = translate_lines(translator, Given(sentences), first, settings, options, seed)
-    texts = iter([found[0].text for found in translated])
-    written = [one_line(join_document(part, texts, data.target)) for part in parts]
+    joined = by_sentences(lines, translate, data.source, data.target)
+    written = [one_line(text) for text in joined]
     return "".join(f"{text}\n" for text in written).encode("utf-8", "replace")
 
 

@@ -176,7 +176,8 @@ def load_translator(options: argparse.Namespace) -> Translator:
     names = models(options)
     if not names:
         raise UsageError(
-            "translate: the following arguments are required: MODEL (or --ensemble A B ...)"
+            f"{options.command}: the following arguments are required: MODEL "
+            "(or --ensemble A B ...)"
         )
     translators = load_models(options, "translation", names)
     translator = Translator.ensemble(translators) if options.ensemble else translators[0]

@@ -86,7 +86,7 @@ def translations_of(
             finished=hypothesis.finished,
             tokens=target.pieces(hypothesis.tokens),
             source_tokens=pieces,
-            attention=_trim(hypothesis.attention, len(ids)) if keep_attention else None,
+            attention=trim(hypothesis.attention, len(ids)) if keep_attention else None,
             token_scores=hypothesis.token_scores,
             missing=missing(line, required) if required else [],
         )
@@ -120,7 +120,7 @@ def all_translations(
     return results
 
 
-def _trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:
+def trim(attention: torch.Tensor | None, source_length: int) -> torch.Tensor | None:
     """The attention over real source tokens, on the CPU."""
     return None if attention is None else attention[:, :source_length].float().cpu()  # (T, S)
 

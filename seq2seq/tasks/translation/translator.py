@@ -10,39 +10,21 @@ from typing import Any, overload
 from seq2seq.arguments import check_truth, check_whole, given_or, listed_texts
 from seq2seq.decoding import Sampling
 from seq2seq.decoding.drawing import check_sampling
-from seq2seq.decoding.ensemble import check_members, members_of
+from seq2seq.decoding.ensemble import members_of
 from seq2seq.decoding.sampling import seed_of
 from seq2seq.errors import UsageError
 from seq2seq.precision import DecodingPrecision, check_precision
 from seq2seq.saved.pretrained import Pretrained
+from seq2seq.tasks.translation import saved_model, searching
 from seq2seq.tasks.translation.card import translation_card
 from seq2seq.tasks.translation.conditions import PhraseLists, encode_conditions
 from seq2seq.tasks.translation.config import DecodingConfig, TranslationConfig
-from seq2seq.tasks.translation.documents import join_document, split_document
-from seq2seq.tasks.translation.ensemble import (
-    AnyModel,
-    EnsembleModel,
-    check_vocabularies,
-    device_of,
-    in_int8,
-)
-from seq2seq.tasks.translation.int8_model import Int8TranslationModel
+from seq2seq.tasks.translation.documents import by_sentences
+from seq2seq.tasks.translation.ensemble import AnyModel, check_savable, ensemble_of, in_int8
 from seq2seq.tasks.translation.mbr import by_expected_utility
-from seq2seq.tasks.translation.saved_model import (
-    FILES,
-    read_model,
-    tokenizer_files,
-    write_tokenizers,
-)
+from seq2seq.tasks.translation.scoring import check_pairs, score_pairs
 from seq2seq.tasks.translation.search_settings import search_settings
-from seq2seq.tasks.translation.searching import (
-    MAX_SOURCE_TOKENS,
-    Machine,
-    encode_sources,
-    prepared_machine,
-    sample_all,
-    search_all,
-)
+from seq2seq.tasks.translation.searching import MAX_SOURCE_TOKENS, Machine
 from seq2seq.tasks.translation.shortlist import NO_SHORTLIST, Shortlist, learn_from_texts
 from seq2seq.tasks.translation.translations import EMPTY, Translation, all_translations, empty
 from seq2seq.text.sentencepiece import Tokenizer
@@ -63,7 +45,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
     """
 
     task = "translation"
-    files = FILES
+    files = saved_model.FILES
 
     def __init__(
         self,
@@ -84,7 +66,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
 
     @classmethod
     def _from_directory(cls, directory: Path) -> Translator:
-        return cls(*read_model(directory, cls.task))
+        return cls(*saved_model.read_model(directory, cls.task))
 
     @classmethod
     def ensemble(cls, translators: Sequence[Translator]) -> Translator:
@@ -94,15 +76,11 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
 
         It translates as any other. Tokenizers, configuration and shortlist are those of the first,
         and all translate with that where the first does; it cannot be saved, only its members can.
-
-        Raises UsageError for no translators, and for unlike vocabularies or devices.
-        """
+        Raises UsageError for no translators, and for unlike vocabularies or devices."""
         translators = members_of(translators, cls)
-        check_members([device_of(one.model) for one in translators])
-        check_vocabularies("source", [one.source_tokenizer for one in translators])
-        check_vocabularies("target", [one.target_tokenizer for one in translators])
-        first, model = translators[0], EnsembleModel([one.model for one in translators])
-        return first._with(model)
+        tokenizers = [(one.source_tokenizer, one.target_tokenizer) for one in translators]
+        model = ensemble_of([one.model for one in translators], tokenizers)
+        return translators[0]._with(model)
 
     def _with(self, model: AnyModel, readme: str | None = None) -> Translator:
         tokenizers = self.source_tokenizer, self.target_tokenizer
@@ -142,19 +120,16 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
     @property
     def tokenizer_files(self) -> tuple[str, str]:
         """The names of the source's and the target's tokenizer in a saved model."""
-        return tokenizer_files(self.source_tokenizer, self.target_tokenizer)
+        return saved_model.tokenizer_files(self.source_tokenizer, self.target_tokenizer)
 
     def write_tokenizers(self, directory: Path) -> None:
-        write_tokenizers(directory, self.source_tokenizer, self.target_tokenizer)
+        saved_model.write_tokenizers(directory, self.source_tokenizer, self.target_tokenizer)
 
     def _write_vocabulary(self, directory: Path) -> dict[str, Any]:
-        if isinstance(self.model, EnsembleModel):
-            raise UsageError("an ensemble is not one model and cannot be saved; save its members")
-        if isinstance(self.model, Int8TranslationModel):
-            raise UsageError("a model in int8 cannot be saved; save the one that it was made of")
+        check_savable(self.model)
         if self.shortlist is not None:
             self.shortlist.save(directory)
-        return write_tokenizers(directory, self.source_tokenizer, self.target_tokenizer)
+        return saved_model.write_tokenizers(directory, self.source_tokenizer, self.target_tokenizer)
 
     def _card(self, parameters: int, card: dict[str, Any] | None) -> str:
         return translation_card(self.config, parameters, card)
@@ -211,9 +186,8 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         ``decoding`` holds all settings of the search, by default those of the model's
         configuration; the first three arguments override single ones. ``beam_size=1`` is greedy
         search. ``precision="bf16"`` multiplies in bfloat16: faster where the processor has
-        instructions for it, and no longer exactly the same alone and in a batch. "int8", on a CPU
-        with 8-bit products, needs the least memory, and seldom differs alone and in a batch;
-        ``in_int8`` converts once, not in each call.
+        instructions for it, and not exactly the same alone and in a batch. "int8", on a CPU with
+        8-bit products, needs the least memory; ``in_int8`` converts once, not in each call.
 
         ``prefixes`` are what the translations begin with, one for each text or a str for all; ""
         gives the model its freedom. The model goes on from there, and may go on with the last
@@ -284,13 +258,15 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
             raise UsageError(f"n_best is {n_best}; expected 1 to {settings.beam_size} (beam_size)")
         check_precision(precision, PRECISIONS)
         check_truth(attention=attention, copy_unknown=copy_unknown)
-        sources = encode_sources(texts, self.source_tokenizer, first_line)
+        sources = searching.encode_sources(texts, self.source_tokenizer, first_line)
         conditions = encode_conditions(
             len(texts), self.target_tokenizer, first_line, prefixes, require, forbid
         )
         attends = attention or copy_unknown
         with self._machine(precision) as machine:
-            found = search_all(machine, sources, conditions, settings, n_best, attends, first_line)
+            found = searching.search_all(
+                machine, sources, conditions, settings, n_best, attends, first_line
+            )
             return all_translations(
                 sources,
                 found,
@@ -322,8 +298,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         settings and ``seed`` give the same samples, alone and among others, but where rounding,
         which depends on the batch, decides: about one word in ten thousand. Without a seed each
         call gives others. ``score`` is ``log_probability``, under the model as it is. There is no
-        attention. All else is as in ``translate_nbest``.
-        """
+        attention. All else is as in ``translate_nbest``."""
         decoding = given_or("decoding", decoding, self.config.decoding)
         settings = search_settings(decoding, None, None, None)
         sampling = Sampling(
@@ -333,9 +308,9 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         check_precision(precision, PRECISIONS)
         texts = listed_texts("texts", texts, first=check_whole("first_line", first_line))
         seed = seed_of(seed)
-        sources = encode_sources(texts, self.source_tokenizer, first_line)
+        sources = searching.encode_sources(texts, self.source_tokenizer, first_line)
         with self._machine(precision) as machine:
-            found = sample_all(machine, sources, settings, samples, sampling, seed)
+            found = searching.sample_all(machine, sources, settings, samples, sampling, seed)
             blank = [[EMPTY] * samples for _ in texts]
             source, target = self.source_tokenizer, self.target_tokenizer
             return all_translations(sources, found, source, target, blank)
@@ -356,8 +331,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
     ) -> list[list[Translation]]:
         """Draws ``samples`` translations of each text as ``sample`` does. Returns the different
         ones, sorted by their expected chrF against all, best first (Eikema & Aziz 2020). ``score``
-        is that chrF, 0 to 100. ``mbr.by_expected_utility`` does the same with an n-best list.
-        """
+        is that chrF, 0 to 100. ``mbr.by_expected_utility`` does the same with an n-best list."""
         drawn = self.sample(
             texts,
             samples=samples,
@@ -372,6 +346,32 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         )
         return [by_expected_utility(one) for one in drawn]
 
+    def score(
+        self,
+        texts: Sequence[str],
+        translations: Sequence[str],
+        *,
+        batch_size: int | None = None,
+        precision: DecodingPrecision = "fp32",
+        attention: bool = False,
+        first_line: int = 1,
+    ) -> list[Translation]:
+        """Given ``translations``, one for each text, with the log probabilities that the model
+        gives them, over all words whatever the shortlist; ``score`` is ``log_probability``. A
+        blank text has the empty translation, with log probability 0, and no other: -inf. Their
+        subwords are the tokenizer's, a search may spell a text with others. All else is as in
+        ``translate_nbest``."""
+        texts = listed_texts("texts", texts, first=check_whole("first_line", first_line))
+        translations = listed_texts("translations", translations, first=first_line)
+        check_pairs(texts, translations)
+        settings = search_settings(self.config.decoding, None, batch_size, None)
+        check_precision(precision, PRECISIONS)
+        check_truth(attention=attention)
+        source, size = self.source_tokenizer, settings.batch_size
+        sources = searching.encode_sources(texts, source, first_line, done="scored")
+        with self._machine(precision, narrow=False) as machine:
+            return score_pairs(machine, source, sources, translations, size, attention)
+
     def translate_documents(
         self,
         documents: Sequence[str],
@@ -382,19 +382,19 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
     ) -> list[str]:
         """Texts of any length, translated sentence by sentence; line breaks, blank lines and the
         spaces at both ends of a line stay. The languages are those of the configuration's 'data'.
+        Raises UsageError where the extra 'sentences' is not installed."""
 
-        Raises UsageError where the extra 'sentences' is not installed.
-        """
-        data, texts = self.config.data, listed_texts("documents", documents, "document")
-        parts = [split_document(text, data.source) for text in texts]
-        sentences = [sentence for part in parts for sentence, _ in part if sentence]
-        translated = iter(
-            self.translate(
+        def translate(sentences: list[str]) -> list[str]:
+            return self.translate(
                 sentences, decoding=decoding, precision=precision, copy_unknown=copy_unknown
             )
-        )
-        return [join_document(part, translated, data.target) for part in parts]
 
-    def _machine(self, precision: DecodingPrecision) -> AbstractContextManager[Machine]:
-        pad, shortlist = self.source_tokenizer.pad, self.shortlist if self._narrow else None
-        return prepared_machine(self.model, self.target_tokenizer, pad, precision, shortlist)
+        data, texts = self.config.data, listed_texts("documents", documents, "document")
+        return by_sentences(texts, translate, data.source, data.target)
+
+    def _machine(
+        self, precision: DecodingPrecision, narrow: bool = True
+    ) -> AbstractContextManager[Machine]:
+        shortlist = self.shortlist if narrow and self._narrow else None
+        pad, target = self.source_tokenizer.pad, self.target_tokenizer
+        return searching.prepared_machine(self.model, target, pad, precision, shortlist)

@@ -38,6 +38,8 @@ READ = [
     ("evaluate", "translation", "a.txt", LINES, ["--source", "{}", "--reference", "same"]),
     ("evaluate", "translation", "a.txt", LINES, ["--source", "same", "--reference", "{}"]),
     ("evaluate", None, "a.txt", LINES, ["--hypotheses", "{}", "--reference", "same"]),
+    ("score-translations", "translation", "a.txt", LINES, ["--source", "{}", "--target", "same"]),
+    ("score-translations", "translation", "a.txt", LINES, ["--source", "same", "--target", "{}"]),
     ("shortlist", "translation", "a.txt", LINES, ["--source", "{}", "--target", "same"]),
     ("shortlist", "translation", "a.txt", LINES, ["--source", "same", "--target", "{}"]),
     ("generate", "generation", "a.txt", "a b", ["--prompt-file", "{}", "--seed", "1"]),
@@ -212,6 +214,7 @@ def test_standard_input_by_its_name_may_be_a_file(folder, tmp_path):
 BESIDE = {  # files that are written beside what goes to standard output
     *(("evaluate", "--output"), ("evaluate-tags", "--output"), ("evaluate-captions", "--output")),
     *(("backtest", "--output"), ("translate", "--alignments"), ("evaluate-classes", "--output")),
+    ("score-translations", "--alignments"),
 }
 
 
