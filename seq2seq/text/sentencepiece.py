@@ -214,6 +214,11 @@ class Tokenizer:
             unknown=UNK,
         )
 
+    @property
+    def spells_all(self) -> bool:
+        """Whether what has no subword is spelt in bytes, so that nothing is unknown."""
+        return bool(self._subwords.byte_ids)
+
     @cached_property
     def _words_apart(self) -> bool:
         """Whether no subword spans a space, so that words can be segmented one by one."""

@@ -73,6 +73,13 @@ METHODS = {
     ),
     ("translation", "sample"): ({"texts": ["a"]}, {"texts": TEXTS, **DRAWING, **LINES}),
     ("translation", "minimum_bayes_risk"): ({"texts": ["a"]}, {"texts": TEXTS, **DRAWING, **LINES}),
+    ("translation", "score"): (
+        {"texts": ["a dog"], "translations": ["ein hund"]},
+        {
+            "texts": TEXTS, "translations": TEXTS, "batch_size": [*WHOLE, 0],
+            "precision": PRECISION, "attention": TRUTH, **LINES,
+        },
+    ),
     ("translation", "learn_shortlist"): (
         {"sources": ["a dog"], "targets": ["ein hund"]},
         {"sources": TEXTS, "targets": TEXTS, "words": [*WHOLE, 0], "frequent": WHOLE},

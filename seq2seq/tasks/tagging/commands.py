@@ -191,6 +191,7 @@ def _sentences(
     data = _data(options, tagger, name)
     features = feature_sources(data)
     form, lines = _columns(decode_lines(source, name), name, data)
+    _check_words_column(options, "tag", name, form)
     rest = blocks(lines, name, form, wordless=not options.json)
     place, beside = 0, [0] * len(features)
     while part := list(islice(rest, size)):
@@ -217,6 +218,14 @@ def _columns(
     if form == "json":
         raise UsageError(f"{name}: JSON lines; --columns expects a word a line, or CoNLL-U")
     return form, rest
+
+
+def _check_words_column(options: argparse.Namespace, command: str, name: str, form: str) -> None:
+    """Columns alone have a column of words that may be told."""
+    if options.words is not None and form != "columns":
+        raise UsageError(
+            f"{command}: --words goes with columns, and {name} is {form}: there it does nothing"
+        )
 
 
 def _check_words_alone(options: argparse.Namespace, tagger: Tagger) -> None:
@@ -246,11 +255,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     tagger: Tagger = load_model(options, "tagging")
     data = _data(options, tagger, options.data)
     form = format_of(options.data, data.format)
-    if options.words is not None and form != "columns":
-        raise UsageError(
-            f"evaluate-tags: --words goes with DATA in columns, and {options.data} is {form}: "
-            "there it does nothing"
-        )
+    _check_words_column(options, "evaluate-tags", options.data, form)
     sentences = load_sentences(options.data, data, tagger.vocabulary.combining)
     names = [feature.name for feature in tagger.vocabulary.features]
     started = time.perf_counter()

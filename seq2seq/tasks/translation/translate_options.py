@@ -181,6 +181,11 @@ def load_translator(options: argparse.Namespace) -> Translator:
         )
     translators = load_models(options, "translation", names)
     translator = Translator.ensemble(translators) if options.ensemble else translators[0]
+    if getattr(options, "copy_unknown", False) and translator.target_tokenizer.spells_all:
+        raise UsageError(
+            f"{options.command}: --copy-unknown does nothing here: the model's vocabulary spells "
+            "every letter ('tokenizer.byte_fallback'), so no word is unknown; leave it out"
+        )
     if options.shortlist:
         translator = translator.with_shortlist()
     return translator.in_int8() if options.precision == "int8" else translator

@@ -362,7 +362,7 @@ class Translator(Pretrained[AnyModel, TranslationConfig]):
         subwords are the tokenizer's, a search may spell a text with others. All else is as in
         ``translate_nbest``."""
         texts = listed_texts("texts", texts, first=check_whole("first_line", first_line))
-        translations = listed_texts("translations", translations, first=first_line)
+        translations = listed_texts("translations", translations, "translation", first_line)
         check_pairs(texts, translations)
         settings = search_settings(self.config.decoding, None, batch_size, None)
         check_precision(precision, PRECISIONS)

@@ -209,8 +209,12 @@ def test_other_columns(run, model, tmp_path):
     assert out.startswith("ner: F1")
     status, _, err = run("evaluate-tags", model, path, "--labels", "pos=1")
     assert status == 2 and "the model labels ner, pos" in err
+    (tmp_path / "a.conllu").write_text("1\tAnn" + "\t_" * 8 + "\n")
+    options = ("--columns", "--words", "1", "--input", tmp_path / "a.conllu")
+    status, _, err = run("tag", model, *options)
+    assert status == 2 and "--words goes with columns, and " in err and "is conllu" in err
     status, _, err = run("evaluate-tags", model, tmp_path / "a.jsonl", "--words", "3")
-    assert status == 2 and "--words goes with DATA in columns" in err
+    assert status == 2 and "--words goes with columns" in err
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from seq2seq import Translator
+from seq2seq.config.vocabulary import TokenizerConfig
 from seq2seq.errors import UsageError
 from seq2seq.tasks.translation.copying import with_copies
-from tests.seq2seq.tasks.translation.models import make_translator
+from seq2seq.tasks.translation.model import TranslationModel
+from seq2seq.text.sentencepiece import Tokenizer
+from tests.seq2seq.tasks.translation.models import ENGLISH, GERMAN, make_translator
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,16 @@ def test_by_python_and_command(run, tmp_path):
     given = "\n".join(texts).encode() + b"\n"
     _, out, _ = run("translate", tmp_path / "model", "--copy-unknown", stdin=given)
     assert out.splitlines() == copied
+
+
+def test_where_nothing_is_unknown_the_option_is_refused(run, tmp_path):
+    config = TokenizerConfig(vocab_size=330, kind="bpe", byte_fallback=True)
+    tokenizer = Tokenizer.train((ENGLISH + GERMAN) * 3, config)
+    whole = make_translator()
+    model = TranslationModel(whole.config.model, len(tokenizer), len(tokenizer))
+    Translator(model, tokenizer, tokenizer, whole.config).save_pretrained(tmp_path / "model")
+    status, _, err = run("translate", tmp_path / "model", "--copy-unknown", stdin=b"a dog\n")
+    assert status == 2 and "--copy-unknown does nothing here" in err
 
 
 def test_without_attention_there_is_nothing_to_copy_by():
