@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kernels.modules.fx import recorded
 from kernels.modules.options import elman_kind, zoneout_pair
 from kernels.modules.parameters import (
     State,
@@ -53,6 +54,8 @@ class _Cell(nn.Module):
     def forward(self, input: Tensor, hx: State | None = None) -> State:
         """input (B, I) or (I,), hx (B, H) or (H,), zero when None; for LSTM a pair of these
         -> the new state, shaped as hx. Raises ValueError that names the wrong argument."""
+        if (call := recorded(self, input, hx)) is not None:
+            return call
         if input.dim() not in (1, 2):
             raise ValueError(f"input: found {input.dim()} dimensions; expected 1 or 2")
         if input.size(-1) != self.input_size:

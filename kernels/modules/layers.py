@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kernels.common.lengths import check_lengths
 from kernels.common.registration import opaque
+from kernels.modules.fx import recorded
 from kernels.modules.options import DEFAULTS, LayerOptions, elman_kind
 from kernels.modules.parameters import (
     State,
@@ -112,6 +113,8 @@ class _Layers(nn.Module):
         """
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx, lengths, resets)
+        if (call := recorded(self, input, hx, lengths=lengths, resets=resets)) is not None:
+            return call
         if input.dim() not in (2, 3):
             raise ValueError(
                 f"input: found {input.dim()} dimensions; expected 2 (one sequence) or 3 (batch)"

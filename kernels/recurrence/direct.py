@@ -26,6 +26,7 @@ from kernels.common.gates import GATES
 from kernels.common.precision import Precision, precision, without_autocast
 from kernels.common.registration import Operation, Structure, gradients_again, opaque
 from kernels.recurrence import onednn, ragged, reference
+from kernels.recurrence.packing import time_major
 
 # By direction weight_ih, weight_hh, bias_ih, bias_hh; a bias may be None.
 Layer = list[tuple[Any, ...]]
@@ -123,6 +124,8 @@ def _well_shaped(kind: str, inputs: Tensor, layers: list[Layer]) -> bool:
                 return False
             if any(bias is not None and bias.shape != (rows,) for bias in biases):
                 return False
+            if (biases[0] is None) != (layers[0][0][2] is None) or biases.count(None) == 1:
+                return False  # the operators know all biases or none
         features = len(layer) * size
     return inputs.numel() > 0
 
@@ -174,11 +177,11 @@ def _whole(
         assert cell is not None
         outputs, hidden, cell = torch.lstm(inputs, [hidden, cell], *rest)
         if not both and outputs.grad_fn is not None:  # whose backward pass reads its outputs
-            layout = torch.contiguous_format if inputs.is_contiguous() else torch.preserve_format
+            layout = torch.preserve_format if time_major(inputs) else torch.contiguous_format
             return outputs.clone(memory_format=layout), hidden, cell
     else:
         outputs, hidden = _WHOLE[kind](inputs, hidden, *rest)
-    return outputs.contiguous() if inputs.is_contiguous() else outputs, hidden, cell
+    return outputs if time_major(inputs) else outputs.contiguous(), hidden, cell
 
 
 def _lstm_layer(
@@ -217,7 +220,9 @@ def _read(
         if own[2] is None:
             own = (*own[:2], *(own[1].new_zeros(4 * size),) * 2)
         own = [w if w.dtype == dtypes.product else w.to(dtypes.product) for w in own]
-        found.append([*own, *(state[d if state.size(0) > 1 else 0] for state in states)])
+        # oneDNN reads states as if they lay side by side, whatever their strides say
+        own_states = (state[d if state.size(0) > 1 else 0].contiguous() for state in states)
+        found.append([*own, *own_states])
     return found
 
 
@@ -233,7 +238,7 @@ def _run(
             )
             for d, own in enumerate(read)
         ]
-    batch_first = inputs.is_contiguous()
+    batch_first = not time_major(inputs)
     sequences = [s[0].transpose(0, 1) if batch_first else s[0] for s in sides]
     if len(sides) == 2:
         outputs = torch.cat(sequences, 2)
@@ -320,8 +325,8 @@ def _backward(
         sides.append(
             torch.ops.aten.mkldnn_rnn_layer_backward.default(
                 x, *own, sequence, sequence[0 if d else -1], last, part,
-                None if d_hidden is None else d_hidden[d].to(dtypes.product),
-                None if d_cell is None else d_cell[d].to(dtypes.state),
+                None if d_hidden is None else d_hidden[d].to(dtypes.product).contiguous(),
+                None if d_cell is None else d_cell[d].to(dtypes.state).contiguous(),
                 d == 1, _LSTM, size, 1, True, True, False, [], False, space,
             )
         )  # fmt: skip
@@ -329,8 +334,8 @@ def _backward(
     if wanted[0]:
         total = sides[0][0] if directions == 1 else sides[0][0].add_(sides[1][0])
         total = total.transpose(0, 1)  # (B, T, I)
-        batch_first = inputs.is_contiguous()
-        found[0] = onednn.owned(total, inputs.dtype) if batch_first else total.to(inputs.dtype)
+        lies_by_time = time_major(inputs)
+        found[0] = total.to(inputs.dtype) if lies_by_time else onednn.owned(total, inputs.dtype)
     for place in (1, 2):
         if wanted[place]:
             parts = [side[4 + place] for side in sides]

@@ -151,8 +151,8 @@ def backward(
             torch.ops.aten.mkldnn_rnn_layer_backward(
                 inputs, *given[d], sequence,
                 sequence[0 if reverse[d] else -1], saved.cells[d], parts[d],
-                None if d_hidden is None else d_hidden[d].to(dtypes.product),
-                None if d_cell is None else d_cell[d].to(dtypes.state), reverse[d],
+                None if d_hidden is None else d_hidden[d].to(dtypes.product).contiguous(),
+                None if d_cell is None else d_cell[d].to(dtypes.state).contiguous(), reverse[d],
                 _LSTM, size, 1, True, True, False, [], False, spaces[d][0],
             )
         )  # fmt: skip
@@ -196,7 +196,10 @@ def _given(dtypes: Precision, arguments: Arguments) -> list[tuple[Tensor, ...]]:
         absent_bias if bias is None else each(bias, dtypes.product)
         for bias in (arguments.bias_ih, arguments.bias_hh)
     ]
-    states = each(arguments.hidden, dtypes.product), each(arguments.cell, dtypes.state)
+    states = (  # oneDNN reads them as if they lay side by side, whatever their strides say
+        tuple(own.contiguous() for own in each(state, dtype))
+        for state, dtype in ((arguments.hidden, dtypes.product), (arguments.cell, dtypes.state))
+    )
     return list(zip(*weights, *biases, *states, strict=True))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.recurrence.packing import time_major
+
 _OPERATORS = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
 
 
@@ -33,7 +35,7 @@ def run(
         rows, *after = _OPERATORS[kind](packed, sizes, states[0], *rest)
     padded, _ = torch._VF._pad_packed_sequence(rows, sizes, True, 0.0, inputs.size(1))
     outputs = padded.index_select(0, back)
-    if not inputs.is_contiguous():  # time leads in memory, as in the inputs
+    if time_major(inputs):  # time leads in memory, as in the inputs
         outputs = outputs.transpose(0, 1).contiguous().transpose(0, 1)
     hidden, *cells = (state.index_select(1, back) for state in after)
     return outputs, hidden, cells[0] if cells else None

@@ -312,3 +312,22 @@ def test_second_derivatives_after_autocast_are_not_rounded():
     (once,) = torch.autograd.grad(total, tensors[3], retain_graph=True)
     (twice,) = torch.autograd.grad(total, tensors[3], create_graph=True)
     torch.testing.assert_close(twice, once, rtol=1e-4, atol=1)
+
+
+@pytest.mark.parametrize("hidden", ["lengths", "mask"])
+def test_what_concat_leaves_out_may_hold_anything(hidden):
+    torch.manual_seed(0)
+    query, keys, values = torch.randn(2, 2, 3), torch.randn(2, 4, 3), torch.randn(2, 4, 5)
+    projection = torch.randn(6, 6, requires_grad=True)
+    weight = torch.randn(6)
+    there = {"lengths": torch.tensor([3, 0])}
+    if hidden == "mask":
+        there = {"mask": torch.arange(4) < torch.tensor([[3], [0]])}
+    found = []
+    for filler in (0.0, float("nan")):
+        for tensor in (keys, values):
+            tensor[0, 3], tensor[1] = filler, filler
+        context = kernels.concat_attention(query, keys, values, projection, weight, **there)
+        (gradient,) = torch.autograd.grad(context.square().sum(), projection)
+        found.append((context, gradient))
+    torch.testing.assert_close(*found)
