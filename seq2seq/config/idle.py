@@ -45,6 +45,8 @@ _RULES = (
         "training.start_from",
         lambda path: path is None,
     ),
+    # and so are the season and the calendar of a forecasting model
+    _Rule("data.season data.calendar", "training.start_from", lambda path: path is None),
     _Rule("tokenizer.sampling", "tokenizer.kind", _one_of("unigram", "bpe")),
     _Rule("data.rename", "data.target", _one_of("label", "labels")),
     _Rule("tokenizer.vocab_size tokenizer.kind", "tokenizer.model", lambda path: path is None),

@@ -5,6 +5,7 @@
     lengths        (N,) T of each series; default: one series, or N equal ones
     names          (N,) text; default: 1, 2, ...
     starts         (N,) datetime64, or whole numbers; default: 0
+    zone           text, as "Europe/Berlin", where starts are instants in UTC; default: none
     step           text, as pandas names it ("h", "D"), or a whole number; default: 1
     targets        (C,) names; default: target, or target1, target2, ...
     known          (sum of T + F, K) covariates known ahead
@@ -32,9 +33,10 @@ from seq2seq.array_files import (
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.times import Step, check_dates, reach_told, shown, step_named
+from seq2seq.tasks.forecasting.zones import is_zone
 
 ARRAYS = (
-    *("values", "lengths", "names", "starts", "step", "targets"),
+    *("values", "lengths", "names", "starts", "zone", "step", "targets"),
     *("known", "known_lengths", "known_names", "past", "past_names"),
 )
 _STATIC = "static."
@@ -54,6 +56,8 @@ def write_arrays(series: SeriesSet, path: str | Path) -> None:
         "targets": np.array(series.targets),
         **{_STATIC + name: column for name, column in series.static.items()},
     }
+    if series.zone is not None:
+        found["zone"] = np.array(series.zone)
     if series.known is not None and series.known_offsets is not None:
         found["known"] = series.known
         found["known_lengths"] = np.diff(series.known_offsets)
@@ -91,6 +95,7 @@ def read_arrays(path: Path) -> SeriesSet:
         else _offsets(whole_numbers(path, "known_lengths", arrays.get("known_lengths", lengths))),
         tuple(str(one) for one in arrays.get("known_names", [])),
         {n.removeprefix(_STATIC): _static(a) for n, a in arrays.items() if n.startswith(_STATIC)},
+        zone=_zone(path, arrays, step),
         past=arrays.get("past"),
         past_names=tuple(str(one) for one in arrays.get("past_names", [])),
     )
@@ -108,10 +113,10 @@ def _check_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise UsageError(
             f"{path}: {what}; expected values and some of {', '.join(ARRAYS[1:])}, static.NAME"
         )
-    one = [name for name in arrays if name not in ("values", "step", "known", "past")]
+    one = [name for name in arrays if name not in ("values", "step", "zone", "known", "past")]
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(one, (1,))
     tables = {"values": (1, 2, 3), "known": (2,), "past": (2,)}
-    check_dimensions(path, arrays, {**shapes, **tables, "step": (0,)})
+    check_dimensions(path, arrays, {**shapes, **tables, "step": (0,), "zone": (0,)})
     for name in ("known", "past"):
         table = arrays.get(name)
         if table is not None and table.dtype.kind not in "fiub":
@@ -129,6 +134,18 @@ def _starts(path: Path, arrays: dict[str, np.ndarray], step: Step, count: int) -
     if step.dated:
         check_dates(starts, lambda row: f"{path}: 'starts' of series {row + 1}")
     return starts.astype("datetime64[ns]" if step.dated else np.int64)
+
+
+def _zone(path: Path, arrays: dict[str, np.ndarray], step: Step) -> str | None:
+    if "zone" not in arrays:
+        return None
+    zone = str(arrays["zone"])
+    if not is_zone(zone) or not step.dated:
+        raise UsageError(
+            f"{path}: 'zone' is {zone!r}, and 'step' is {step}; expected a time zone such as "
+            "Europe/Berlin, UTC or UTC+02:00, and a step such as h"
+        )
+    return zone
 
 
 def _check_sizes(path: Path, series: SeriesSet) -> None:
@@ -172,12 +189,28 @@ def _check_times(path: Path, series: SeriesSet) -> None:
         reach = np.diff(series.known_offsets)
     if (lengths < 1).any() or (reach < lengths).any():
         raise UsageError(f"{path}: lengths must be at least 1, known_lengths at least lengths")
+    _check_starts(path, series)
     fits = series.step.fits(series.starts, reach - 1)
     if not fits.all():
         row = int((~fits).argmax())
         raise UsageError(
             f"{path}: series {str(series.names[row])!r}, of {lengths[row]:,} steps ({series.step}) "
             f"from {shown(series.starts[row])}: {reach_told(series.step)}"
+        )
+
+
+def _check_starts(path: Path, series: SeriesSet) -> None:
+    """Each series begins at a time that its step has: no Saturday for business days."""
+    step, starts = series.step, series.starts
+    right = step.times(starts, np.zeros(len(starts), np.int64)) == starts
+    if step.unit == "months":  # the same day of every month
+        days = starts.astype("datetime64[D]")
+        right &= (days - starts.astype("datetime64[M]").astype("datetime64[D]")).astype(int) < 28
+    if not right.all():
+        row = int((~right).argmax())
+        raise UsageError(
+            f"{path}: series {str(series.names[row])!r} starts at {shown(starts[row])}, which is "
+            f"none that the step {step} has"
         )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seq2seq.arguments import check_whole
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.dates import steps_before
 from seq2seq.tasks.forecasting.evaluation import Scores, evaluate, naive_forecasts
@@ -138,10 +140,10 @@ class Backtest:
 
 def backtest(
     forecaster: Forecaster,
-    series: SeriesSet,
+    series: Series | Sequence[Series],
     horizon: int | None = None,
     *,
-    first: int | str | None = None,
+    first: int | str | datetime | None = None,
     stride: int | None = None,
     levels: Sequence[float] | None = None,
     lower: float | None = None,
@@ -149,7 +151,7 @@ def backtest(
     precision: Precision = "fp32",
 ) -> Backtest:
     """Forecast each series from all its origins, ``stride`` steps apart (default: the horizon),
-    whose whole horizon is known.
+    whose whole horizon is known. ``series``: what ``Forecaster.read`` gives, or Series.
 
     ``first`` is the first origin: a number of steps that are seen before it (at least one is), or a
     date, from which on is forecast, by the clocks of the series' zone unless it has an offset
@@ -161,11 +163,10 @@ def backtest(
             are numbers; see ``Forecaster.forecast``.
         RunError: the model gives no numbers.
     """
+    series = forecaster.packed(series)
     forecaster.check(series)
     asked = forecaster.asked(horizon, levels=levels, lower=lower, upper=upper)
-    stride = asked.horizon if stride is None else stride
-    if stride < 1:
-        raise UsageError(f"stride is {stride}; expected a whole number of at least 1")
+    stride = check_whole("stride", asked.horizon if stride is None else stride, 1)
     where = _origins(series, asked.horizon, first, stride)
     found = forecaster.predict(series, where, asked, precision)
     season, context = forecaster.encoding.season, forecaster.config.model.context
@@ -181,18 +182,20 @@ def backtest(
     )
 
 
-def _origins(series: SeriesSet, horizon: int, first: int | str | None, stride: int) -> Origins:
+def _origins(
+    series: SeriesSet, horizon: int, first: int | str | datetime | None, stride: int
+) -> Origins:
     """All origins from ``first`` on, in the order of series and time."""
+    if isinstance(first, datetime):
+        first = first.isoformat()
     latest = series.lengths - horizon
     if first is None:
         begins = latest
     elif isinstance(first, str):
         expected = "a number of steps, or a date: 2024-05-01"
         begins = steps_before(series, first, "the first origin is", expected)
-    elif first < 0:
-        raise UsageError(f"the first origin is {first}; expected at least 0 steps before it")
     else:
-        begins = np.full(len(series), first)
+        begins = np.full(len(series), check_whole("the first origin", first, 0))
     begins = np.maximum(begins, 1)  # something is seen before every origin
     counts = np.where(begins <= latest, (latest - begins) // stride + 1, 0)
     if not counts.any():

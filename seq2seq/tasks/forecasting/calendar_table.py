@@ -21,10 +21,13 @@ _MOST: Final = 1 << 20  # times of a table: 64 MB with four phases of four featu
 
 class CalendarTable:
     """The features of the phases ``names`` at any step of ``series``, from ``before`` steps before
-    its first to ``after`` steps behind its last."""
+    its first to ``after`` steps behind its last; by the clocks of ``zone``, see
+    ``calendar_features``."""
 
-    def __init__(self, series: SeriesSet, names: Sequence[str], before: int, after: int) -> None:
-        self._series, self._names = series, tuple(names)
+    def __init__(
+        self, series: SeriesSet, names: Sequence[str], before: int, after: int, zone: str | None
+    ) -> None:
+        self._series, self._names, self._zone = series, tuple(names), zone
         self._asked, self._before = 0, before
         self._table: np.ndarray | None = None  # (times, K) float32
         self._count = _MOST + 1  # times of the table
@@ -42,8 +45,8 @@ class CalendarTable:
             self._asked += rows.size
             if self._count > _MOST or self._asked <= self._count:
                 times = self._series.step.times(self._series.starts[index][:, None], rows)
-                return calendar_features(times, self._names, self._series.zone)
+                return calendar_features(times, self._names, self._zone)
             steps = np.arange(-self._before, self._count - self._before)
             times = self._series.step.times(self._origin, steps)
-            self._table = calendar_features(times, self._names, self._series.zone)
+            self._table = calendar_features(times, self._names, self._zone)
         return self._table[self._shift[index][:, None] + rows]

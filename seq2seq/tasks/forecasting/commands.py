@@ -143,7 +143,7 @@ def _text(forecasts: Sequence[Forecast], as_json: bool) -> str:
 
     if as_json:
         return "".join(json_of(one) + "\n" for one in forecasts)
-    return frame_of(forecasts).to_csv(index=False, float_format="%.8g")
+    return frame_of(forecasts).to_csv(index=False, float_format="%.12g")
 
 
 def _add_backtest(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,20 @@ from seq2seq.tasks.forecasting.calendar_features import features_of, resolve
 from seq2seq.tasks.forecasting.config import ForecastConfig
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 from seq2seq.tasks.forecasting.times import Step, step_named
+from seq2seq.tasks.forecasting.zones import is_zone
 
 ENCODING_FILE = "encoding.json"
 SERIES = "series"  # the category that ``model.series_embedding`` makes of a series' name
 # the deviation of a covariate that does not vary in training: nothing is learned of it, and where
 # it varies later, it says nothing either
 _SILENT = float(LARGEST)
-# fields that encodings of before do not have
-_LATER = {"past_names", "past_mean", "past_deviation", "texts"}
+# fields that encodings of before do not have: none, or those of one of two times
+_LATEST = {"zone", "day_first"}
+_LATER: tuple[set[str], ...] = (
+    set(),
+    _LATEST,
+    {*_LATEST, "past_names", "past_mean", "past_deviation", "texts"},
+)
 _SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
 
 
@@ -49,6 +57,8 @@ class Encoding:
     past_mean: tuple[float, ...] = ()  # (J,)
     past_deviation: tuple[float, ...] = ()
     texts: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # of covariates
+    zone: str | None = None  # whose clocks the calendar is of; None: those of the series forecast
+    day_first: bool | None = None  # how dates such as 1/2/2024 are meant; None: not known
 
     @property
     def features(self) -> int:
@@ -70,12 +80,17 @@ class Encoding:
     def from_dict(cls, values: dict[str, Any]) -> Encoding:
         """Raises TypeError, ValueError or KeyError for values that are none."""
         fields = {field.name for field in dataclasses.fields(cls)}
-        if values.keys() not in (fields, fields - _LATER):
+        if values.keys() - fields or fields - values.keys() not in _LATER:
             raise KeyError(f"expected the keys {', '.join(sorted(fields))}")
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         for key in ("categories", "numbers", "texts"):
             values[key] = {name: tuple(one) for name, one in values.get(key, {}).items()}
         step_named(values["step"])
+        zone, day_first = values.get("zone"), values.get("day_first")
+        if zone is not None and not is_zone(zone):
+            raise ValueError(f"zone is {zone!r}")
+        if day_first not in (None, True, False):
+            raise ValueError(f"day_first is {day_first!r}")
         found = cls(**values)
         found._check_sizes()
         return found
@@ -135,7 +150,8 @@ class Encoding:
             order = np.argsort(known)
             ordered = np.asarray(known)[order]
             place = np.searchsorted(ordered, values).clip(max=len(known) - 1)
-            columns.append(np.where(ordered[place] == values, order[place] + 1, 0))
+            found = np.where(ordered[place] == values, order[place] + 1, 0)
+            columns.append(_by_number(found, values, known))
         return np.stack(columns, 1) if columns else np.zeros((len(series), 0), dtype=np.int64)
 
     def static_numbers(self, series: SeriesSet) -> np.ndarray:
@@ -146,6 +162,31 @@ class Encoding:
         ]
         found = np.stack(columns, 1) if columns else np.zeros((len(series), 0))
         return found.astype(np.float32)
+
+
+def _by_number(codes: np.ndarray, values: np.ndarray, known: Sequence[str]) -> np.ndarray:
+    """``codes`` (N,), where 0 stands for a text that is not among the ``known``, with those of
+    texts that are the same whole number: a table that holds nothing else is read as numbers, and
+    "1" as 1.0, "001" as 1."""
+    unseen = np.flatnonzero(codes == 0)
+    if not len(unseen):
+        return codes
+    numbers: dict[int, int] = {}
+    for place, text in enumerate(known, start=1):
+        number = _whole(text)
+        if number is not None:  # of two that are one number neither is meant
+            numbers[number] = 0 if number in numbers else place
+    found = codes.copy()
+    for row in unseen:
+        number = _whole(str(values[row]))
+        found[row] = 0 if number is None else numbers.get(number, 0)
+    return found
+
+
+def _whole(text: str) -> int | None:
+    """The whole number that a text is."""
+    found = re.fullmatch(r"([-+]?\d{1,18})(\.0*)?", text)
+    return int(found[1]) if found else None
 
 
 def save_encoding(encoding: Encoding, directory: Path) -> None:
@@ -188,6 +229,11 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
         else:
             categories[name] = tuple(sorted(set(column.astype(str).tolist())))
     if config.model.series_embedding:
+        if SERIES in series.static:
+            raise UsageError(
+                f"a static column is named {SERIES!r}, which is what 'model.series_embedding' "
+                "calls the names of the series; rename the column, or leave that key out"
+            )
         categories[SERIES] = tuple(sorted(set(series.names.astype(str).tolist())))
     return Encoding(
         series.targets,
@@ -206,6 +252,8 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
         tuple(past_mean.tolist()),
         tuple(past_deviation.tolist()),
         dict(series.texts),
+        series.zone,
+        series.day_first,
     )
 
 

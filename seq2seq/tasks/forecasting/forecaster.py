@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_PATHS = 10_000
+_log = logging.getLogger("seq2seq")
 
 
 class Forecaster(Pretrained[Model, ForecastConfig]):
@@ -135,6 +137,7 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             past=columns.past or self.encoding.past_names,
             step=step_named(self.encoding.step),
             texts=self.encoding.texts,
+            day_first=self.encoding.day_first,
         )
 
     def read(self, location: str | os.PathLike[str]) -> SeriesSet:
@@ -180,14 +183,21 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             lower=lower,
             upper=upper,
         )
-        kind = type(history).__name__
-        if isinstance(history, Series):
-            history = [history]
-        listed = isinstance(history, Sequence)
-        whole = isinstance(history, SeriesSet)  # which makes its series when it is asked
-        if not listed or not (whole or all(isinstance(one, Series) for one in history)):
-            raise UsageError(f"history is {kind}; expected a Series or a list of them")
-        return self._forecast(pack(history), asked, precision)
+        return self._forecast(self.packed(history), asked, precision)
+
+    @staticmethod
+    def packed(history: Series | Sequence[Series]) -> SeriesSet:
+        """One set of a series, of several, or of what is one already. Raises UsageError for
+        anything else."""
+        if isinstance(history, SeriesSet):  # which makes its series when it is asked
+            return history
+        several = [history] if isinstance(history, Series) else history
+        if not isinstance(several, Sequence) or not all(isinstance(s, Series) for s in several):
+            raise UsageError(
+                f"history is {type(history).__name__}; expected a Series or a list of them "
+                "(forecast_frame takes pandas frames)"
+            )
+        return pack(several)
 
     def forecast_frame(
         self,
@@ -235,6 +245,11 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
 
     def _forecast(self, series: SeriesSet, asked: Asked, precision: Precision) -> list[Forecast]:
         self.check(series)
+        if asked.calibration is not None and not self._has_widths():
+            _log.warning(
+                "the model gives points alone: its training had too few validation values to learn "
+                "the widths of intervals ('data.split'), so every quantile is the forecast itself"
+            )
         check_future(series, asked.horizon)
         check_times(series, asked.horizon)
         origins = series.lengths
@@ -257,6 +272,11 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
                 )
             )
         return forecasts
+
+    def _has_widths(self) -> bool:
+        """Whether quantiles differ from the forecast."""
+        models = [one.model for one in (self, *self.others)]
+        return any(one.config.head != "point" or bool(one.offsets.any()) for one in models)
 
     @property
     def counts(self) -> bool:

@@ -174,7 +174,8 @@ def predict_windows(
     up: products of one shape give a row the same bits whatever the rows beside it.
     """
     device = next(model.parameters()).device
-    drawn = asked.paths or (asked.default_paths if model.samples else 0)
+    # mean and quantiles come from no fewer paths because fewer are to be given
+    drawn = max(asked.paths, asked.default_paths if model.samples else 0)
     block = max(1, SAMPLED_ROWS // drawn) if model.samples else BLOCK
     levels = torch.tensor(sorted({0.5, *asked.levels}), dtype=torch.float64)
     kept = [i for i, level in enumerate(levels.tolist()) if level in asked.levels]
@@ -199,7 +200,8 @@ def predict_windows(
         )
         paths = None
         if asked.paths and found.paths is not None:
-            paths = _own(found.paths[:count], shift[:, None], scale[:, None], asked.horizon, log)
+            given = found.paths[:count, : asked.paths]
+            paths = _own(given, shift[:, None], scale[:, None], asked.horizon, log)
         if model.config.head == "negative_binomial":  # counts
             quantiles = quantiles.round()
             paths = None if paths is None else paths.round()

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
@@ -36,15 +36,16 @@ from seq2seq.errors import UsageError
 from seq2seq.public_data import missing_hint
 from seq2seq.tasks.forecasting.arrays import ARRAYS, read_arrays
 from seq2seq.tasks.forecasting.config import ForecastDataConfig
-from seq2seq.tasks.forecasting.regular import fill_gaps, parse_times, regular_step
+from seq2seq.tasks.forecasting.regular import Times, fill_gaps, parse_times, regular_step
 from seq2seq.tasks.forecasting.series import UNNAMED
 from seq2seq.tasks.forecasting.series_set import SeriesSet, check_values
-from seq2seq.tasks.forecasting.tables import read_stream, read_table
+from seq2seq.tasks.forecasting.tables import Names, read_stream, read_table
 from seq2seq.tasks.forecasting.text_columns import Covariates, Texts, numbers, read_covariates
 from seq2seq.tasks.forecasting.times import Step, step_named
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
+    from pandas import Series as Column
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Columns:
     gaps: Literal["error", "fill", "ignore"] = "error"
     past: tuple[str, ...] = ()
     texts: Texts | None = None  # of known and past columns; None: those of the table
+    day_first: bool | None = None  # how dates such as 1/2/2024 are meant; None: the table tells
 
 
 def columns_of(data: ForecastDataConfig) -> Columns:
@@ -86,7 +88,7 @@ def read_series(location: str, columns: Columns) -> SeriesSet:
         series = read_arrays(path)
         check_values(series)
         return series
-    return series_of_frame(_read_table(path), columns, location)
+    return series_of_frame(_read_table(path, columns), columns, location)
 
 
 def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> SeriesSet:
@@ -94,16 +96,22 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
     if location is not None:
         return read_series(location, columns)
     try:
-        frame = read_stream(stream, "standard input")
+        frame = read_stream(stream, "standard input", _named(columns))
     except UNREADABLE as error:
         reason = reason_of(error)
         raise UsageError(f"standard input: cannot be read as a CSV table ({reason})") from None
     return series_of_frame(frame, columns, "standard input")
 
 
-def _read_table(path: Path) -> DataFrame:
+def _named(columns: Columns) -> Names:
+    """The columns of names."""
+    static = tuple(name for name in columns.static if name not in columns.series)
+    return Names(columns.series, static)
+
+
+def _read_table(path: Path, columns: Columns) -> DataFrame:
     try:
-        frame = read_table(path)
+        frame = read_table(path, _named(columns))
     except (*UNREADABLE, ImportError) as error:
         raise UsageError(f"{path}: cannot be read as a table ({reason_of(error)})") from None
     if frame is not None:
@@ -127,13 +135,16 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
         frame = frame.reset_index(levels)
     if not len(frame):
         raise UsageError(f"{where}: no rows; expected at least one")
+    if not all(isinstance(name, str) for name in frame.columns):
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     _check_columns(frame, columns, where)
     names, codes = _names(frame, columns.series, where)
-    zone = None
+    numbered = columns.time is None or columns.gaps == "ignore"
     if columns.time is None:
-        times = np.arange(len(frame))
-    else:
-        times, zone = parse_times(frame[columns.time], where, columns.step)
+        times, zone, day_first = Times(np.arange(len(frame)))
+    else:  # the step of numbered rows says nothing about the times that put them in order
+        step = None if numbered else columns.step
+        times, zone, day_first = parse_times(frame[columns.time], where, step, columns.day_first)
     order = np.lexsort((times, codes))  # stable: numbered rows keep their order
     codes, times = codes[order], times[order]
     bounds = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(names)))])
@@ -144,7 +155,7 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
     )
     known, past = (one and one._replace(values=one.values[order]) for one in (known, past))
     origin = _Rows(names, codes, order, where)
-    if columns.time is None or columns.gaps == "ignore":
+    if numbered:
         times, step, zone = np.arange(len(times)) - bounds[codes], Step(1, "rows"), None
     else:
         step = columns.step or regular_step(times, bounds, where)
@@ -163,7 +174,8 @@ def series_of_frame(frame: DataFrame, columns: Columns, where: str = "frame") ->
     if known is not None:
         _check_known(known, bounds, names, where)
     static = _static(frame, columns, codes, order, origin)
-    return _cut_future(names, starts, step, values, bounds, targets, known, past, static, zone)
+    found = _cut_future(names, starts, step, values, bounds, targets, known, past, static, zone)
+    return replace(found, day_first=day_first)
 
 
 @dataclass(frozen=True)
@@ -209,11 +221,36 @@ def _names(frame: DataFrame, keys: Sequence[str], where: str) -> tuple[np.ndarra
     missing = frame[list(keys)].isna().any(axis=1).to_numpy()
     if missing.any():
         raise UsageError(f"{where}: row {int(missing.argmax()) + 1}: the series has no name")
-    text = frame[keys[0]].astype(str)
-    for key in keys[1:]:
-        text = text + "/" + frame[key].astype(str)
+    parts = [_identifiers(frame[key]) for key in keys]
+    text = parts[0].str.cat(parts[1:], sep="/") if len(keys) > 1 else parts[0]
     codes, names = pandas.factorize(text)
+    if len(keys) > 1:
+        _check_apart(parts, codes, names, where)
     return np.asarray(names, dtype=str), codes.astype(np.int64)
+
+
+def _identifiers(column: Column) -> Column:
+    """Names as text: whole numbers without a fraction, in whatever type a table holds them."""
+    import pandas
+
+    if pandas.api.types.is_float_dtype(column) and bool((column % 1 == 0).all()):
+        column = column.astype("int64") if bool((column.abs() < 2**63).all()) else column
+    return column.astype(str)
+
+
+def _check_apart(parts: list[Column], codes: np.ndarray, names: Index, where: str) -> None:
+    """Raises UsageError where two series, told apart by several columns, have one name."""
+    import pandas
+
+    apart = pandas.DataFrame(dict(enumerate(parts)))
+    first = apart.groupby(list(apart.columns), sort=False).ngroup().to_numpy()
+    own = pandas.Series(first).groupby(codes).transform("first").to_numpy()
+    if (own != first).any():
+        row = int((own != first).argmax())
+        raise UsageError(
+            f"{where}: row {row + 1}: two series would have the name {str(names[codes[row]])!r}, "
+            "because their names hold '/'; give them other ones"
+        )
 
 
 def _numbers(frame: DataFrame, names: Sequence[str], where: str) -> np.ndarray:

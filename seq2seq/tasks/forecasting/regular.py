@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from seq2seq.tasks.forecasting.times import (
     most_common,
     shown,
 )
+from seq2seq.tasks.forecasting.zones import zone_of
 
 if TYPE_CHECKING:
     from pandas import Series as Column
@@ -28,27 +29,35 @@ _MOST_FILLED = 10**9  # rows; a mistyped date must not fill the memory
 _OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:[+-]\d\d(?::?\d\d)?|[Zz]|UTC|GMT)\s*$"  # behind a time of day
 
 
+class Times(NamedTuple):
+    """A time column."""
+
+    values: np.ndarray  # int64 or datetime64[ns]
+    zone: str | None = None  # where the values are instants in UTC
+    day_first: bool | None = None  # how 1/2/2024 was read; None: nothing was written so
+
+
 def parse_times(
-    column: Column, where: str, step: Step | None = None
-) -> tuple[np.ndarray, str | None]:
-    """A time column as int64 or datetime64[ns], and its zone where its times are instants in UTC.
+    column: Column, where: str, step: Step | None = None, day_first: bool | None = None
+) -> Times:
+    """A time column.
 
     Whole numbers that are all days, 20240131, are dates, unless ``step`` is one of whole numbers.
-    Raises UsageError for a row that is no time, and for times that are not of the kind that
-    ``step`` counts.
+    ``day_first`` is how dates such as 1/2/2024 are meant, where that is known. Raises UsageError
+    for a row that is no time, and for times that are not of the kind that ``step`` counts.
     """
-    times, zone = _times(column, where, step is None or step.dated)
-    dated = times.dtype.kind == "M"
+    found = _times(column, where, step, day_first)
+    dated = found.values.dtype.kind == "M"
     if step is not None and dated != step.dated:
-        found, expected = ("dates", "whole numbers")[:: 1 if dated else -1]
+        holds, expected = ("dates", "whole numbers")[:: 1 if dated else -1]
         raise UsageError(
-            f"{where}: {column.name} holds {found} ({column.iloc[0]}); the step is {step}, which "
+            f"{where}: {column.name} holds {holds} ({column.iloc[0]}); the step is {step}, which "
             f"goes with {expected}"
         )
-    return times, zone
+    return found
 
 
-def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | None]:
+def _times(column: Column, where: str, step: Step | None, day_first: bool | None) -> Times:
     import pandas
 
     missing = column.isna().to_numpy()
@@ -65,29 +74,41 @@ def _times(column: Column, where: str, days: bool) -> tuple[np.ndarray, str | No
                 f"{where}: row {row + 1}: {column.name} is {numbers[row]}; expected a date or a "
                 "whole number"
             )
-        return _days(whole) if days else whole, None
+        return Times(_days(whole) if step is None or step.dated else whole)
     if isinstance(column.dtype, pandas.PeriodDtype):
         column = column.dt.to_timestamp()
+    elif str(column.dtype) in ("date32[day][pyarrow]", "date64[ms][pyarrow]"):
+        column = column.astype("datetime64[s]")
 
     def place(row: int) -> str:
         return f"{where}: row {row + 1}: {column.name}"
 
-    clocks = None
+    clocks, order = None, None
     if not pandas.api.types.is_datetime64_any_dtype(column):
         text = column.astype(str)
-        column, differ = _parsed(text, where)
+        column, differ, order = _parsed(text, where, day_first)
         if differ:
-            clocks = _parsed(text.str.replace(_OFFSET, r"\1", regex=True), where)[0]
+            bare = text.str.replace(_OFFSET, r"\1", regex=True)
+            clocks = _parsed(bare, where, day_first)[0]
     if column.dt.tz is None:
-        return _nanoseconds(column, place), None
-    zone = str(column.dt.tz)
+        return Times(_nanoseconds(column, place), None, order)
+    zone = zone_of(column.dt.tz, f"{where}: {column.name}")
     clocks = column if clocks is None else clocks  # as the rows have them: UTC forgets offsets
     local = _nanoseconds(clocks.dt.tz_localize(None), place)
+    if _of_days(local, step):
+        return Times(local, None, order)
+    instants = _nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None), place)
+    return Times(instants, zone, order)
+
+
+def _of_days(local: np.ndarray, step: Step | None) -> bool:
+    """Whether the step is a day or longer, so that dates count and not instants: of ``step``, or of
+    the times on the clocks where that is not known."""
+    if step is not None:
+        return step.unit != "ns" or step.count % _DAY == 0
     distinct = np.unique(local)
     distances = distance(distinct[1:], distinct[:-1])
-    if len(distances) and (distances % _DAY == 0).all():
-        return local, None
-    return _nanoseconds(column.dt.tz_convert("UTC").dt.tz_localize(None), place), zone
+    return bool(len(distances) and (distances % _DAY == 0).all())
 
 
 def _nanoseconds(column: Column, place: Callable[[int], str]) -> np.ndarray:
@@ -108,24 +129,28 @@ def _days(numbers: np.ndarray) -> np.ndarray:
     return numbers if found.isna().any() else found.to_numpy().astype("datetime64[ns]")
 
 
-def _parsed(text: Column, where: str) -> tuple[Column, bool]:
-    """Text -> times, and whether they have offsets from UTC that differ between rows (summer time):
-    then the times are UTC.
+def _parsed(
+    text: Column, where: str, day_first: bool | None = None
+) -> tuple[Column, bool, bool | None]:
+    """Text -> times; whether they have offsets from UTC that differ between rows (summer time):
+    then the times are UTC; and whether the day comes first.
 
-    With dots the day comes first, 31.01.2024; with slashes the month, 01/31/2024, and where that
-    does not fit all rows the day.
+    With dots it does, 31.01.2024; with slashes the month, 01/31/2024, and where that does not fit
+    all rows the day: or first as ``day_first`` says.
     """
     import pandas
 
     dots = bool(text.iloc[:1].str.match(r"\s*\d{1,2}\.\d{1,2}\.\d").all())
     attempts: list[dict[str, Any]] = [{"format": "ISO8601"}, {"format": "ISO8601", "utc": True}]
-    for first in (True,) if dots else (False, True):
+    orders = (True,) if dots else (True, False) if day_first else (False, True)
+    for first in orders:
         attempts += [{"dayfirst": first}, {"dayfirst": first, "utc": True}]
     for options in attempts:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # no format that all rows have
-                return pandas.to_datetime(text, **options), "utc" in options
+                found = pandas.to_datetime(text, **options)
+                return found, "utc" in options, options.get("dayfirst")
         except (ValueError, OverflowError, UserWarning):
             continue
     found = pandas.to_datetime(text, errors="coerce", utc=True, format="mixed")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.times import Step
+from seq2seq.tasks.forecasting.times import Step, shown
 
 UNNAMED = "series"  # of a table that holds one and names none
 
@@ -40,6 +40,9 @@ class Series:
     past_names: tuple[str, ...] = ()  # names of the J columns of ``past``
 
     def __post_init__(self) -> None:
+        self._check_kind("step", Step, "; times.step_named('h') makes one")
+        self._check_kind("times", np.ndarray, "; index.to_numpy() makes one")
+        self._check_kind("values", np.ndarray)
         if self.values.ndim != 2 or self.values.dtype != np.float64:
             raise UsageError(
                 f"series {self.name!r}: values are {self.values.dtype} of shape "
@@ -50,6 +53,7 @@ class Series:
                 f"series {self.name!r}: values have shape {self.values.shape}; expected "
                 f"({len(self.times)} times, {len(self.targets)} targets)"
             )
+        self._check_times()
         rows, columns = (len(self), 0) if self.known is None else self.known.shape
         if columns != len(self.known_names) or rows < len(self):
             raise UsageError(
@@ -64,6 +68,34 @@ class Series:
             raise UsageError(
                 f"series {self.name!r}: past covariates have shape {past.shape}; expected "
                 f"({len(self)} times, {len(self.past_names)} columns)"
+            )
+
+    def _check_kind(self, name: str, kind: type, hint: str = "") -> None:
+        found = getattr(self, name)
+        if not isinstance(found, kind):
+            raise UsageError(
+                f"series {self.name!r}: {name} is a {type(found).__name__}; expected a "
+                f"{kind.__name__}{hint}"
+            )
+
+    def _check_times(self) -> None:
+        """The times are one step apart: a forecast counts on from the first."""
+        times, step = self.times, self.step
+        if times.dtype.kind != ("M" if step.dated else "i"):
+            raise UsageError(
+                f"series {self.name!r}: times are {times.dtype} and the step is {step}; expected "
+                "datetime64 with a step such as h or D, int64 with a whole number"
+            )
+        if not len(times):
+            return
+        wrong = np.isnat(times) if step.dated else np.zeros(len(times), dtype=bool)
+        if not wrong.any():
+            wrong = step.times(times[0], np.arange(len(times))) != times
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise UsageError(
+                f"series {self.name!r}, row {row + 1}: the time is {shown(times[row])}; expected "
+                f"times one step ({step}) apart; a value that is missing there is NaN"
             )
 
     def __len__(self) -> int:

@@ -37,6 +37,8 @@ class SeriesSet(Sequence[Series]):
     past_names: tuple[str, ...] = ()
     # columns of text that known and past covariates were made of: see ``text_columns``
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # how dates such as 1/2/2024 of its table were read; None: it has none
+    day_first: bool | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -211,7 +213,9 @@ def _check_numbers(
 
 def _check_static(series: SeriesSet) -> None:
     for name, column in series.static.items():
-        wrong = np.abs(column) > LARGEST if column.dtype.kind == "f" else np.zeros(0, bool)
+        wrong = np.zeros(0, bool)
+        if column.dtype.kind == "f":
+            wrong = ~(np.abs(column) <= LARGEST)  # NaN is none, either
         if wrong.any():
             number = int(wrong.argmax())
             raise UsageError(

@@ -2,6 +2,9 @@
 
 Windows line ends and a byte order mark are read. A CSV file whose first line has semicolons or tabs
 and no comma is separated by those; its numbers may have decimal commas (``1,5``).
+
+Names are what a file of text has in their place: ``001`` keeps its zeros, and ``NA`` is a name
+where it is one (of a region, of a ticker), though in other columns it stands for a missing value.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import io
 import lzma
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,11 +23,20 @@ from seq2seq.text.files import check_is_text, is_stream, open_packed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from pandas import Series as Column
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
-def read_table(path: Path) -> DataFrame | None:
+@dataclass(frozen=True)
+class Names:
+    """Columns of text: names alone, and names or numbers."""
+
+    texts: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+
+
+def read_table(path: Path, names: Names = Names()) -> DataFrame | None:
     """The table of a file; None where its name ends in none of .csv, .tsv and .parquet, also before
     .gz, .xz and the like. A pipe without such a name holds CSV, as standard input does. Raises
     OSError, ValueError, EOFError or ImportError."""
@@ -34,21 +47,21 @@ def read_table(path: Path) -> DataFrame | None:
     if ".parquet" in kinds:
         return pandas.read_parquet(stream or path)
     if ".tsv" in kinds:
-        return pandas.read_csv(stream or path, sep="\t", skipinitialspace=True, low_memory=False)
+        return _read_csv(stream.read() if stream else path, "\t", names)
     if stream is not None:
-        return read_stream(stream, str(path))
+        return read_stream(stream, str(path), names)
     if ".csv" in kinds:
-        return _read_csv(path, _separator(_first_line(path)))
+        return _read_csv(path, _separator(_first_line(path)), names)
     return None
 
 
-def read_stream(stream: IO[bytes], name: str) -> DataFrame:
+def read_stream(stream: IO[bytes], name: str, names: Names = Names()) -> DataFrame:
     """The CSV table in a stream. Raises OSError or ValueError, and UsageError for what is no
     text."""
     content = stream.read()
     check_is_text(content[:256], name)
     separator = _separator(content.split(b"\n", 1)[0])
-    return _read_csv(content, separator)
+    return _read_csv(content, separator, names)
 
 
 def _unpacked(path: Path) -> io.BytesIO:
@@ -72,23 +85,64 @@ def _separator(line: bytes) -> str:
     return ";" if b";" in line else "\t" if b"\t" in line else ","
 
 
-def _read_csv(source: Path | bytes, separator: str) -> DataFrame:
-    def read(decimal: str) -> DataFrame:
-        import pandas
+def _read_csv(source: Path | bytes, separator: str, names: Names) -> DataFrame:
+    import pandas
 
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
+    def opened() -> Any:
+        return io.BytesIO(source) if isinstance(source, bytes) else source
+
+    layout: dict[str, Any] = {"sep": separator, "skipinitialspace": True}
+    header = pandas.read_csv(opened(), nrows=0, **layout).columns
+    text = [name for name in (*names.texts, *names.mixed) if name in header]
+
+    def read(decimal: str) -> DataFrame:
         # not in chunks, each of which would guess the types of its columns
-        return pandas.read_csv(
-            file, sep=separator, skipinitialspace=True, decimal=decimal, low_memory=False
+        found: DataFrame = pandas.read_csv(
+            opened(),
+            **layout,
+            decimal=decimal,
+            low_memory=False,
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={name: [""] if name in text else sorted(_MISSING) for name in header},
         )
+        for name in text:
+            found[name] = found[name].str.strip().replace("", None)
+        for name in names.mixed:
+            if name in text:
+                found[name] = _numbers_or_names(found[name], decimal)
+        return found
 
     frame = read(".")
-    return read(",") if separator != "," and _decimal_commas(frame) else frame
+    return read(",") if separator != "," and _decimal_commas(frame, names.texts) else frame
 
 
-def _decimal_commas(frame: DataFrame) -> bool:
-    """Whether a column of text holds nothing but numbers with commas."""
-    for name in frame.columns:
+# what pandas takes for a missing number
+_MISSING = {
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+}
+_TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+
+
+def _numbers_or_names(column: Column, decimal: str) -> Column:
+    """A column of text as numbers or truth values where it holds nothing else."""
+    import pandas
+
+    there = column[column.notna() & ~column.isin(_MISSING)]
+    if not len(there):
+        return column
+    if bool(there.isin(_TRUTH).all()):
+        return column.map(_TRUTH) if len(there) == len(column) else column
+    plain = column.str.replace(decimal, ".", regex=False)
+    numbers = pandas.to_numeric(plain, errors="coerce")
+    return numbers if bool(numbers[there.index].notna().all()) else column
+
+
+def _decimal_commas(frame: DataFrame, texts: tuple[str, ...]) -> bool:
+    """Whether a column of text, but for the names ``texts``, holds nothing but numbers with
+    commas."""
+    for name in frame.columns.difference(list(texts)):
         column = frame[name].dropna()
         if not len(column) or column.dtype.kind in "iufbM":
             continue

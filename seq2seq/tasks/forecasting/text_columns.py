@@ -70,7 +70,7 @@ def numbers(column: Column, where: str, hint: str = "") -> np.ndarray:
     import pandas
 
     try:
-        if pandas.api.types.is_datetime64_any_dtype(column):
+        if _is_time(column) or column.dtype.kind == "c":
             found = pandas.Series(np.nan, index=column.index)
         else:
             found = pandas.to_numeric(column, errors="coerce")
@@ -84,6 +84,19 @@ def numbers(column: Column, where: str, hint: str = "") -> np.ndarray:
     if wrong.any():
         raise UsageError(f"{_place(column, wrong, where)}; expected a number{hint}")
     return values
+
+
+def _is_time(column: Column) -> bool:
+    """Whether a column holds dates, spans of time or periods, whose integers are no numbers."""
+    import pandas
+
+    kinds = pandas.api.types
+    return bool(
+        kinds.is_datetime64_any_dtype(column)
+        or kinds.is_timedelta64_dtype(column)
+        or isinstance(column.dtype, pandas.PeriodDtype)
+        or str(column.dtype).startswith(("date", "time", "duration"))  # of Arrow
+    )
 
 
 def texts_seen(series: SeriesSet, ends: np.ndarray) -> dict[str, tuple[str, ...]]:
@@ -127,7 +140,7 @@ def _cells(column: Column) -> _Cells:
 
     values = column.astype(object)
     text = values.where(column.notna(), "").astype(str).str.strip().to_numpy(dtype=object)
-    if pandas.api.types.is_datetime64_any_dtype(column):
+    if _is_time(column):
         return _Cells(text, np.ones(len(column), dtype=bool))
     try:
         number = pandas.to_numeric(values, errors="coerce").notna().to_numpy()

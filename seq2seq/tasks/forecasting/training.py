@@ -16,7 +16,7 @@ from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 from seq2seq.layers.evaluating import evaluating
 from seq2seq.tasks.forecasting.augmentation import augmentation
-from seq2seq.tasks.forecasting.calibration import learn_offsets, learn_ranks
+from seq2seq.tasks.forecasting.calibration import LEAST, learn_offsets, learn_ranks
 from seq2seq.tasks.forecasting.config import ForecastConfig, ForecastDataConfig, bases_of
 from seq2seq.tasks.forecasting.encoding import (
     ENCODING_FILE,
@@ -51,6 +51,11 @@ from seq2seq.training.preparing import copy_weights
 from seq2seq.training.task import Carried, Loss
 
 VALIDATION_BATCH = 64  # windows
+# of scores where there is no test part
+_NOT_HELD_OUT = (
+    "no test part: these windows chose the checkpoint and set the widths of the intervals, so "
+    "errors and coverage are better than on new data"
+)
 CALIBRATION_WINDOWS = 1000  # at most, evenly spread over the validation set
 
 
@@ -230,6 +235,8 @@ class ForecastTask:
         """Give the model offsets and ranks; see ``calibration``."""
         settings = self.config.forecast
         if self.validation is None or not settings.calibrate:
+            why = "'forecast.calibrate' is false" if self.validation else "no validation part"
+            self._say_uncalibrated(why)
             return
         levels = sorted({0.5, *settings.levels})
         asked = Asked(
@@ -248,8 +255,20 @@ class ForecastTask:
             self.model.typical.copy_(typical)
             errors = errors / width_of(measured, powers, typical)[:, None, None].numpy()
         kept = [number for number, level in enumerate(levels) if level in settings.levels]
+        if np.isfinite(errors[:, middle]).sum() < LEAST:
+            self._say_uncalibrated(f"fewer than {LEAST} values in the validation part")
         self.model.offsets.copy_(learn_offsets(errors[:, kept], settings.levels))
         self.model.ranks.copy_(learn_ranks(errors[:, middle]))
+
+    def _say_uncalibrated(self, why: str) -> None:
+        """What follows of a model without offsets."""
+        if self.config.model.head == "point":
+            told = "quantiles are all the forecast itself, and intervals have no width"
+        elif self.config.forecast.calibrate:
+            told = "quantiles are the network's own, which are often too narrow"
+        else:
+            return
+        say(f"{why}: {told}", self.accelerator.is_main_process)
 
     def test(self, run: Path, model: Path, training: str) -> list[str]:
         """Score the test part beside the naive forecasts; keep scores in the run's folder. Where
@@ -288,8 +307,12 @@ class ForecastTask:
             to_json(values, indent=1, ascii_only=True), "utf-8"
         )
         lines = [f"{split}, {len(where.series):,} windows of {horizon} steps", *table(scores)]
+        if split == "validation":
+            lines.insert(1, _NOT_HELD_OUT)
         told = [f"{name}: {value:.4f}" for name, value in scores["model"].items()]
-        location = self.config.data.test or f"{self.config.data.train}, {split} part"
+        location = getattr(self.config.data, split) or f"{self.config.data.train}, {split} part"
+        if split == "validation":
+            location += f" ({_NOT_HELD_OUT})"
         card: dict[str, Any] = {"scores": [*told, lines[-1]], "test_set": location}
         card["training"] = training
         card["metrics"] = {name: scores["model"][name] for name in ("mse", "mae", "smape")}
@@ -336,7 +359,7 @@ class _Sets:
         seen = self.train.texts
         if texts is None:  # texts that come later would have columns that nothing trains
             seen = texts_seen(self.train, self.ends)
-        columns = replace(columns, texts=seen)
+        columns = replace(columns, texts=seen, day_first=self.train.day_first)
         if seen != self.train.texts:
             self.train = read_series(data.train, columns)
         _check_names(self.train, data)

@@ -74,7 +74,10 @@ class WindowCutter:
         self._codes, self._numbers = encoding.codes(series), encoding.static_numbers(series)
         self._mean = np.asarray(encoding.target_mean)
         self._deviation = np.asarray(encoding.target_deviation)
-        self._calendar = CalendarTable(series, encoding.calendar, reach.reach, reach.horizon)
+        # instants have the clocks of training, wherever they were written down
+        zone = None if series.zone is None else encoding.zone or series.zone
+        names = encoding.calendar
+        self._calendar = CalendarTable(series, names, reach.reach, reach.horizon, zone)
 
     def cut(
         self, index: np.ndarray, origins: np.ndarray, ends: np.ndarray

@@ -75,6 +75,8 @@ WITH_START = {
     "units.vocab_size": ("generation", {"units": {"kind": "words", "vocab_size": 99}}),
     "tokenizer.vocab_size": ("translation", {"tokenizer": {"vocab_size": 99}}),
     "tokenizer.kind": ("translation", {"tokenizer": {"kind": "bpe"}}),
+    "data.season": ("forecasting", {"data": {"season": 7}}),
+    "data.calendar": ("forecasting", {"data": {"calendar": ["weekday"]}}),
 }
 
 

@@ -65,7 +65,9 @@ def test_without_an_origin(forecaster, series):
     for date in ("soon", "", "NaT", "nan", "-3", "99999-01-01", "2024-13-01", "now", "today"):
         with pytest.raises(UsageError, match=f"first origin is '{date}'; expected a number of"):
             backtest(forecaster, series, first=date)
-    with pytest.raises(UsageError, match="first origin is -3; expected at least 0 steps"):
+    with pytest.raises(
+        UsageError, match="first origin is -3; expected a whole number of at least 0"
+    ):
         backtest(forecaster, series, first=-3)
     with pytest.raises(UsageError, match="the times of these series have no zone"):
         backtest(forecaster, series, first="2024-03-02T06:00+01:00")
@@ -139,3 +141,18 @@ def test_command(tmp_path, monkeypatch, run):
     assert status == 0 and "constant velocity" in out and (tmp_path / "b.png").exists()
     status, _, err = run(*options, "--steps", "6")
     assert status == 2 and "step 6 ahead" in err
+
+
+def test_what_a_backtest_takes(forecaster, series):
+    expected = backtest(forecaster, series, first=25).where.origins
+    for given in (list(series), series[0]):
+        found = backtest(forecaster, given, first=25)
+        np.testing.assert_array_equal(found.where.origins, expected[: len(found.where.origins)])
+    with pytest.raises(UsageError, match=r"history is DataFrame; .*forecast_frame takes pandas"):
+        backtest(forecaster, pd.DataFrame())
+    dated = backtest(forecaster, series, first=pd.Timestamp("2024-03-02 06:00"), stride=3)
+    text = backtest(forecaster, series, first="2024-03-02 06:00", stride=3)
+    np.testing.assert_array_equal(dated.where.origins, text.where.origins)
+    for wrong in ({"first": True}, {"first": 20.5}, {"stride": True, "first": 5}, {"stride": 2.0}):
+        with pytest.raises(UsageError, match="expected a whole number"):
+            backtest(forecaster, series, **wrong)

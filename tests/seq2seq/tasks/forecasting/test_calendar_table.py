@@ -38,7 +38,7 @@ def series_from(step: str, starts: list[str], zone: str | None = None) -> Series
 )
 def test_the_table_has_the_features_of_each_time(step, starts, zone, shared):
     series = series_from(step, starts, zone)
-    table = CalendarTable(series, NAMES, before=7, after=5)
+    table = CalendarTable(series, NAMES, before=7, after=5, zone=series.zone)
     index = np.arange(len(series))
     for _ in range(20):  # computed; then, where the series share a clock, from the table
         for first, last in ((-7, 15), (10, 33)):
@@ -56,10 +56,10 @@ def test_the_table_has_the_features_of_each_time(step, starts, zone, shared):
 def test_times_far_apart_cost_no_memory(starts):
     """Milliseconds of half a century would be a table of 12 TiB."""
     series = series_from("ms", list(starts))
-    table = CalendarTable(series, NAMES, before=7, after=5)
+    table = CalendarTable(series, NAMES, before=7, after=5, zone=series.zone)
     index, rows = np.arange(2), np.arange(40)[None].repeat(2, 0)
     for _ in range(5):
         times = series.step.times(series.starts[index][:, None], rows)
         assert np.array_equal(table.features(index, rows), calendar_features(times, NAMES, None))
     assert (table._table is None) == (starts[0] != starts[1])
-    assert CalendarTable(series, (), before=7, after=5)._table is None
+    assert CalendarTable(series, (), before=7, after=5, zone=series.zone)._table is None

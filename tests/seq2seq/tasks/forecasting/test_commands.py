@@ -95,3 +95,18 @@ def test_a_forecast_is_drawn(saved, run):
     status, _, err = run("forecast", "model", "--input", "history.csv", "--plot", "f.png")
     assert status == 0, err
     assert (saved / "f.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_large_numbers_keep_their_digits(saved, run):
+    table = pd.read_csv("history.csv")
+    table[["a", "b"]] += 1.7e9
+    table.to_csv("large.csv", index=False)
+    for more in ((), ("--json",)):
+        status, out, err = run("forecast", "model", "--input", "large.csv", *more)
+        assert status == 0, err
+        if more:
+            mean = json.loads(out.splitlines()[0])["targets"]["a"]["mean"]
+        else:
+            plain = pd.read_csv(io.StringIO(out)).query("target == 'a'")["mean"].to_numpy()
+    np.testing.assert_allclose(plain[:5], mean, rtol=1e-11)
+    assert len(set(plain[:5])) > 1

@@ -257,3 +257,51 @@ def test_all_is_computed_on_the_device_of_the_batch(name):
     found = predict(model, batch, levels, uniform, None)
     assert found.quantiles.is_meta and found.paths.shape == (3, 7, 5, 2)
     assert ForecastLoss(model)(batch).is_meta
+
+
+def test_paths_that_are_asked_for_change_neither_mean_nor_quantiles():
+    forecaster = make_forecaster(**MODELS["autoregressive, lstm"])
+    series = make_series()
+    plain = forecaster.forecast(series)[0]
+    for count in (1, 3, 20):
+        found = forecaster.forecast(series, paths=count)[0]
+        assert found.paths.shape[0] == count
+        for name in ("mean", "median", "quantiles"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+
+
+def test_times_of_a_series_are_one_step_apart():
+    series = make_series(1)[0]
+    gap = series.times.copy()
+    gap[20:] += np.timedelta64(3, "h")
+    lost = series.times.copy()
+    lost[3] = np.datetime64("NaT")
+    for times, message in (
+        (gap, r"row 21: the time is 2024-03-02 04:00; expected times one step \(h\) apart"),
+        (series.times[::-1].copy(), "row 2: the time is"),
+        (lost, "row 4: the time is NaT"),
+        (np.arange(40), "times are int64 and the step is h"),
+        (pd.DatetimeIndex(series.times), "times is a DatetimeIndex; expected a ndarray"),
+    ):
+        with pytest.raises(UsageError, match=f"series 's0'.*{message}"):
+            dataclasses.replace(series, times=times)
+    with pytest.raises(UsageError, match=r"step is a str; expected a Step; times.step_named"):
+        dataclasses.replace(series, step="h")
+    with pytest.raises(UsageError, match="values is a list; expected a ndarray"):
+        dataclasses.replace(series, values=[[1.0]])
+    seconds = dataclasses.replace(series, times=series.times.astype("datetime64[s]"))
+    forecaster = make_forecaster(kind="segments", base="last")
+    found, expected = (forecaster.forecast(one)[0] for one in (seconds, series))
+    np.testing.assert_array_equal(found.times, expected.times)
+    wrong = dataclasses.replace(series, static={"kind": "x", "size": np.nan})
+    with pytest.raises(UsageError, match="static column 'size' is nan; expected a number"):
+        forecaster.forecast(wrong)
+
+
+def test_intervals_without_width_are_told(caplog):
+    forecaster = make_forecaster(kind="segments", base="last", head="point")
+    forecaster.forecast(make_series())
+    assert not caplog.text
+    forecaster.model.offsets.zero_()
+    forecaster.forecast(make_series())
+    assert "the model gives points alone" in caplog.text

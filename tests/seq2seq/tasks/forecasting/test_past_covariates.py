@@ -327,6 +327,7 @@ def test_an_encoding_of_before_has_none(tmp_path):
     for key in ("past_names", "past_mean", "past_deviation"):
         assert values.pop(key) == []
     assert values.pop("texts") == {}
+    assert values.pop("zone") is None and values.pop("day_first") is None
     (tmp_path / ENCODING_FILE).write_text(json.dumps(values))
     whole = json.loads((tmp_path / CONFIG_FILE).read_text())
     del whole[FILES_DIGEST]  # which models of before have not, either

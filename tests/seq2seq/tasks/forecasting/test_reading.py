@@ -291,3 +291,22 @@ def test_files_that_are_none(tmp_path):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(UsageError, match=name):
             read_series(str(tmp_path / name), SHOPS)
+
+
+@pytest.mark.parametrize(
+    ("step", "start"), [("MS", "2024-01-31"), ("B", "2024-01-06"), ("ME", "2024-01-15")]
+)
+def test_arrays_begin_at_a_time_of_their_step(step, start, tmp_path):
+    found = {"values": np.arange(6.0), "step": step, "names": ["a"]}
+    np.savez(tmp_path / "a.npz", **found, starts=np.array([start], "datetime64[D]"))
+    with pytest.raises(UsageError, match=f"series 'a' starts at {start}, which is none that"):
+        read_series(str(tmp_path / "a.npz"), Columns(None))
+
+
+def test_zones_of_arrays(tmp_path):
+    found = {"values": np.arange(6.0), "starts": np.array(["2024-01-01"], "datetime64[h]")}
+    for zone, step in (("Mars/Base", "h"), ("UTC", "1")):
+        starts = found["starts"] if step == "h" else np.array([0])
+        np.savez(tmp_path / "a.npz", **{**found, "starts": starts}, step=step, zone=zone)
+        with pytest.raises(UsageError, match=f"'zone' is '{zone}', and 'step' is {step}"):
+            read_series(str(tmp_path / "a.npz"), Columns(None))

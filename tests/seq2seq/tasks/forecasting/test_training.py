@@ -248,3 +248,17 @@ def test_scaling_and_base_by_default():
     assert found(kind="autoregressive") == ("window", "none")
     assert found(kind="autoregressive", head="negative_binomial") == ("mean", "none")
     assert found(scaling="global", base="seasonal") == ("global", "seasonal")
+
+
+def test_what_too_few_validation_values_mean_is_told(here, capsys):
+    model = {**LEARNERS["segments"], "hidden_size": 8}
+    short = {"max_steps": 2}
+    folder = train(here(model=model, training=short, data={"split": [0.9, 0.0, 0.1]}), quiet=True)
+    told = capsys.readouterr().err
+    assert "no validation part: quantiles are all the forecast itself, and intervals" in told
+    folder = train(
+        here(output="b", model=model, training=short, data={"split": [0.7, 0.3, 0.0]}), quiet=True
+    )
+    told = capsys.readouterr().err
+    assert "no test part: these windows chose the checkpoint" in told
+    assert "no test part" in (folder / "README.md").read_text()

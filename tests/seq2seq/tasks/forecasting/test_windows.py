@@ -229,7 +229,9 @@ def test_series_of_one_value_give_no_window():
 def test_sets_of_different_series_are_refused():
     first, second = make_series(2)
     with pytest.raises(UsageError, match="series 's1': step is D; series 's0' has h"):
-        pack([first, dataclasses.replace(second, step=step_named("D"))])
+        days = step_named("D")
+        times = days.times(second.times[0], np.arange(len(second)))
+        pack([first, dataclasses.replace(second, step=days, times=times)])
     with pytest.raises(UsageError, match="series 's1': static columns are"):
         pack([first, dataclasses.replace(second, static={})])
     with pytest.raises(UsageError, match="no series"):
