@@ -195,6 +195,8 @@ def shown(time: Any) -> str:
     """A time, a scalar of numpy, as errors name it: a number, a date, or date and time."""
     if not isinstance(time, np.datetime64):
         return str(time)
+    if np.isnat(time):
+        return "missing"
     for unit in ("D", "m", "s"):
         if time == time.astype(f"datetime64[{unit}]"):
             return str(time.astype(f"datetime64[{unit}]")).replace("T", " ")

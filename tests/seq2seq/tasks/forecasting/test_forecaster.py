@@ -279,7 +279,7 @@ def test_times_of_a_series_are_one_step_apart():
     for times, message in (
         (gap, r"row 21: the time is 2024-03-02 04:00; expected times one step \(h\) apart"),
         (series.times[::-1].copy(), "row 2: the time is"),
-        (lost, "row 4: the time is NaT"),
+        (lost, "row 4: the time is missing; expected"),
         (np.arange(40), "times are int64 and the step is h"),
         (pd.DatetimeIndex(series.times), "times is a DatetimeIndex; expected a ndarray"),
     ):
