@@ -48,3 +48,8 @@ def test_cells(kind):
     x, h = torch.randn(3, 4), torch.randn(3, 5)
     state = (h, h) if kind == "LSTMCell" else h
     torch.testing.assert_close(traced(x, state), ours(x, state))
+
+
+def test_a_layer_alone_is_no_graph():
+    with pytest.raises(torch.fx.proxy.TraceError, match="trace a module that holds it"):
+        torch.fx.symbolic_trace(kernels.LSTM(4, 5))

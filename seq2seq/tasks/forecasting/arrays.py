@@ -203,15 +203,23 @@ def _check_starts(path: Path, series: SeriesSet) -> None:
     """Each series begins at a time that its step has: no Saturday for business days."""
     step, starts = series.step, series.starts
     right = step.times(starts, np.zeros(len(starts), np.int64)) == starts
-    if step.unit == "months":  # the same day of every month
-        days = starts.astype("datetime64[D]")
-        right &= (days - starts.astype("datetime64[M]").astype("datetime64[D]")).astype(int) < 28
+    if step.unit == "months":  # the same day of every month; each has 28
+        lengths = np.diff(series.offsets if series.known_offsets is None else series.known_offsets)
+        for row in np.flatnonzero(_day(starts) > 28).tolist():
+            days = _day(step.times(starts[row], np.arange(lengths[row])))
+            right[row] &= bool((days == days[0]).all())
     if not right.all():
         row = int((~right).argmax())
         raise UsageError(
             f"{path}: series {str(series.names[row])!r} starts at {shown(starts[row])}, which is "
             f"none that the step {step} has"
         )
+
+
+def _day(times: np.ndarray) -> np.ndarray:
+    """The day of the month, from 1."""
+    first = times.astype("datetime64[M]").astype("datetime64[D]")
+    return (times.astype("datetime64[D]") - first).astype(np.int64) + 1
 
 
 def _values(path: Path, arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -104,9 +104,9 @@ def read_input(location: str | None, stream: IO[bytes], columns: Columns) -> Ser
 
 
 def _named(columns: Columns) -> Names:
-    """The columns of names."""
-    static = tuple(name for name in columns.static if name not in columns.series)
-    return Names(columns.series, static)
+    """The columns of names; one that is a static column, too, may be numbers."""
+    texts = tuple(name for name in columns.series if name not in columns.static)
+    return Names(texts, columns.static)
 
 
 def _read_table(path: Path, columns: Columns) -> DataFrame:

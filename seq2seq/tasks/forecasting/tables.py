@@ -16,6 +16,7 @@ import lzma
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -104,13 +105,14 @@ def _read_csv(source: Path | bytes, separator: str, names: Names) -> DataFrame:
             low_memory=False,
             dtype=dict.fromkeys(text, str),
             keep_default_na=False,
-            na_values={name: [""] if name in text else sorted(_MISSING) for name in header},
+            na_values={
+                name: sorted(_MISSING - ({"NA"} if name in text else set())) for name in header
+            },
         )
         for name in text:
-            found[name] = found[name].str.strip().replace("", None)
-        for name in names.mixed:
-            if name in text:
-                found[name] = _numbers_or_names(found[name], decimal)
+            mixed = name in names.mixed
+            change = partial(_numbers_or_names, decimal=decimal) if mixed else _plain_names
+            found[name] = _by_value(found[name], change)
         return found
 
     frame = read(".")
@@ -123,6 +125,22 @@ _MISSING = {
     *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 }
 _TRUTH = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": False, "false": False}
+
+
+def _by_value(column: Column, change: Callable[[Column], Column]) -> Column:
+    """``change`` of the different texts of a column, blank ones missing, in their places."""
+    import pandas
+
+    codes, texts = pandas.factorize(column)  # -1: missing
+    stripped = pandas.Series(texts, dtype=object).str.strip().replace("", None)
+    found = change(stripped).to_numpy()
+    taken = pandas.api.extensions.take(found, codes, allow_fill=True)
+    return pandas.Series(taken, index=column.index, name=column.name)
+
+
+def _plain_names(column: Column) -> Column:
+    """Names; those that are whole numbers without a fraction: 1.0 is 1."""
+    return column.str.replace(r"^(-?[1-9]\d*|0)\.0+$", r"\1", regex=True)
 
 
 def _numbers_or_names(column: Column, decimal: str) -> Column:

@@ -252,3 +252,33 @@ def test_dates_of_arrow():
     dates = pandas.Series(times.date, dtype=pandas.ArrowDtype(pyarrow.date32()))
     other = model.forecast_frame(frame.assign(time=dates))
     pandas.testing.assert_frame_equal(other, model.forecast_frame(frame))
+
+
+def written(tmp_path, cells, **data):
+    """The series of a CSV file with these cells of the column id, a day each."""
+    lines = ["time,id,y", *(f"2024-01-{day:02},{cell},1" for day, cell in enumerate(cells, 1))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    values = {"time": "time", "targets": ["y"], "gaps": "ignore", **data}
+    config = config_from_dict({"task": "forecasting", "data": values})
+    return read_series(str(tmp_path / "a.csv"), columns_of(config.data))
+
+
+def test_names_of_files(tmp_path):
+    found = written(tmp_path, ["1", "1.0", "001", "NA", " b ", "0", "0.0"], series=["id"])
+    assert found.names.tolist() == ["1", "001", "NA", "b", "0"]
+    for missing in ("nan", "NULL", "", "<NA>"):
+        with pytest.raises(UsageError, match="row 2: the series has no name"):
+            written(tmp_path, ["a", missing], series=["id"])
+        with pytest.raises(UsageError, match="row 1: static column 'id' is missing"):
+            written(tmp_path, [missing], static=["id"])
+    both = written(tmp_path, ["1", "2"], series=["id"], static=["id"])
+    assert both.names.tolist() == ["1", "2"] and both.static["id"].tolist() == [1.0, 2.0]
+
+
+def test_arrays_that_were_a_table_are_read_again(tmp_path):
+    times = ["2023-01-30", "2023-04-30", "2023-07-30", "2023-10-30"]
+    frame = pandas.DataFrame({"time": times, "y": 1.0})
+    config = config_from_dict({"task": "forecasting", "data": {"time": "time"}})
+    series = series_of_frame(frame, columns_of(config.data))
+    write_arrays(series, tmp_path / "a.npz")
+    assert read_arrays(tmp_path / "a.npz").starts == series.starts
