@@ -5,13 +5,12 @@ Shapes: B batch, T target steps, S source steps, H width of query and keys, D of
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kernels.attention import operation, reference
 from kernels.attention.arguments import Arguments, Options
-from kernels.attention.check import check, check_source_lengths, check_tensor
+from kernels.attention.check import check, check_missing, check_source_lengths, check_tensor
 from kernels.backend import resolve
 from kernels.common.masking import missing, without_padding
 
@@ -143,7 +142,8 @@ def concat_attention(
         )
     check_tensor("keys", keys, tuple(keys.shape), query)
     check_tensor("projection", projection, tuple(projection.shape), query)
-    keys = without_padding(keys, _padded(lengths, mask, keys))  # which may hold anything
+    check_missing(lengths, mask, keys)
+    keys = without_padding(keys, missing(lengths, mask, keys))  # which may hold anything
     of_query, of_keys = projection.split((query.size(2), keys.size(2)), 1)
     return additive_attention(
         F.linear(query, of_query),
@@ -161,21 +161,6 @@ def concat_attention(
         centre=centre,
         window=window,
     )
-
-
-def _padded(lengths: Tensor | None, mask: Tensor | None, keys: Tensor) -> Tensor | None:
-    """Which keys are not there; None where lengths or mask are of a wrong kind, which is told
-    later."""
-    size = keys.shape[:2]
-    if lengths is not None and not (isinstance(lengths, Tensor) and lengths.shape == size[:1]):
-        return None
-    if mask is not None and (mask.shape, mask.dtype, mask.device) != (
-        size,
-        torch.bool,
-        keys.device,
-    ):
-        return None
-    return missing(lengths, mask, keys)
 
 
 def _attention(

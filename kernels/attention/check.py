@@ -57,10 +57,24 @@ def check_source_lengths(lengths: Tensor | None, sources: int) -> None:
     torch._assert_async(fine, f"lengths: expected 0 to S = {sources}")
 
 
+def check_missing(lengths: Tensor | None, mask: Tensor | None, keys: Tensor) -> None:
+    """The form of what says which of the keys (B, S, ...) are there."""
+    batch, source = keys.shape[:2]
+    if lengths is not None:
+        check_lengths_form(lengths, batch)  # values: where they are used, a compiled graph included
+    if mask is not None:
+        if mask.shape != (batch, source) or mask.dtype != torch.bool:
+            raise ValueError(
+                f"mask: found {mask.dtype} {tuple(mask.shape)}; "
+                f"expected torch.bool ({batch}, {source})"
+            )
+        if mask.device != keys.device:
+            raise ValueError(f"mask: found on {mask.device}; expected {keys.device}")
+
+
 def _check_options(arguments: Arguments, options: Options) -> None:
     query, keys, values = arguments[:3]
     lengths, mask, scale, window, heads = options
-    batch, source = keys.shape[:2]
     if heads < 1 or query.size(2) % heads or values.size(2) % heads:
         raise ValueError(
             f"heads: found {heads}; expected a divisor of H = {query.size(2)} and "
@@ -75,16 +89,7 @@ def _check_options(arguments: Arguments, options: Options) -> None:
         )
     if not abs(scale) < float("inf"):
         raise ValueError(f"scale, temperature: found a scale of {scale}; expected a finite one")
-    if lengths is not None:
-        check_lengths_form(lengths, batch)  # values: where they are used, a compiled graph included
-    if mask is not None:
-        if mask.shape != (batch, source) or mask.dtype != torch.bool:
-            raise ValueError(
-                f"mask: found {mask.dtype} {tuple(mask.shape)}; "
-                f"expected torch.bool ({batch}, {source})"
-            )
-        if mask.device != query.device:
-            raise ValueError(f"mask: found on {mask.device}; expected {query.device}")
+    check_missing(lengths, mask, keys)
 
 
 def _check_pair(name: str, one: Tensor | None, partner: str, other: Tensor | None) -> None:

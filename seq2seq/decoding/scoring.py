@@ -61,13 +61,15 @@ def score_sequences(
     return [
         Hypothesis(
             tokens=list(target),
-            score=sum(parts),
-            log_probability=sum(parts),
+            score=total,
+            log_probability=total,
             finished=True,
             attention=torch.stack(seen) if seen else None,
             token_scores=parts,
         )
-        for target, parts, seen in zip(targets, scores, attention, strict=True)
+        for target, total, parts, seen in zip(
+            targets, map(sum, scores), scores, attention, strict=True
+        )
     ]
 
 

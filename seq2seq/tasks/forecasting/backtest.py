@@ -21,7 +21,7 @@ from seq2seq.tasks.forecasting.frames import in_zone
 from seq2seq.tasks.forecasting.prediction import Predicted
 from seq2seq.tasks.forecasting.rolling import Origins, actual_values
 from seq2seq.tasks.forecasting.series import Forecast, Series
-from seq2seq.tasks.forecasting.series_set import SeriesSet
+from seq2seq.tasks.forecasting.series_set import SeriesSet, pack
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -163,7 +163,7 @@ def backtest(
             are numbers; see ``Forecaster.forecast``.
         RunError: the model gives no numbers.
     """
-    series = forecaster.packed(series)
+    series = pack(series)
     forecaster.check(series)
     asked = forecaster.asked(horizon, levels=levels, lower=lower, upper=upper)
     stride = check_whole("stride", asked.horizon if stride is None else stride, 1)

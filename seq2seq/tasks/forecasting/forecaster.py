@@ -183,21 +183,7 @@ class Forecaster(Pretrained[Model, ForecastConfig]):
             lower=lower,
             upper=upper,
         )
-        return self._forecast(self.packed(history), asked, precision)
-
-    @staticmethod
-    def packed(history: Series | Sequence[Series]) -> SeriesSet:
-        """One set of a series, of several, or of what is one already. Raises UsageError for
-        anything else."""
-        if isinstance(history, SeriesSet):  # which makes its series when it is asked
-            return history
-        several = [history] if isinstance(history, Series) else history
-        if not isinstance(several, Sequence) or not all(isinstance(s, Series) for s in several):
-            raise UsageError(
-                f"history is {type(history).__name__}; expected a Series or a list of them "
-                "(forecast_frame takes pandas frames)"
-            )
-        return pack(several)
+        return self._forecast(pack(history), asked, precision)
 
     def forecast_frame(
         self,

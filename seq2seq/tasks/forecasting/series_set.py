@@ -88,14 +88,20 @@ def _plain(value: np.generic) -> str | float:
     return float(value) if value.dtype.kind == "f" else str(value)
 
 
-def pack(series: Sequence[Series]) -> SeriesSet:
-    """One set of the given series.
+def pack(history: Series | Sequence[Series]) -> SeriesSet:
+    """One set of a series, of several, or of what is one already.
 
-    Raises UsageError where there is none, or where two differ in step, targets, known columns,
-    static columns or zone: the error names the series.
+    Raises UsageError for anything else, where there is none, or where two differ in step, targets,
+    known columns, static columns or zone: the error names the series.
     """
-    if isinstance(series, SeriesSet):
-        return series
+    if isinstance(history, SeriesSet):  # which makes its series when it is asked
+        return history
+    series = [history] if isinstance(history, Series) else history
+    if not isinstance(series, Sequence) or not all(isinstance(one, Series) for one in series):
+        raise UsageError(
+            f"history is {type(history).__name__}; expected a Series or a list of them "
+            "(forecast_frame takes pandas frames)"
+        )
     if not series:
         raise UsageError("no series; expected at least one")
     first = series[0]

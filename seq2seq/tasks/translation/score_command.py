@@ -13,7 +13,6 @@ from seq2seq.command_line.options import (
     add_ensemble,
     add_machine,
     add_model,
-    further_file,
     input_file,
     output_file,
     whole,
@@ -23,7 +22,7 @@ from seq2seq.errors import UsageError
 from seq2seq.json_files import to_json
 from seq2seq.tasks.translation.outputs import alignment_file
 from seq2seq.tasks.translation.translate_command import WINDOW
-from seq2seq.tasks.translation.translate_options import load_translator
+from seq2seq.tasks.translation.translate_options import alignments_option, load_translator
 
 if TYPE_CHECKING:
     from seq2seq.tasks.translation.translations import Translation
@@ -61,17 +60,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mean", action="store_true", help="per subword of the translation")
     parser.add_argument("--json", action="store_true", help="JSON lines, with scores of each token")
-    parser.add_argument(
-        "--alignments",
-        type=further_file,
-        metavar="FILE",
-        help="word alignments from attention: a line for each pair, such as 0-0 1-2 2-1 "
-        "(Pharaoh format, source-target)",
-    )
+    alignments_option(parser, "pair")
     add_ensemble(parser)
     parser.add_argument("--batch-size", type=whole(1), metavar="N", help="sentences at a time")
     add_machine(parser, int8=True)
-    parser.set_defaults(shortlist=False)
+    parser.set_defaults(shortlist=False, copy_unknown=False)  # as translate has them
 
 
 def _score(options: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ from seq2seq.command_line.drawing import DRAWN, given_drawing, sampling_options
 from seq2seq.command_line.files import check_input, chunks, open_input, open_output, progress
 from seq2seq.command_line.options import (
     add_model,
-    further_file,
     input_file,
     output_file,
     picture,
@@ -24,6 +23,7 @@ from seq2seq.tasks.translation.inputs import Given, read_given
 from seq2seq.tasks.translation.outputs import alignment_file, output_lines, warn_of_missing
 from seq2seq.tasks.translation.translate_options import (
     DECODING_RULES,
+    alignments_option,
     check_options,
     condition_options,
     decoding_options,
@@ -87,13 +87,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-best", type=whole(1), default=1, metavar="N", help="translations of each line"
     )
-    parser.add_argument(
-        "--alignments",
-        type=further_file,
-        metavar="FILE",
-        help="word alignments from attention: a line for each translation, such as 0-0 1-2 2-1 "
-        "(Pharaoh format, source-target)",
-    )
+    alignments_option(parser, "translation")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--scores", action="store_true", help="write the score before the text")
     shape.add_argument("--json", action="store_true", help="JSON lines, with scores of each token")

@@ -11,6 +11,7 @@ from seq2seq.command_line.options import (
     add_ensemble,
     add_machine,
     check_beam,
+    further_file,
     given,
     load_models,
     number,
@@ -94,6 +95,17 @@ def decoding_options(parser: argparse.ArgumentParser) -> None:
         help="with --mbr: beam: of the N best instead, weighted by probability (default: samples)",
     )
     add_machine(parser, int8=True)
+
+
+def alignments_option(parser: argparse.ArgumentParser, each: str) -> None:
+    """--alignments; ``each``: what has a line."""
+    parser.add_argument(
+        "--alignments",
+        type=further_file,
+        metavar="FILE",
+        help=f"word alignments from attention: a line for each {each}, such as 0-0 1-2 2-1 "
+        "(Pharaoh format, source-target)",
+    )
 
 
 def condition_options(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +193,7 @@ def load_translator(options: argparse.Namespace) -> Translator:
         )
     translators = load_models(options, "translation", names)
     translator = Translator.ensemble(translators) if options.ensemble else translators[0]
-    if getattr(options, "copy_unknown", False) and translator.target_tokenizer.spells_all:
+    if options.copy_unknown and translator.target_tokenizer.spells_all:
         raise UsageError(
             f"{options.command}: --copy-unknown does nothing here: the model's vocabulary spells "
             "every letter ('tokenizer.byte_fallback'), so no word is unknown; leave it out"
