@@ -51,7 +51,7 @@ class ForecastDataConfig:
     # a time that is not there: error; fill: a row without values; ignore: rows follow one another
     # whatever their times, and are numbered
     gaps: Literal["error", "fill", "ignore"] = "error"
-    season: int | None = None  # steps; default: by the step (h 24, D 7, B 5, W 52, MS 12)
+    season: int | None = None  # steps; default: by the step (h 24, 2h 12, D 7, B 5, W 52, MS 12)
     # training, validation, test: shares, numbers of steps or "rest" (once); or two dates, where
     # validation and test begin, and a third where test ends
     split: list[str] = field(default_factory=lambda: ["0.7", "0.1", "0.2"])

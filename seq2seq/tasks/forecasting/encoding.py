@@ -34,7 +34,7 @@ _LATER: tuple[set[str], ...] = (
     _LATEST,
     {*_LATEST, "past_names", "past_mean", "past_deviation", "texts"},
 )
-_SEASONS = {"h": 24, "D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4, "min": 60}
+_SEASONS = {"D": 7, "B": 5, "W": 52, "MS": 12, "ME": 12, "QS": 4, "QE": 4}
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,9 @@ def learn_encoding(config: ForecastConfig, series: SeriesSet, ends: np.ndarray) 
 
 def default_season(step: Step) -> int:
     """The season of series with this step; 1, none, where it has no usual one."""
-    if step.unit == "ns" and step.count < 3600 * 10**9 and 86_400 * 10**9 % step.count == 0:
-        return 86_400 * 10**9 // step.count  # a day
+    day = 86_400 * 10**9
+    if step.unit == "ns" and step.count < day and day % step.count == 0:
+        return day // step.count
     return _SEASONS.get(str(step), 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,7 +43,8 @@ def parse_times(
 ) -> Times:
     """A time column.
 
-    Whole numbers that are all days, 20240131, are dates, unless ``step`` is one of whole numbers.
+    Whole numbers that are all days, 20240131, or all months, 202401, are dates, unless ``step`` is
+    one of whole numbers; a quarter, 2024Q1, is its first day.
     ``day_first`` is how dates such as 1/2/2024 are meant, where that is known. Raises UsageError
     for a row that is no time, and for times that are not of the kind that ``step`` counts.
     """
@@ -74,7 +76,7 @@ def _times(column: Column, where: str, step: Step | None, day_first: bool | None
                 f"{where}: row {row + 1}: {column.name} is {numbers[row]}; expected a date or a "
                 "whole number"
             )
-        return Times(_days(whole) if step is None or step.dated else whole)
+        return Times(_dates(whole) if step is None or step.dated else whole)
     if isinstance(column.dtype, pandas.PeriodDtype):
         column = column.dt.to_timestamp()
     elif str(column.dtype) in ("date32[day][pyarrow]", "date64[ms][pyarrow]"):
@@ -85,7 +87,7 @@ def _times(column: Column, where: str, step: Step | None, day_first: bool | None
 
     clocks, order = None, None
     if not pandas.api.types.is_datetime64_any_dtype(column):
-        text = column.astype(str)
+        text = _quarters(column.astype(str))
         column, differ, order = _parsed(text, where, day_first)
         if differ:
             bare = text.str.replace(_OFFSET, r"\1", regex=True)
@@ -118,15 +120,27 @@ def _nanoseconds(column: Column, place: Callable[[int], str]) -> np.ndarray:
     return dates.astype("datetime64[ns]")
 
 
-def _days(numbers: np.ndarray) -> np.ndarray:
-    """Numbers such as 20240131 -> dates, if all of them are days from 1900 to 2100; else as they
-    are."""
+def _dates(numbers: np.ndarray) -> np.ndarray:
+    """Numbers such as 20240131 or 202401 -> dates, if all of them are days or all are months from
+    1900 to 2100; else as they are."""
     import pandas
 
-    if not len(numbers) or numbers.min() < 19000101 or numbers.max() > 21001231:
-        return numbers
-    found = pandas.to_datetime(pandas.Series(numbers).astype(str), format="%Y%m%d", errors="coerce")
-    return numbers if found.isna().any() else found.to_numpy().astype("datetime64[ns]")
+    for first, last, form in ((19000101, 21001231, "%Y%m%d"), (190001, 210012, "%Y%m")):
+        if len(numbers) and first <= numbers.min() and numbers.max() <= last:
+            text = pandas.Series(numbers).astype(str)
+            found = pandas.to_datetime(text, format=form, errors="coerce")
+            if not found.isna().any():
+                return found.to_numpy().astype("datetime64[ns]")
+    return numbers
+
+
+def _quarters(text: Column) -> Column:
+    """Quarters such as 2024Q1 or 2024-Q1 -> the first day of each; other text as it is."""
+    parts = text.str.extract(r"^\s*(\d{4})[- ]?Q([1-4])\s*$", flags=re.IGNORECASE)
+    if parts.isna().any(axis=None):
+        return text
+    months = (3 * parts[1].astype(int) - 2).astype(str).str.zfill(2)
+    return (parts[0] + "-" + months + "-01").rename(text.name)
 
 
 def _parsed(

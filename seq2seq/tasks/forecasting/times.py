@@ -6,6 +6,7 @@ counted by the calendar, so that monthly and stock-market series are regular, to
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,9 +148,18 @@ def find_step(times: np.ndarray) -> Step | None:
         fixed = []
     candidates = list(fixed)
     if times.dtype.kind != "i":
-        even = bool((apart == common).all())
+        # July, August and September begin as far apart as their days are many, and are months
+        even = bool((apart == common).all()) and not _bounds_of_months(times)
         candidates = [*(fixed if even else []), *_calendar_steps(times), *fixed]
     return next((step for step in candidates if bool((step.numbers(times) >= 0).all())), None)
+
+
+def _bounds_of_months(times: np.ndarray) -> bool:
+    """Whether all times are the first day of a month, or all the last one, each of its own."""
+    days = times.astype("datetime64[D]")
+    months = [near.astype("datetime64[M]") for near in (days - 1, days, days + 1)]
+    distinct = len(np.unique(months[1])) == len(days)
+    return distinct and any(bool((a != b).all()) for a, b in itertools.pairwise(months))
 
 
 def _calendar_steps(times: np.ndarray) -> list[Step]:

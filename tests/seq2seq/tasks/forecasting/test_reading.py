@@ -11,6 +11,7 @@ import pytest
 
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.arrays import write_arrays
+from seq2seq.tasks.forecasting.encoding import default_season
 from seq2seq.tasks.forecasting.reading import Columns, read_input, read_series, series_of_frame
 from seq2seq.tasks.forecasting.series_set import pack
 from seq2seq.tasks.forecasting.times import step_named
@@ -114,6 +115,13 @@ def test_semicolons_with_decimal_points_and_commas_in_text(tmp_path):
         (["12/01/2024", "13/01/2024", "14/01/2024"], ["2024-01-12", "2024-01-14"], "D"),
         ([20240131, 20240201, 20240202], ["2024-01-31", "2024-02-02"], "D"),
         ([20240131, 20240132, 20240133], [20240131, 20240133], "1"),  # no days: numbers
+        ([202411, 202412, 202501], ["2024-11-01", "2025-01-01"], "MS"),
+        ([202411, 202412, 202413], [202411, 202413], "1"),  # no months: numbers
+        (["2024Q3", "2024q4", "2025Q1"], ["2024-07-01", "2025-01-01"], "QS"),
+        (["2024-07-01", "2024-08-01"], ["2024-07-01", "2024-08-01"], "MS"),
+        (["2021-12-31", "2022-12-31", "2023-12-31"], ["2021-12-31", "2023-12-31"], "YE"),
+        (["2024-01-31", "2024-02-01", "2024-02-02"], ["2024-01-31", "2024-02-02"], "D"),
+        (["2024-Q1", "2024 Q2"], ["2024-01-01", "2024-04-01"], "QS"),
         ([2020, 2021, 2022], [2020, 2022], "1"),
     ],
 )
@@ -310,3 +318,11 @@ def test_zones_of_arrays(tmp_path):
         np.savez(tmp_path / "a.npz", **{**found, "starts": starts}, step=step, zone=zone)
         with pytest.raises(UsageError, match=f"'zone' is '{zone}', and 'step' is {step}"):
             read_series(str(tmp_path / "a.npz"), Columns(None))
+
+
+@pytest.mark.parametrize(
+    ("step", "season"),
+    [("15min", 96), ("h", 24), ("2h", 12), ("6h", 4), ("7h", 1), ("D", 7), ("W", 52), ("QS", 4)],
+)
+def test_season_that_a_step_usually_has(step, season):
+    assert default_season(step_named(step)) == season
