@@ -39,8 +39,9 @@ def use_backend(name: str) -> Iterator[None]:
     (kernels/automatic.py), else ``torch``. Blocks nest; a backward pass uses
     the backend its forward pass ran on.
 
-    Raises ValueError at once for an unknown name. If the backend cannot run an operation, calling
-    the operation raises RuntimeError; another backend never takes its place silently.
+    Entering the block raises ValueError for an unknown name. If the backend cannot run an
+    operation, calling the operation raises RuntimeError; another backend never takes its place
+    silently.
     """
     global _seen_by_compile
     token = _chosen.set(_checked(name, "use_backend"))

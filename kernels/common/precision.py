@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 WITHOUT_FLOAT64 = ("mps",)
+# Asked once, since to ask takes longer than all else that a small call decides.
+_AUTOCAST = {name: torch.amp.is_autocast_available(name) for name in ("cpu", "cuda", "meta")}
 
 
 class Precision(NamedTuple):
@@ -36,12 +37,9 @@ def precision(inputs: torch.Tensor) -> Precision:
 
 def autocast_enabled(device: str) -> bool:
     """Whether torch.autocast is on for a type of device; not every type has it."""
-    return _has_autocast(device) and torch.is_autocast_enabled(device)
-
-
-@lru_cache
-def _has_autocast(device: str) -> bool:
-    return torch.amp.is_autocast_available(device)
+    known = _AUTOCAST.get(device)
+    there = torch.amp.is_autocast_available(device) if known is None else known
+    return there and torch.is_autocast_enabled(device)
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:

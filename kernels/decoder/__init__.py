@@ -93,6 +93,7 @@ def attention_decoder(
     """
     masks = masks or DropoutMasks()
     check(inputs, weights, state, memory, masks, kind)
+    masks = masks.detached()
     # 'auto' takes torch for values without columns: the kernels cannot run them
     size = 0 if memory is not None and not memory.values.size(2) else state.hidden.size(2)
     measured = measured_as(weights, kind)

@@ -60,6 +60,11 @@ class DropoutMasks(NamedTuple):
     between: tuple[Tensor, ...] = ()  # L-1 masks (T or 1, B, H), on the input of layers 1..L-1
     output: Tensor | None = None  # (T or 1, B, A), on the attentional vector
 
+    def detached(self) -> DropoutMasks:
+        """The same as constants, to which no gradient flows."""
+        output = None if self.output is None else self.output.detach()
+        return DropoutMasks(tuple(mask.detach() for mask in self.between), output)
+
 
 def gates_of(kind: str) -> int:
     """Rows of weight_hh per hidden unit."""

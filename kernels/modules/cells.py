@@ -46,6 +46,8 @@ class _Cell(nn.Module):
 
     def extra_repr(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]
+        if self.kind == "relu":
+            parts.append("nonlinearity=relu")
         for name, default in (("bias", True), ("layer_norm", False), ("zoneout", (0.0, 0.0))):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
@@ -108,7 +110,15 @@ class RNNCell(_Cell):
     ) -> None:
         kind = elman_kind(nonlinearity)
         super().__init__(kind, input_size, hidden_size, bias, device, dtype, layer_norm, zoneout)
-        self.nonlinearity = nonlinearity
+
+    @property
+    def nonlinearity(self) -> str:
+        """ "tanh" or "relu"; as torch.nn's, the cell computes what it was last set to."""
+        return self.kind
+
+    @nonlinearity.setter
+    def nonlinearity(self, name: str) -> None:
+        self.kind = elman_kind(name)
 
 
 class GRUCell(_Cell):

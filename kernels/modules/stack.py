@@ -68,6 +68,12 @@ class LayerStack(nn.Module):
         """Does nothing; torch.nn's modules have it, and callers call it."""
 
     @property
+    def mode(self) -> str:
+        """What torch.nn's layer of this kind has: LSTM, GRU, RNN_TANH or RNN_RELU."""
+        name = self.kind.upper()
+        return name if name in ("LSTM", "GRU") else f"RNN_{name}"
+
+    @property
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters of each layer and direction, in the order of torch.nn."""
         names = ["weight_ih", "weight_hh"] + (["bias_ih", "bias_hh"] if self.bias else [])

@@ -82,7 +82,8 @@ def recurrence(
 
     All tensors have one floating dtype, and so have the outputs. With float16 and bfloat16, sums
     and states are float32 inside. Under torch.autocast the products run in autocast's dtype, sums,
-    states and element-wise maths in float32, and outputs and states are float32.
+    states and element-wise maths in float32, and outputs and states are float32; layers on a CPU
+    whose steps have little arithmetic keep float32 products there.
 
     Raises ValueError that names the argument whose rank, size, dtype, device or range is wrong.
     Sources: Elman 1990; Hochreiter & Schmidhuber 1997; Cho et al. 2014; Sak et al. 2014, "Long

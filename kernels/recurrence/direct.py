@@ -61,13 +61,13 @@ def run(
     dtypes, (batch, steps, _) = precision(inputs), inputs.shape
     size, directions = flat[1].size(1), len(layers[0])
     if lengths is not None:
-        if dropout or not (_few(dtypes, batch, size) and _packable(lengths)):
+        if dropout or not (_few(inputs.dtype, batch, size) and _packable(lengths)):
             return None
         states = _states(kind, inputs, hidden, cell, len(layers) * directions, size)
         with without_autocast(inputs):
             return ragged.run(kind, inputs, states, layers, lengths)
     graph = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
-    whole = _prefers_whole(kind, dtypes, graph, batch, steps, size)
+    whole = _prefers_whole(kind, inputs.dtype, dtypes.product, graph, (batch, steps, size))
     if not whole:
         slow = graph and onednn.slow_backward(dtypes.product, size)
         if kind != "lstm" or steps < 2 or slow or not onednn.has(dtypes.product):
@@ -131,22 +131,24 @@ def _well_shaped(kind: str, inputs: Tensor, layers: list[Layer]) -> bool:
 
 
 def _prefers_whole(
-    kind: str, dtypes: Precision, graph: bool, batch: int, steps: int, size: int
+    kind: str, dtype: torch.dtype, product: torch.dtype, graph: bool, sizes: tuple[int, int, int]
 ) -> bool:
-    """Whether PyTorch's operator is the faster one and as exact. One layer's answer is every
-    layer's."""
+    """Whether PyTorch's operator is the faster one and as exact, for tensors of ``dtype``; sizes:
+    batch, steps, hidden. One layer's answer is every layer's."""
+    batch, steps, size = sizes
     if kind != "lstm":
-        return _few(dtypes, batch, size)
-    if dtypes.product == torch.float32 and onednn.has(torch.float32):
+        return _few(dtype, batch, size)
+    if product == torch.float32 and onednn.has(torch.float32):
         return steps > 1
     # its gradients of rounded weights would be rounded, too, which costs more than it saves
-    return steps > 1 and graph and _few(dtypes, batch, size)
+    return steps > 1 and graph and _few(dtype, batch, size)
 
 
-def _few(dtypes: Precision, batch: int, size: int) -> bool:
+def _few(dtype: torch.dtype, batch: int, size: int) -> bool:
     """Whether a step has so little arithmetic that a call from Python would cost more, and
-    PyTorch's operator keeps the states as exact as ours: in half precision it rounds them."""
-    full = dtypes.output in (torch.float32, torch.float64)
+    PyTorch's operator keeps the states as exact as ours: of tensors in half precision, also under
+    autocast, it rounds them."""
+    full = dtype in (torch.float32, torch.float64)
     return full and (batch == 1 or batch * size * size <= _FEW)
 
 

@@ -681,3 +681,20 @@ def test_a_mask_for_each_layer_but_the_last():
             DecoderState(leaves["hidden"], leaves["cell"], leaves["feed"]),
             masks=DropoutMasks((torch.ones(1, 3, 7, dtype=torch.float64),)),
         )
+
+
+@pytest.mark.parametrize("backend", ["torch", "reference"])
+@pytest.mark.parametrize("feeding", [False, True])
+def test_masks_are_constants(backend, feeding):
+    width = 9 if feeding else 5
+    layer = LayerWeights(torch.randn(16, width), torch.randn(16, 4), *torch.zeros(2, 16))
+    layer.weight_hh.requires_grad_()
+    weights = DecoderWeights((layer,), torch.randn(4, 4))
+    mask = torch.ones(1, 2, 4, requires_grad=True)
+    state = DecoderState(*torch.zeros(2, 1, 2, 4), torch.zeros(2, 4) if feeding else None)
+    with use_backend(backend):
+        vectors = attention_decoder(
+            torch.randn(2, 3, 5), weights, state, masks=DropoutMasks((), mask)
+        )[0]
+    found = torch.autograd.grad(vectors.sum(), [mask, layer.weight_hh], allow_unused=True)
+    assert found[0] is None and found[1] is not None

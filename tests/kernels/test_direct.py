@@ -139,3 +139,23 @@ def test_a_wide_lstm_in_bfloat16_trains_by_the_loop_where_that_is_faster(monkeyp
             same = module(inputs)[0]  # no backward pass follows
         assert len(calls) == (trains if has else 2)
         torch.testing.assert_close(outputs, same, rtol=0.02, atol=0.01)
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("batch", [2, 3000])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_autocast_of_half_precision_gives_float32(name, dtype, batch, ragged):
+    module = getattr(kernels, name)(3, 8).to(dtype)
+    inputs = torch.randn(5, batch, 3).to(dtype)
+    lengths = torch.full((batch,), 4) if ragged else None
+    dtypes = set()
+    with torch.autocast("cpu", torch.bfloat16):
+        for graph in (True, False):
+            with torch.set_grad_enabled(graph):
+                outputs, state = module(inputs, lengths=lengths)
+                given, after = module(inputs, state, lengths=lengths)
+            for pair in ((outputs, state), (given, after)):
+                leaves = torch.utils._pytree.tree_leaves(pair)
+                dtypes |= {leaf.dtype for leaf in leaves}
+    assert dtypes == {torch.float32}

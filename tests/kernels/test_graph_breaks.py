@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch._dynamo.utils import counters
@@ -79,3 +81,13 @@ def test_the_library_says_where_it_breaks():
     module = torch.compile(kernels.LSTM(4, 6), fullgraph=True, backend="eager")
     with pytest.raises(torch._dynamo.exc.Unsupported, match="_forward_packed"):
         module(packed)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_compiling_warns_of_nothing(name):
+    operation = OPERATIONS[name]
+    torch._dynamo.reset()
+    own = [leaf.clone().requires_grad_() for leaf in operation.leaves]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        torch.compile(operation.total, backend="eager")(*own)

@@ -361,3 +361,23 @@ def test_gradients_add_up_over_batches(kind, backend):
             ours(batch)[0].square().sum().backward()
     for parameter, first, second in zip(ours.parameters(), *single, strict=True):
         torch.testing.assert_close(parameter.grad, first + second)
+
+
+def test_a_cell_computes_the_nonlinearity_it_was_last_set_to():
+    ours, theirs = kernels.RNNCell(3, 4), torch.nn.RNNCell(3, 4)
+    ours.load_state_dict(theirs.state_dict())
+    inputs = torch.randn(2, 3)
+    for name in ("relu", "tanh"):
+        ours.nonlinearity = theirs.nonlinearity = name
+        torch.testing.assert_close(ours(inputs), theirs(inputs))
+        assert ("nonlinearity=relu" in repr(ours)) == (name == "relu")
+    with pytest.raises(ValueError, match="nonlinearity: found 'gelu'"):
+        ours.nonlinearity = "gelu"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("LSTM", {}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]
+)
+def test_mode_is_that_of_torch(name, options):
+    ours, theirs = (getattr(package, name)(3, 4, **options) for package in (kernels, torch.nn))
+    assert ours.mode == theirs.mode
