@@ -29,6 +29,8 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
         name, equals, value = argument.partition("=")
         if not argument.startswith("--") or argument in flags:
             rest.append(argument)
+        elif name in flags:
+            raise UsageError(f"train: {name} takes no value; leave out {equals + value!r}")
         elif name not in keys:
             near = [key for key in keys if key.endswith("." + name[2:])]
             hint = f"unknown option {name}; did you mean {near[0]}?" if near else None

@@ -14,7 +14,7 @@ Any key of the configuration can be given as an option by its dotted name:
   seq2seq train recipes/translation/multi30k.yaml --training.max_steps 2000 --seed=2
 
 A run that was stopped (Ctrl-C, kill, power) goes on where it was with --resume; on other
-data, libraries, precision or backend only with --allow-changes, too.
+data, libraries, precision, backend or search only with --allow-changes, too.
 """
 
 
@@ -56,7 +56,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-changes",
         action="store_true",
-        help="with --resume: go on though data, libraries, precision or backend have changed",
+        help="with --resume: go on though data, libraries, precision, backend or search changed",
     )
     parser.add_argument("--quiet", action="store_true", help="plain lines, no progress bar")
 

@@ -30,13 +30,20 @@ _RULES = (
         _one_of("plateau"),
     ),
     _Rule(
-        "training.reward training.samples training.cross_entropy_weight",
+        "training.reward training.samples training.cross_entropy_weight training.temperature "
+        "training.baseline",
         "training.objective",
         _one_of("self_critical", "minimum_risk"),
     ),
     _Rule("training.sharpness", "training.objective", _one_of("minimum_risk")),
+    _Rule("training.asgd_patience", "training.optimizer", _one_of("asgd")),
+    _Rule("training.teacher_weight", "training.teachers", bool),
+    _Rule("training.sentence_weight model.pooling", "data.sentence_label", bool),
+    _Rule("training.validation_paths", "model.kind", _one_of("autoregressive")),
     _Rule("units.lowercase units.split_punctuation", "units.kind", _one_of("words")),
     _Rule("units.subwords", "units.kind", _one_of("subwords")),
+    _Rule("units.kept_words", "units.vectors", bool),
+    _Rule("model.kept_words", "model.vectors", bool),
     _Rule("units.min_count", "units.kind", _one_of("words", "characters")),
     _Rule("units.vocab_size", "units.kind", lambda kind: kind != "bytes"),
     # the vocabulary is that of the model to begin with
@@ -48,7 +55,23 @@ _RULES = (
     # and so are the season and the calendar of a forecasting model
     _Rule("data.season data.calendar", "training.start_from", lambda path: path is None),
     _Rule("tokenizer.sampling", "tokenizer.kind", _one_of("unigram", "bpe")),
+    _Rule("data.validation_share", "data.validation", lambda path: path is None),
+    _Rule("data.fold", "data.folds", bool),
     _Rule("data.rename", "data.target", _one_of("label", "labels")),
+    _Rule("decoding.threshold", "data.target", _one_of("labels")),
+    _Rule("data.id data.time data.static data.bin data.clip", "data.kind", _one_of("series")),
+    _Rule(
+        "data.image.size data.image.steps data.image.permutation data.image.shift",
+        "data.kind",
+        _one_of("image"),
+    ),
+    _Rule(
+        "data.format data.text data.lowercase data.split units.kind "
+        "model.embedding_size model.word_dropout",
+        "data.kind",
+        _one_of("text"),
+    ),
+    _Rule("model.feature_size model.feature_dropout", "data.features", bool),
     _Rule("tokenizer.vocab_size tokenizer.kind", "tokenizer.model", lambda path: path is None),
     _Rule("data.shuffle_buffer", "data.streaming", bool),
     _Rule("data.column data.hub_config", "data.hub", bool),

@@ -67,7 +67,7 @@ class TriggeredAverage:
 
     def observe(self, score: float, model: nn.Module) -> bool:
         """A validation's score, the higher the better; True where averaging begins with it."""
-        before = self.scores[: len(self.scores) - self.patience]
+        before = self.scores[: max(0, len(self.scores) - self.patience)]
         starts = not self.triggered and bool(before) and score < max(before)
         self.scores.append(score)
         if starts:

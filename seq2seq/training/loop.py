@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,8 @@ def train(
 
     With ``resume`` a run that was stopped, or killed, goes on from its last checkpoint with
     the same numbers as if it had never stopped. It refuses to go on where a file that it reads, a
-    library that shapes its data, its precision or its backend has changed since it was started;
-    with ``allow_changes`` it says so and goes on.
+    library that shapes its data, its precision, its backend or its search has changed since it was
+    started; with ``allow_changes`` it says so and goes on.
 
     Raises UsageError for a configuration or data that cannot work, RunError for a loss that is
     no number and a checkpoint that cannot be written; KeyboardInterrupt after saving.
@@ -119,7 +120,7 @@ class _Run:
         with accelerator.main_process_first():
             if self.main:
                 make_folder(folder)
-                check_same_run(folder / "config.json", config)
+                check_same_run(folder / "config.json", config, allow=allow_changes)
                 inputs = inputs_of(config, self.settings)
                 path = folder / INPUTS_FILE
                 check_same_inputs(path, inputs, resume=resume, allow=allow_changes)
@@ -138,7 +139,7 @@ class _Run:
         keep_buffers_apart(self.objective)
         average = make_average(options, self.model, self.task.average_patience)
         self.state = State(self.model, optimizer, average, self.accelerator, self.task)
-        batches = rounds(self.task, 0, self.world)
+        batches = partial(rounds, self.task, world=self.world)
         self.total_steps, self.restarts = total_steps(options, batches)
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         self.log.track(Trackers(self.accelerator, config, folder))
@@ -212,7 +213,7 @@ class _Run:
             raise (RunError if self.main else ToldElsewhere)(
                 f"training: the loss is {total / tokens} and the gradient norm {float(norm)} at "
                 f"step {progress.step}; try a lower training.learning_rate, a smaller "
-                "training.clip_norm or training.precision fp32. The last checkpoint is intact"
+                "training.clip_norm or training.precision fp32. What was saved is intact"
             )
         self.state.optimizer.step()
         self.state.optimizer.zero_grad()

@@ -11,14 +11,17 @@ from seq2seq.config import RunConfig, config_from_dict, config_to_dict
 from seq2seq.errors import RunError, UsageError
 from seq2seq.json_files import read_json
 from seq2seq.training import checkpoints
+from seq2seq.training.log import say
 
 _MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard trackers".split())
 _MAY_CHANGE |= {"test", "cache_dir"}
-_MAY_DIFFER = {"output", "decoding", "generation"}  # sections that do not affect training
+_MAY_DIFFER = {"output", "generation"}  # sections that do not affect training
+_WHERE_ALLOWED = "decoding"  # read by validation, which chooses what is kept, and by rewards
 
 
-def check_same_run(path: Path, config: RunConfig) -> None:
-    """Write the configuration, or compare it with that of the run being resumed."""
+def check_same_run(path: Path, config: RunConfig, *, allow: bool = False) -> None:
+    """Write the configuration, or compare it with that of the run being resumed. With ``allow``
+    another search is told and taken. Raises UsageError, which names a key that differs."""
     values = config_to_dict(config)
     if path.exists() and checkpoints.exists(path.parent / "checkpoints" / "last"):
         try:
@@ -31,12 +34,18 @@ def check_same_run(path: Path, config: RunConfig) -> None:
             if section in _MAY_DIFFER:
                 continue
             found = first_difference(section, before[section], values.get(section), _MAY_CHANGE)
-            if found is not None:
-                name, old, new = found
+            if found is None:
+                continue
+            name, old, new = found
+            differs = f"'{name}' is {new!r}, the run in {path.parent} was started with {old!r}"
+            if section != _WHERE_ALLOWED:
+                raise UsageError(f"--resume: {differs}; give it the same value or another --output")
+            if not allow:
                 raise UsageError(
-                    f"--resume: '{name}' is {new!r}, the run in {path.parent} was started with "
-                    f"{old!r}; give it the same value or another --output"
+                    f"--resume: {differs}; give it the same value or another --output, or go on "
+                    "all the same with --allow-changes: validation may then give other figures"
                 )
+            say(f"warning: {differs}; going on, as --allow-changes asks")
     checkpoints.write_text(path, json.dumps(values, indent=1))
 
 

@@ -157,6 +157,15 @@ class CaptionBatches:
         """Number of batches in an epoch."""
         return -(-len(self._set) // self._data.batch_images)
 
+    def tokens_each(self) -> float:
+        """How many tokens, ends included, a batch has of an image in the mean."""
+        longest, each = self._data.max_length, self._data.captions_per_image
+        means = [
+            min(each, len(captions)) * np.mean([min(len(ids), longest) + 1 for ids in captions])
+            for captions in self._set.units
+        ]
+        return float(np.mean(means))
+
     def epoch(self, epoch: int, skip: int = 0, every: int = 1) -> Iterator[CaptionBatch]:
         """Batches ``skip``, ``skip + every``, ... of one epoch; the others cost nothing."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._set))

@@ -28,11 +28,12 @@ class CaptionLoss(nn.Module):
         sum_n sum_t -log p(y_nt)
           + lambda sum_n sum_s (1 - sum_t a_nts)^2      every place is looked at (Xu et al. 2015,
                                                         eq. 14; over the words, not the padding)
-          + word_loss * tokens * mean_b sum_v BCE(p_bv, sqrt(share_bv))
+          + word_loss * tokens_each * sum_b sum_v BCE(p_bv, sqrt(share_bv))
 
     The last term predicts from the image's mean vector which words its captions have: share_bv is
     the share of them with word v. It gives the encoder a gradient that need not pass through the
-    decoder.
+    decoder. ``tokens_each``: how many tokens a training step reads of an image, in the mean, so
+    that a mean over tokens has this term with its weight.
 
     With ``scheduled_sampling`` a share of the inputs is what the model itself would have written
     (Bengio et al. 2015), drawn from a first pass over the given captions (two passes: Mihaylova &
@@ -46,9 +47,10 @@ class CaptionLoss(nn.Module):
         attention_penalty: float = 0.0,
         word_loss: float = 0.0,
         scheduled_sampling: float = 0.0,
+        tokens_each: float = 1.0,
     ) -> None:
         super().__init__()
-        self.model, self.label_smoothing = model, label_smoothing
+        self.model, self.label_smoothing, self.tokens_each = model, label_smoothing, tokens_each
         self.attention_penalty, self.word_loss = attention_penalty, word_loss
         self.scheduled_sampling = scheduled_sampling
 
@@ -68,7 +70,7 @@ class CaptionLoss(nn.Module):
         reported, too."""
         encoded = self.model.encode(source, lengths)
         if words_alone:
-            loss = self._word_loss(encoded, targets, words)
+            loss = self._word_loss(encoded, words)
             return self.word_loss * loss, loss.detach(), {"words": loss.detach()}
         return self.of_encoded(encoded, rows, inputs, targets, words, progress)
 
@@ -99,15 +101,15 @@ class CaptionLoss(nn.Module):
             parts["attention"] = penalty(attention, targets, encoded, rows)
             loss = loss + self.attention_penalty * parts["attention"]
         if self.training and self.word_loss:
-            parts["words"] = self._word_loss(encoded, targets, words)
+            parts["words"] = self._word_loss(encoded, words)
             loss = loss + self.word_loss * parts["words"]
         return loss, cross.detach(), {name: part.detach() for name, part in parts.items()}
 
-    def _word_loss(self, encoded: Encoded, targets: Tensor, words: Tensor | None) -> Tensor:
+    def _word_loss(self, encoded: Encoded, words: Tensor | None) -> Tensor:
         assert words is not None  # batches have them wherever this term has a weight
         logits = self.model.predict_words(encoded).float()  # (B, W)
         total = F.binary_cross_entropy_with_logits(logits, words.sqrt(), reduction="sum")
-        return (targets != IGNORE).sum() * total / len(logits)
+        return self.tokens_each * total
 
     @torch.no_grad()
     def _own_words(self, encoded: Encoded, rows: Tensor, inputs: Tensor, share: float) -> Tensor:

@@ -112,6 +112,7 @@ class CaptioningTask:
             options.attention_penalty,
             options.word_loss,
             options.scheduled_sampling,
+            self.batches.tokens_each(),
         )
 
     def _self_critical(self) -> SelfCritical:

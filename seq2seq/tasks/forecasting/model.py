@@ -141,6 +141,9 @@ class ForecastModel(nn.Module):
         return Outlook(parameters, shift, factor)
 
 
+CALIBRATION = ("offsets", "ranks", "powers", "typical")  # buffers learned after training
+
+
 def register_calibration(
     model: nn.Module, horizon: int, targets: int, levels: int, widths: bool
 ) -> None:

@@ -36,6 +36,7 @@ from seq2seq.tasks.forecasting.evaluation import (
 from seq2seq.tasks.forecasting.forecaster import Forecaster
 from seq2seq.tasks.forecasting.heads import check_head
 from seq2seq.tasks.forecasting.making import make_model, places, reach_of
+from seq2seq.tasks.forecasting.model import CALIBRATION
 from seq2seq.tasks.forecasting.objectives import ForecastLoss
 from seq2seq.tasks.forecasting.prediction import Asked
 from seq2seq.tasks.forecasting.reading import columns_of, read_series
@@ -98,7 +99,7 @@ class ForecastTask:
         self.model = make_model(config, encoding).to(accelerator.device)
         if first:
             both = first.config.model, config.model
-            copy_weights(first.model, self.model, options.start_from, configs=both)
+            copy_weights(first.model, self.model, options.start_from, CALIBRATION, both)
         self.forecaster = Forecaster(self.model, encoding, config)
         for series in self.sets.all():
             self.forecaster.check(series)

@@ -17,20 +17,27 @@ from seq2seq.training.adversarial import adversarial_loss
 class TaggingLoss(nn.Module):
     """Summed over the words of a batch:
 
-        sum_columns -log p(labels) + weight * words * mean_sentences -log p(label of the sentence)
+        sum_columns -log p(labels) + weight * words_each * sum_sentences -log p(their label)
 
-    so that a mean over words has the sentence's part with its weight. Columns with a field have
-    the likelihood of whole sequences, the others that of each word. Of a committee, in training,
-    the mean of its members' losses: each member's gradient is that of its own loss.
+    with ``words_each`` words of a sentence of the training data, in the mean: so a mean over words
+    has the sentences' part with its weight, however they are put into batches. Columns with a
+    field have the likelihood of whole sequences, the others that of each word. Of a committee, in
+    training, the mean of its members' losses: each member's gradient is that of its own loss.
 
     ``adversarial``: in training half of what is minimised is the loss of sentences whose vectors
     are moved by this share of their length against the model; see ``adversarial_loss``.
     """
 
-    def __init__(self, model: AnyModel, sentence_weight: float, adversarial: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: AnyModel,
+        sentence_weight: float,
+        adversarial: float = 0.0,
+        words_each: float = 1.0,
+    ) -> None:
         super().__init__()
         self.model, self.sentence_weight = model, sentence_weight
-        self.adversarial = adversarial
+        self.adversarial, self.words_each = adversarial, words_each
 
     def forward(
         self, words: Words, labels: tuple[Tensor, ...], sentence_labels: Tensor | None
@@ -85,11 +92,10 @@ class TaggingLoss(nn.Module):
             loss = loss + _column(head, scores, ids, lengths)
         parts: dict[str, Tensor] = {}
         if emissions.sentence is not None and sentence_labels is not None:
-            known = (sentence_labels != IGNORE).sum().clamp(min=1)
             whole = F.cross_entropy(
                 emissions.sentence, sentence_labels, ignore_index=IGNORE, reduction="sum"
             )
-            part = whole / known * lengths.sum()
+            part = self.words_each * whole
             loss = loss + self.sentence_weight * part
             parts["sentence"] = part.detach()
         return loss, parts

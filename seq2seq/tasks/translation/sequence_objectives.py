@@ -67,7 +67,8 @@ class SequenceReward(nn.Module):
         rows: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Fields of a Batch -> what is minimised, and minus the mean reward; both times the
-        number of target tokens."""
+        number of target tokens. So with ``training.accumulation`` the mean of each batch counts by
+        its tokens, which is near to one mean over all sources, and not the same."""
         tokens = (target_output != IGNORE).sum()
         with evaluating(self.model):
             drawn = self._draw(source, source_lengths)  # B lists of K

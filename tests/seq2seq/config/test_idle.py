@@ -12,7 +12,9 @@ from seq2seq.config.idle import _RULES, idle_keys
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*/*.yaml"))
 
-# values under which each key does nothing, by its section and its name, and the end of the sentence
+SERIES = {"data": {"kind": "series"}}
+# values under which each key does nothing, by its section and its name, the end of the sentence,
+# and other sections where they matter
 CASES = {
     "training.average": ("generation", {"average": True}, "'training.keep_best' is 1"),
     "training.betas": (
@@ -34,6 +36,36 @@ CASES = {
         {"cross_entropy_weight": 0.5},
         "'training.objective' is cross_entropy",
     ),
+    "training.temperature": ("translation", {"temperature": 0.3}, "is cross_entropy"),
+    "training.baseline": ("captioning", {"baseline": "samples"}, "is cross_entropy"),
+    "training.asgd_patience": ("generation", {"asgd_patience": 2}, "'training.optimizer' is adam"),
+    "training.teacher_weight": ("classification", {"teacher_weight": 0.9}, "is []"),
+    "training.sentence_weight": ("tagging", {"sentence_weight": 0.7}, "sentence_label' is null"),
+    "model.pooling": ("tagging", {"pooling": ["mean"]}, "'data.sentence_label' is null"),
+    "training.validation_paths": ("forecasting", {"validation_paths": 9}, "is segments"),
+    "units.kept_words": ("classification", {"kept_words": 9}, "'units.vectors' is null"),
+    "model.kept_words": ("tagging", {"kept_words": 9}, "'model.vectors' is null"),
+    "data.validation_share": ("generation", {"validation_share": 0.3, "validation": "v"}, "is v"),
+    "data.fold": ("classification", {"fold": 1}, "'data.folds' is 0"),
+    "decoding.threshold": ("classification", {"threshold": 0.2}, "'data.target' is label"),
+    "data.id": ("classification", {"id": "who"}, "'data.kind' is text"),
+    "data.time": ("classification", {"time": "when"}, "'data.kind' is text"),
+    "data.static": ("classification", {"static": ["age"]}, "'data.kind' is text"),
+    "data.bin": ("classification", {"bin": 2.0}, "'data.kind' is text"),
+    "data.clip": ("classification", {"clip": 0.1}, "'data.kind' is text"),
+    "data.image.size": ("classification", {"image": {"size": 9}}, "'data.kind' is text"),
+    "data.image.steps": ("classification", {"image": {"steps": "pixels"}}, "'data.kind' is text"),
+    "data.image.permutation": ("classification", {"image": {"permutation": 2}}, "is text"),
+    "data.image.shift": ("classification", {"image": {"shift": 2}}, "'data.kind' is text"),
+    "data.format": ("classification", {"format": "csv", "kind": "series"}, "is series"),
+    "data.text": ("classification", {"text": "words", "kind": "series"}, "is series"),
+    "data.lowercase": ("classification", {"lowercase": True, "kind": "series"}, "is series"),
+    "data.split": ("classification", {"split": "simple", "kind": "image"}, "is image"),
+    "units.kind": ("classification", {"kind": "bytes"}, "is series", SERIES),
+    "model.embedding_size": ("classification", {"embedding_size": 9}, "is series", SERIES),
+    "model.word_dropout": ("classification", {"word_dropout": 0.1}, "is series", SERIES),
+    "model.feature_size": ("tagging", {"feature_size": 9}, "'data.features' is []"),
+    "model.feature_dropout": ("tagging", {"feature_dropout": 0.1}, "'data.features' is []"),
     "training.sharpness": ("translation", {"sharpness": 0.5}, "'training.objective' is cross_"),
     "units.lowercase": ("generation", {"lowercase": True}, "'units.kind' is characters"),
     "units.split_punctuation": ("generation", {"split_punctuation": True}, "is characters"),
@@ -93,10 +125,10 @@ def test_every_rule_has_a_case():
 
 @pytest.mark.parametrize("key", CASES)
 def test_a_key_that_does_nothing_is_told(key):
-    task, values, end = CASES[key]
-    section = key.split(".")[0]
-    assert not idle_keys(config_from_dict({"task": task}))
-    told = idle_keys(config_from_dict({"task": task, section: values}))
+    task, values, end, *others = CASES[key]
+    section, other = key.split(".")[0], others[0] if others else {}
+    assert not idle_keys(config_from_dict({"task": task, **other}))
+    told = idle_keys(config_from_dict({"task": task, **other, section: values}))
     assert len(told) == 1 and told[0].startswith(f"'{key}' does nothing where "), told
     assert end in told[0]
 

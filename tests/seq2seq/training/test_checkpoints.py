@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from seq2seq.config.training import TrainingConfig
 from seq2seq.errors import RunError
 from seq2seq.training import checkpoints
-from seq2seq.training.averages import MovingAverage
-from seq2seq.training.schedules import learning_rate
+from seq2seq.training.averages import MovingAverage, TriggeredAverage
+from seq2seq.training.schedules import learning_rate, total_steps
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -99,8 +100,8 @@ def test_moving_average():
         ("inverse_sqrt", 10, 0, 1.0),
         ("inverse_sqrt", 40, 0, 0.5),
         ("cosine", 10, 0, 1.0),
-        ("cosine", 55, 0, 0.5 + 0.05),
-        ("cosine", 100, 0, 0.1),
+        ("cosine", 55, 0, 0.1 + 0.45 * (1 + math.cos(math.pi * 45 / 91))),
+        ("cosine", 101, 0, 0.1),
         ("plateau", 50, 3, 0.125),
     ],
 )
@@ -119,3 +120,42 @@ def test_a_schedule_that_begins_anew(schedule):
     found = [learning_rate(config, step, 200, 0, [60, 160, 500]) for step in range(1, 201)]
     parts = [[learning_rate(config, step, n, 0) for step in range(1, n + 1)] for n in (60, 100, 40)]
     assert found == [rate for part in parts for rate in part]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_each_step_of_a_short_cosine_learns_something(steps):
+    config = TrainingConfig(learning_rate=1.0, warmup_steps=0, schedule="cosine")
+    found = [learning_rate(config, step, steps, 0) for step in range(1, steps + 1)]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    torchs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    expected = []
+    for _ in range(steps):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        torchs.step()
+    assert found == pytest.approx(expected) and min(found) > 0
+
+
+def test_steps_of_epochs_that_are_not_equally_long():
+    config = TrainingConfig(max_epochs=4, accumulation=2, restarts=[1, 3])
+    batches = [5, 3, 8, 1].__getitem__
+    assert total_steps(config, batches) == (3 + 2 + 4 + 1, [3, 9])
+    config.max_steps = 4
+    assert total_steps(config, batches) == (4, [3])
+    config.max_epochs, config.max_steps, config.restarts = 10**9, 7, []
+    assert total_steps(config, lambda epoch: 4) == (7, [])
+
+
+@pytest.mark.parametrize(
+    ("patience", "scores", "begins"),
+    [
+        (5, [-5, -4, -6, -5.5, -5, -4.5, -4.2], None),
+        (5, [-5, -4, -3.5, -3.6, -3.7, -3.8, -3.9, -3.9, -3.9], 9),
+        (1, [-4, -5, -4.5], 3),
+    ],
+)
+def test_averaging_begins_after_validations_without_a_better_score(patience, scores, begins):
+    model = torch.nn.Linear(1, 1)
+    average = TriggeredAverage(model, patience)
+    found = [number for number, score in enumerate(scores, 1) if average.observe(score, model)]
+    assert found == ([] if begins is None else [begins])

@@ -1,6 +1,7 @@
 """A run that is resumed has the configuration it was started with."""
 
 import json
+import re
 
 import pytest
 
@@ -50,3 +51,17 @@ def test_the_key_itself_is_named_however_deep_it_lies(tmp_path, change, message)
     free = {"training": {"max_epochs": 99, "threads": 2}, "output": "elsewhere"}
     check_same_run(path, config_from_dict(first | free))
     assert path.read_bytes() != before
+
+
+def test_another_search_goes_on_where_changes_are_allowed(tmp_path, capsys):
+    """Validation reads it: which checkpoint is best follows from it."""
+    path = tmp_path / "config.json"
+    check_same_run(path, config_from_dict(TRANSLATION))
+    (tmp_path / "checkpoints" / "last").mkdir(parents=True)
+    changed = config_from_dict(TRANSLATION | {"decoding": {"length_penalty": 0.3}})
+    told = "'decoding.length_penalty' is 0.3, the run in "
+    with pytest.raises(UsageError, match=re.escape(told) + ".*--allow-changes"):
+        check_same_run(path, changed)
+    check_same_run(path, changed, allow=True)
+    assert f"warning: {told}" in capsys.readouterr().err
+    assert json.loads(path.read_text())["decoding"]["length_penalty"] == 0.3

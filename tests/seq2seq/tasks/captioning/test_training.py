@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -247,6 +248,22 @@ def test_the_penalty_reaches_the_weights_of_attention(drawings, tmp_path):
         objective(batch.source, None, batch.rows, batch.inputs, batch.targets)[0].backward()
         grads.append(task.model.decoder.keys.weight.grad.clone())
     assert (grads[1] - grads[0]).norm() > 1e-3 * grads[0].norm()
+
+
+@pytest.mark.parametrize("words_alone", [False, True])
+def test_the_word_loss_of_small_batches_adds_up_to_that_of_one(drawings, tmp_path, words_alone):
+    """However images are put into batches: so accumulation is the larger batch."""
+    task, sums = make_task(drawings, tmp_path), []
+    task.objective.train()
+    task.model.encoder.eval()  # the statistics of batch norm are those of a batch
+    for cuts in ([0, 9], [0, 2, 5, 9]):
+        total = 0.0
+        for begin, end in itertools.pairwise(cuts):
+            batch = task.batches._batch(np.arange(begin, end), 3, 0)
+            given = (batch.source * 0, None, batch.rows, batch.inputs, batch.targets, batch.words)
+            total += float(task.objective(*given, words_alone=words_alone)[2]["words"])
+        sums.append(total)
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
 
 
 def test_scheduled_sampling_changes_inputs_with_progress_and_never_the_first(drawings, tmp_path):

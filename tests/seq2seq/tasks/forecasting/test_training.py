@@ -100,6 +100,24 @@ def test_a_run_can_start_from_a_model(here, tmp_path):
         assert torch.allclose(value, weights[1][key], atol=1e-6), key
 
 
+@pytest.mark.parametrize("forecast", [{"levels": [0.2, 0.8]}, {"calibrate": False}])
+def test_calibration_is_not_taken_over(here, tmp_path, forecast):
+    train(here("first"), quiet=True)
+    training = {"start_from": "first/model", "max_steps": 1, "learning_rate": 1e-9}
+    values = config_to_dict(here("second", training=training))
+    values["forecast"] |= forecast
+    train(config_from_dict(values), quiet=True)
+    first, second = (
+        Forecaster.from_pretrained(tmp_path / name / "model", device="cpu").model
+        for name in ("first", "second")
+    )
+    assert first.offsets.abs().sum() > 0
+    if forecast == {"calibrate": False}:
+        assert second.offsets.abs().sum() == 0
+    else:
+        assert len(second.offsets) == 2 and second.offsets.abs().sum() > 0
+
+
 def test_fine_tuning_needs_as_many_networks(here):
     train(here(training={"max_steps": 1}), quiet=True)
     model, training = {"other_bases": ["mean"]}, {"start_from": "run/model"}
