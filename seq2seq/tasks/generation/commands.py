@@ -255,6 +255,13 @@ def _check_beam(options: argparse.Namespace, beam_size: int) -> None:
             f"generate: {option_name(drawn[0])} does not go with --beam-size {beam_size}: a "
             "beam search draws nothing; --beam-size 1 draws"
         )
+    if beam_size == 1 and options.temperature == 0:
+        cuts = ("top_k", "top_p", "min_p")
+        if cut := list(given(options, cuts)):
+            raise UsageError(
+                f"generate: {option_name(cut[0])} does nothing with --temperature 0, which takes "
+                "the likeliest; leave one of them out"
+            )
     if beam_size == 1 and options.length_penalty:
         raise UsageError(
             "generate: --length-penalty goes with --beam-size K of at least 2; without it does "

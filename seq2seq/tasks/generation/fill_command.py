@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
@@ -86,13 +87,13 @@ def _run(options: argparse.Namespace) -> int:
     with open_input(options.input) as stream:
         size = 1 if stream.isatty() else _LINES
         for number, lines in chunks(stream, name, size):
-            sentences = [
-                _read(line, f"{name}, line {n}", options) for n, line in enumerate(lines, number)
-            ]
+            sentences, wrong = _read_all(lines, name, number, options)
             fillings = filler.fill_batch(sentences, precision=options.precision)
             for sentence, filling in zip(sentences, fillings, strict=True):
                 _write(filling, _count(options, sentence), options)
             sys.stdout.flush()
+            if wrong is not None:
+                raise wrong
     return 0
 
 
@@ -101,6 +102,19 @@ def _count(options: argparse.Namespace, sentence: Blanked) -> int | None:
     if options.top is not None or not options.json:
         return options.top or 1
     return None if sentence.candidates else _JSON_WORDS
+
+
+def _read_all(
+    lines: Sequence[str], name: str, first: int, options: argparse.Namespace
+) -> tuple[list[Blanked], UsageError | None]:
+    """The sentences up to the first line that is wrong, and its error: they are answered first."""
+    found: list[Blanked] = []
+    try:
+        for number, line in enumerate(lines, first):
+            found.append(_read(line, f"{name}, line {number}", options))
+    except UsageError as error:
+        return found, error
+    return found, None
 
 
 def _read(line: str, where: str, options: argparse.Namespace) -> Blanked:

@@ -46,12 +46,12 @@ from seq2seq.tasks.generation.perplexity import (
     evaluate,
     losses,
 )
-from seq2seq.tasks.generation.prompts import prompt_units, warn_unknown
+from seq2seq.tasks.generation.prompts import prompt_units, stood_before, warn_unknown
 from seq2seq.tasks.generation.session import Session, sampling
 from seq2seq.tasks.generation.stepping import LanguageSteps
 from seq2seq.tasks.generation.streaming import Generated, Reason, Writer
 from seq2seq.tasks.generation.suggesting import Suggestion, suggest
-from seq2seq.tasks.generation.text import Text, as_documents
+from seq2seq.tasks.generation.text import Text, as_documents, count_words
 from seq2seq.text.vocabulary import END, Units, save_units
 
 MAX_ROWS = 256  # written side by side; more are written one group after the other
@@ -166,7 +166,7 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         """For each prompt, ``samples`` texts. Everything is as in ``generate``.
 
         With beam search the samples are the likeliest texts found, the best first, at most
-        ``beam_size``.
+        ``beam_size``. ``stop`` cuts them afterwards, and texts that are equal then are given once.
         """
         settings = self._checked(settings)
         check_whole("samples", samples, 1, MAX_SAMPLES)
@@ -247,7 +247,8 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
     ) -> list[Generated]:
         logits, state = steps.start(prompts)
         options = sampling(settings)
-        rollout = Rollout(steps, state, logits, prompts, keys, options, self.banned, END)
+        before = [stood_before(ids) for ids in prompts]
+        rollout = Rollout(steps, state, logits, before, keys, options, self.banned, END)
         writers = [Writer(self.units.decoder(), settings.stop, ids[-1]) for ids in prompts]
         texts: list[list[str]] = [[] for _ in prompts]
         counts = [0] * len(prompts)
@@ -289,10 +290,14 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
                 "most as many"
             )
         continuations = likeliest_units(steps, prompts, self.banned, settings, samples)
-        return [
-            [self._written(ids, h.tokens, h.finished, settings) for h in hypotheses]
-            for ids, hypotheses in zip(prompts, continuations, strict=True)
-        ]
+        found = []
+        for ids, hypotheses in zip(prompts, continuations, strict=True):
+            written = [self._written(ids, h.tokens, h.finished, settings) for h in hypotheses]
+            if settings.stop:  # what follows it is all that some differ in
+                best = {one.text: one for one in reversed(written)}
+                written = [one for one in written if best[one.text] is one]
+            found.append(written)
+        return found
 
     def _written(
         self, prompt: list[int], units: list[int], finished: bool, settings: GenerationConfig
@@ -341,8 +346,9 @@ class TextGenerator(Pretrained[Any, LanguageConfig]):
         warn_unknown(unknown, self.units)
         with self._products(precision):
             totals = losses(self.model, segments, self.has_end)
+        end = int(self.has_end)  # counts as a character, and as a word as a line's end does
         return [
-            TextScore(loss, s.end - s.scored, len(text), len(text.split()))
+            TextScore(loss, s.end - s.scored, len(text) + end, count_words(text) + end)
             for loss, s, text in zip(totals, segments, texts, strict=True)
         ]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seq2seq.decoding import Hypothesis, beam_search
 from seq2seq.tasks.generation.config import GenerationConfig
+from seq2seq.tasks.generation.prompts import stood_before
 from seq2seq.tasks.generation.stepping import LanguageSteps, StepState
 from seq2seq.text.vocabulary import END, UNK
 
@@ -35,7 +36,7 @@ def likeliest_units(
         length_penalty=settings.length_penalty,
         no_repeat_ngram=settings.no_repeat_ngram,
         n_best=count,
-        prompts=prompts,
+        prompts=[stood_before(ids) for ids in prompts],
     )
 
 

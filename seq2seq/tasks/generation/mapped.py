@@ -37,7 +37,7 @@ from seq2seq.tasks.generation.text import (
 )
 from seq2seq.text.vocabulary import END, Units
 
-_VERSION = 1  # of the files: another number makes those of older code void
+_VERSION = 2  # of the files: another number makes those of older code void
 _AT_ONCE = 1 << 21  # characters that a worker encodes at once
 
 
@@ -177,6 +177,7 @@ def _write(path: Path, text: LargeText, units: Units, documents: bool) -> dict[s
                     ids = np.concatenate([np.array([END], kind), ids])
                 else:
                     characters -= unscored_characters(int(ids[0]), units)
+                    words -= units.kind == "words"
             stream.write(ids.data)
             sizes[-1] += len(ids)
             characters, words = characters + found, words + spaced
@@ -236,20 +237,21 @@ def _batches(stretches: Iterable[tuple[int, Event]]) -> Iterator[Batch]:
 
 def _encode(units: Units, documents: bool, batch: Batch) -> Encoded:
     piece, stretches = batch
-    end, ids = np.array([END], np.int32), []
+    end, ids, ended = np.array([END], np.int32), [], 0
     for text, ends in stretches:
         if text:
             ids.append(units.encode(text))
         if ends and documents:
             ids.append(end)
+            ended += 1
     texts = [text for text, _ in stretches]
     joined = np.concatenate(ids) if ids else np.zeros(0, np.int32)
     # small: it goes from one process to another
     return (
         piece,
         joined.astype(_smallest(units)),
-        sum(map(characters_of, texts)),
-        sum(map(count_words, texts)),
+        sum(map(characters_of, texts)) + ended,
+        sum(map(count_words, texts)) + ended,
     )
 
 

@@ -90,8 +90,8 @@ class Cache:
 @dataclass(frozen=True)
 class Dynamic:
     """Dynamic evaluation (Krause et al. 2018, eq. 3 and 5): after each segment of ``steps`` units,
-    which has then been scored, the weights follow its gradient and are drawn back to where they
-    began,  w <- w - rate dL/dw + decay (w_0 - w),  L the segment's mean loss."""
+    which has then been scored, the weights follow its gradient and are then drawn back to where
+    they began,  w' = w - rate dL/dw,  w <- w' + decay (w_0 - w'),  L the segment's mean loss."""
 
     rate: float = 0.1
     decay: float = 0.001
@@ -134,7 +134,10 @@ def evaluate(
     ``share`` (r, W): only what falls to process r of W is scored; ``total`` and ``tokens`` of the
     result are of that, to be summed over the processes.
 
-    The weights are as before in the end, with ``dynamic`` too.
+    With ``dynamic`` segments are read in the order of the text, one after the other, so that
+    weights have learned from nothing behind what is scored; with ``rows`` above 1 the stretches
+    share them, and each is scored with what was learned from the others, too. The weights are as
+    before in the end.
 
     Raises UsageError for an option of another kind or out of range, RunError where the model gives
     no probabilities (NaN).
@@ -142,7 +145,9 @@ def evaluate(
     _check_reading(rows, cold_window, cache, dynamic)
     device = next(model.parameters()).device
     segments = _segments(corpus, rows, warm_up, cold_window)
-    side_by_side = max(rows, _ROWS) if cold_window else rows
+    if dynamic is None:
+        segments.sort(key=lambda s: s.start - s.end)  # of like length side by side
+    side_by_side = max(rows, _ROWS) if cold_window and dynamic is None else rows
     total = 0.0
     with evaluating(model), _restored(model, dynamic is not None) as first:
         for number in range(0, len(segments), side_by_side):
@@ -218,7 +223,7 @@ def _segments(corpus: Corpus, rows: int, warm_up: int, cold_window: int | None) 
             Segment(piece, max(0, at - warm_up), at, min(at + size, inputs))
             for at in range(0, inputs, size)
         ]
-    return sorted(found, key=lambda s: s.start - s.end)  # of like length side by side
+    return found
 
 
 def _read(

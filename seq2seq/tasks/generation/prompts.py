@@ -44,6 +44,12 @@ def prompt_units(
     return ids
 
 
+def stood_before(ids: list[int]) -> list[int]:
+    """What of a prompt's ids was written before: not the document's beginning, which the model
+    reads as an end."""
+    return ids[1:] if ids[:1] == [END] else ids
+
+
 def warn_unknown(unseen: list[str], units: Units) -> None:
     """Say what of a text that is scored the model has never seen."""
     if unseen and not units.knows_unknown:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seq2seq.decoding.sampling import Rollout, Sampling, row_key
 from seq2seq.tasks.generation.config import GenerationConfig
+from seq2seq.tasks.generation.prompts import stood_before
 from seq2seq.tasks.generation.stepping import LanguageSteps
 from seq2seq.tasks.generation.streaming import Writer
 from seq2seq.text.vocabulary import END
@@ -36,6 +37,7 @@ class Session:
         self._logits: Tensor | None = None
         self._turn, self._last = 0, END
         self._begins = True
+        self._before: list[int] = []  # read and written since the document began
         self._stream: Generator[str, None, None] | None = None  # the text of the turn before
 
     def __getstate__(self) -> dict[str, object]:
@@ -55,23 +57,24 @@ class Session:
             self._stream.close()
         ids = self.generator.prompt_units(prompt, self._begins)
         if self._begins:
-            self._state = self._model.empty(1)
+            self._state, self._before = self._model.empty(1), []
+        self._before += stood_before(ids)
         if ids:
             self._logits, self._state = self._model.read([ids], self._state)
             self._last = ids[-1]
         self._begins = False
         key = row_key(self.seed, self._turn, ids)
         self._turn += 1
-        self._stream = self._write(ids, key)
+        self._stream = self._write(key)
         return self._stream
 
-    def _write(self, ids: list[int], key: int) -> Generator[str, None, None]:
+    def _write(self, key: int) -> Generator[str, None, None]:
         assert self._logits is not None  # the first turn read the document's beginning at least
         rollout = Rollout(
             self._model,
             self._state,
             self._logits,
-            [ids],
+            [self._before],
             [key],
             sampling(self.settings),
             self.generator.banned,
@@ -84,6 +87,7 @@ class Session:
                 if unit == END:
                     self._begins = True
                     break
+                self._before.append(unit)
                 if text := writer.add(unit):
                     yield text
                 if writer.stopped:

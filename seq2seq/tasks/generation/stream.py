@@ -21,6 +21,7 @@ from seq2seq.training.log import say
 from seq2seq.training.streams import Block, Row, Stream
 
 _MOST = 1 << 24  # characters of a block
+_BYTES = "latin-1"  # a character for each byte
 
 
 class StreamedWindows:
@@ -33,7 +34,8 @@ class StreamedWindows:
 
     def __init__(self, config: LanguageConfig, rank: int, world: int) -> None:
         self._config, self._rank, self._world = config, rank, world
-        self.stream = Stream(partial(_rows, config.data), config.data.shuffle_buffer, _size, _MOST)
+        rows = partial(_rows, config.data, config.units.kind == "bytes")
+        self.stream = Stream(rows, config.data.shuffle_buffer, _size, _MOST)
         self._units: Units | None = None
         self.streams = config.data.batch_size
 
@@ -56,10 +58,12 @@ class StreamedWindows:
         config, units = self._config, self._units
         assert units is not None  # ``use`` comes first
         whole = "".join(row["text"] for row in rows)
-        if not whole.strip():
+        content: str | bytes = whole
+        if units.kind == "bytes":
+            kind = "utf-8" if config.data.hub else _BYTES
+            content = whole.encode(kind, "surrogatepass" if config.data.hub else "strict")
+        if not content.strip():
             return None
-        raw = units.kind == "bytes"
-        content = whole.encode("utf-8", "surrogatepass") if raw else whole
         text = as_documents([content], config.data.documents, f"'data.train': {config.data.train}")
         if config.data.documents != "none":
             (documents,) = text.pieces
@@ -76,7 +80,7 @@ class StreamedWindows:
         return windows.len_epoch(number), partial(windows.epoch, number)
 
 
-def _rows(config: TextConfig) -> datasets.IterableDataset:
+def _rows(config: TextConfig, raw: bool) -> datasets.IterableDataset:
     """Rows with ``text``: lines, with their ends; or the rows of a dataset."""
     if config.train is None:
         raise UsageError(
@@ -88,13 +92,15 @@ def _rows(config: TextConfig) -> datasets.IterableDataset:
             _named, fn_kwargs={"column": config.column}, remove_columns=dataset.column_names
         )
     paths = tuple(map(str, paths_of(config.train, "train")))
-    return datasets.IterableDataset.from_generator(_lines, gen_kwargs={"paths": paths})
+    given = {"paths": paths, "raw": raw}
+    return datasets.IterableDataset.from_generator(_lines, gen_kwargs=given)
 
 
-def _lines(paths: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def _lines(paths: tuple[str, ...], raw: bool) -> Iterator[dict[str, str]]:
+    """Bytes as they are, ``raw``, in text of as many characters."""
     for path in paths:
-        for chunk in chunks(Path(path), raw=False):
-            assert isinstance(chunk, str)
+        for chunk in chunks(Path(path), raw):
+            chunk = chunk if isinstance(chunk, str) else chunk.decode(_BYTES)
             yield from ({"text": line + "\n"} for line in chunk.removesuffix("\n").split("\n"))
 
 

@@ -51,8 +51,8 @@ class Corpus:
 
     pieces: list[np.ndarray]  # (N,) int32 each; state begins anew at each
     documents: bool  # ids END part documents, at which the state begins anew, too
-    characters: int  # of the text
-    words: int  # between white space, each line's end counting as one
+    characters: int  # of the text; the end of a document, ``documents``, counts as one
+    words: int  # between white space, the end of a line or of a document counting as one
     whole: np.ndarray | None = None  # all pieces in one array, where they stand in one file
     mapped: mmap.mmap | None = None  # that file
 
@@ -153,7 +153,8 @@ def encode_text(text: Text, units: Units, documents: bool, backward: bool = Fals
     """Ids of a text, ``backward`` from its end; with ``documents`` END before, between and after
     them."""
     pieces = []
-    unscored = 0  # characters of units that nothing stands before
+    characters = sum(map(characters_of, text.documents()))
+    words = sum(map(count_words, text.documents()))
     for piece in text.pieces:
         parts = [units.encode(document) for document in piece]
         if documents:
@@ -161,14 +162,12 @@ def encode_text(text: Text, units: Units, documents: bool, backward: bool = Fals
             parts = [end, *(part for ids in parts for part in (ids, end))]
         ids = np.concatenate(parts)
         pieces.append(ids[::-1].copy() if backward else ids)
-        if not documents:
-            unscored += unscored_characters(int(pieces[-1][0]), units)
-    return Corpus(
-        pieces,
-        documents,
-        characters=sum(map(characters_of, text.documents())) - unscored,
-        words=sum(map(count_words, text.documents())),
-    )
+        if documents:  # the end of each is predicted, too
+            characters, words = characters + len(piece), words + len(piece)
+        else:  # nothing stands before the first unit, which is not scored
+            characters -= unscored_characters(int(pieces[-1][0]), units)
+            words -= units.kind == "words"
+    return Corpus(pieces, documents, characters, words)
 
 
 def unscored_characters(first: int, units: Units) -> int:

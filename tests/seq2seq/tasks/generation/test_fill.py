@@ -320,7 +320,8 @@ def test_mistakes_name_the_line(trained, run, arguments, stdin, message):
     model = str(trained / "forward/model")
     arguments = [model if argument == "FORWARD" else argument for argument in arguments]
     status, out, err = run("fill", model, *arguments, stdin=stdin.encode())
-    assert (status, out) == (2, "") and message in err, err
+    assert status == 2 and message in err, err
+    assert bool(out) == ("line 2: no blank" in message)  # what stands before it is answered
 
 
 def test_help_imports_nothing_heavy():

@@ -395,3 +395,43 @@ def test_generators_and_sessions_are_copied_after_use(again, precision):
     next(stream)
     with pytest.raises(TypeError, match="the session is writing"):
         again(session)
+
+
+def test_the_beginning_of_a_document_is_no_end_that_was_written():
+    """So neither a penalty nor a ban of repetition holds back the end."""
+    generator, prompts = make(documents="line"), ["To be"] * 300
+    plain = generator.generate_batch(prompts[:1], samples=300, settings=once(generator), seed=1)
+    ends = sum(one.reason == "end" for one in plain[0])
+    assert ends > 0
+    for change in ({"repetition_penalty": 50.0}, {"no_repeat_ngram": 1}):
+        found = generator.generate_batch(
+            prompts[:1], samples=300, settings=once(generator, **change), seed=1
+        )
+        assert sum(one.reason == "end" for one in found[0]) >= ends
+
+
+def once(generator, **changes):
+    """One unit, drawn from a flat distribution."""
+    return settings(generator, max_length=1, temperature=3.0, **changes)
+
+
+def test_a_session_remembers_what_was_written_for_repetition():
+    generator = make()
+    how = settings(generator, temperature=0.0, no_repeat_ngram=3, max_length=12)
+    session = generator.session(settings=how, seed=1)
+    turns = "To be" + "".join(session.write("To be")) + "".join(session.write(""))
+    whole = generator.generate("To be", temperature=0.0, no_repeat_ngram=3, max_length=24, seed=1)
+    assert turns == "To be" + whole
+    grams = [turns[at : at + 3] for at in range(len(turns) - 2)]
+    assert len(set(grams)) == len(grams)
+
+
+def test_beam_search_gives_texts_that_a_stop_makes_equal_once():
+    generator = make()
+    common = settings(generator, beam_size=4, max_length=8)
+    (found,) = generator.generate_batch(["To be"], samples=4, settings=common)
+    first = found[0].text[0]
+    stopped = dataclasses.replace(common, stop=[first])
+    (cut,) = generator.generate_batch(["To be"], samples=4, settings=stopped)
+    texts = [one.text for one in cut]
+    assert texts[0] == "" and len(set(texts)) == len(texts)

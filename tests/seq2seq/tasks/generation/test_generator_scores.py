@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seq2seq import UsageError
+from seq2seq.tasks.generation import perplexity
 from seq2seq.tasks.generation.perplexity import Cache, Dynamic
 from seq2seq.text.vocabulary import END
 from tests.seq2seq.tasks.generation.test_generator import TEXT, make
@@ -86,3 +87,36 @@ def test_perplexity_counts_every_unit_but_the_first():
         generator.perplexity(" \n")
     with pytest.raises(UsageError, match="one unit"):
         generator.perplexity("T")
+
+
+def test_dynamic_evaluation_in_cold_windows_learns_from_nothing_that_follows(monkeypatch):
+    generator, dynamic = make(), Dynamic(rate=0.5, decay=0.0, steps=10)
+    read, found = perplexity._read, []
+    for after in ("", TEXT[41:], "q" * 60):
+        scored: list[float] = []
+
+        def kept(*given, scored=scored):
+            values = read(*given)
+            scored += values.tolist()
+            return values
+
+        monkeypatch.setattr(perplexity, "_read", kept)
+        generator.perplexity(TEXT[:41] + after, dynamic=dynamic, cold_window=20)
+        found.append(scored)
+    assert len(found[0]) == 2 and found[1][:2] == found[2][:2] == found[0]
+    monkeypatch.undo()
+    plain = generator.perplexity(TEXT, cold_window=20)
+    learned = generator.perplexity(TEXT, dynamic=dynamic, cold_window=20)
+    assert learned.tokens == plain.tokens and learned.total != plain.total
+
+
+def test_the_end_of_a_document_counts_as_a_line_that_ends():
+    text = "To be\nor not\nto be\n"
+    ended, plain = make(documents="line"), make()
+    assert ended.perplexity(text).characters == len(text)
+    assert ended.perplexity(text).words == 6 + 3
+    assert plain.perplexity(text).characters == len(text) - 1  # the first is not predicted
+    (score,) = ended.score(["or not"])
+    assert (score.tokens, score.characters, score.words) == (7, 7, 3)
+    words = make("words")
+    assert words.perplexity("to be").tokens == words.perplexity("to be").words == 1

@@ -130,7 +130,10 @@ def test_documents_are_parted_by_end():
     units = train_units(["abc"], UnitsConfig())
     corpus = encode_text(Text([["ab", "c"]]), units, documents=True)
     assert corpus.pieces[0].tolist() == [END, 2, 3, END, 4, END]
-    assert (corpus.characters, corpus.words) == (3, 2)
+    # each end is predicted and counts: as a character, and as a line's end does among the words
+    assert (corpus.characters, corpus.words) == (3 + 2, 2 + 2)
+    words = train_units(["a king\n"], UnitsConfig(kind="words"))
+    assert encode_text(Text([["a king\n"]]), words, False).words == 2  # "a" is never predicted
     corpus = encode_text(Text([["ab\nc d\n"]]), train_units(["abcd \n"], UnitsConfig()), False)
     assert (corpus.characters, corpus.words) == (6, 5)  # the first is never predicted
 

@@ -12,6 +12,8 @@ import torch
 
 from seq2seq import TextGenerator, UsageError
 from seq2seq.config import config_from_dict
+from seq2seq.tasks.generation.stream import StreamedWindows
+from seq2seq.text.vocabulary import train_units
 from seq2seq.training import checkpoints
 from seq2seq.training.averages import TriggeredAverage
 from seq2seq.training.loop import train
@@ -271,3 +273,22 @@ def test_two_processes_share_the_streams_and_resume(text, tmp_path):
     assert parts == whole
     saved = checkpoints.read(tmp_path / "parts" / "checkpoints" / "last")[0]
     assert saved["carried.hidden.0"].shape == (2, 4, 24)
+
+
+def test_a_stream_of_bytes_is_read_as_it_is(tmp_path):
+    """Also what is no UTF-8, a byte order mark, and line ends of Windows."""
+    path, content = tmp_path / "raw.txt", b"\xef\xbb\xbfab\xff\xfec\r\nde\r\n" * 40
+    path.write_bytes(content)
+    values = settings(path, tmp_path / "run", max_steps=3, validate_every=3)
+    values["units"] = {"kind": "bytes"}
+    values["data"] |= {
+        "train": str(path), "validation": str(path), "documents": "none", "streaming": True,
+        "batch_size": 1, "bptt": 10**6, "shuffle_buffer": 10**6,
+    }  # fmt: skip
+    config = config_from_dict(values)
+    streamed = StreamedWindows(config, 0, 1)
+    streamed.use(train_units([], config.units))
+    windows = list(streamed.epoch(0))
+    read = [window.inputs.flatten().tolist() for window in windows]
+    offset = read[0][0] - content[0]
+    assert bytes(unit - offset for part in read for unit in part) == content[:-1]
