@@ -9,12 +9,12 @@ import dataclasses
 import itertools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.command_line.command import Command
-from seq2seq.command_line.files import chunks
+from seq2seq.command_line.files import chunks, open_input
 from seq2seq.command_line.options import (
     add_machine,
     add_model,
@@ -31,6 +31,7 @@ from seq2seq.tasks.generation.config import MAX_SAMPLES, GenerationConfig, check
 
 if TYPE_CHECKING:
     from seq2seq.tasks.generation.config import LanguageConfig
+    from seq2seq.tasks.generation.generator import Generated
     from seq2seq.tasks.generation.mapped import LargeText
     from seq2seq.tasks.generation.perplexity import TextScore
     from seq2seq.tasks.generation.text import Text
@@ -43,6 +44,10 @@ Writes the prompt and what the model writes after it, as it comes.
   echo -n "To be" | seq2seq generate MODEL
   seq2seq generate MODEL --prompt "To be" --samples 3        each after a line "--- 1"
   seq2seq generate MODEL --interactive                       lines in turns; Ctrl-D ends
+  seq2seq generate MODEL --lines --json < prompts.txt        a prompt on each line
+
+With --json a line for each text: prompt, text (what follows the prompt), units (how many were
+written) and reason (end, stop or length: what ended it).
 """
 
 _SCORE_EXAMPLES = """\
@@ -63,6 +68,7 @@ How well the model predicts a text; without --text, the validation text of its o
 """
 
 _SCORED_AT_ONCE = 1000  # lines: memory does not grow with their number
+_WRITTEN_AT_ONCE = 64  # prompts
 
 # option -> (how it is read, what it says); the names are those of GenerationConfig
 _SETTINGS = {
@@ -90,6 +96,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="the same seed, the same text")
     parser.add_argument(
         "--without-prompt", action="store_true", help="write what is new and nothing else"
+    )
+    parser.add_argument("--json", action="store_true", help="write a JSON object for each text")
+    parser.add_argument(
+        "--lines", action="store_true", help="each line of the file or standard input is a prompt"
     )
     group = parser.add_argument_group("choice", "Left out: as in the model's configuration.")
     for name, (kind, metavar, text) in _SETTINGS.items():
@@ -137,7 +147,7 @@ def _add_perplexity(parser: argparse.ArgumentParser) -> None:
 
 def _generate(options: argparse.Namespace) -> int:
     _check_generate(options)  # before torch: a mistake answers at once
-    prompt = "" if options.interactive else _prompt(options)
+    prompt = "" if options.interactive or options.lines else _prompt(options)
     generator = load_model(options, "generation")
     settings = dataclasses.replace(generator.config.generation, **_given(options))
     _check_beam(options, settings.beam_size)
@@ -149,6 +159,11 @@ def _generate(options: argparse.Namespace) -> int:
     common = {"settings": settings, "seed": options.seed, "precision": options.precision}
     if options.interactive:
         _interact(generator.session(**common))
+        return 0
+    if options.json:
+        for prompts in _prompt_lines(options) if options.lines else [[prompt]]:
+            texts = generator.generate_batch(prompts, samples=options.samples, **common)
+            _show("".join(map(_json_lines, prompts, texts)))
         return 0
     shown = "" if options.without_prompt else prompt
     if options.samples == 1 and settings.beam_size == 1:
@@ -163,6 +178,21 @@ def _generate(options: argparse.Namespace) -> int:
         head = f"--- {number}\n" if options.samples > 1 else ""
         _show(f"{head}{shown}{one.text}\n")
     return 0
+
+
+def _prompt_lines(options: argparse.Namespace) -> Iterator[list[str]]:
+    with open_input(options.prompt_file) as stream:
+        name = options.prompt_file or "standard input"
+        size = 1 if stream.isatty() else _WRITTEN_AT_ONCE
+        yield from (lines for _, lines in chunks(stream, name, size))
+
+
+def _json_lines(prompt: str, texts: Sequence[Generated]) -> str:
+    rows = (
+        {"prompt": prompt, "text": one.text, "units": one.units, "reason": one.reason}
+        for one in texts
+    )
+    return "".join(to_json(row) + "\n" for row in rows)
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -342,7 +372,12 @@ COMMANDS = (
         _add_generate,
         _generate,
         _GENERATE_EXAMPLES,
-        rules=(Excludes(("--without-prompt",), ("--interactive",)),),
+        rules=(
+            Excludes(("--without-prompt",), ("--interactive", "--json")),
+            Excludes(("--json",), ("--interactive",)),
+            Excludes(("--lines",), ("--prompt",)),
+            Needs(("--lines",), ("--json",)),
+        ),
     ),
     Command("score", "log probability of each line", _add_score, _score, _SCORE_EXAMPLES),
     Command(

@@ -255,3 +255,39 @@ def test_a_perplexity_beyond_floating_point_is_null_in_json(model, run, tmp_path
     status, out, err = run("perplexity", model, "--text", tmp_path / "long.txt", "--json")
     assert status == 0, err
     assert "Infinity" not in out and json.loads(out)["word_perplexity"] is None
+
+
+def test_json_of_one_prompt_and_of_one_on_each_line(run, model, tmp_path):
+    fixed = ("--seed", "1", "--max-length", "5")
+    status, out, err = run("generate", model, "--json", "--prompt", "To be", *fixed)
+    assert status == 0, err
+    one = json.loads(out)
+    assert one.keys() == {"prompt", "text", "units", "reason"}
+    assert (one["prompt"], one["units"], one["reason"]) == ("To be", 5, "length")
+    _, plain, _ = run("generate", model, "--prompt", "To be", "--without-prompt", *fixed)
+    assert plain == one["text"] + "\n"
+    lines = ("--json", "--lines", "--samples", "2", *fixed)
+    stdin = "To be\n\nW\r\nTo be\n"
+    status, out, err = run("generate", model, *lines, stdin=stdin.encode())
+    assert status == 0, err
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["prompt"] for row in rows] == ["To be", "To be", "", "", "W", "W"] + ["To be"] * 2
+    assert rows[0] == one and rows[:2] == rows[-2:] and rows[1] != one
+    (tmp_path / "prompts.txt").write_text(stdin)
+    path = ("--prompt-file", str(tmp_path / "prompts.txt"))
+    assert run("generate", model, *lines, *path)[1] == out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lines"], "--lines goes with --json"),
+        (["--lines", "--json", "--prompt", "a"], "--lines does not go with --prompt"),
+        (["--json", "--interactive"], "--json does not go with --interactive"),
+        (["--json", "--without-prompt"], "--without-prompt does not go with --json"),
+        (["--temperature", "0", "--top-k", "3"], "--top-k does nothing with --temperature 0"),
+    ],
+)
+def test_options_of_generate_that_do_nothing(run, model, arguments, message):
+    status, out, err = run("generate", model, *arguments)
+    assert (status, out) == (2, "") and message in err
