@@ -140,7 +140,7 @@ def _pack(
         batch,
         steps,
         sizes.tolist(),
-        rows,
+        [*rows],
         order,
         last,
         previous,
