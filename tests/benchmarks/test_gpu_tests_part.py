@@ -74,6 +74,7 @@ def test_each_failure_is_reported_at_once_with_its_reason(run):
     assert total["problem"] == "1 test(s) failed"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_XDIST, reason="needs pytest-xdist")
 def test_where_a_test_hangs_the_others_are_counted_before_the_part_ends(run, tmp_path, monkeypatch):
     monkeypatch.setenv("GPU_KIT_PATIENCE", "100")  # no test of its own accord
@@ -86,6 +87,7 @@ def test_where_a_test_hangs_the_others_are_counted_before_the_part_ends(run, tmp
     assert "planted" in (tmp_path / "tests.xml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_XDIST, reason="needs pytest-xdist")
 @pytest.mark.skipif(
     importlib.util.find_spec("pytest_timeout") is None, reason="needs pytest-timeout"
@@ -98,6 +100,7 @@ def test_a_process_that_hangs_is_replaced(run, monkeypatch):
     assert (rows[-1]["passed"], rows[-1]["problem"]) == (1, "2 test(s) failed")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_XDIST, reason="needs pytest-xdist")
 def test_a_process_that_cannot_use_the_card_any_more_is_replaced(run):
     names = [f"test_breaks[{number}]" for number in range(4)]
