@@ -84,7 +84,7 @@ def run_parts(
     """-> (what the parts reported, how each part ended).
 
     seconds: of all parts together. patience: what the limits of the parts are multiplied with; it
-    never stretches ``seconds``.
+    never stretches ``seconds``. A part may take beyond its limit what those before it did not need.
     """
     end = time.monotonic() + seconds
     log, lines = Log(folder / "log.txt"), Log(folder / "results.jsonl")
@@ -101,9 +101,12 @@ def run_parts(
             lines.write(line)
 
     told = False
+    later = patience * sum(part.seconds for part in parts)
     for part in parts:
+        later -= patience * part.seconds
         left = end - RESERVE - GRACE - time.monotonic()
-        limit = min(part.seconds * patience, left)
+        # what earlier parts have left of their time, it may take as well
+        limit = min(max(part.seconds * patience, left - later), left)
         start = time.monotonic()
         try:
             outcome = "not started: " + TOLD

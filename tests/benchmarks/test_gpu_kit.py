@@ -74,8 +74,11 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "SHORTEST", 0.5)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
 
-    def parts(*chosen, seconds=60.0):
+    def parts(*chosen, seconds=None):
         shown = io.StringIO()
+        if seconds is None:  # no more than the parts may take
+            kept = running.RESERVE + running.GRACE
+            seconds = sum(part.seconds for part in chosen) + kept
         found = run_parts(list(chosen), tmp_path / "out", seconds, environment, echo=shown)
         return (*found, shown.getvalue())
 
@@ -104,6 +107,12 @@ def test_a_part_that_hangs_is_stopped_and_the_next_one_runs(run):
     _, endings, shown = run(Part("a", 6, "hangs"), Part("b", 30, "good"))
     assert endings[0]["outcome"] == "STOPPED after 6 s" and endings[1]["outcome"] == "done"
     assert "begun" in shown and time.monotonic() - start < 60
+
+
+def test_a_part_may_take_what_others_did_not_need(run):
+    _, endings, shown = run(Part("a", 40, "good"), Part("b", 1, "good"), seconds=60)
+    assert [ending["outcome"] for ending in endings] == ["done", "done"]
+    assert "== a: at most 5" in shown and "== b: at most 1 s" not in shown
 
 
 def test_a_part_may_still_write_what_it_has(run, monkeypatch):
