@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.gpu_kit import carried, filling
 from benchmarks.gpu_kit.places import CACHE, PACKAGES, RESULTS, ROOT
@@ -16,7 +18,7 @@ from benchmarks.gpu_kit.report import failures, tables
 from benchmarks.gpu_kit.running import Log, run_parts
 from benchmarks.gpu_kit.summaries import ratios, read_bench
 
-WITHOUT_CACHE = 10.0  # times the limits where every kernel is compiled first, for another card, say
+WITHOUT_CACHE = 10.0  # times a part's limit where kernels are compiled first, for another card, say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,8 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("run", choices=[*SECONDS, "all", "cache", "dry"])
     parser.add_argument("folder", nargs="?", type=Path, default=RESULTS, help="of results")
-    parser.add_argument("--seconds", type=float, help="of the run (default: 210, 210, 120)")
-    parser.add_argument("--patience", type=float, help="factor on every limit (default: 1)")
+    parser.add_argument("--seconds", type=float, help="of the run (default: 195, 195, 105)")
+    parser.add_argument("--patience", type=float, help="factor on the parts' limits (default: 1)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds of a measurement")
     parser.add_argument("--steps", type=int, default=200, help="of training, on either backend")
     options = parser.parse_args(arguments)
@@ -34,8 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
         return filling.fill(options.folder)
     if options.run == "dry":
         return filling.dry(options.folder)
+    signal.signal(signal.SIGTERM, _end)
     runs = list(SECONDS) if options.run == "all" else [options.run]
     return max(run(name, options.folder.resolve() / name, options) for name in runs)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """The run is told to end: it kills its part and writes its tables, which a second signal must
+    not keep it from."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def run(name: str, folder: Path, options: argparse.Namespace) -> int:
@@ -45,7 +55,7 @@ def run(name: str, folder: Path, options: argparse.Namespace) -> int:
     kernels = carried.unpack()
     missing = carried.install()
     patience = options.patience or (1.0 if kernels and carried.fits() else WITHOUT_CACHE)
-    seconds = options.seconds or SECONDS[name] * patience
+    seconds = options.seconds or SECONDS[name]
     print(f"{name}: at most {seconds:.0f} s, results in {folder}; {kernels} kernels in the cache"
           + (f"; brought along: {', '.join(missing)}" if missing else ""), flush=True)  # fmt: skip
     parts = plan(name, str(folder), options.rounds, options.steps)

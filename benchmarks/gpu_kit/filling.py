@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.gpu_kit import carried
@@ -37,7 +38,7 @@ PYTHON = "3.12"
 CAPABILITY = "9.0"  # of the card that pretend.py has
 LIBRARY = UNPACKED / f"triton-{TRITON}"  # that version for the Python of here
 BROUGHT = ("datasets", "dill", "multiprocess")  # what a machine with PyTorch often lacks
-LARGEST = 60 << 20  # bytes of all that is carried
+LARGEST = 60 << 20  # bytes of all that travels: the tree and what is carried; 64 MiB may
 PATIENCE = 60.0  # compiling on few cores takes longer than launching
 MULTI30K = ("train", "val")
 
@@ -55,18 +56,36 @@ def fill(folder: Path) -> int:
     count = carried.pack(CACHE, ARCHIVE)
     _about(wheel, count)
     files = [path for path in CARRIED.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
+    own, size = _size(files), _size(travelling())
     for path in files:
         print(f"  {path.stat().st_size / 2**20:7.2f} MiB  {path.relative_to(ROOT)}")
     print(
-        f"{count} kernels for sm_90 under Triton {TRITON}; {size / 2**20:.1f} MiB to carry: "
-        f"{CARRIED.relative_to(ROOT)}; {time.monotonic() - start:.0f} s, "
+        f"{count} kernels for sm_90 under Triton {TRITON}; {own / 2**20:.1f} MiB to carry: "
+        f"{CARRIED.relative_to(ROOT)}; {size / 2**20:.1f} MiB with the tree; "
+        f"{time.monotonic() - start:.0f} s, "
         f"{_processor_seconds():.0f} s of a processor"
     )
     if size > LARGEST:
         print(f"too large: at most {LARGEST >> 20} MiB")
         return 1
     return status
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
+
+
+def travelling(root: Path = ROOT, carried_folder: Path = CARRIED) -> set[Path]:
+    """Files that are copied to the other machine: those that git tracks or does not ignore, the
+    folder shared/ of the tree, and what is carried besides."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = {root / name for name in listed.stdout.split("\0") if name}
+    for folder in (root / "shared", carried_folder):
+        found |= set(folder.rglob("*"))
+    return {path for path in found if path.is_file() and not path.is_symlink()}
 
 
 def dry(folder: Path) -> int:
@@ -173,7 +192,10 @@ def _pretended(folder: Path, compiling: bool) -> int:
     ended = True
     for name in SECONDS:
         command = [sys.executable, "-m", "benchmarks.gpu_kit", name, str(folder)]
-        command += ["--rounds", "1", "--steps", "2", "--patience", str(PATIENCE)]
+        command += ["--rounds", "1", "--patience", str(PATIENCE)]
+        command += ["--seconds", str(SECONDS[name] * PATIENCE)]
+        if not compiling:  # else as many as there: batches of other lengths ask for other kernels
+            command += ["--steps", "2"]
         subprocess.run(command, env=environment, cwd=ROOT, check=False)
         found = unexpected(folder / name)
         print("\n".join([f"{name}: {len(found)} thing(s) that a dry run must not show", *found]))
@@ -202,9 +224,13 @@ def _stand_ins(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("ncu", "compute-sanitizer"):
         script = folder / name
-        script.write_text(
-            '#!/bin/sh\nwhile [ "$1" != "$GPU_KIT_PYTHON" ]; do shift; done\nexec "$@"\n'
+        lines = (
+            "#!/bin/sh",
+            '[ "$1" = --help ] && exit',
+            'while [ "$1" != "$GPU_KIT_PYTHON" ]; do shift; done',
+            'exec "$@"',
         )
+        script.write_text("\n".join(lines) + "\n")
         script.chmod(0o755)
     os.environ["GPU_KIT_PYTHON"] = sys.executable
     return folder

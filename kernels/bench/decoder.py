@@ -235,10 +235,12 @@ def _measure_gpu(case: Case, rounds: int, device: torch.device, few: bool) -> Ro
         "kernels step": triton(setting.fused, "step"),
         "torch backend": _on_torch(setting.fused),
         "eager loop": triton(setting.plain),
-        "compiled loop": torch.compile(triton(setting.plain)),
     }
+    names = _names(case, few)
+    if "compiled loop" in names:
+        runs["compiled loop"] = torch.compile(triton(setting.plain))
     rows: Rows = []
-    for name in _names(case, few):
+    for name in names:
         row = case._asdict() | {"contender": name, "dtype": str(dtype).removeprefix("torch.")}
         try:
             row["error"] = _error(setting.gradients(runs[name]), truth)

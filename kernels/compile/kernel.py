@@ -33,6 +33,7 @@ class Kernel(NamedTuple):
     shared: int | None  # bytes that the rule counts with; None: it does not count
     price: float | None  # predicted microseconds (of a step, or of a launch)
     facts: dict[str, Any]  # for the JSON
+    aligned: bool = True  # whether tensors begin at multiples of 16 bytes; slices of some do not
 
 
 class Report(NamedTuple):
@@ -57,7 +58,7 @@ def compiled(kernel: Kernel, arch: int) -> Any:
     aligned = {
         (k,): [["tt.divisibility", 16]]
         for k, name in enumerate(names)
-        if signature[name].startswith("*")
+        if kernel.aligned and signature[name].startswith("*")
     }
     return triton.compile(
         ASTSource(kernel.function, signature, kernel.constants, aligned),

@@ -14,6 +14,7 @@ from kernels.recurrence.schedule import Problem, Schedule, by_rows, pick, price,
 KINDS = ("lstm", "gru", "tanh")
 SIZES = (64, 128, 168, 256, 512, 768, 1024, 1536, 2048)
 BATCHES = (1, 16, 64, 128, 160, 512)
+ODD = (5, 2, 130)  # (B, T, H): a row of states is no multiple of 16 bytes
 SHAPE_SETS: dict[str, list[tuple[int, int, int]]] = {  # (B, T, H)
     "quick": [(64, 2, 128), (64, 2, 512)],
     "bench": list(SHAPES),
@@ -31,6 +32,7 @@ class Configuration(NamedTuple):
     schedule: Schedule
     dtype: str
     options: bool = False  # ragged, masked, with resets and zoneout masks
+    aligned: bool = True  # tensors begin at multiples of 16 bytes
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -39,9 +41,20 @@ class Configuration(NamedTuple):
 
 
 def kernels(arch: int, shapes: str, dtypes: Iterable[str], options: bool) -> list[Kernel]:
-    """Every kernel that the rule picks for the shapes of ``SHAPE_SETS[shapes]``, each once."""
+    """Every kernel that the rule picks for the shapes of ``SHAPE_SETS[shapes]``, each once, and a
+    few for tensors that are not aligned."""
     found = configurations(arch, SHAPE_SETS[shapes], dtypes, options)
-    return [kernel(one, arch) for one in found]
+    return [kernel(one, arch) for one in (*found, *unaligned(arch, dtypes, options))]
+
+
+def unaligned(arch: int, dtypes: Iterable[str], options: bool) -> list[Configuration]:
+    """An LSTM whose states after the first step begin at no multiple of 16 bytes."""
+    batch, steps, size = ODD
+    found = []
+    for dtype, backward in product(dtypes, (False, True)):
+        problem = Problem("lstm", batch, size, 1, DTYPES[dtype], backward, steps)
+        found.append(Configuration(problem, pick(problem, CHIPS[arch]), dtype, options, False))
+    return found
 
 
 def configurations(
@@ -70,7 +83,7 @@ def kernel(configuration: Configuration, arch: int) -> Kernel:
         norm_forward_kernel,
     )
 
-    problem, schedule, dtype, options = configuration
+    problem, schedule, dtype, options, aligned = configuration
     function = backward_kernel if problem.backward else forward_kernel
     if by_rows(schedule, problem):
         function = norm_backward_kernel if problem.backward else norm_forward_kernel
@@ -80,6 +93,7 @@ def kernel(configuration: Configuration, arch: int) -> Kernel:
             f"{'backward' if problem.backward else 'forward':8} {problem.kind:4} "
             f"{problem.size:4} {dtype:5} {'norm' if problem.norm else '':4} {schedule.name:10} "
             f"{schedule.sequences:>3}x{schedule.units:<4} {schedule.inner:<4}"
+            f"{'' if aligned else ' unaligned'}"
         ),
         function=function,
         constants=constants,
@@ -90,12 +104,13 @@ def kernel(configuration: Configuration, arch: int) -> Kernel:
         shared=None if schedule.name == "step" else shared_bytes(schedule, problem),
         price=price(schedule, problem, CHIPS[arch]),
         facts={**problem._asdict(), "schedule": schedule._asdict(), "options": options}
-        | {"dtype": dtype},
+        | {"dtype": dtype, "aligned": aligned},
+        aligned=aligned,
     )
 
 
 def _constants(configuration: Configuration) -> dict[str, Any]:
-    problem, schedule, _, options = configuration
+    problem, schedule, _, options, _ = configuration
     constants: dict[str, Any] = {
         "H": problem.size,
         "KIND": problem.kind,

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from kernels.common.capture import capturing, filled
 
+ALIGNMENT = 16  # bytes, of what Triton takes for an aligned pointer
+
 
 class Packing(NamedTuple):
     """Index tensors are int64 and lie on the device of the inputs, but for ``starts`` and
@@ -131,28 +133,41 @@ def _pack(
     states = torch.cat([initial, states])  # (T'+1, B)
     last = torch.empty(batch, dtype=torch.int64)
     last[order] = states.gather(0, falling[None])[0]
-    narrow = torch.cat([ends.new_zeros(1), ends, falling]).to(torch.int32)  # (T'+1+B,)
-    odd = narrow.numel() % 2
-    if odd:
-        narrow = torch.cat([narrow, narrow.new_zeros(1)])
-    parts += [order, last, states[:-1][active], narrow.view(torch.int64)]
-    together = torch.cat(parts)
-    if device.type == "cuda":  # from pinned memory, so that nobody waits
-        together = together.pin_memory().to(device, non_blocking=True)
-    *rows, order, last, previous, narrow = together.split([part.numel() for part in parts])
-    narrow = narrow.view(torch.int32)
+    begins = torch.cat([ends.new_zeros(1), ends]).to(torch.int32)  # (T'+1,)
+    parts += [order, last, states[:-1][active], begins, falling.to(torch.int32)]
+    *rows, order, last, previous, begins, steps_of = _copied(parts, device)
     return Packing(
         batch,
         steps,
         sizes.tolist(),
-        rows,
+        [*rows],
         order,
         last,
         previous,
         full=bool(longest == steps and falling[-1] == steps),
-        starts=narrow[: longest + 1],
-        steps_of=narrow[longest + 1 : longest + 1 + batch],
+        starts=begins,
+        steps_of=steps_of,
     )
+
+
+def _copied(parts: list[Tensor], device: torch.device) -> list[Tensor]:
+    """``parts``, (n,) each, on ``device``, by one copy.
+
+    Each begins at a multiple of 16 bytes, whatever the lengths: Triton compiles a kernel once more
+    for a pointer that does not.
+    """
+    padded = []
+    for part in parts:
+        missing = -part.numel() % (ALIGNMENT // part.element_size())
+        if missing:
+            part = torch.nn.functional.pad(part, (0, missing))
+        padded.append(part.view(torch.int64))
+    together = torch.cat(padded)
+    if device.type == "cuda":  # from pinned memory, so that nobody waits
+        together = together.pin_memory().to(device, non_blocking=True)
+    pieces = together.split([part.numel() for part in padded])
+    both = zip(pieces, parts, strict=True)
+    return [piece.view(part.dtype)[: part.numel()] for piece, part in both]
 
 
 def _pack_in_capture(

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.gpu_kit import __main__ as kit
 from benchmarks.gpu_kit import carried, filling, running
 from benchmarks.gpu_kit.places import ROOT
-from benchmarks.gpu_kit.plan import SECONDS, Part, plan
+from benchmarks.gpu_kit.plan import CALLS, SECONDS, Part, plan
 from benchmarks.gpu_kit.records import attempt, checked, read
 from benchmarks.gpu_kit.report import failures, tables
 from benchmarks.gpu_kit.running import run_parts
@@ -39,6 +41,26 @@ try:
     time.sleep(600)
 except KeyboardInterrupt:
     print('{"table": "late", "name": "kept"}', flush=True)""",
+    "where": """import os, time
+from benchmarks.gpu_kit.records import say
+left = float(os.environ["GPU_KIT_END"]) - time.monotonic()
+own = os.getpgid(0) == os.getpid()
+patience = os.environ["GPU_KIT_PATIENCE"]
+say("where", session=os.getsid(0), own_group=own, left=left, patience=patience)""",
+    "loses": """import os, torch
+from functools import partial
+from benchmarks.gpu_kit.parts.card import attempt_all
+lost = False
+def raises():
+    if lost: raise RuntimeError("an illegal memory access")
+torch.cuda.is_available, torch.cuda.synchronize = lambda: True, raises
+def case(number):
+    global lost
+    raises()
+    lost = number == 1
+    return {"process": os.getpid()} | ({"problem": "WRONG"} if number else {})
+good = attempt_all([("cases", str(number), partial(case, number)) for number in range(4)])
+raise SystemExit(0 if good else 1)""",
     "floods": "for _ in range(2000): print('x' * 100)",
 }
 
@@ -52,8 +74,11 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(running, "SHORTEST", 0.5)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
 
-    def parts(*chosen, seconds=60.0):
+    def parts(*chosen, seconds=None):
         shown = io.StringIO()
+        if seconds is None:  # no more than the parts may take
+            kept = running.RESERVE + running.GRACE
+            seconds = sum(part.seconds for part in chosen) + kept
         found = run_parts(list(chosen), tmp_path / "out", seconds, environment, echo=shown)
         return (*found, shown.getvalue())
 
@@ -82,6 +107,12 @@ def test_a_part_that_hangs_is_stopped_and_the_next_one_runs(run):
     _, endings, shown = run(Part("a", 6, "hangs"), Part("b", 30, "good"))
     assert endings[0]["outcome"] == "STOPPED after 6 s" and endings[1]["outcome"] == "done"
     assert "begun" in shown and time.monotonic() - start < 60
+
+
+def test_a_part_may_take_what_others_did_not_need(run):
+    _, endings, shown = run(Part("a", 40, "good"), Part("b", 1, "good"), seconds=60)
+    assert [ending["outcome"] for ending in endings] == ["done", "done"]
+    assert "== a: at most 5" in shown and "== b: at most 1 s" not in shown
 
 
 def test_a_part_may_still_write_what_it_has(run, monkeypatch):
@@ -136,9 +167,107 @@ def test_a_tool_that_is_not_there_leaves_its_part_out(run):
     assert failures([], endings) == 0
 
 
+def test_a_tool_is_found_beside_the_path(run, monkeypatch, tmp_path):
+    """Its options are given where its help names the first of them."""
+    places = tmp_path / "cuda"
+    places.mkdir()
+    tool = places / "a-tool"
+    tool.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    tool.chmod(0o755)
+    monkeypatch.setattr(running, "PLACES", (str(places),))
+    assert running.found_tool("a-tool") == str(tool) and running.found_tool("no-such-tool") is None
+    _, endings, shown = run(Part("a", 30, "good", (), (), ("a-tool", "--option")))
+    assert endings[0]["outcome"] == "done" and '"value": 3' in shown
+    options = ("--some", "value")
+    assert running.options_known(str(tool), options) == ()
+    tool.write_text("#!/bin/sh\necho '  --some arg'\n")
+    assert running.options_known(str(tool), options) == options
+    assert running.options_known(str(tool), ()) == ()
+
+
+def test_a_part_stays_in_the_session_and_knows_its_end(run):
+    records, _, _ = run(Part("a", 30, "where"))
+    assert records[0]["session"] == os.getsid(0) and records[0]["own_group"]
+    assert 0 < records[0]["left"] <= 30 and records[0]["patience"] == "1"
+
+
+def test_a_case_that_loses_the_card_is_followed_by_a_fresh_process(run):
+    records, endings, _ = run(Part("a", 60, "loses"))
+    cases = [record for record in records if record["table"] == "cases"]
+    assert [case["name"] for case in cases] == ["0", "1", "2", "3"]
+    assert [case.get("problem") for case in cases] == [None, "WRONG", "WRONG", "WRONG"]
+    (lost,) = [record for record in records if record["table"] == "card unusable"]
+    assert lost["name"] == "1" and lost["why"] == "an illegal memory access"
+    assert endings[0]["outcome"] == "failed: exit status 1"
+
+
+def test_a_process_that_outlives_being_killed_is_left_behind(run, monkeypatch):
+    class Stuck(subprocess.Popen):
+        def wait(self, timeout=None):
+            if timeout is None:
+                raise AssertionError("without a limit")
+            raise subprocess.TimeoutExpired("a", timeout)
+
+    monkeypatch.setattr(running.subprocess, "Popen", Stuck)
+    _, endings, _ = run(Part("a", 1, "hangs"), Part("b", 1, "hangs"))
+    for ending in endings:
+        assert ending["outcome"] == "STOPPED after 1 s, and outlives being killed"
+
+
+def test_a_run_that_is_told_to_end_kills_its_part_and_keeps_what_there_is(tmp_path):
+    program = f"""import signal, sys
+from pathlib import Path
+from benchmarks.gpu_kit import __main__ as kit
+from benchmarks.gpu_kit.plan import Part
+from benchmarks.gpu_kit.running import run_parts
+signal.signal(signal.SIGTERM, kit._end)
+folder = Path({str(tmp_path)!r})
+environment = kit.environment() | {{"PYTHONPATH": {os.pathsep.join([str(ROOT), str(tmp_path)])!r}}}
+parts = [Part("a", 200, "good"), Part("b", 200, "deaf"), Part("c", 200, "good")]
+sys.exit(kit.finish("first", folder, *run_parts(parts, folder, 500, environment), 0))"""
+    for name in ("good", "deaf"):
+        (tmp_path / f"{name}.py").write_text(PROGRAMS[name])
+    command = [sys.executable, "-c", program]
+    paths = {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | paths
+    ) as kit:
+        child = next(int(line) for line in kit.stdout if line.strip().isdigit())
+        kit.terminate()
+        rest = kit.stdout.read()
+    assert kit.returncode == 1
+    assert "== b: STOPPED: the run was told to end" in rest
+    assert "== c: not started: the run was told to end" in rest
+    tables = rest[rest.index("parts of this run") :]
+    assert "numbers" in tables and "first: 3 problem(s)" in tables
+    for _ in range(50):
+        if not alive(child):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {child} outlived the run")
+
+
+def test_patience_stretches_parts_and_not_the_run(tmp_path, monkeypatch):
+    given = []
+
+    def runs(parts, folder, seconds, environment, patience):
+        given.append((seconds, patience))
+        return [], []
+
+    monkeypatch.setattr(kit, "run_parts", runs)
+    monkeypatch.setattr(carried, "unpack", lambda: 0)
+    monkeypatch.setattr(carried, "install", lambda: [])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert kit.main(["first", str(tmp_path)]) == 0
+    assert kit.main(["first", str(tmp_path), "--seconds", "2000", "--patience", "3"]) == 0
+    (first, without), (second, asked) = given
+    assert (without, asked) == (kit.WITHOUT_CACHE, 3)
+    assert 180 < first <= 195 and 1980 < second <= 2000
+
+
 @pytest.mark.parametrize("name", SECONDS)
 def test_plans_fit(name, tmp_path):
-    """Every part exists, and a run writes at most 8 files."""
+    """Every part exists and has its time, and a run writes at most 8 files."""
     parts = plan(name, str(tmp_path / name), rounds=5, steps=200)
     assert len({part.name for part in parts}) == len(parts)
     for part in parts:
@@ -151,7 +280,32 @@ def test_plans_fit(name, tmp_path):
         if argument.startswith(str(tmp_path / name) + "/")
     }
     assert len(written) + 2 <= 8  # log.txt and results.jsonl
-    assert SECONDS == {"first": 210, "bench": 210, "train": 120}
+    assert CALLS == {"first": 210, "bench": 210, "train": 120}
+    assert SECONDS[name] + running.UNKILLED + 2 < CALLS[name]
+    limits = sum(part.seconds for part in parts)
+    assert limits <= SECONDS[name] - running.RESERVE - running.GRACE
+
+
+def test_a_memory_checker_sees_each_tensor_and_our_kernels_alone(tmp_path):
+    (part,) = [p for p in plan("bench", str(tmp_path), 5, 200) if p.name == "memcheck"]
+    assert dict(part.environment)["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
+    assert part.where_known == ("--kernel-regex", "kns=_kernel")
+
+
+def test_what_travels_is_the_tree_and_what_is_carried(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init", "-q")
+    for name in (".gitignore", "new", "ignored/a", ".kit/sub/a", "shared/a", "link"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("ignored\n.kit\nshared\n" if name == ".gitignore" else "x")
+    git("add", "link")
+    (tmp_path / "link").unlink()  # tracked, and not there
+    found = filling.travelling(tmp_path, tmp_path / ".kit")
+    names = sorted(str(path.relative_to(tmp_path)) for path in found)
+    assert names == [".gitignore", ".kit/sub/a", "new", "shared/a"]
 
 
 def test_training_finds_results_beside_it_or_in_the_tree(tmp_path):

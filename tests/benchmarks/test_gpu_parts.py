@@ -44,7 +44,11 @@ def test_pytest_is_called_with_what_is_installed(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     full = gpu_tests.options("x.xml", ["tests/a.py", "tests/b.py"])
     assert full[-2:] == ["tests/a.py", "tests/b.py"] and "not inductor" in full
-    assert full[full.index("-n") + 1] == "12" and full[full.index("--timeout") + 1] == "60"
+    assert full[full.index("-n") + 1] == "12" and full[full.index("--timeout") + 1] == "20"
+    assert full[full.index("--timeout-method") + 1] == "thread"
+    assert full[full.index("--dist") + 1] == "worksteal"
+    few = gpu_tests.options("x.xml", ["tests/a.py::test_b"])
+    assert few[few.index("-n") + 1] == "1"  # a process of its own, which may hang
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not {"-n", "--timeout"} & set(gpu_tests.options("x.xml", ["tests/a.py", "tests/b.py"]))
 
@@ -110,5 +114,12 @@ def test_decisions_are_written_and_reported(tmp_path, capsys):
     table = json.loads((tmp_path / "auto.json").read_text())
     assert table["entries"][0]["operation"] == "linear_cross_entropy"
     assert json.loads(capsys.readouterr().out)["backend"] == "triton"
+    (tmp_path / "step.json").write_text('{"machine": {"gpu": "a ca')
+    measured = [tmp_path / "step.json", tmp_path / "loss.json"]
+    decisions.main(tmp_path / "auto.json", measured)  # the benchmark was stopped while it wrote
+    assert json.loads((tmp_path / "auto.json").read_text()) == table
+    broken, kept = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert broken["name"] == "step.json" and "cannot be read" in broken["problem"]
+    assert kept["backend"] == "triton"
     decisions.main(tmp_path / "auto.json", [])
     assert json.loads(capsys.readouterr().out)["name"] == "nothing"

@@ -67,6 +67,21 @@ def test_lengths_on_the_cpu_are_packed_by_kernels_alone(lengths, reverse, monkey
     assert all(torch.equal(a, b) for a, b in zip(found.rows, expected.rows, strict=True))
 
 
+@pytest.mark.parametrize("captured", [False, True])
+def test_what_kernels_read_begins_at_a_multiple_of_16_bytes(captured, monkeypatch):
+    """Triton compiles a kernel once more for each pointer that is now aligned and now is not."""
+    monkeypatch.setattr(packing, "capturing", lambda device: captured)
+    generator = torch.Generator().manual_seed(0)
+    for batch in (1, 2, 3, 5, 8, 35):
+        for steps in range(1, 12):
+            given = torch.randint(steps + 1, (batch,), generator=generator)
+            found = pack(batch, steps, given, (False, True), CPU)
+            tensors = [found.order, found.last, found.previous, found.starts, found.steps_of]
+            for tensor in (*tensors, *found.rows):
+                assert tensor.data_ptr() % 16 == 0, given.tolist()
+                assert tensor.is_contiguous()
+
+
 def test_lengths_on_the_gpu_cannot_be_packed(capture):
     lengths = torch.tensor(LENGTHS, device="meta")
     with pytest.raises(RuntimeError, match=r"captured, which cannot wait.*give them on the CPU"):

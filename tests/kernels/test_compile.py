@@ -64,6 +64,8 @@ def check_recurrences(kernels):
     assert {(k["kind"], k["backward"]) for k in kernels} == {
         (kind, backward) for kind in ("lstm", "gru", "tanh") for backward in (False, True)
     }
+    odd = [k for k in kernels if not k["aligned"]]
+    assert {(k["kind"], k["backward"]) for k in odd} == {("lstm", False), ("lstm", True)}
     rows = [k for k in kernels if k["norm"] and k["schedule"]["name"] == "step"]
     assert {(k["kind"], k["backward"]) for k in rows} >= {("lstm", False), ("lstm", True)}
     # Products on tensor cores, but for the kernels that leave them to torch.

@@ -9,6 +9,9 @@ from torch import nn
 
 import kernels
 from kernels.attention.triton_backend.forward import forward_kernel as attention_kernel
+from kernels.common import cuda_graphs
+from kernels.common import lengths as lengths_module
+from kernels.recurrence import operation, packing
 from kernels.recurrence.schedule import use_schedule
 from kernels.recurrence.triton_backend.backward import backward_kernel
 from kernels.recurrence.triton_backend.forward import forward_kernel
@@ -106,6 +109,46 @@ def test_a_cuda_graph_replays(schedule):
         inputs.copy_(torch.randn_like(inputs))
         graph.replay()
         assert torch.equal(outputs, module(inputs)[0])
+
+
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+@pytest.mark.parametrize("schedule", ["step", "persistent"])
+def test_a_cuda_graph_of_sequences_with_lengths_replays(schedule, where, monkeypatch):
+    module = kernels.LSTM(64, 256, batch_first=True, device="cuda", dtype=torch.bfloat16)
+    inputs = torch.randn(8, 20, 64, device="cuda", dtype=torch.bfloat16)
+    lengths = torch.tensor([20, 0, 17, 9, 1, 20, 3, 8], device=where)
+    with torch.no_grad(), kernels.use_backend("triton"), use_schedule(schedule):
+        with monkeypatch.context() as patched:  # compiles what the graph will launch
+            for part in (packing, operation, lengths_module):
+                patched.setattr(part, "capturing", lambda device: True)
+            module(inputs, lengths=lengths)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs, (hidden, cell) = module(inputs, lengths=lengths)
+        inputs.copy_(torch.randn_like(inputs))
+        graph.replay()
+        expected, states = module(inputs, lengths=lengths)
+    for found, other in zip((outputs, hidden, cell), (expected, *states), strict=True):
+        assert relative(found.double(), other.double()) <= 4 * torch.finfo(torch.bfloat16).eps
+
+
+@pytest.mark.parametrize("lengths", [None, [40, 0, 17, 39, 1]])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_loops_replayed_as_graphs_are_the_plain_ones(kind, lengths, monkeypatch):
+    """KERNELS_GRAPHS=1: the second call is captured, the third replays, with other numbers."""
+    monkeypatch.setenv("KERNELS_GRAPHS", "1")
+    cuda_graphs.clear()
+    options = {"kind": kind, "lengths": None if lengths is None else torch.tensor(lengths)}
+    with use_schedule("step"):
+        for seed in range(3):
+            arguments = on_gpu(make(kind, 5, 40, 24, 64, directions=2, seed=seed))
+            found = run("triton", arguments, torch.bfloat16, **options)
+        assert cuda_graphs._graphs
+        monkeypatch.delenv("KERNELS_GRAPHS")
+        plain = run("triton", arguments, torch.bfloat16, **options)
+    cuda_graphs.clear()
+    assert all(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
 
 
 def test_another_batch_or_length_compiles_nothing():

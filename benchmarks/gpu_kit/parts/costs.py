@@ -6,12 +6,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 import kernels
 from benchmarks.gpu_kit.parts.barriers import ELEMENTS, VARIANTS, rounds_kernel
-from benchmarks.gpu_kit.records import Record, attempt
+from benchmarks.gpu_kit.parts.card import Case, attempt_all
+from benchmarks.gpu_kit.records import Record
 from kernels.recurrence.schedule import use_schedule
 
 DEVICE = torch.device("cuda")
@@ -105,13 +107,16 @@ def call(schedule: str) -> Record:
 def main() -> None:
     rounds = int(sys.argv[1])
     full = torch.cuda.get_device_properties(DEVICE).multi_processor_count
-    for schedule in ("persistent", "step"):
-        attempt("calls", f"LSTM 512, {schedule}", lambda schedule=schedule: call(schedule))
-    attempt("launches", "a tiny kernel", lambda: launches(rounds))
+    cases: list[Case] = [
+        ("calls", f"LSTM 512, {schedule}", partial(call, schedule))
+        for schedule in ("persistent", "step")
+    ]
+    cases.append(("launches", "a tiny kernel", partial(launches, rounds)))
     for programs in (16, full):
         for number, name in enumerate(VARIANTS):
             label = f"{name}, {programs} programs"
-            attempt("barriers", label, lambda n=number, p=programs: barrier(n, p, rounds))
+            cases.append(("barriers", label, partial(barrier, number, programs, rounds)))
+    attempt_all(cases)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu_kit.records import say
 from kernels.bench.deciding import decide
@@ -12,8 +13,22 @@ from kernels.bench.deciding import decide
 SHOWN = ("operation", "kind", "dtype", "sizes", "backend", "speed")
 
 
+def results(path: Path) -> dict[str, Any] | None:
+    """What a benchmark wrote, or None and a row that says why: it was stopped while it wrote."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+        problem = "no results"
+    except (OSError, ValueError) as failure:
+        problem = str(failure)
+    say("auto", name=path.name, problem=f"left out, cannot be read: {problem[:100]}")
+    return None
+
+
 def main(output: Path, measured: list[Path]) -> None:
-    there = [json.loads(path.read_text(encoding="utf-8")) for path in measured if path.exists()]
+    found = [results(path) for path in measured if path.exists()]
+    there = [one for one in found if one is not None]
     table = decide(there)
     output.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     for entry in table["entries"]:

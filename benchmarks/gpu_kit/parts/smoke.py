@@ -7,12 +7,14 @@ so that the bound follows from how well the problem is conditioned.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 import kernels
-from benchmarks.gpu_kit.records import Record, attempt, checked
+from benchmarks.gpu_kit.parts.card import Case, attempt_all
+from benchmarks.gpu_kit.records import Record, checked
 from kernels.recurrence.schedule import use_schedule
 
 Results = list[Tensor]
@@ -128,8 +130,8 @@ CASES: list[tuple[str, Callable[..., Record], tuple[object, ...]]] = [
 
 
 def main() -> int:
-    good = [attempt("smoke", name, lambda f=f, a=a: f(*a)) for name, f, a in CASES]
-    return 0 if all(good) else 1
+    cases: list[Case] = [("smoke", name, partial(f, *a)) for name, f, a in CASES]
+    return 0 if attempt_all(cases) else 1
 
 
 if __name__ == "__main__":

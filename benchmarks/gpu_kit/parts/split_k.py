@@ -6,12 +6,14 @@ The rule's own persistent schedule at H 512, beside the same one with a single s
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import torch
 
+from benchmarks.gpu_kit.parts.card import Case, attempt_all
 from benchmarks.gpu_kit.parts.steps import BATCH, FEATURES, LONG, SHORT, contender, times
-from benchmarks.gpu_kit.records import Record, attempt, say
+from benchmarks.gpu_kit.records import Record, say
 from kernels.common.chip import chip_of
 from kernels.recurrence.schedule import Problem, Schedule, pick, use_schedule
 
@@ -44,13 +46,15 @@ def main(rounds: int) -> None:
     if "splits" not in Schedule._fields:
         say("split K", name="left out", why="schedules have no field 'splits'")
         return
+    cases: list[Case] = []
     for kind in ("LSTM", "GRU"):
         for backward in (False, True):
             own = chosen(kind, backward)
             for splits in dict.fromkeys((own.splits, 1)):
                 name = f"{kind} {SIZE}, {'backward' if backward else 'forward'}'s, {splits} part(s)"
                 schedule = own._replace(splits=splits)
-                attempt("split K", name, lambda k=kind, s=schedule: slope(k, s, rounds))
+                cases.append(("split K", name, partial(slope, kind, schedule, rounds)))
+    attempt_all(cases)
 
 
 if __name__ == "__main__":

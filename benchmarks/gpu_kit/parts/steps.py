@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 import kernels
-from benchmarks.gpu_kit.records import Record, attempt
+from benchmarks.gpu_kit.parts.card import Case, attempt_all
+from benchmarks.gpu_kit.records import Record
 from kernels.bench.timing import once
 
 DEVICE = torch.device("cuda")
@@ -70,23 +72,23 @@ def whole(kind: str, shape: tuple[int, int, int], dtype: str, rounds: int) -> Re
     return found
 
 
-def main() -> None:
-    rounds = int(sys.argv[1])
-    for shape in SHAPES:
-        for kind in ("LSTM", "GRU"):
-            for dtype in DTYPES:
-                name = f"{kind} {dtype} {shape}"
-                attempt(
-                    "beside cuDNN", name, lambda k=kind, s=shape, d=dtype: whole(k, s, d, rounds)
-                )
+def cases(rounds: int) -> list[Case]:
+    found: list[Case] = [
+        ("beside cuDNN", f"{kind} {dtype} {shape}", partial(whole, kind, shape, dtype, rounds))
+        for shape in SHAPES
+        for kind in ("LSTM", "GRU")
+        for dtype in DTYPES
+    ]
     for size in SIZES:
         for kind in ("LSTM", "GRU"):
             for name, library in (("ours", False), ("cuDNN", True)):
-                attempt(
-                    "us a step",
-                    f"{kind} bf16 {size}, {name}",
-                    lambda a=library, k=kind, s=size: slope(a, k, s, rounds),
-                )
+                measure = partial(slope, library, kind, size, rounds)
+                found.append(("us a step", f"{kind} bf16 {size}, {name}", measure))
+    return found
+
+
+def main() -> None:
+    attempt_all(cases(int(sys.argv[1])))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ def train(backend: str, steps: int) -> Record:
 
 
 def main(backend: str, steps: int) -> int:
+    if backend == "torch" and os.environ.get("GPU_KIT_PRETEND") == "1":
+        steps = min(steps, 2)  # it compiles nothing, and these try every line
     good = attempt("training", f"Multi30k, {backend}, {steps} steps", lambda: train(backend, steps))
     return 0 if good else 1
 

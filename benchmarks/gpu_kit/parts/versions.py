@@ -6,12 +6,12 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import shutil
 
 import torch
 
 from benchmarks.gpu_kit.places import ABOUT
 from benchmarks.gpu_kit.records import attempt
+from benchmarks.gpu_kit.running import found_tool
 from benchmarks.gpu_kit.triton_key import own_key
 from kernels.bench.machine import machine
 
@@ -29,7 +29,7 @@ def card() -> dict[str, object]:
 
 def packages() -> dict[str, object]:
     absent = [name for name in PACKAGES.split() if importlib.util.find_spec(name) is None]
-    tools = [name for name in TOOLS if shutil.which(name) is None]
+    tools = [name for name in TOOLS if found_tool(name) is None]
     pytest = importlib.metadata.version("pytest") if "pytest" not in absent else None
     return {"missing": absent, "missing_tools": tools, "pytest": pytest}
 

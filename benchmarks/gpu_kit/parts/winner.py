@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.gpu_kit.parts.decisions import results as read
 from benchmarks.gpu_kit.records import Record, attempt
 from kernels.bench.recurrent_gpu import Case, measure
 
@@ -39,9 +39,8 @@ def again(case: Case, rounds: int) -> Record:
 
 
 def main(earlier: Path, rounds: int) -> None:
-    rows = []
-    if earlier.exists():
-        rows = json.loads(earlier.read_text(encoding="utf-8")).get("recurrent", [])
+    results = read(earlier) if earlier.exists() else None
+    rows = (results or {}).get("recurrent", [])
     attempt("winner", "once more", lambda: again(best(rows), rounds))
 
 
