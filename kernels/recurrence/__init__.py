@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kernels.backend import resolve
+from kernels.common.precision import without_autocast
 from kernels.recurrence import operation, reference
 from kernels.recurrence.check import check, check_norm, check_options
 from kernels.recurrence.layout import Arguments, Options
@@ -201,12 +202,13 @@ def bidirectional_recurrence(
         outputs, states, cells = zip(*found, strict=True)
         after = torch.stack(cells) if kind == "lstm" else None
         return torch.cat(outputs, 2), torch.stack(states), after
-    lead: list[Any] = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
-    projection = None if weight_hr is None else torch.stack(weight_hr)
     stacked: list[Any] = [None] * 4
-    if norm is not None:
-        sides_of: list[Any] = list(zip(*norm, strict=True))
-        stacked = [None if a is None else torch.stack([a, b]) for a, b in sides_of]
+    with without_autocast(inputs):  # which stacks no half precision but its own
+        lead: list[Any] = [None if pair is None else torch.stack(pair) for pair in tensors[:4]]
+        projection = None if weight_hr is None else torch.stack(weight_hr)
+        if norm is not None:
+            sides_of: list[Any] = list(zip(*norm, strict=True))
+            stacked = [None if a is None else torch.stack([a, b]) for a, b in sides_of]
     given: list[Any] = [inputs, *lead, hidden, cell, hidden_mask, *stacked, projection]
     return operation.recurrence(
         Arguments(*given),

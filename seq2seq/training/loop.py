@@ -46,7 +46,7 @@ from seq2seq.training.resuming import check_same_run
 from seq2seq.training.schedules import learning_rate, total_steps
 from seq2seq.training.signals import asking_to_stop
 from seq2seq.training.state import State
-from seq2seq.training.task import Task, counted, shares_evaluation
+from seq2seq.training.task import Task, counted, epochs_vary, shares_evaluation
 from seq2seq.training.trackers import Trackers
 
 
@@ -140,7 +140,7 @@ class _Run:
         average = make_average(options, self.model, self.task.average_patience)
         self.state = State(self.model, optimizer, average, self.accelerator, self.task)
         batches = partial(rounds, self.task, world=self.world)
-        self.total_steps, self.restarts = total_steps(options, batches)
+        self.total_steps, self.restarts = total_steps(options, batches, epochs_vary(self.task))
         self.log = RunLog(folder, total=self.total_steps, quiet=quiet, main=self.main)
         self.log.track(Trackers(self.accelerator, config, folder))
         if self.main:

@@ -16,7 +16,8 @@ from seq2seq.training.log import say
 _MAY_CHANGE = set("max_epochs max_steps patience log_every threads tensorboard trackers".split())
 _MAY_CHANGE |= {"test", "cache_dir"}
 _MAY_DIFFER = {"output", "generation"}  # sections that do not affect training
-_WHERE_ALLOWED = "decoding"  # read by validation, which chooses what is kept, and by rewards
+_SEARCH = "decoding"  # validation reads it, which chooses what is kept, and rewards do; but for:
+_NOT_VALIDATED = {"beam_size", "batch_size", "mirror"}
 
 
 def check_same_run(path: Path, config: RunConfig, *, allow: bool = False) -> None:
@@ -29,24 +30,33 @@ def check_same_run(path: Path, config: RunConfig, *, allow: bool = False) -> Non
         except ValueError as error:
             raise RunError(f"{path}: cannot be read ({error})") from None
         before = config_to_dict(config_from_dict(read, str(path)))
+        told = f"the run in {path.parent} was started with"
         # the task first: one that is another has other sections and keys
         for section in sorted(before, key=lambda name: name != "task"):
-            if section in _MAY_DIFFER:
+            if section in _MAY_DIFFER | {_SEARCH}:
                 continue
             found = first_difference(section, before[section], values.get(section), _MAY_CHANGE)
-            if found is None:
-                continue
-            name, old, new = found
-            differs = f"'{name}' is {new!r}, the run in {path.parent} was started with {old!r}"
-            if section != _WHERE_ALLOWED:
-                raise UsageError(f"--resume: {differs}; give it the same value or another --output")
-            if not allow:
+            if found is not None:
+                name, old, new = found
                 raise UsageError(
-                    f"--resume: {differs}; give it the same value or another --output, or go on "
-                    "all the same with --allow-changes: validation may then give other figures"
+                    f"--resume: '{name}' is {new!r}, {told} {old!r}; give it the same value or "
+                    "another --output"
                 )
-            say(f"warning: {differs}; going on, as --allow-changes asks")
+        _check_search(before.get(_SEARCH, {}), values.get(_SEARCH, {}), told, allow)
     checkpoints.write_text(path, json.dumps(values, indent=1))
+
+
+def _check_search(before: dict[str, Any], now: dict[str, Any], told: str, allow: bool) -> None:
+    for key, old in before.items():
+        if key in _NOT_VALIDATED or now.get(key) == old:
+            continue
+        differs = f"'{_SEARCH}.{key}' is {now.get(key)!r}, {told} {old!r}"
+        if not allow:
+            raise UsageError(
+                f"--resume: {differs}; give it the same value or another --output, or go on all "
+                "the same with --allow-changes: validation may then give other figures"
+            )
+        say(f"warning: {differs}; going on, as --allow-changes asks")
 
 
 def first_difference(

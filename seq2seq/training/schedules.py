@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 from seq2seq.config.training import TrainingConfig
 
+_ASKED = 1000  # epochs; asking takes time
+
 
 def learning_rate(
     config: TrainingConfig,
@@ -42,18 +44,31 @@ def learning_rate(
 
 
 def total_steps(
-    config: TrainingConfig, batches: Callable[[int], int | None]
+    config: TrainingConfig, batches: Callable[[int], int | None], vary: bool = False
 ) -> tuple[int, list[int]]:
     """How many optimizer steps there are at most, and after how many the schedule begins anew;
-    ``batches`` of each epoch, which need not be equally many: None for a stream."""
+    ``batches`` of each epoch: None for a stream.
+
+    Where they ``vary`` and the schedule depends on it, each of the first thousand epochs is asked;
+    else all are taken to be as long as the first.
+    """
+    first = batches(0)
+    if first is None:  # config.check: a stream has its steps configured, and no restarts
+        assert config.max_steps is not None
+        return config.max_steps, []
+    asked = min(config.max_epochs, _ASKED if vary and _depends(config) else 1)
     done = [0]  # steps before each epoch
-    for epoch in range(config.max_epochs):
-        count = batches(epoch)
-        if count is None:  # config.check: a stream has its steps configured, and no restarts
-            assert config.max_steps is not None
-            return config.max_steps, []
-        done.append(done[-1] + math.ceil(count / config.accumulation))
-        if config.max_steps and done[-1] >= config.max_steps:
-            break
-    total = min(done[-1], config.max_steps or done[-1])
-    return total, [done[epoch] for epoch in config.restarts if epoch < len(done)]
+    for epoch in range(asked):
+        done.append(done[-1] + math.ceil((batches(epoch) or first) / config.accumulation))
+
+    def before(epoch: int) -> int:
+        further = max(0, epoch - asked) * math.ceil(first / config.accumulation)
+        return done[min(epoch, asked)] + further
+
+    total = before(config.max_epochs)
+    return min(total, config.max_steps or total), [before(epoch) for epoch in config.restarts]
+
+
+def _depends(config: TrainingConfig) -> bool:
+    """Whether rates depend on where epochs end."""
+    return config.schedule == "cosine" or bool(config.restarts)

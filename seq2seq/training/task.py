@@ -34,6 +34,8 @@ class Task(Protocol):
     ``shares_rows``: True where batches carry state: then ``epoch`` gives each process its rows of
     every batch (by ``accelerator.process_index``), equally many batches in each, and rows are the
     first dimension of what is carried.
+    ``epochs_vary``: True where ``len_epoch`` is quick and may differ by more than a batch or two
+    from epoch to epoch: then schedules count each.
     ``shares_evaluation``: True where ``validate`` and ``test`` are to be called in every process,
     as they share the work by ``training.processes.shared_map``; ``test`` then writes files in the
     main process alone.
@@ -98,6 +100,11 @@ def counted(task: Task) -> str:
 def shares_evaluation(task: Task) -> bool:
     """Whether every process takes part in validation and test."""
     return bool(getattr(task, "shares_evaluation", False))
+
+
+def epochs_vary(task: Task) -> bool:
+    """Whether epochs are not equally long."""
+    return bool(getattr(task, "epochs_vary", False))
 
 
 def shares_rows(task: Task) -> bool:

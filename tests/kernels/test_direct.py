@@ -141,16 +141,18 @@ def test_a_wide_lstm_in_bfloat16_trains_by_the_loop_where_that_is_faster(monkeyp
         torch.testing.assert_close(outputs, same, rtol=0.02, atol=0.01)
 
 
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}])
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("batch", [2, 3000])
+@pytest.mark.parametrize("product", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
-def test_autocast_of_half_precision_gives_float32(name, dtype, batch, ragged):
-    module = getattr(kernels, name)(3, 8).to(dtype)
+def test_autocast_of_half_precision_gives_float32(name, dtype, product, batch, ragged, options):
+    module = getattr(kernels, name)(3, 8, **options).to(dtype)
     inputs = torch.randn(5, batch, 3).to(dtype)
     lengths = torch.full((batch,), 4) if ragged else None
     dtypes = set()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", product):
         for graph in (True, False):
             with torch.set_grad_enabled(graph):
                 outputs, state = module(inputs, lengths=lengths)

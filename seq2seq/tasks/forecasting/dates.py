@@ -10,6 +10,7 @@ import numpy as np
 from seq2seq.errors import UsageError
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 
+QUARTER = r"(\d{4})[- ]?[Qq]([1-4])"  # 2024Q1: its first day
 _YEARS = range(1678, 2262)  # what nanoseconds in 64 bits can count
 
 
@@ -28,10 +29,12 @@ def steps_before(series: SeriesSet, date: str, where: str, expected: str) -> np.
 def _moment(series: SeriesSet, date: str, where: str, expected: str) -> np.datetime64:
     import pandas
 
-    at = pandas.NaT
+    at, given = pandas.NaT, date
+    if quarter := re.fullmatch(QUARTER, date):
+        given = f"{quarter[1]}-{3 * int(quarter[2]) - 2:02d}-01"
     if re.match(r"\d{4}", date):  # pandas takes "now" for a date, too
         with contextlib.suppress(ValueError):
-            at = pandas.to_datetime(date, format="ISO8601")
+            at = pandas.to_datetime(given, format="ISO8601")
     if at is pandas.NaT or at.year not in _YEARS:
         raise UsageError(f"{where} {date!r}; expected {expected}")
     if series.zone is None and at.tzinfo is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from seq2seq.errors import UsageError
+from seq2seq.tasks.forecasting.dates import QUARTER
 from seq2seq.tasks.forecasting.times import (
     MAX_COUNT,
     Step,
@@ -87,7 +87,7 @@ def _times(column: Column, where: str, step: Step | None, day_first: bool | None
 
     clocks, order = None, None
     if not pandas.api.types.is_datetime64_any_dtype(column):
-        text = _quarters(column.astype(str))
+        text = _periods(column.astype(str))
         column, differ, order = _parsed(text, where, day_first)
         if differ:
             bare = text.str.replace(_OFFSET, r"\1", regex=True)
@@ -134,13 +134,15 @@ def _dates(numbers: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _quarters(text: Column) -> Column:
-    """Quarters such as 2024Q1 or 2024-Q1 -> the first day of each; other text as it is."""
-    parts = text.str.extract(r"^\s*(\d{4})[- ]?Q([1-4])\s*$", flags=re.IGNORECASE)
-    if parts.isna().any(axis=None):
-        return text
-    months = (3 * parts[1].astype(int) - 2).astype(str).str.zfill(2)
-    return (parts[0] + "-" + months + "-01").rename(text.name)
+def _periods(text: Column) -> Column:
+    """Quarters such as 2024Q1 or 2024-Q1 and months such as 202401 -> the first day of each; other
+    text as it is."""
+    for pattern, months in ((QUARTER, 3), (r"((?:19|20)\d\d)(0[1-9]|1[0-2])", 1)):
+        parts = text.str.extract(rf"^\s*{pattern}\s*$")
+        if not parts.isna().any(axis=None):
+            month = (months * (parts[1].astype(int) - 1) + 1).astype(str).str.zfill(2)
+            return (parts[0] + "-" + month + "-01").rename(text.name)
+    return text
 
 
 def _parsed(

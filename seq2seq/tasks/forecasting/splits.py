@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seq2seq.errors import UsageError
-from seq2seq.tasks.forecasting.dates import steps_before
+from seq2seq.tasks.forecasting.dates import QUARTER, steps_before
 from seq2seq.tasks.forecasting.series_set import SeriesSet
 
 REST = "rest"
@@ -50,8 +50,21 @@ def split_series(series: SeriesSet, split: Sequence[str]) -> Parts:
         ends = np.floor(lengths[:, None] * shares.cumsum() + 1e-9).astype(np.int64)
         return Parts(ends[:, 0], ends[:, 1], ends[:, 2])
     if all(re.fullmatch(r"[0-9]+|rest", word) for word in words) and words.count(REST) < 2:
+        _check_no_dates(series, words)
         return _by_length(lengths, [*words, *["0"] * (3 - len(words))])
     raise _wrong(split)
+
+
+def _check_no_dates(series: SeriesSet, words: Sequence[str]) -> None:
+    """Numbers that are longer than any series and look like dates were meant as dates."""
+    dates = [word for word in words if re.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])(\d\d)?", word)]
+    longest = int(series.lengths.max())
+    if len(dates) == len(words) and series.step.dated and int(min(dates, key=int)) > longest:
+        shown = "-".join(filter(None, (dates[0][:4], dates[0][4:6], dates[0][6:])))
+        raise UsageError(
+            f"'data.split' is {words}: numbers of steps, and the longest series has {longest:,}; "
+            f"write dates as {shown}"
+        )
 
 
 def _by_length(lengths: np.ndarray, words: Sequence[str]) -> Parts:
@@ -75,7 +88,8 @@ def _by_date(series: SeriesSet, words: Sequence[str]) -> Parts:
 
 
 def _is_date(word: str) -> bool:
-    return re.fullmatch(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?)?", word) is not None
+    day = r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?)?"
+    return re.fullmatch(rf"{day}|{QUARTER}", word) is not None
 
 
 def _wrong(split: Sequence[str]) -> UsageError:

@@ -47,6 +47,7 @@ class LanguageTask:
 
     figures = ("validation_loss", "bits_per_character", "perplexity")
     shares_rows = True  # of streams, whose state is carried
+    epochs_vary = True
     shares_evaluation = True
 
     @staticmethod

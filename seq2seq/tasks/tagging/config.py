@@ -138,8 +138,6 @@ def check(config: TaggingConfig, where: str) -> None:
         if not 0 <= share <= 1:
             raise UsageError(f"{where}: '{key}' is {share}; expected 0 to 1")
     check_characters(model.characters, where)
-    if model.frozen and not (model.vectors or config.training.start_from):
-        raise UsageError(f"{where}: 'model.frozen' needs 'model.vectors' to begin with")
     check_new_labels(config.training.new_labels, config.training.start_from, where)
     if not -100 <= config.training.span_bonus <= 100:
         raise UsageError(

@@ -72,6 +72,8 @@ class TaggingTask:
         first = None
         if options.start_from and not resume:
             first = Tagger.from_pretrained(options.start_from, device="cpu")
+        elif config.model.frozen and not (config.model.vectors or resume):
+            raise UsageError("'model.frozen' needs 'model.vectors' to begin with")
         vectors = _vectors(config)
         # the main process comes first and writes it, the others read what it wrote
         keep = resume or not self.main

@@ -139,11 +139,14 @@ def test_each_step_of_a_short_cosine_learns_something(steps):
 def test_steps_of_epochs_that_are_not_equally_long():
     config = TrainingConfig(max_epochs=4, accumulation=2, restarts=[1, 3])
     batches = [5, 3, 8, 1].__getitem__
-    assert total_steps(config, batches) == (3 + 2 + 4 + 1, [3, 9])
+    assert total_steps(config, batches, vary=True) == (3 + 2 + 4 + 1, [3, 9])
+    assert total_steps(config, batches) == (3 * 4, [3, 9])  # as the first
     config.max_steps = 4
-    assert total_steps(config, batches) == (4, [3])
-    config.max_epochs, config.max_steps, config.restarts = 10**9, 7, []
-    assert total_steps(config, lambda epoch: 4) == (7, [])
+    assert total_steps(config, batches, vary=True) == (4, [3, 9])
+    config = TrainingConfig(max_epochs=10**9, schedule="cosine")  # not all of them are asked
+    asked = []
+    total, _ = total_steps(config, lambda epoch: asked.append(epoch) or 4, vary=True)
+    assert total == 4 * 10**9 and len(set(asked)) == 1000
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,13 @@ def test_another_search_goes_on_where_changes_are_allowed(tmp_path, capsys):
     path = tmp_path / "config.json"
     check_same_run(path, config_from_dict(TRANSLATION))
     (tmp_path / "checkpoints" / "last").mkdir(parents=True)
-    changed = config_from_dict(TRANSLATION | {"decoding": {"length_penalty": 0.3}})
+    check_same_run(path, config_from_dict(TRANSLATION | {"decoding": {"beam_size": 9}}))
+    search = {"length_penalty": 0.3, "coverage_penalty": 0.2, "beam_size": 7}
+    changed = config_from_dict(TRANSLATION | {"decoding": search})
     told = "'decoding.length_penalty' is 0.3, the run in "
     with pytest.raises(UsageError, match=re.escape(told) + ".*--allow-changes"):
         check_same_run(path, changed)
     check_same_run(path, changed, allow=True)
-    assert f"warning: {told}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"warning: {told}" in said and "'decoding.coverage_penalty' is 0.2" in said
     assert json.loads(path.read_text())["decoding"]["length_penalty"] == 0.3

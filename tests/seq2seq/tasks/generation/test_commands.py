@@ -291,3 +291,20 @@ def test_json_of_one_prompt_and_of_one_on_each_line(run, model, tmp_path):
 def test_options_of_generate_that_do_nothing(run, model, arguments, message):
     status, out, err = run("generate", model, *arguments)
     assert (status, out) == (2, "") and message in err
+
+
+def test_prompts_before_one_that_is_refused_are_answered(run, tmp_path):
+    generator = make(unknown="refuse")
+    generator.save_pretrained(tmp_path / "model")
+    lines = ("--json", "--lines", "--max-length", "3")
+    stdin = b"To be\nW\nxyzQ\nTo\n"
+    status, out, err = run("generate", str(tmp_path / "model"), *lines, stdin=stdin)
+    assert status == 2 and "standard input, line 3: the prompt holds what" in err
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == ["To be", "W"]
+    status, out, err = run("generate", str(tmp_path / "model"), *lines, "--prompt-file", "none")
+    assert (status, out) == (2, "") and "--prompt-file none" in err
+
+
+def test_what_is_switched_off_goes_with_temperature_0(run, model):
+    off = ("--temperature", "0", "--top-k", "0", "--top-p", "1", "--max-length", "3")
+    assert run("generate", model, "--prompt", "To be", *off)[0] == 0

@@ -292,3 +292,18 @@ def test_a_stream_of_bytes_is_read_as_it_is(tmp_path):
     read = [window.inputs.flatten().tolist() for window in windows]
     offset = read[0][0] - content[0]
     assert bytes(unit - offset for part in read for unit in part) == content[:-1]
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_run_takes_the_steps_that_its_schedule_counts(text, tmp_path, capsys, seed):
+    """Though each epoch begins its windows elsewhere."""
+    values = settings(
+        text, tmp_path / "run", max_epochs=4, max_steps=None, schedule="cosine", log_every=1,
+        validate_every=None, variable_bptt=False, accumulation=1,
+    )  # fmt: skip
+    values["data"] |= {"batch_size": 64, "bptt": 128}
+    values["seed"] = seed
+    train(config_from_dict(values), quiet=True)
+    steps = [r for r in records(tmp_path / "run") if "learning_rate" in r]
+    assert f"at most {len(steps)} steps" in capsys.readouterr().err
+    assert 0 < steps[-1]["learning_rate"] < 0.1 * steps[len(steps) // 2]["learning_rate"]

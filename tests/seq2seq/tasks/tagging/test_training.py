@@ -175,7 +175,6 @@ def test_labels_that_cannot_be_learnt_are_told(folder, caplog):
         ("model", "dropout", 1.0, "'model.dropout' is 1.0"),
         ("model", "characters", {"kind": "cnn", "width": 4}, "expected an odd number"),
         ("training", "sentence_weight", -1.0, "'training.sentence_weight' is -1.0"),
-        ("model", "frozen", True, "'model.frozen' needs 'model.vectors'"),
     ],
 )
 def test_wrong_configurations(folder, section, key, value, message):
@@ -264,3 +263,10 @@ def test_the_loss_does_not_depend_on_how_sentences_are_put_into_batches(folder, 
         assert one.keys() == two.keys()
         for figure in {"loss", "loss_sentence", "validation_loss"} & one.keys():
             assert one[figure] == pytest.approx(two[figure], rel=1e-4), figure
+
+
+def test_words_without_vectors_are_not_frozen(folder, tmp_path):
+    values = settings(folder, model__frozen=True) | {"output": str(tmp_path / "run")}
+    config = config_from_dict(values)  # as models that were saved so are read
+    with pytest.raises(UsageError, match=r"'model\.frozen' needs 'model\.vectors'"):
+        train(config, quiet=True)
