@@ -101,8 +101,8 @@ def _generate(options: argparse.Namespace) -> int:
         _interact(generator.session(**common))
         return 0
     if options.json:
-        given_lines = _prompt_lines(options, generator) if options.lines else [([prompt], None)]
-        for prompts, wrong in given_lines:
+        some = _prompt_lines(options, generator) if options.lines else [([prompt], None)]
+        for prompts, wrong in some:
             texts = generator.generate_batch(prompts, samples=options.samples, **common)
             _show("".join(map(_json_lines, prompts, texts)))
             if wrong is not None:
