@@ -201,6 +201,7 @@ def as_loop(backend, inputs, weights, state, memory, kind, scale, residual, mask
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_masks_are_constants(create_graph):
     leaves, _ = make("lstm", "none")
+    leaves["hh0"].requires_grad_()
     weights = DecoderWeights(
         (LayerWeights(*(leaves[name] for name in ("ih0", "hh0", "bi0", "bh0"))),), leaves["output"]
     )
@@ -208,10 +209,10 @@ def test_masks_are_constants(create_graph):
     mask = torch.ones(1, 3, 9, dtype=torch.float64, requires_grad=True)
     masks = decoder.DropoutMasks((), mask)
     vectors, *_ = attention_decoder(leaves["inputs"], weights, state, masks=masks)
-    (found,) = torch.autograd.grad(
-        vectors.sum(), mask, create_graph=create_graph, allow_unused=True
+    found, learned = torch.autograd.grad(
+        vectors.sum(), [mask, leaves["hh0"]], create_graph=create_graph, allow_unused=True
     )
-    assert found is None
+    assert found is None and learned is not None
 
 
 @pytest.mark.parametrize("backend", ["torch", "triton"])
