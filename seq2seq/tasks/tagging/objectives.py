@@ -17,27 +17,23 @@ from seq2seq.training.adversarial import adversarial_loss
 class TaggingLoss(nn.Module):
     """Summed over the words of a batch:
 
-        sum_columns -log p(labels) + weight * words_each * sum_sentences -log p(their label)
+        sum_columns -log p(labels) + weight * words * mean_sentences -log p(label of the sentence)
 
-    with ``words_each`` words of a sentence of the training data, in the mean: so a mean over words
-    has the sentences' part with its weight, however they are put into batches. Columns with a
-    field have the likelihood of whole sequences, the others that of each word. Of a committee, in
-    training, the mean of its members' losses: each member's gradient is that of its own loss.
+    so that a mean over words has the sentence's part with its weight, in each batch alike: batches
+    are of sentences of like length, and a factor that is the same for all sentences had 0.3 less F1
+    on ATIS. So with ``training.accumulation`` the mean of each batch counts by its words. Columns
+    with a field have the likelihood of whole sequences, the others that of each word. Of a
+    committee, in training, the mean of its members' losses: each member's gradient is that of its
+    own loss.
 
     ``adversarial``: in training half of what is minimised is the loss of sentences whose vectors
     are moved by this share of their length against the model; see ``adversarial_loss``.
     """
 
-    def __init__(
-        self,
-        model: AnyModel,
-        sentence_weight: float,
-        adversarial: float = 0.0,
-        words_each: float = 1.0,
-    ) -> None:
+    def __init__(self, model: AnyModel, sentence_weight: float, adversarial: float = 0.0) -> None:
         super().__init__()
         self.model, self.sentence_weight = model, sentence_weight
-        self.adversarial, self.words_each = adversarial, words_each
+        self.adversarial = adversarial
 
     def forward(
         self, words: Words, labels: tuple[Tensor, ...], sentence_labels: Tensor | None
@@ -92,10 +88,11 @@ class TaggingLoss(nn.Module):
             loss = loss + _column(head, scores, ids, lengths)
         parts: dict[str, Tensor] = {}
         if emissions.sentence is not None and sentence_labels is not None:
+            known = (sentence_labels != IGNORE).sum().clamp(min=1)
             whole = F.cross_entropy(
                 emissions.sentence, sentence_labels, ignore_index=IGNORE, reduction="sum"
             )
-            part = self.words_each * whole
+            part = whole / known * lengths.sum()
             loss = loss + self.sentence_weight * part
             parts["sentence"] = part.detach()
         return loss, parts

@@ -97,12 +97,8 @@ class TaggingTask:
             both = first.config.model, config.model
             copy_weights(first.model, self.model, options.start_from, fresh, both)
         self.tagger = Tagger(self.model, self.vocabulary, config)
-        words = sum(len(one.words) for one in self.sets["train"])
         self.objective: nn.Module = TaggingLoss(
-            self.model,
-            options.sentence_weight,
-            options.adversarial,
-            words / len(self.sets["train"]),
+            self.model, options.sentence_weight, options.adversarial
         )
         self.label_ids = LabelIds(self.vocabulary, config.model.scheme)
         self._warn()

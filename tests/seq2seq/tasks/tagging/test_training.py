@@ -246,25 +246,6 @@ def test_a_stray_label_among_spans_is_told(tmp_path, caplog):
     assert "labels of spans and others (Typo)" in caplog.text
 
 
-def test_the_loss_does_not_depend_on_how_sentences_are_put_into_batches(folder, tmp_path):
-    """One batch of all, and small ones whose gradients are added up, are the same training."""
-    logs = []
-    for name, size, accumulation in (("one", 1000, 1), ("two", 3, 1000)):
-        values = settings(folder, data__batch_size=size, model__dropout=0.0, training__max_epochs=2)
-        values["output"] = str(tmp_path / name)
-        values["training"] |= {
-            "accumulation": accumulation, "optimizer": "sgd", "learning_rate": 0.1,
-            "schedule": "constant", "warmup_steps": 0, "log_every": 1, "clip_norm": 0.0,
-            "ema_decay": 0.0, "sentence_weight": 1.0,
-        }  # fmt: skip
-        train(config_from_dict(values), quiet=True)
-        logs.append(records(tmp_path / name))
-    for one, two in zip(*logs, strict=True):
-        assert one.keys() == two.keys()
-        for figure in {"loss", "loss_sentence", "validation_loss"} & one.keys():
-            assert one[figure] == pytest.approx(two[figure], rel=1e-4), figure
-
-
 def test_words_without_vectors_are_not_frozen(folder, tmp_path):
     values = settings(folder, model__frozen=True) | {"output": str(tmp_path / "run")}
     config = config_from_dict(values)  # as models that were saved so are read
